@@ -1,0 +1,84 @@
+// swift-tools-version: 6.2
+import PackageDescription
+
+// Arrows are imports, and only these exist: Tests/SluiceTidyTests checks every `import` against this table.
+// The two pure targets are optimised in debug builds as well, so that `./test` can run simulations by the million.
+let strict: [SwiftSetting] = [.swiftLanguageMode(.v6), .treatAllWarnings(as: .error)]
+let pure: [SwiftSetting] = strict + [.unsafeFlags(["-O"], .when(configuration: .debug))]
+
+let hummingbird: Target.Dependency = .product(name: "Hummingbird", package: "hummingbird")
+let httpClient: Target.Dependency = .product(name: "AsyncHTTPClient", package: "async-http-client")
+let crypto: Target.Dependency = .product(name: "Crypto", package: "swift-crypto")
+let logging: Target.Dependency = .product(name: "Logging", package: "swift-log")
+let lifecycle: Target.Dependency = .product(name: "ServiceLifecycle", package: "swift-service-lifecycle")
+let nioCore: Target.Dependency = .product(name: "NIOCore", package: "swift-nio")
+let nioPosix: Target.Dependency = .product(name: "NIOPosix", package: "swift-nio")
+let nioHTTP1: Target.Dependency = .product(name: "NIOHTTP1", package: "swift-nio")
+let httpTypes: Target.Dependency = .product(name: "HTTPTypes", package: "swift-http-types")
+
+let package = Package(
+    name: "sluice",
+    products: [
+        .executable(name: "sluice", targets: ["sluice"]),
+        .library(name: "SluiceServer", targets: ["SluiceServer"]),
+        .library(name: "SluiceConnectors", targets: ["SluiceConnectors"]),
+    ],
+    dependencies: [
+        .package(url: "https://github.com/hummingbird-project/hummingbird", from: "2.28.1"),
+        .package(url: "https://github.com/swift-server/async-http-client", from: "1.37.0"),
+        .package(url: "https://github.com/groue/GRDB.swift", from: "7.10.0"),
+        .package(url: "https://github.com/apple/swift-crypto", from: "4.5.2"),
+        .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
+        .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
+        .package(url: "https://github.com/apple/swift-nio", from: "2.101.2"),
+        .package(url: "https://github.com/apple/swift-http-types", from: "1.8.0"),
+        .package(url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.13.0"),
+        .package(url: "https://github.com/jpsim/Yams", from: "6.2.2"),
+    ],
+    targets: [
+        .target(name: "SluiceCore", swiftSettings: pure),
+        .target(
+            name: "SluiceConnectors", dependencies: ["SluiceCore", crypto],
+            swiftSettings: strict + [.unsafeFlags(["-O"], .when(configuration: .debug))]),
+        .systemLibrary(name: "CLua54", pkgConfig: "lua5.4", providers: [.apt(["liblua5.4-dev"])]),
+        .target(name: "CLua", dependencies: ["CLua54"], cSettings: [.unsafeFlags(["-O2"])]),
+        .target(name: "SluiceLua", dependencies: ["CLua", "SluiceConnectors", "SluiceCore"], swiftSettings: pure),
+        .target(name: "SluiceStore", dependencies: ["SluiceCore"], swiftSettings: strict),
+        .target(
+            name: "SluiceSQLite",
+            dependencies: ["SluiceStore", "SluiceCore", .product(name: "GRDB", package: "GRDB.swift")],
+            swiftSettings: strict),
+        .target(
+            name: "SluiceGateway",
+            dependencies: ["SluiceStore", "SluiceConnectors", "SluiceCore", hummingbird, nioCore, httpTypes, logging],
+            swiftSettings: strict),
+        .target(
+            name: "SluicePolling",
+            dependencies: ["SluiceStore", "SluiceConnectors", "SluiceCore", httpClient, nioCore, nioPosix, nioHTTP1, logging],
+            swiftSettings: strict),
+        .target(
+            name: "SluiceDelivery",
+            dependencies: ["SluiceStore", "SluiceConnectors", "SluiceCore", httpClient, hummingbird, nioCore, nioPosix, nioHTTP1, crypto, logging],
+            swiftSettings: strict),
+        .target(
+            name: "SluiceServer",
+            dependencies: [
+                "SluiceCore", "SluiceConnectors", "SluiceLua", "SluiceStore", "SluiceSQLite", "SluiceGateway",
+                "SluicePolling", "SluiceDelivery", hummingbird, httpClient, crypto, logging, lifecycle,
+                .product(name: "Yams", package: "Yams"),
+            ],
+            swiftSettings: strict),
+        .target(name: "SluiceSimulation", dependencies: ["SluiceCore", "SluiceStore"], swiftSettings: pure),
+        .executableTarget(
+            name: "sluice",
+            dependencies: [
+                "SluiceServer", "SluiceSimulation", httpClient,
+                .product(name: "ArgumentParser", package: "swift-argument-parser"),
+            ],
+            swiftSettings: strict),
+        .target(
+            name: "SluiceTesting",
+            dependencies: ["SluiceCore", "SluiceStore", "SluiceConnectors", hummingbird, httpClient, nioCore, logging],
+            swiftSettings: strict),
+    ]
+)

@@ -1,0 +1,180 @@
+import SluiceCore
+
+/// Describes one upstream service: what a connection needs, what triggers exist, how webhooks are matched to them, and
+/// how a poll reads what is new. Written in Swift (`ConnectorDescription`) or Lua (SluiceLua); both take this form.
+///
+/// A connector holds no state and no credentials: everything comes in with each call. Calls may come from any thread
+/// at any time. The names follow the Workato connector SDK.
+public protocol Connector: Sendable {
+    var definition: ConnectorDefinition { get }
+
+    /// The keys under which triggers listen for this webhook (`webhook_keys`). The request was verified before, if the
+    /// connection has a scheme. Throws `SluiceError` when the webhook cannot be read: it is then kept as unmatched and
+    /// signals every trigger of the connection.
+    func webhookKeys(_ request: WebhookRequest) throws -> [String]
+
+    /// The key under which a trigger with this input listens (`webhook_key`), or nil if it takes no webhooks.
+    /// `input` is a JSON object.
+    func webhookKey(triggerType: String, input: JSONDocument) throws -> String?
+
+    /// Reads one page (`poll`). Throws `PollFailure`, or `SluiceError` for a fault of the connector itself.
+    func poll(_ request: PollRequest, http: any HTTPSending) async throws -> PollPage
+
+    /// Identity and version of each record (`dedup`), one result for each in the same order. A record whose key cannot
+    /// be made gives a failure: it is quarantined, and the others go on.
+    func dedupKeys(triggerType: String, records: [Record]) throws -> [Result<[UInt8], SluiceError>]
+
+    /// What to do at the provider so that its webhooks arrive (`help`), as plain text or Markdown.
+    func help(webhookBaseURL: String) -> String
+}
+
+/// What is known of a connector without calling it.
+public struct ConnectorDefinition: Sendable {
+    /// kebab-case, unique among the connectors that are loaded, for example `stripe-events`.
+    public var name: String
+    public var title: String
+    public var version: String
+    /// Changes whenever the connector's code does: hex of SHA-256 over its source, or a version for compiled ones.
+    public var hash: String
+    /// `lua` or `swift`.
+    public var language: String
+    public var connectionFields: [Field]
+    /// How its webhooks are signed unless the connection says otherwise; nil if it takes no webhooks.
+    public var webhook: WebhookDescription?
+    public var triggers: [TriggerTypeDefinition]
+
+    public init(
+        name: String, title: String, version: String, hash: String, language: String, connectionFields: [Field],
+        webhook: WebhookDescription?, triggers: [TriggerTypeDefinition]
+    ) {
+        self.name = name
+        self.title = title
+        self.version = version
+        self.hash = hash
+        self.language = language
+        self.connectionFields = connectionFields
+        self.webhook = webhook
+        self.triggers = triggers
+    }
+
+    public func trigger(_ name: String) -> TriggerTypeDefinition? { triggers.first { $0.name == name } }
+}
+
+/// How a connector's webhooks are verified and told apart.
+public struct WebhookDescription: Sendable {
+    /// A scheme name of `SignatureScheme`, for example `stripe`.
+    public var scheme: String
+    /// Where the id of a delivery stands, so that a repeated one is stored once; nil: nowhere.
+    public var deliveryID: DeliveryIDSource?
+
+    public init(scheme: String, deliveryID: DeliveryIDSource? = nil) {
+        self.scheme = scheme
+        self.deliveryID = deliveryID
+    }
+}
+
+public enum DeliveryIDSource: Sendable, Equatable {
+    case header(String)
+    /// Keys from the root of a JSON body.
+    case body([String])
+}
+
+/// A trigger type of a connector.
+public struct TriggerTypeDefinition: Sendable {
+    /// snake_case, unique in its connector.
+    public var name: String
+    public var title: String
+    public var kind: TriggerKind
+    public var inputFields: [Field]
+    public var outputFields: [Field]
+    /// One record as JSON, to build on before the first one comes.
+    public var sampleOutput: [UInt8]?
+    /// How long after a change the provider may still hide it from its API.
+    public var visibilityLag: Span
+    /// How far below its mark a poll reads again, in the unit of the cursor (`KeyedRecord.mark`); 0 for lambdas.
+    public var lookback: Int64
+    /// How long the source keeps what it lists; a gap longer than that raises the gap alarm. Nil: for ever.
+    public var retention: Span?
+
+    public init(
+        name: String, title: String, kind: TriggerKind, inputFields: [Field] = [], outputFields: [Field] = [],
+        sampleOutput: [UInt8]? = nil, visibilityLag: Span = .zero, lookback: Int64 = 0, retention: Span? = nil
+    ) {
+        self.name = name
+        self.title = title
+        self.kind = kind
+        self.inputFields = inputFields
+        self.outputFields = outputFields
+        self.sampleOutput = sampleOutput
+        self.visibilityLag = visibilityLag
+        self.lookback = lookback
+        self.retention = retention
+    }
+}
+
+/// Follows from what the trigger type defines.
+public enum TriggerKind: String, Sendable, Codable, CaseIterable { case polling, longPolling = "long_polling", webhook, hybrid }
+
+/// A field of a connection, an input or an output.
+public struct Field: Sendable, Equatable {
+    public enum FieldType: String, Sendable, CaseIterable { case string, integer, number, boolean, dateTime = "date_time", object, array }
+    public var name: String
+    public var label: String
+    public var type: FieldType
+    public var isOptional: Bool
+    /// Sealed at rest and never shown.
+    public var isSecret: Bool
+    public var hint: String?
+    /// JSON text of the value that holds if none is given.
+    public var defaultJSON: String?
+
+    public init(
+        _ name: String, label: String? = nil, type: FieldType = .string, isOptional: Bool = false, isSecret: Bool = false,
+        hint: String? = nil, defaultJSON: String? = nil
+    ) {
+        self.name = name
+        self.label = label ?? name
+        self.type = type
+        self.isOptional = isOptional
+        self.isSecret = isSecret
+        self.hint = hint
+        self.defaultJSON = defaultJSON
+    }
+}
+
+/// A webhook as it came.
+public struct WebhookRequest: Sendable {
+    public var method: String
+    public var path: String
+    /// The query without `?`, still encoded.
+    public var query: String
+    /// In the order in which they came.
+    public var headers: [HTTPField]
+    public var body: [UInt8]
+
+    public init(method: String, path: String, query: String, headers: [HTTPField], body: [UInt8]) {
+        self.method = method
+        self.path = path
+        self.query = query
+        self.headers = headers
+        self.body = body
+    }
+
+    /// The first header of a name, in any case.
+    public func header(_ name: String) -> String? { headers.first(name) }
+}
+
+/// A header's name and value.
+public struct HTTPField: Sendable, Equatable {
+    public var name: String
+    public var value: String
+    public init(_ name: String, _ value: String) {
+        self.name = name
+        self.value = value
+    }
+}
+
+extension [HTTPField] {
+    /// The first value of a name, in any case (RFC 9110, 5.1).
+    public func first(_ name: String) -> String? { first { ASCII.equalIgnoringCase($0.name, name) }?.value }
+}

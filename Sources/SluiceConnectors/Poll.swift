@@ -1,0 +1,148 @@
+import SluiceCore
+
+/// What a poll is given.
+public struct PollRequest: Sendable {
+    public var triggerType: String
+    /// Values of the connection's fields, secrets included: a JSON object.
+    public var connection: JSONDocument
+    /// The trigger's input: a JSON object.
+    public var input: JSONDocument
+    /// The committed cursor, JSON; nil before the first committed one.
+    public var cursor: [UInt8]?
+    /// Where an open cycle goes on, JSON; nil on a cycle's first page.
+    public var pageState: [UInt8]?
+    /// The moment, by the clock passed in, before which the cycle promises to have seen everything visible.
+    public var readBound: Timestamp
+    public var recordsMax: Int
+
+    public init(
+        triggerType: String, connection: JSONDocument, input: JSONDocument, cursor: [UInt8]?, pageState: [UInt8]?,
+        readBound: Timestamp, recordsMax: Int = PollLimits.recordsPerPageMax
+    ) {
+        self.triggerType = triggerType
+        self.connection = connection
+        self.input = input
+        self.cursor = cursor
+        self.pageState = pageState
+        self.readBound = readBound
+        self.recordsMax = recordsMax
+    }
+}
+
+/// What a poll returns.
+public struct PollPage: Sendable {
+    public var records: [Record]
+    /// The mark of each record, in the same order, where the feed has one; empty otherwise.
+    public var marks: [Int64]
+    /// The new committed cursor, JSON, taken over together with this page's jobs; nil leaves it as it is.
+    public var cursor: [UInt8]?
+    /// The committed cursor as an integer in the unit of `marks`, for the pruning of dedup keys; nil if it has none.
+    public var cursorMark: Int64?
+    /// Where the next page goes on, JSON; only while `more`.
+    public var pageState: [UInt8]?
+    /// Whether another page is there now (`can_poll_more`).
+    public var more: Bool
+    /// Things the operator should know, for example a gap.
+    public var warnings: [String]
+
+    public init(
+        records: [Record], marks: [Int64] = [], cursor: [UInt8]? = nil, cursorMark: Int64? = nil, pageState: [UInt8]? = nil,
+        more: Bool, warnings: [String] = []
+    ) {
+        self.records = records
+        self.marks = marks
+        self.cursor = cursor
+        self.cursorMark = cursorMark
+        self.pageState = pageState
+        self.more = more
+        self.warnings = warnings
+    }
+}
+
+/// Bounds of a poll (P10).
+public enum PollLimits {
+    public static let recordsPerPageMax = 10_000
+    public static let cursorBytesMax = 64 * 1024
+    public static let pageBytesMax = 64 * 1024 * 1024
+}
+
+/// Why a poll gave nothing, in the kinds that call for different answers.
+public struct PollFailure: Error, Sendable {
+    public enum Kind: Sendable, Equatable {
+        /// 5xx, time-outs, broken connections, garbage: back off and try again.
+        case transient
+        /// 429: the whole connection waits.
+        case rateLimited
+        /// 401 and 403: try once to refresh, then mark the connection.
+        case unauthorized
+        /// The provider does not know the cursor: fail loudly, keep it.
+        case badCursor
+        /// The page token of an open cycle is no longer valid: begin again from the committed cursor.
+        case pageStateExpired
+        /// A fault of the connector, the input, or an answer that will not get better by asking again soon.
+        case permanent
+    }
+    public var kind: Kind
+    public var error: SluiceError
+    /// From Retry-After or a rate header: no request on this connection before this much time has passed.
+    public var retryAfter: Span?
+
+    public init(_ kind: Kind, _ error: SluiceError, retryAfter: Span? = nil) {
+        self.kind = kind
+        self.error = error
+        self.retryAfter = retryAfter
+    }
+}
+
+/// The one way in which a connector reaches the network. The polling service gives one that keeps the connection's
+/// budget, its limits and its address guard, and stops with `PollFailure`.
+public protocol HTTPSending: Sendable {
+    /// Throws `PollFailure` for what never became an answer (refused, timed out, too large, forbidden address) and for
+    /// statuses 429, 401, 403 and 5xx unless `request.acceptsAnyStatus`. Other statuses come back as a reply.
+    func send(_ request: HTTPRequestPlan) async throws -> HTTPReply
+}
+
+/// A request that a connector wants made.
+public struct HTTPRequestPlan: Sendable, Equatable {
+    public var method: String
+    /// Absolute, http or https, with its query.
+    public var url: String
+    public var headers: [HTTPField]
+    public var body: [UInt8]
+    /// Hand every status to the connector instead of failing on 429, 401, 403 and 5xx.
+    public var acceptsAnyStatus: Bool
+
+    public init(method: String = "GET", url: String, headers: [HTTPField] = [], body: [UInt8] = [], acceptsAnyStatus: Bool = false) {
+        self.method = method
+        self.url = url
+        self.headers = headers
+        self.body = body
+        self.acceptsAnyStatus = acceptsAnyStatus
+    }
+}
+
+/// An answer, read whole within the limits.
+public struct HTTPReply: Sendable {
+    public var status: Int
+    public var headers: [HTTPField]
+    public var body: [UInt8]
+
+    public init(status: Int, headers: [HTTPField], body: [UInt8]) {
+        self.status = status
+        self.headers = headers
+        self.body = body
+    }
+
+    /// The body as JSON, or a transient failure that quotes how the body begins.
+    public func json() throws(PollFailure) -> JSONDocument {
+        do {
+            return try JSONDocument(body)
+        } catch {
+            let start = String(decoding: body.prefix(60), as: UTF8.self)
+            throw PollFailure(
+                .transient,
+                SluiceError(.providerAnswer, "the provider's answer is not JSON: it \(error) and begins with \(start.debugDescription)")
+                    .with("status", String(status)))
+        }
+    }
+}
