@@ -1,0 +1,223 @@
+import SluiceCore
+
+/// Connections, triggers, destinations, and the addresses that webhooks come to.
+public protocol DefinitionStore: Sendable {
+    /// Everything that is defined in a namespace, in one consistent read, ordered by name.
+    func definitions(_ namespace: NamespaceID) async throws -> Definitions
+    /// One trigger with its progress; nil if there is none of that name.
+    func trigger(_ namespace: NamespaceID, named name: String) async throws -> StoredTrigger?
+    /// Makes all changes in one transaction, or none. References are names; what a change names must exist or be made by
+    /// a change before it. Throws `.notFound` or `.conflict` naming the change.
+    func apply(_ changes: [DefinitionChange], namespace: NamespaceID, at time: Timestamp) async throws
+    /// Sets a trigger's state and raises its generation. Throws `.conflict` if its generation is no longer `generation`.
+    func setState(_ change: StateChange) async throws -> StoredTrigger
+    /// Replaces the cursor, closes an open cycle and raises the generation. `cursor` nil: as before the first poll.
+    func setCursor(_ trigger: TriggerID, generation: Generation, cursor: [UInt8]?, at time: Timestamp) async throws -> StoredTrigger
+}
+
+public struct Definitions: Sendable {
+    public var connections: [StoredConnection]
+    public var endpoints: [StoredEndpoint]
+    public var topics: [StoredTopic]
+    public var triggers: [StoredTrigger]
+    public var destinations: [StoredDestination]
+    public var attachments: [StoredAttachment]
+    public init(
+        connections: [StoredConnection], endpoints: [StoredEndpoint], topics: [StoredTopic], triggers: [StoredTrigger],
+        destinations: [StoredDestination], attachments: [StoredAttachment]
+    ) {
+        self.connections = connections
+        self.endpoints = endpoints
+        self.topics = topics
+        self.triggers = triggers
+        self.destinations = destinations
+        self.attachments = attachments
+    }
+}
+
+public struct StoredConnection: Sendable {
+    public var id: ConnectionID
+    public var name: String
+    public var connector: String
+    /// Fields that are not secret: a JSON object.
+    public var fields: [UInt8]
+    /// Secret fields and webhook secrets: sealed bytes, meaningless to the store.
+    public var sealedSecrets: [UInt8]
+    /// Scheme, limits, `allow_private` and the like: a JSON object.
+    public var settings: [UInt8]
+    /// Why polls of this connection are refused (401, 403), or nil.
+    public var problem: String?
+    public var createdAt: Timestamp
+    public init(
+        id: ConnectionID, name: String, connector: String, fields: [UInt8], sealedSecrets: [UInt8], settings: [UInt8], problem: String?,
+        createdAt: Timestamp
+    ) {
+        self.id = id
+        self.name = name
+        self.connector = connector
+        self.fields = fields
+        self.sealedSecrets = sealedSecrets
+        self.settings = settings
+        self.problem = problem
+        self.createdAt = createdAt
+    }
+}
+
+/// An unguessable address. A rotated one works until it expires.
+public struct StoredEndpoint: Sendable {
+    public var connection: ConnectionID
+    public var token: String
+    public var createdAt: Timestamp
+    public var expiresAt: Timestamp?
+    public init(connection: ConnectionID, token: String, createdAt: Timestamp, expiresAt: Timestamp?) {
+        self.connection = connection
+        self.token = token
+        self.createdAt = createdAt
+        self.expiresAt = expiresAt
+    }
+}
+
+public struct StoredTopic: Sendable {
+    public var id: TopicID
+    public var connection: ConnectionID
+    /// Empty: the whole connection, signalled when a webhook cannot be matched to a key.
+    public var key: String
+    public var signalSequence: InboxSequence
+    public var signalledAt: Timestamp
+    public init(id: TopicID, connection: ConnectionID, key: String, signalSequence: InboxSequence, signalledAt: Timestamp) {
+        self.id = id
+        self.connection = connection
+        self.key = key
+        self.signalSequence = signalSequence
+        self.signalledAt = signalledAt
+    }
+}
+
+public struct StoredTrigger: Sendable {
+    public var id: TriggerID
+    /// Random, for ever this trigger's: job ids are derived from it.
+    public var uid: String
+    public var name: String
+    public var connection: ConnectionID
+    public var type: String
+    /// A JSON object.
+    public var input: [UInt8]
+    /// Intervals and the like: a JSON object.
+    public var settings: [UInt8]
+    public var state: TriggerState
+    /// Why it is failed, or nil.
+    public var stateReason: String?
+    public var generation: Generation
+    /// The topics it listens to.
+    public var topics: [TopicID]
+    public var createdAt: Timestamp
+    public var progress: TriggerProgress
+    public init(
+        id: TriggerID, uid: String, name: String, connection: ConnectionID, type: String, input: [UInt8], settings: [UInt8],
+        state: TriggerState, stateReason: String?, generation: Generation, topics: [TopicID], createdAt: Timestamp,
+        progress: TriggerProgress
+    ) {
+        self.id = id
+        self.uid = uid
+        self.name = name
+        self.connection = connection
+        self.type = type
+        self.input = input
+        self.settings = settings
+        self.state = state
+        self.stateReason = stateReason
+        self.generation = generation
+        self.topics = topics
+        self.createdAt = createdAt
+        self.progress = progress
+    }
+}
+
+/// How far a trigger's polls have come.
+public struct TriggerProgress: Sendable {
+    public var cursor: [UInt8]?
+    public var cursorMark: Int64?
+    public var dedupFloor: Int64?
+    public var coveredSequence: InboxSequence = .zero
+    public var openCycle: OpenCycle?
+    /// The highest number that any cycle of the trigger had.
+    public var lastCycle: Int64 = 0
+    public var cyclesCompleted: Int64 = 0
+    public var lastStartAt: Timestamp?
+    public var lastSuccessAt: Timestamp?
+    public var safetyDueAt: Timestamp?
+    public var failures: Int = 0
+    public var retryAt: Timestamp?
+    public var lastError: String?
+    public var lastPosition: JobPosition = .zero
+    /// Completed and failed cycles by cause.
+    public var pollsByCause: [PollCause: Int64] = [:]
+    public var quarantined: Int64 = 0
+    public init() {}
+}
+
+public struct StoredDestination: Sendable {
+    public var id: DestinationID
+    public var name: String
+    /// `push` or `pull`.
+    public var kind: String
+    /// URL, headers, limits: a JSON object.
+    public var settings: [UInt8]
+    public var sealedSecrets: [UInt8]
+    public init(id: DestinationID, name: String, kind: String, settings: [UInt8], sealedSecrets: [UInt8]) {
+        self.id = id
+        self.name = name
+        self.kind = kind
+        self.settings = settings
+        self.sealedSecrets = sealedSecrets
+    }
+}
+
+/// A trigger's jobs go to a destination, from the position after `fromPosition`.
+public struct StoredAttachment: Sendable {
+    public var trigger: TriggerID
+    public var destination: DestinationID
+    public var fromPosition: JobPosition
+    public init(trigger: TriggerID, destination: DestinationID, fromPosition: JobPosition) {
+        self.trigger = trigger
+        self.destination = destination
+        self.fromPosition = fromPosition
+    }
+}
+
+/// One step of `apply`.
+public enum DefinitionChange: Sendable {
+    /// Creates, or replaces all but the name.
+    case putConnection(name: String, connector: String, fields: [UInt8], sealedSecrets: [UInt8], settings: [UInt8])
+    /// Marks why a connection's polls are refused, or clears it.
+    case setConnectionProblem(name: String, problem: String?)
+    case removeConnection(name: String)
+    /// A new address; the others of this connection expire then (nil: they stay).
+    case addEndpoint(connection: String, token: String, othersExpireAt: Timestamp?)
+    /// Creates in state `created`, or changes input, settings, topics and, with `resets`, type and connection: then the
+    /// cursor, the open cycle and the dedup keys are forgotten. Raises the generation. `topicKeys`: made where missing.
+    case putTrigger(
+        name: String, uid: String, connection: String, type: String, input: [UInt8], settings: [UInt8], topicKeys: [String], resets: Bool)
+    /// Only a stopped or created trigger; its jobs, keys and deliveries go with it.
+    case removeTrigger(name: String)
+    case putDestination(name: String, kind: String, settings: [UInt8], sealedSecrets: [UInt8])
+    case removeDestination(name: String)
+    /// `from` nil: jobs from now on; a position: that one and all after it that are still kept.
+    case attach(trigger: String, destination: String, from: JobPosition?)
+    case detach(trigger: String, destination: String)
+}
+
+public struct StateChange: Sendable {
+    public var trigger: TriggerID
+    public var generation: Generation
+    public var state: TriggerState
+    public var reason: String?
+    public var at: Timestamp
+    public init(trigger: TriggerID, generation: Generation, state: TriggerState, reason: String?, at: Timestamp) {
+        self.trigger = trigger
+        self.generation = generation
+        self.state = state
+        self.reason = reason
+        self.at = at
+    }
+}

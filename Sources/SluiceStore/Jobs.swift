@@ -1,0 +1,239 @@
+import SluiceCore
+
+/// Jobs are read in an order in which nothing that is committed later can come earlier.
+public protocol JobStore: Sendable {
+    /// The jobs after a token, oldest first. Throws `.invalid` for a token that is none.
+    func jobs(_ query: JobQuery) async throws -> JobPage
+    func quarantine(_ namespace: NamespaceID, trigger: TriggerID, limit: Int) async throws -> [QuarantinedRecord]
+}
+
+public struct JobQuery: Sendable {
+    public var namespace: NamespaceID
+    /// Only of this trigger.
+    public var trigger: TriggerID?
+    /// Opaque, from a page before; nil: from the oldest that is kept.
+    public var after: String?
+    /// Only of a trigger: from this position on.
+    public var fromPosition: JobPosition?
+    public var limit: Int
+    /// Stop early once the records read add up to this many bytes (at least one job is returned).
+    public var bytesMax: Int
+    /// Newest first, for people; `after` then means before.
+    public var newestFirst: Bool
+    /// False: leave `record` empty.
+    public var includesRecords: Bool
+    public init(
+        namespace: NamespaceID = .default, trigger: TriggerID? = nil, after: String? = nil, fromPosition: JobPosition? = nil,
+        limit: Int = 100, bytesMax: Int = 8 * 1024 * 1024, newestFirst: Bool = false, includesRecords: Bool = true
+    ) {
+        self.namespace = namespace
+        self.trigger = trigger
+        self.after = after
+        self.fromPosition = fromPosition
+        self.limit = limit
+        self.bytesMax = bytesMax
+        self.newestFirst = newestFirst
+        self.includesRecords = includesRecords
+    }
+}
+
+public struct JobPage: Sendable {
+    public var jobs: [StoredJob]
+    /// Read on after this; equal to the query's where there was nothing, never nil, so that a reader can always go on.
+    public var next: String
+    /// Whether more is there now.
+    public var more: Bool
+    public init(jobs: [StoredJob], next: String, more: Bool) {
+        self.jobs = jobs
+        self.next = next
+        self.more = more
+    }
+}
+
+/// One deduplicated record of one trigger. Its public id is derived from the trigger's uid and the dedup key.
+public struct StoredJob: Sendable {
+    public var trigger: TriggerID
+    public var position: JobPosition
+    /// The `after` token that comes right behind this job.
+    public var token: String
+    public var dedupKey: [UInt8]
+    public var record: [UInt8]
+    public var isDerived: Bool
+    public var cause: PollCause
+    public var createdAt: Timestamp
+    public init(
+        trigger: TriggerID, position: JobPosition, token: String, dedupKey: [UInt8], record: [UInt8], isDerived: Bool, cause: PollCause,
+        createdAt: Timestamp
+    ) {
+        self.trigger = trigger
+        self.position = position
+        self.token = token
+        self.dedupKey = dedupKey
+        self.record = record
+        self.isDerived = isDerived
+        self.cause = cause
+        self.createdAt = createdAt
+    }
+}
+
+// MARK: - Delivery
+
+/// Deliveries to push destinations: intended in the transaction that makes the job.
+public protocol DeliveryStore: Sendable {
+    /// Takes pending deliveries of a destination that are due, oldest first, and hides them until `hiddenUntil`, so that a
+    /// crash gives them back. Nothing is taken twice at once.
+    func claimDeliveries(_ destination: DestinationID, limit: Int, at time: Timestamp, hiddenUntil: Timestamp) async throws -> [ClaimedDelivery]
+    /// Destinations that have pending deliveries, and when the first of each is due.
+    func pendingDestinations(_ namespace: NamespaceID) async throws -> [(destination: DestinationID, dueAt: Timestamp, pending: Int)]
+    /// Records attempts and what becomes of their deliveries, in one transaction.
+    func recordAttempts(_ attempts: [DeliveryAttempt]) async throws
+    /// Newest first.
+    func deliveries(_ query: DeliveryQuery) async throws -> [StoredDelivery]
+    /// Makes dead letters pending again, as new attempts of the same jobs; returns how many.
+    func replayDeadLetters(_ namespace: NamespaceID, destination: DestinationID?, delivery: Int64?, at time: Timestamp) async throws -> Int
+}
+
+public struct ClaimedDelivery: Sendable {
+    public var id: Int64
+    public var destination: DestinationID
+    public var job: StoredJob
+    /// Attempts made before.
+    public var attempts: Int
+    /// When the delivery was intended.
+    public var createdAt: Timestamp
+    public init(id: Int64, destination: DestinationID, job: StoredJob, attempts: Int, createdAt: Timestamp) {
+        self.id = id
+        self.destination = destination
+        self.job = job
+        self.attempts = attempts
+        self.createdAt = createdAt
+    }
+}
+
+public enum DeliveryState: String, Sendable, Codable { case pending, delivered, dead }
+
+public struct DeliveryAttempt: Sendable {
+    public enum Outcome: Sendable, Equatable {
+        case delivered
+        case retry(at: Timestamp)
+        /// A dead letter with the reason: `exhausted`, `gone`, `expired`.
+        case dead(reason: String)
+    }
+    public var delivery: Int64
+    public var outcome: Outcome
+    /// The HTTP status, or nil if there was none.
+    public var status: Int?
+    public var error: String?
+    /// The first bytes of the answer, at most 4 KiB.
+    public var response: [UInt8]
+    public var at: Timestamp
+    public var durationMilliseconds: Int64
+    public init(
+        delivery: Int64, outcome: Outcome, status: Int?, error: String?, response: [UInt8], at: Timestamp, durationMilliseconds: Int64
+    ) {
+        self.delivery = delivery
+        self.outcome = outcome
+        self.status = status
+        self.error = error
+        self.response = response
+        self.at = at
+        self.durationMilliseconds = durationMilliseconds
+    }
+}
+
+public struct DeliveryQuery: Sendable {
+    public var namespace: NamespaceID
+    public var destination: DestinationID?
+    public var state: DeliveryState?
+    public var limit: Int
+    public init(namespace: NamespaceID = .default, destination: DestinationID? = nil, state: DeliveryState? = nil, limit: Int = 50) {
+        self.namespace = namespace
+        self.destination = destination
+        self.state = state
+        self.limit = limit
+    }
+}
+
+public struct StoredDelivery: Sendable {
+    public var id: Int64
+    public var destination: DestinationID
+    public var trigger: TriggerID
+    public var position: JobPosition
+    public var state: DeliveryState
+    public var attempts: Int
+    public var nextAttemptAt: Timestamp?
+    /// Why it is dead, or what the last attempt said.
+    public var reason: String?
+    public var lastStatus: Int?
+    public var createdAt: Timestamp
+    public init(
+        id: Int64, destination: DestinationID, trigger: TriggerID, position: JobPosition, state: DeliveryState, attempts: Int,
+        nextAttemptAt: Timestamp?, reason: String?, lastStatus: Int?, createdAt: Timestamp
+    ) {
+        self.id = id
+        self.destination = destination
+        self.trigger = trigger
+        self.position = position
+        self.state = state
+        self.attempts = attempts
+        self.nextAttemptAt = nextAttemptAt
+        self.reason = reason
+        self.lastStatus = lastStatus
+        self.createdAt = createdAt
+    }
+}
+
+// MARK: - Tokens and upkeep
+
+/// API tokens, stored hashed.
+public protocol TokenStore: Sendable {
+    /// Throws `.conflict` if the name is taken.
+    func createToken(name: String, hash: [UInt8], at time: Timestamp) async throws
+    /// Throws `.notFound` if there is none of that name.
+    func revokeToken(name: String) async throws
+    func tokens() async throws -> [StoredToken]
+}
+
+public struct StoredToken: Sendable {
+    public var name: String
+    /// SHA-256 of the token.
+    public var hash: [UInt8]
+    public var createdAt: Timestamp
+    public init(name: String, hash: [UInt8], createdAt: Timestamp) {
+        self.name = name
+        self.hash = hash
+        self.createdAt = createdAt
+    }
+}
+
+public protocol MaintenanceStore: Sendable {
+    /// Removes a bounded batch of what retention allows: never an undelivered job (P9), never a dedup key that can come
+    /// again (P4), never a webhook that a trigger has not covered. Call again while `isPartial`.
+    func prune(_ retention: RetentionPolicy, at time: Timestamp) async throws -> PruneReport
+    /// Small facts of the store itself, such as the master key's check value.
+    func fact(_ name: String) async throws -> [UInt8]?
+    func setFact(_ name: String, _ value: [UInt8]) async throws
+}
+
+public struct RetentionPolicy: Sendable {
+    public var inbox: Span
+    public var jobs: Span
+    /// Pending deliveries older than this become dead letters, reason `expired`.
+    public var pendingDeliveries: Span
+    public var rowsPerBatchMax: Int
+    public init(inbox: Span = .days(7), jobs: Span = .days(30), pendingDeliveries: Span = .days(30), rowsPerBatchMax: Int = 2000) {
+        self.inbox = inbox
+        self.jobs = jobs
+        self.pendingDeliveries = pendingDeliveries
+        self.rowsPerBatchMax = rowsPerBatchMax
+    }
+}
+
+public struct PruneReport: Sendable, Equatable {
+    public var webhooks = 0
+    public var jobs = 0
+    public var dedupKeys = 0
+    public var expiredDeliveries = 0
+    public var isPartial = false
+    public init() {}
+}
