@@ -61,7 +61,7 @@ let package = Package(
             swiftSettings: strict),
         .target(
             name: "SluicePolling",
-            dependencies: ["SluiceStore", "SluiceConnectors", "SluiceCore", httpClient, nioCore, nioPosix, nioHTTP1, logging],
+            dependencies: ["SluiceStore", "SluiceConnectors", "SluiceCore", httpClient, nioCore, nioPosix, nioHTTP1, crypto, logging],
             swiftSettings: strict),
         .target(
             name: "SluiceDelivery",
@@ -75,7 +75,7 @@ let package = Package(
                 .product(name: "Yams", package: "Yams"),
             ],
             swiftSettings: strict),
-        .target(name: "SluiceSimulation", dependencies: ["SluiceCore", "SluiceStore"], swiftSettings: pure),
+        .target(name: "SluiceSimulation", dependencies: ["SluiceCore", "SluiceStore", "SluiceConnectors"], swiftSettings: pure),
         .executableTarget(
             name: "sluice",
             dependencies: [
