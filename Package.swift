@@ -85,8 +85,16 @@ let package = Package(
             swiftSettings: strict),
         .target(
             name: "SluiceTesting",
-            dependencies: ["SluiceCore", "SluiceStore", "SluiceConnectors", hummingbird, httpClient, nioCore, logging],
+            dependencies: [
+                "SluiceCore", "SluiceStore", "SluiceConnectors", hummingbird, httpClient, nioCore, nioPosix, nioHTTP1, httpTypes, logging,
+                lifecycle,
+            ],
             swiftSettings: strict),
         .testTarget(name: "SluiceConnectorsTests", dependencies: ["SluiceConnectors", "SluiceCore"], swiftSettings: strict),
+        .executableTarget(
+            name: "sluice-demo",
+            dependencies: ["SluiceTesting", "SluiceCore", httpClient, .product(name: "ArgumentParser", package: "swift-argument-parser")],
+            swiftSettings: strict),
+        .testTarget(name: "SluiceTestingTests", dependencies: ["SluiceTesting", "SluiceCore", httpClient], swiftSettings: strict),
     ]
 )
