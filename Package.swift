@@ -80,5 +80,9 @@ let package = Package(
             name: "SluiceTesting",
             dependencies: ["SluiceCore", "SluiceStore", "SluiceConnectors", hummingbird, httpClient, nioCore, logging],
             swiftSettings: strict),
+        .testTarget(
+            name: "SluiceDeliveryTests",
+            dependencies: ["SluiceDelivery", "SluiceStore", "SluiceConnectors", "SluiceCore", nioCore, nioPosix, nioHTTP1, crypto, logging],
+            swiftSettings: strict),
     ]
 )
