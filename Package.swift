@@ -100,5 +100,6 @@ let package = Package(
             name: "SluiceDeliveryTests",
             dependencies: ["SluiceDelivery", "SluiceStore", "SluiceConnectors", "SluiceCore", nioCore, nioPosix, nioHTTP1, crypto, logging],
             swiftSettings: strict),
+        .testTarget(name: "SluiceTidyTests", swiftSettings: strict),
     ]
 )
