@@ -88,7 +88,7 @@ struct WorldTests {
 
     @Test func logLinesKeepTheRecordsBytes() throws {
         let changes = WorldTests.world(.init(deleteShare: 0.1), changes: 100).changes
-        let text = changes.flatMap { ProviderLog.line($0) + [0x0A] }
+        let text: [UInt8] = changes.flatMap { (change) -> [UInt8] in ProviderLog.line(change) + [0x0A] }
         let read = try ProviderLog.parse(text)
         #expect(read.map(\.record) == changes.map(\.record))
         #expect(read.map(\.key) == changes.map(\.key))

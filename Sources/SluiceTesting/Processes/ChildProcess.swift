@@ -55,6 +55,7 @@ public final class ChildProcess: Sendable {
     deinit { kill9() }
 
     /// Runs a program for as long as `body` takes.
+    @discardableResult
     public static func with<Result: Sendable>(
         _ options: Options, _ body: @Sendable (ChildProcess) async throws -> Result
     ) async throws -> Result {

@@ -9,6 +9,7 @@ import Darwin
 #endif
 
 /// A directory of one's own for as long as `body` takes.
+@discardableResult
 public func withTemporaryDirectory<Result: Sendable>(
     _ name: String = "sluice-test", _ body: @Sendable (_ path: String) async throws -> Result
 ) async throws -> Result {

@@ -99,6 +99,7 @@ public final class StandInProvider: Sendable {
     }
 
     /// Runs a provider for as long as `body` takes.
+    @discardableResult
     public static func with<Result: Sendable>(
         _ settings: Settings = Settings(), _ body: @Sendable (StandInProvider) async throws -> Result
     ) async throws -> Result {
@@ -128,7 +129,7 @@ public final class StandInProvider: Sendable {
     /// Runs until it is stopped, cancelled or gets one of `signals`. `onReady` is called once it listens.
     public func run(signals: [UnixSignal] = [], onReady: @escaping @Sendable () -> Void = {}) async throws {
         var logger = Logger(label: "stand-in-provider")
-        logger.logLevel = .error
+        logger.logLevel = .critical
         let application = Application(
             responder: CallbackResponder<BasicRequestContext> { request, _ in await self.respond(to: request) },
             configuration: .init(address: .hostname("127.0.0.1", port: settings.port), serverName: "stand-in-provider"),
