@@ -64,6 +64,18 @@ public final class StandInProvider: Sendable {
             self.user = user
             self.password = password
         }
+
+        /// Reads a file's text: the URL on its first line and, if there is a second, `USER:PASSWORD`. Nil without a URL.
+        public init?(file text: String) {
+            let lines = text.split(whereSeparator: \.isNewline)
+            guard let url = lines.first, url.hasPrefix("http") else { return nil }
+            self.init(url: String(url))
+            if lines.count > 1 {
+                let parts = lines[1].split(separator: ":", maxSplits: 1, omittingEmptySubsequences: false)
+                user = String(parts[0])
+                password = parts.count > 1 ? String(parts[1]) : ""
+            }
+        }
     }
 
     struct State: Sendable {
