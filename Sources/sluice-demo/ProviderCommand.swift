@@ -32,7 +32,9 @@ struct ProviderCommand: AsyncParsableCommand {
         for share in [dropped, doubled, late, forged, spoofed, updates, apiFaults] where !(0...1).contains(share) {
             throw ValidationError("A share lies between 0 and 1.")
         }
-        guard rate >= 0, rate <= 10_000, lagMilliseconds >= 0 else { throw ValidationError("--rate or --lag-milliseconds is out of range.") }
+        guard rate >= 0, rate <= 10_000, lagMilliseconds >= 0 else {
+            throw ValidationError("--rate or --lag-milliseconds is out of range.")
+        }
     }
 
     func run() async throws {

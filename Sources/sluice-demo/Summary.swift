@@ -2,11 +2,11 @@ import SluiceCore
 import SluiceTesting
 
 #if canImport(Glibc)
-import Glibc
+    import Glibc
 #elseif canImport(Musl)
-import Musl
+    import Musl
 #elseif canImport(Darwin)
-import Darwin
+    import Darwin
 #endif
 
 /// Writes a line to standard output, at once even where that is a pipe.

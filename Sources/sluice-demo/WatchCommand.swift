@@ -3,11 +3,11 @@ import SluiceCore
 import SluiceTesting
 
 #if canImport(Glibc)
-import Glibc
+    import Glibc
 #elseif canImport(Musl)
-import Musl
+    import Musl
 #elseif canImport(Darwin)
-import Darwin
+    import Darwin
 #endif
 
 /// `sluice-demo watch`: live counters, and with --seconds the checker's verdict at the end.

@@ -29,7 +29,8 @@ struct LocalStripeTests {
                     try await stripe.configureWebhook(url: receiver.baseURL + "/_nowhere", secret: "whsec_test")
                     try await stripe.createEvents(3)
                     try await waitUntil("three webhooks") {
-                        try await stripe.process.output().split(separator: "\n").filter { $0.contains("failed with response code 404") }.count == 3
+                        try await stripe.process.output().split(separator: "\n").filter { $0.contains("failed with response code 404") }
+                            .count == 3
                     }
                 }
                 let rest = try await LocalStripe.with(directory: directory) { stripe in try await stripe.events().count }

@@ -6,9 +6,9 @@ import Testing
 @testable import SluiceTesting
 
 #if canImport(Glibc)
-import Glibc
+    import Glibc
 #elseif canImport(Musl)
-import Musl
+    import Musl
 #endif
 
 struct ProcessTests {

@@ -18,7 +18,8 @@ struct WorldTests {
     }
 
     /// Everything that the API lists of a resource, page by page.
-    static func readAll(_ world: inout ProviderWorld, _ resource: String, limit: Int, at now: Timestamp, deleted: Bool = false) -> [[UInt8]] {
+    static func readAll(_ world: inout ProviderWorld, _ resource: String, limit: Int, at now: Timestamp, deleted: Bool = false) -> [[UInt8]]
+    {
         var records: [[UInt8]] = []
         var place = ProviderWorld.Place(updatedAtSeconds: -1, number: Int.max - 1)
         for _ in 0..<10_000 {

@@ -98,7 +98,8 @@ public struct DeliveryObserver: Sendable {
         let response = try await HTTPClient.shared.execute(request, timeout: .seconds(30))
         let body = try await response.body.collect(upTo: 256 << 20)
         guard response.status == .ok else {
-            throw SluiceError(.providerStatus, "\(url) answered \(response.status.code).", context: ["status": String(response.status.code)])
+            throw SluiceError(
+                .providerStatus, "\(url) answered \(response.status.code).", context: ["status": String(response.status.code)])
         }
         return Array(body.readableBytesView)
     }

@@ -25,5 +25,7 @@ public struct JobsPage: Sendable {
         if hasMore && next == nil { throw JobsPage.fault("it promises more and gives no token") }
     }
 
-    private static func fault(_ text: String) -> SluiceError { SluiceError(.providerAnswer, "A page of /v1/jobs is not as agreed: \(text).") }
+    private static func fault(_ text: String) -> SluiceError {
+        SluiceError(.providerAnswer, "A page of /v1/jobs is not as agreed: \(text).")
+    }
 }
