@@ -33,7 +33,9 @@ struct DeliveryCheckerTests {
         switch wrong {
         case .nothing: break
         case .loseLast: jobs.removeLast()
-        case .loseRecord: jobs.removeAll { $0.dedupKey.hasPrefix(jobs[0].dedupKey.prefix { $0 != "@" }) }
+        case .loseRecord:
+            let id = jobs[0].dedupKey.prefix { $0 != "@" }
+            jobs.removeAll { $0.dedupKey.hasPrefix(id) }
         case .loseResource: jobs.removeAll { String(decoding: $0.record, as: UTF8.self).contains("\"object\":\"invoice\"") }
         case .doubleJob: jobs.append(jobs[3])
         case .doublePosition: jobs[5].position = jobs[4].position

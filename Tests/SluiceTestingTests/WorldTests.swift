@@ -18,7 +18,8 @@ struct WorldTests {
     }
 
     /// Everything that the API lists of a resource, page by page.
-    static func readAll(_ world: inout ProviderWorld, _ resource: String, limit: Int, at now: Timestamp, deleted: Bool = false) -> [[UInt8]] {
+    static func readAll(_ world: inout ProviderWorld, _ resource: String, limit: Int, at now: Timestamp, deleted: Bool = false) -> [[UInt8]]
+    {
         var records: [[UInt8]] = []
         var place = ProviderWorld.Place(updatedAtSeconds: -1, number: Int.max - 1)
         for _ in 0..<10_000 {
@@ -88,7 +89,7 @@ struct WorldTests {
 
     @Test func logLinesKeepTheRecordsBytes() throws {
         let changes = WorldTests.world(.init(deleteShare: 0.1), changes: 100).changes
-        let text = changes.flatMap { ProviderLog.line($0) + [0x0A] }
+        let text: [UInt8] = changes.flatMap { (change) -> [UInt8] in ProviderLog.line(change) + [0x0A] }
         let read = try ProviderLog.parse(text)
         #expect(read.map(\.record) == changes.map(\.record))
         #expect(read.map(\.key) == changes.map(\.key))

@@ -3,11 +3,11 @@ import SluiceCore
 import Synchronization
 
 #if canImport(Glibc)
-import Glibc
+    import Glibc
 #elseif canImport(Musl)
-import Musl
+    import Musl
 #elseif canImport(Darwin)
-import Darwin
+    import Darwin
 #endif
 
 /// A program that a test runs beside itself, in a process group of its own, its output in a file.
@@ -55,6 +55,7 @@ public final class ChildProcess: Sendable {
     deinit { kill9() }
 
     /// Runs a program for as long as `body` takes.
+    @discardableResult
     public static func with<Result: Sendable>(
         _ options: Options, _ body: @Sendable (ChildProcess) async throws -> Result
     ) async throws -> Result {
@@ -143,7 +144,8 @@ public final class ChildProcess: Sendable {
         posix_spawn_file_actions_addopen(&actions, 1, options.outputFile, O_WRONLY | O_CREAT | O_APPEND, 0o600)
         posix_spawn_file_actions_adddup2(&actions, 1, 2)
         // Without this a child would inherit what the test has open without close-on-exec, and keep ports and pipes open.
-        for descriptor in try FileManager.default.contentsOfDirectory(atPath: "/proc/self/fd").compactMap({ Int32($0) }) where descriptor > 2 {
+        for descriptor in try FileManager.default.contentsOfDirectory(atPath: "/proc/self/fd").compactMap({ Int32($0) })
+        where descriptor > 2 {
             posix_spawn_file_actions_addclose(&actions, descriptor)
         }
         var attributes = posix_spawnattr_t()

@@ -1,14 +1,15 @@
 import FoundationEssentials
 
 #if canImport(Glibc)
-import Glibc
+    import Glibc
 #elseif canImport(Musl)
-import Musl
+    import Musl
 #elseif canImport(Darwin)
-import Darwin
+    import Darwin
 #endif
 
 /// A directory of one's own for as long as `body` takes.
+@discardableResult
 public func withTemporaryDirectory<Result: Sendable>(
     _ name: String = "sluice-test", _ body: @Sendable (_ path: String) async throws -> Result
 ) async throws -> Result {

@@ -3,11 +3,11 @@ import NIOPosix
 import SluiceCore
 
 #if canImport(Glibc)
-import Glibc
+    import Glibc
 #elseif canImport(Musl)
-import Musl
+    import Musl
 #elseif canImport(Darwin)
-import Darwin
+    import Darwin
 #endif
 
 /// Asks until `condition` holds. Throws after `seconds`, saying `what` was waited for; an error of `condition` is thrown on.

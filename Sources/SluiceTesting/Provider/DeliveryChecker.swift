@@ -119,7 +119,9 @@ public struct DeliveryChecker: Sendable {
     private static func identify(_ record: [UInt8]) -> (Version, ArraySlice<UInt8>)? {
         guard var view = try? JSONDocument(record).root, view.bytes.count == record.count else { return nil }
         if view["id"] == nil, let members = view.members, members.count == 1 { view = members[0].value }
-        guard let resource = view["object"]?.string, let id = view["id"]?.string, let updatedAt = view["updated_at"]?.int64 else { return nil }
+        guard let resource = view["object"]?.string, let id = view["id"]?.string, let updatedAt = view["updated_at"]?.int64 else {
+            return nil
+        }
         return (Version(resource: resource, key: "\(id)@\(updatedAt)"), view.bytes)
     }
 

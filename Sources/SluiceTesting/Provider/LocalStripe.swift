@@ -33,6 +33,7 @@ public struct LocalStripe: Sendable {
 
     /// Runs localstripe for as long as `body` takes; state and output lie in `directory`, which must exist.
     /// `port` 0 takes a free one. With `keepsState` it goes on from what an earlier run left in the directory.
+    @discardableResult
     public static func with<Result: Sendable>(
         directory: String, port: Int = 0, keepsState: Bool = false, _ body: @Sendable (LocalStripe) async throws -> Result
     ) async throws -> Result {

@@ -97,7 +97,8 @@ public struct ProviderAPI: Sendable {
             return Answer(
                 status: 200, headers: [("Content-Type", "text/html")], body: Array("<html><body><h1>Bad gateway</h1></body></html>".utf8))
         case .offsetExpired: return hasOffset ? error(400, "param_wrong_value", "offset: The offset has expired.") : answer
-        case .truncated: return Answer(status: answer.status, headers: answer.headers, body: Array(answer.body.prefix(answer.body.count / 2)))
+        case .truncated:
+            return Answer(status: answer.status, headers: answer.headers, body: Array(answer.body.prefix(answer.body.count / 2)))
         case .unauthorized: return error(401, "api_authentication_failed", "The API key is wrong.")
         case .slow, .hang: return answer
         }

@@ -15,7 +15,9 @@ enum ProviderRecord {
         var version: Int
     }
 
-    static let amounts = ["9007199254740993", "1.10", "0.1000", "-0.00", "1e2", "123456789012345678", "12345678901234567890", "1.0E+2", "7"]
+    static let amounts = [
+        "9007199254740993", "1.10", "0.1000", "-0.00", "1e2", "123456789012345678", "12345678901234567890", "1.0E+2", "7",
+    ]
     static let names = ["Łukasz", "Zoë", "渡辺 ゆき", "Ñandú 🚰", #"O\u2019Neil \"Q\" \/"#, "line\\nbreak", "plain"]
 
     /// The record's bytes: one JSON object. Its spacing varies with the record's number.

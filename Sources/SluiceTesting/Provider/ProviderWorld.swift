@@ -171,7 +171,8 @@ public struct ProviderWorld: Sendable {
     ) -> (records: [[UInt8]], last: Place?, hasMore: Bool) {
         advance(to: now)
         let places = shown[resource] ?? []
-        var index = ProviderWorld.firstIndex(in: places, atOrAfter: Place(updatedAtSeconds: place.updatedAtSeconds, number: place.number + 1))
+        var index = ProviderWorld.firstIndex(
+            in: places, atOrAfter: Place(updatedAtSeconds: place.updatedAtSeconds, number: place.number + 1))
         var records: [[UInt8]] = []
         var last: Place?
         while index < places.count {

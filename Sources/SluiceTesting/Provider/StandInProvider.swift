@@ -64,6 +64,18 @@ public final class StandInProvider: Sendable {
             self.user = user
             self.password = password
         }
+
+        /// Reads a file's text: the URL on its first line and, if there is a second, `USER:PASSWORD`. Nil without a URL.
+        public init?(file text: String) {
+            let lines = text.split(whereSeparator: \.isNewline)
+            guard let url = lines.first, url.hasPrefix("http") else { return nil }
+            self.init(url: String(url))
+            if lines.count > 1 {
+                let parts = lines[1].split(separator: ":", maxSplits: 1, omittingEmptySubsequences: false)
+                user = String(parts[0])
+                password = parts.count > 1 ? String(parts[1]) : ""
+            }
+        }
     }
 
     struct State: Sendable {
@@ -99,6 +111,7 @@ public final class StandInProvider: Sendable {
     }
 
     /// Runs a provider for as long as `body` takes.
+    @discardableResult
     public static func with<Result: Sendable>(
         _ settings: Settings = Settings(), _ body: @Sendable (StandInProvider) async throws -> Result
     ) async throws -> Result {
@@ -128,7 +141,7 @@ public final class StandInProvider: Sendable {
     /// Runs until it is stopped, cancelled or gets one of `signals`. `onReady` is called once it listens.
     public func run(signals: [UnixSignal] = [], onReady: @escaping @Sendable () -> Void = {}) async throws {
         var logger = Logger(label: "stand-in-provider")
-        logger.logLevel = .error
+        logger.logLevel = .critical
         let application = Application(
             responder: CallbackResponder<BasicRequestContext> { request, _ in await self.respond(to: request) },
             configuration: .init(address: .hostname("127.0.0.1", port: settings.port), serverName: "stand-in-provider"),

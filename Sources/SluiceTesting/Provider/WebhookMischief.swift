@@ -75,7 +75,8 @@ public struct WebhookMischief: Sendable {
         if random.chance(rates.forged) { planned.append(forged(change, at: now, using: &random)) }
         if random.chance(rates.spoofed) {
             counts.spoofed += 1
-            let body = body(invented(change.resource, at: now, using: &random), of: change.resource, kind: .created, at: now, using: &random)
+            let body = body(
+                invented(change.resource, at: now, using: &random), of: change.resource, kind: .created, at: now, using: &random)
             planned.append(PlannedWebhook(kind: .spoofed, credentials: .right, sendAt: now, body: body))
         }
         return planned
