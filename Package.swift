@@ -7,6 +7,7 @@ let strict: [SwiftSetting] = [.swiftLanguageMode(.v6), .treatAllWarnings(as: .er
 let pure: [SwiftSetting] = strict + [.unsafeFlags(["-O"], .when(configuration: .debug))]
 
 let hummingbird: Target.Dependency = .product(name: "Hummingbird", package: "hummingbird")
+let hummingbirdCore: Target.Dependency = .product(name: "HummingbirdCore", package: "hummingbird")
 let httpClient: Target.Dependency = .product(name: "AsyncHTTPClient", package: "async-http-client")
 let crypto: Target.Dependency = .product(name: "Crypto", package: "swift-crypto")
 let logging: Target.Dependency = .product(name: "Logging", package: "swift-log")
@@ -57,7 +58,10 @@ let package = Package(
             swiftSettings: strict),
         .target(
             name: "SluiceGateway",
-            dependencies: ["SluiceStore", "SluiceConnectors", "SluiceCore", hummingbird, nioCore, httpTypes, logging],
+            dependencies: [
+                "SluiceStore", "SluiceConnectors", "SluiceCore", hummingbird, hummingbirdCore, nioCore, nioPosix, nioHTTP1, httpTypes,
+                crypto, logging, lifecycle,
+            ],
             swiftSettings: strict),
         .target(
             name: "SluicePolling",
