@@ -105,5 +105,6 @@ let package = Package(
             dependencies: ["SluiceDelivery", "SluiceStore", "SluiceConnectors", "SluiceCore", nioCore, nioPosix, nioHTTP1, crypto, logging],
             swiftSettings: strict),
         .testTarget(name: "SluiceTidyTests", swiftSettings: strict),
+        .testTarget(name: "SluiceLiveTests", dependencies: ["SluiceTesting", "SluiceCore", "sluice", httpClient, nioCore], swiftSettings: strict),
     ]
 )
