@@ -84,5 +84,11 @@ let package = Package(
             name: "SluiceTesting",
             dependencies: ["SluiceCore", "SluiceStore", "SluiceConnectors", hummingbird, httpClient, nioCore, logging],
             swiftSettings: strict),
+        .testTarget(
+            name: "SluiceGatewayTests",
+            dependencies: [
+                "SluiceGateway", "SluiceStore", "SluiceConnectors", "SluiceCore", nioCore, nioPosix, crypto, logging, lifecycle,
+            ],
+            swiftSettings: strict),
     ]
 )
