@@ -109,5 +109,11 @@ let package = Package(
             swiftSettings: strict),
         .testTarget(name: "SluiceTidyTests", swiftSettings: strict),
         .testTarget(name: "SluiceLiveTests", dependencies: ["SluiceTesting", "SluiceCore", "sluice", httpClient, nioCore], swiftSettings: strict),
+        .testTarget(
+            name: "SluiceGatewayTests",
+            dependencies: [
+                "SluiceGateway", "SluiceStore", "SluiceConnectors", "SluiceCore", nioCore, nioPosix, crypto, logging, lifecycle,
+            ],
+            swiftSettings: strict),
     ]
 )
