@@ -81,5 +81,10 @@ let package = Package(
             dependencies: ["SluiceCore", "SluiceStore", "SluiceConnectors", hummingbird, httpClient, nioCore, logging],
             swiftSettings: strict),
         .testTarget(name: "SluiceConnectorsTests", dependencies: ["SluiceConnectors", "SluiceCore"], swiftSettings: strict),
+        .testTarget(
+            name: "SluiceServerTests",
+            dependencies: [
+                "SluiceServer", "SluiceCore", "SluiceConnectors", "SluiceStore", "SluiceSQLite", "SluiceDelivery",
+            ], swiftSettings: strict),
     ]
 )
