@@ -7,6 +7,7 @@ let strict: [SwiftSetting] = [.swiftLanguageMode(.v6), .treatAllWarnings(as: .er
 let pure: [SwiftSetting] = strict + [.unsafeFlags(["-O"], .when(configuration: .debug))]
 
 let hummingbird: Target.Dependency = .product(name: "Hummingbird", package: "hummingbird")
+let hummingbirdCore: Target.Dependency = .product(name: "HummingbirdCore", package: "hummingbird")
 let httpClient: Target.Dependency = .product(name: "AsyncHTTPClient", package: "async-http-client")
 let crypto: Target.Dependency = .product(name: "Crypto", package: "swift-crypto")
 let logging: Target.Dependency = .product(name: "Logging", package: "swift-log")
@@ -29,6 +30,7 @@ let package = Package(
         .package(url: "https://github.com/groue/GRDB.swift", from: "7.10.0"),
         .package(url: "https://github.com/apple/swift-crypto", from: "4.5.2"),
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
+        .package(url: "https://github.com/apple/swift-collections", from: "1.6.0"),
         .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
         .package(url: "https://github.com/apple/swift-nio", from: "2.101.2"),
         .package(url: "https://github.com/apple/swift-http-types", from: "1.8.0"),
@@ -36,7 +38,13 @@ let package = Package(
         .package(url: "https://github.com/jpsim/Yams", from: "6.2.2"),
     ],
     targets: [
-        .target(name: "SluiceCore", swiftSettings: pure),
+        .target(
+            name: "SluiceCore",
+            dependencies: [
+                .product(name: "HeapModule", package: "swift-collections"),
+                .product(name: "DequeModule", package: "swift-collections"),
+            ],
+            swiftSettings: pure),
         .target(
             name: "SluiceConnectors", dependencies: ["SluiceCore", crypto],
             swiftSettings: strict + [.unsafeFlags(["-O"], .when(configuration: .debug))]),
@@ -50,11 +58,14 @@ let package = Package(
             swiftSettings: strict),
         .target(
             name: "SluiceGateway",
-            dependencies: ["SluiceStore", "SluiceConnectors", "SluiceCore", hummingbird, nioCore, httpTypes, logging],
+            dependencies: [
+                "SluiceStore", "SluiceConnectors", "SluiceCore", hummingbird, hummingbirdCore, nioCore, nioPosix, nioHTTP1, httpTypes,
+                crypto, logging, lifecycle,
+            ],
             swiftSettings: strict),
         .target(
             name: "SluicePolling",
-            dependencies: ["SluiceStore", "SluiceConnectors", "SluiceCore", httpClient, nioCore, nioPosix, nioHTTP1, logging],
+            dependencies: ["SluiceStore", "SluiceConnectors", "SluiceCore", httpClient, nioCore, nioPosix, nioHTTP1, crypto, logging],
             swiftSettings: strict),
         .target(
             name: "SluiceDelivery",
@@ -68,7 +79,7 @@ let package = Package(
                 .product(name: "Yams", package: "Yams"),
             ],
             swiftSettings: strict),
-        .target(name: "SluiceSimulation", dependencies: ["SluiceCore", "SluiceStore"], swiftSettings: pure),
+        .target(name: "SluiceSimulation", dependencies: ["SluiceCore", "SluiceStore", "SluiceConnectors"], swiftSettings: pure),
         .executableTarget(
             name: "sluice",
             dependencies: [
@@ -78,7 +89,10 @@ let package = Package(
             swiftSettings: strict),
         .target(
             name: "SluiceTesting",
-            dependencies: ["SluiceCore", "SluiceStore", "SluiceConnectors", hummingbird, httpClient, nioCore, logging],
+            dependencies: [
+                "SluiceCore", "SluiceStore", "SluiceConnectors", hummingbird, httpClient, nioCore, nioPosix, nioHTTP1, httpTypes, logging,
+                lifecycle,
+            ],
             swiftSettings: strict),
         .testTarget(name: "SluiceConnectorsTests", dependencies: ["SluiceConnectors", "SluiceCore"], swiftSettings: strict),
         .testTarget(
@@ -86,5 +100,15 @@ let package = Package(
             dependencies: [
                 "SluiceServer", "SluiceCore", "SluiceConnectors", "SluiceStore", "SluiceSQLite", "SluiceDelivery",
             ], swiftSettings: strict),
+        .executableTarget(
+            name: "sluice-demo",
+            dependencies: ["SluiceTesting", "SluiceCore", httpClient, .product(name: "ArgumentParser", package: "swift-argument-parser")],
+            swiftSettings: strict),
+        .testTarget(name: "SluiceTestingTests", dependencies: ["SluiceTesting", "SluiceCore", httpClient], swiftSettings: strict),
+        .testTarget(
+            name: "SluiceDeliveryTests",
+            dependencies: ["SluiceDelivery", "SluiceStore", "SluiceConnectors", "SluiceCore", nioCore, nioPosix, nioHTTP1, crypto, logging],
+            swiftSettings: strict),
+        .testTarget(name: "SluiceTidyTests", swiftSettings: strict),
     ]
 )

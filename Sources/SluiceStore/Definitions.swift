@@ -4,6 +4,8 @@ import SluiceCore
 public protocol DefinitionStore: Sendable {
     /// Everything that is defined in a namespace, in one consistent read, ordered by name.
     func definitions(_ namespace: NamespaceID) async throws -> Definitions
+    /// One trigger with its progress; nil if it is gone.
+    func trigger(_ id: TriggerID) async throws -> StoredTrigger?
     /// One trigger with its progress; nil if there is none of that name.
     func trigger(_ namespace: NamespaceID, named name: String) async throws -> StoredTrigger?
     /// Makes all changes in one transaction, or none. References are names; what a change names must exist or be made by

@@ -1,0 +1,242 @@
+/// When may the next poll of a trigger start? One small state machine for each trigger: events in, a due time out.
+///
+/// The contract (P2, P5, P6, P7), for a trigger that polls:
+/// - A signal on an idle trigger makes a poll due at once. Further polls for signals start no sooner than the throttle
+///   (20 s) after the start before. A poll always starts after the last signal: throttle with a trailing edge.
+/// - A cycle that succeeds covers the signals that had arrived by its read bound minus the visibility lag. As long as
+///   others remain, a start is due no later than max(first arrival + lag, last start + 20 s), and starts lie at most 25 s
+///   apart.
+/// - A poll is due at once on start and on resume, at the latest when the safety interval has passed since the start of the
+///   last success, and once after a time in which webhooks may have been missed.
+/// - A failed cycle is tried again after a growing delay, and goes on where it stopped.
+///
+/// ```
+///   waiting ──begin──▶ running ──succeeded──▶ waiting (covered rises to what was noted at begin)
+///                         ├──yielded──▶ waiting (goes on with the same open cycle)
+///                         ├──failed──▶ waiting (retryAt; the open cycle stays)
+///                         └──fenced──▶ waiting (the store refused: reload)
+/// ```
+public struct TriggerSchedule: Sendable {
+    /// What its state lets a trigger do.
+    public enum Mode: Sendable, Equatable {
+        case polls
+        /// Failed: one probe each safety interval.
+        case probes
+        /// Paused, stopping, stopped, created: signals are kept, nothing is started.
+        case rests
+    }
+
+    public struct Timing: Sendable, Equatable {
+        public var visibilityLag: Span
+        public var safetyInterval: Span
+        /// `.safety` or, for a trigger without webhooks, `.interval`.
+        public var intervalCause: PollCause
+        public init(visibilityLag: Span = .zero, safetyInterval: Span = .hours(12), intervalCause: PollCause = .safety) {
+            self.visibilityLag = visibilityLag
+            self.safetyInterval = safetyInterval
+            self.intervalCause = intervalCause
+        }
+    }
+
+    /// What is due, when and why.
+    public struct Due: Sendable, Equatable {
+        public var at: Timestamp
+        public var cause: PollCause
+        /// Goes on with an open cycle; not a new start.
+        public var isContinuation: Bool
+    }
+
+    /// How a cycle, or a slice of it, ended.
+    public enum Outcome: Sendable {
+        case succeeded
+        /// It goes on with this open cycle, not before `notBefore`.
+        case yielded(OpenCycle, notBefore: Timestamp)
+        /// `openCycle`: as it was last committed; nil to begin again from the cursor. `delay`: until the next try.
+        case failed(openCycle: OpenCycle?, delay: Span)
+        /// The store refused the commit; what is true is in the store.
+        case fenced
+    }
+
+    public static let throttle = Span.seconds(20)
+    public static let startsApartMax = Span.seconds(25)
+
+    public private(set) var timing: Timing
+    public private(set) var mode: Mode
+    public private(set) var covered: InboxSequence
+    public private(set) var lastStartAt: Timestamp?
+    public private(set) var safetyDueAt: Timestamp
+    public private(set) var failures: Int
+    public private(set) var retryAt: Timestamp?
+    /// The cycle that runs, or that goes on next.
+    public private(set) var openCycle: OpenCycle?
+    public private(set) var isRunning = false
+    private var lastCycle: Int64
+    private var urgent: PollCause?
+    private var continueAt: Timestamp?
+    /// Webhooks may have been missed until then, and the poll that makes up for it is due at `catchUpAt`.
+    private var missedUntil: Timestamp?
+    private var catchUpAt: Timestamp?
+
+    /// What the store knows of a trigger.
+    public struct Stored: Sendable {
+        public var covered: InboxSequence
+        public var lastStartAt: Timestamp?
+        public var safetyDueAt: Timestamp?
+        public var failures: Int
+        public var retryAt: Timestamp?
+        public var openCycle: OpenCycle?
+        public var lastCycle: Int64
+        public init(
+            covered: InboxSequence = .zero, lastStartAt: Timestamp? = nil, safetyDueAt: Timestamp? = nil, failures: Int = 0,
+            retryAt: Timestamp? = nil, openCycle: OpenCycle? = nil, lastCycle: Int64 = 0
+        ) {
+            self.covered = covered
+            self.lastStartAt = lastStartAt
+            self.safetyDueAt = safetyDueAt
+            self.failures = failures
+            self.retryAt = retryAt
+            self.openCycle = openCycle
+            self.lastCycle = lastCycle
+        }
+    }
+
+    /// A trigger as the store has it. Stored times that lie too far ahead, because a clock was wrong, are clamped.
+    public init(stored: Stored, mode: Mode, timing: Timing, at now: Timestamp) {
+        self.timing = timing
+        self.mode = mode
+        covered = stored.covered
+        lastStartAt = stored.lastStartAt.map { min($0, now) }
+        safetyDueAt = min(stored.safetyDueAt ?? now + timing.safetyInterval, now + timing.safetyInterval)
+        failures = stored.failures
+        retryAt = stored.retryAt.map { min($0, now + Backoff.delayMax) }
+        openCycle = stored.openCycle
+        lastCycle = stored.lastCycle
+        continueAt = stored.openCycle == nil ? nil : now
+    }
+
+    // MARK: Events
+
+    /// Poll at once: started, resumed, or somebody asked. Overrides a retry delay.
+    public mutating func pollNow(_ cause: PollCause) { urgent = cause }
+
+    /// Webhooks may not have been accepted until `time`; the poll that makes up for it is due at `dueAt`.
+    public mutating func missedWebhooks(until time: Timestamp, dueAt: Timestamp) {
+        missedUntil = max(missedUntil ?? time, time)
+        catchUpAt = catchUpAt ?? dueAt
+    }
+
+    /// The trigger's definition or state changed. What runs now will be fenced by the store.
+    public mutating func change(mode: Mode, timing: Timing, stored: Stored, at now: Timestamp) {
+        let kept = (isRunning, urgent, missedUntil, catchUpAt)
+        self = TriggerSchedule(stored: stored, mode: mode, timing: timing, at: now)
+        (isRunning, urgent, missedUntil, catchUpAt) = kept
+    }
+
+    /// Starts what is due, or goes on with the open cycle. `signals` are those of the trigger's topics.
+    public mutating func begin(cause: PollCause, signals: some SignalSource, at now: Timestamp) -> OpenCycle {
+        precondition(!isRunning, "a trigger runs one cycle at a time")
+        isRunning = true
+        continueAt = nil
+        retryAt = nil
+        if let openCycle { return openCycle }
+        if urgent != nil { urgent = nil }
+        lastStartAt = now
+        lastCycle += 1
+        let noted = max(covered, signals.highest(arrivedBy: now - timing.visibilityLag))
+        let cycle = OpenCycle(number: lastCycle, cause: cause, startedAt: now, readBound: now, notedSequence: noted)
+        openCycle = cycle
+        return cycle
+    }
+
+    /// The cycle that `begin` returned, or a slice of it, ended.
+    public mutating func finish(_ outcome: Outcome, at now: Timestamp) {
+        isRunning = false
+        switch outcome {
+        case .succeeded:
+            guard let cycle = openCycle else { return }
+            covered = max(covered, cycle.notedSequence)
+            openCycle = nil
+            failures = 0
+            safetyDueAt = cycle.startedAt + timing.safetyInterval
+            if let missed = missedUntil, cycle.readBound > missed + timing.visibilityLag { (missedUntil, catchUpAt) = (nil, nil) }
+        case .yielded(let cycle, let notBefore):
+            openCycle = cycle
+            continueAt = notBefore
+        case .failed(let cycle, let delay):
+            openCycle = cycle
+            failures += 1
+            if mode == .probes { safetyDueAt = now + timing.safetyInterval } else { retryAt = now + delay }
+        case .fenced:
+            openCycle = nil
+        }
+    }
+
+    // MARK: Questions
+
+    /// When the next poll is due and why; nil while one runs or the trigger rests.
+    public func nextDue(signals: some SignalSource, at now: Timestamp) -> Due? {
+        if isRunning { return nil }
+        switch mode {
+        case .rests: return nil
+        case .probes:
+            if urgent != nil { return Due(at: now, cause: .manual, isContinuation: false) }
+            return Due(at: safetyDueAt, cause: .probe, isContinuation: false)
+        case .polls: break
+        }
+        if let openCycle, let due = continuation(of: openCycle, at: now) { return due }
+        if let urgent { return Due(at: now, cause: urgent, isContinuation: false) }
+        if let retryAt { return Due(at: retryAt, cause: .retry, isContinuation: false) }
+        var due = Due(at: safetyDueAt, cause: timing.intervalCause, isContinuation: false)
+        if let catchUp = catchUpAt {
+            let at = max(catchUp, throttleEnd(at: now))
+            if at < due.at { due = Due(at: at, cause: .catchUp, isContinuation: false) }
+        }
+        if let first = signals.firstArrival(after: covered) {
+            let at = signalDue(firstArrival: first, at: now)
+            if at <= due.at { due = Due(at: at, cause: .webhook, isContinuation: false) }
+        }
+        return due
+    }
+
+    /// Whether there is a signal that no successful cycle has covered.
+    public func isDirty(signals: some SignalSource) -> Bool { signals.firstArrival(after: covered) != nil }
+
+    private func continuation(of cycle: OpenCycle, at now: Timestamp) -> Due? {
+        if let retryAt, urgent == nil { return Due(at: retryAt, cause: .retry, isContinuation: true) }
+        return Due(at: urgent == nil ? continueAt ?? now : now, cause: cycle.cause, isContinuation: true)
+    }
+
+    private func throttleEnd(at now: Timestamp) -> Timestamp {
+        guard let lastStartAt else { return now }
+        return lastStartAt + TriggerSchedule.throttle
+    }
+
+    private func signalDue(firstArrival: Timestamp, at now: Timestamp) -> Timestamp {
+        guard let lastStartAt else { return now }
+        let throttled = lastStartAt + TriggerSchedule.throttle
+        // Waiting a little longer can make this poll the one that covers.
+        let coverable = firstArrival + timing.visibilityLag
+        return coverable > throttled && coverable <= lastStartAt + TriggerSchedule.startsApartMax ? coverable : throttled
+    }
+}
+
+/// The signals of all topics that a trigger listens to.
+public protocol SignalSource {
+    func firstArrival(after covered: InboxSequence) -> Timestamp?
+    func highest(arrivedBy time: Timestamp) -> InboxSequence
+}
+
+extension SignalLog: SignalSource {}
+
+/// How long to wait after failures in a row.
+public enum Backoff {
+    public static let delayFirst = Span.seconds(2)
+    public static let delayMax = Span.minutes(15)
+
+    /// Doubles from 2 s to 15 min, jittered down by up to a quarter. `random` lies in 0..<1.
+    public static func delay(failures: Int, random: Double) -> Span {
+        let doubled = delayFirst.milliseconds << Int64(min(max(failures - 1, 0), 12))
+        let capped = min(doubled, delayMax.milliseconds)
+        return Span(milliseconds: capped - Int64(Double(capped) * 0.25 * random))
+    }
+}

@@ -1,0 +1,278 @@
+import Crypto
+import Logging
+import SluiceConnectors
+import SluiceCore
+import SluiceStore
+
+/// Runs one slice of one cycle: fetch a page, commit it, go on. The next page is fetched while this one is committed.
+struct CycleRunner {
+    let service: PollingService
+    let start: Schedule.Start
+
+    /// What the slice needs and does not change.
+    private struct Context {
+        var fence: Fence
+        var trigger: StoredTrigger
+        var plan: PollPlan
+        var http: PollHTTP
+        var timing: TriggerSchedule.Timing
+    }
+
+    func run() async -> TriggerSchedule.Outcome {
+        let context: Context
+        do {
+            guard let opened = try await open() else { return .fenced }
+            context = opened
+        } catch {
+            return await failed(error, trigger: nil, openCycle: start.isContinuation ? start.cycle : nil)
+        }
+        var cycle = start.cycle
+        cycle.connector = identity(context.plan.connector)
+        let barren = service.state.withLock { $0.barrenPages[start.trigger] ?? 0 }
+        var slice = CycleSlice(cycle: cycle, barrenPages: barren, limits: service.limits.slice, at: service.time.now())
+        var cursor = context.trigger.progress.cursor
+        do {
+            return try await pages(&slice, &cursor, context)
+        } catch {
+            // What was committed is the open cycle to go on with; a first page that failed leaves none.
+            let committed = slice.cycle.nextPage > 0 ? try? await service.store.trigger(start.trigger)?.progress.openCycle : nil
+            return await failed(error, trigger: context, openCycle: committed ?? nil)
+        }
+    }
+
+    private func open() async throws -> Context? {
+        guard let fence = service.state.withLock({ $0.fence }), let trigger = try await service.store.trigger(start.trigger) else { return nil }
+        let plan = try service.catalogue.plan(for: trigger)
+        return Context(
+            fence: fence, trigger: trigger, plan: plan, http: service.lane(trigger.connection), timing: service.catalogue.timing(of: trigger))
+    }
+
+    private func identity(_ connector: any Connector) -> String {
+        let definition = connector.definition
+        return "\(definition.name)@\(definition.version)#\(definition.hash.prefix(12))"
+    }
+
+    // MARK: Pages
+
+    private func pages(_ slice: inout CycleSlice, _ cursor: inout [UInt8]?, _ context: Context) async throws -> TriggerSchedule.Outcome {
+        var fetched = try await fetch(slice.cycle, cursor: cursor, context)
+        while true {
+            let page = fetched
+            let before = slice.cycle
+            try slice.read(pageState: page.pageState, more: page.more)
+            let movedCursor = page.cursor != nil && page.cursor != cursor
+            if let next = page.cursor { cursor = next }
+            let after = slice.cycle
+            let nextCursor = cursor
+            // Fetching and parsing the next page overlaps with committing this one.
+            async let ahead: PollPage? = page.more ? await fetch(after, cursor: nextCursor, context) : nil
+            let committed = try await commit(page, of: before, after: after, context)
+            guard case .committed(let jobs) = committed else { return .fenced }
+            let step = slice.committed(jobs: jobs, movedCursor: movedCursor, more: page.more, at: service.time.now())
+            let barren = slice.barrenPages
+            service.state.withLock { $0.barrenPages[start.trigger] = page.more && barren > 0 ? barren : nil }
+            switch step {
+            case .nextPage:
+                guard let next = try await ahead else { return .succeeded }
+                fetched = next
+            case .yield(let notBefore): return .yielded(slice.cycle, notBefore: notBefore)
+            case .rest(let until):
+                warn(.triggerResting, context, "it read \(service.limits.slice.barrenPagesMax) pages in a row without a job and rests until \(until)")
+                return .yielded(slice.cycle, notBefore: until)
+            case .end:
+                await succeeded(context)
+                return .succeeded
+            }
+        }
+    }
+
+    private func fetch(_ cycle: OpenCycle, cursor: [UInt8]?, _ context: Context) async throws -> PollPage {
+        let request = PollRequest(
+            triggerType: context.trigger.type, connection: context.plan.connection, input: context.plan.input, cursor: cursor,
+            pageState: cycle.pageState, readBound: cycle.readBound)
+        let page = try await context.plan.connector.poll(request, http: context.http)
+        guard page.records.count <= request.recordsMax else {
+            throw PollFailure(
+                .permanent,
+                SluiceError(.connector, "the poll returned \(page.records.count) records, more than \(request.recordsMax): ask for smaller pages"))
+        }
+        for state in [page.cursor, page.pageState].compactMap({ $0 }) where state.count > PollLimits.cursorBytesMax {
+            throw PollFailure(
+                .permanent,
+                SluiceError(.connector, "the poll returned a cursor of \(state.count) bytes, more than \(PollLimits.cursorBytesMax): keep less in it"))
+        }
+        return page
+    }
+
+    private enum Committed {
+        case committed(jobs: Int)
+        case fenced
+    }
+
+    /// Commits a page, a large one in chunks; the last chunk moves the cursor.
+    private func commit(_ page: PollPage, of cycle: OpenCycle, after: OpenCycle, _ context: Context) async throws -> Committed {
+        let (records, quarantined) = try key(page, context)
+        let size = service.limits.recordsPerCommitMax
+        let chunks = max(1, (records.count + size - 1) / size)
+        var jobs = 0
+        for chunk in 0..<chunks {
+            let isLast = chunk == chunks - 1
+            let commit = PageCommit(
+                fence: context.fence, trigger: start.trigger, generation: context.trigger.generation, cycle: cycle.number,
+                page: cycle.nextPage, chunk: chunk, cause: cycle.cause, records: Array(records[chunk * size..<min(records.count, (chunk + 1) * size)]),
+                quarantined: isLast ? quarantined : [], completion: isLast ? completion(page, after: after, context) : nil, at: service.time.now())
+            switch try await service.store.commitPage(commit) {
+            case .committed(let new, _): jobs += new
+            case .repeated: break
+            case .fenced(let reason):
+                service.logger.info("a commit was fenced", metadata: ["trigger": "\(context.trigger.name)", "reason": "\(reason.rawValue)"])
+                return .fenced
+            }
+        }
+        if !quarantined.isEmpty {
+            warn(.quarantined, context, "\(quarantined.count) records could not be keyed and were set aside: \(quarantined[0].reason)")
+        }
+        for warning in page.warnings.prefix(5) {
+            service.logger.warning("\(warning)", metadata: ["trigger": "\(context.trigger.name)"])
+        }
+        return .committed(jobs: jobs)
+    }
+
+    private func completion(_ page: PollPage, after: OpenCycle, _ context: Context) -> PageCompletion {
+        guard !page.more else { return PageCompletion(cursor: page.cursor, cursorMark: page.cursorMark, openCycle: after) }
+        let floor = DedupRetention.floor(
+            committedMark: page.cursorMark ?? context.trigger.progress.cursorMark, lookback: context.plan.triggerType.lookback)
+        let end = CycleEnd(
+            cause: after.cause, startedAt: after.startedAt, coveredSequence: after.notedSequence,
+            safetyDueAt: after.startedAt + context.timing.safetyInterval, dedupFloor: floor)
+        return PageCompletion(cursor: page.cursor, cursorMark: page.cursorMark, end: end)
+    }
+
+    /// The records with their dedup keys; those that have none are set aside.
+    private func key(_ page: PollPage, _ context: Context) throws -> ([KeyedRecord], [QuarantinedRecord]) {
+        let keys = try context.plan.connector.dedupKeys(triggerType: context.trigger.type, records: page.records)
+        guard keys.count == page.records.count else {
+            throw PollFailure(.permanent, SluiceError(.connector, "dedup gave \(keys.count) keys for \(page.records.count) records"))
+        }
+        var records: [KeyedRecord] = []
+        records.reserveCapacity(keys.count)
+        var quarantined: [QuarantinedRecord] = []
+        for (index, key) in keys.enumerated() {
+            switch key {
+            case .success(let bytes) where !bytes.isEmpty && bytes.count <= KeyedRecord.dedupKeyBytesMax:
+                let mark = index < page.marks.count ? page.marks[index] : nil
+                records.append(KeyedRecord(record: page.records[index], dedupKey: bytes, mark: mark))
+            case .success(let bytes):
+                let reason = bytes.isEmpty ? "its dedup key is empty" : "its dedup key has \(bytes.count) bytes, more than \(KeyedRecord.dedupKeyBytesMax)"
+                quarantined.append(setAside(page.records[index], reason))
+            case .failure(let error): quarantined.append(setAside(page.records[index], error.message))
+            }
+        }
+        return (records, quarantined)
+    }
+
+    private func setAside(_ record: Record, _ reason: String) -> QuarantinedRecord {
+        QuarantinedRecord(bytes: Array(record.bytes), reason: reason, digest: Array(SHA256.hash(data: record.bytes)))
+    }
+
+    // MARK: Ends
+
+    private func succeeded(_ context: Context) async {
+        let subject = "trigger \(context.trigger.name)"
+        service.alarms.clear(.triggerFailing, subject: subject)
+        service.alarms.clear(.triggerResting, subject: subject)
+        if service.state.withLock({ $0.schedule.isRefused(start.connection) }) {
+            service.state.withLock { $0.schedule.setRefused(start.connection, probeAt: nil) }
+            service.alarms.clear(.connectionRefused, subject: "connection \(context.plan.connectionName)")
+            await setConnectionProblem(context.plan.connectionName, nil)
+        }
+        if context.trigger.state == .failed { await setState(context.trigger, .recovered) }
+    }
+
+    private func failed(_ error: any Error, trigger context: Context?, openCycle: OpenCycle?) async -> TriggerSchedule.Outcome {
+        if error is CancellationError || Task.isCancelled { return .fenced }
+        let failure = PollFailure.classify(error)
+        guard let context else {
+            service.logger.error("a poll could not begin", metadata: ["trigger": "\(start.trigger)", "error": "\(failure.error)"])
+            service.alarms.raise(Alarm(kind: .triggerFailing, subject: "trigger \(start.trigger)", message: failure.error.message))
+            return .failed(openCycle: openCycle, delay: .seconds(30))
+        }
+        let now = service.time.now()
+        let failures = (service.state.withLock { $0.schedule.schedule(of: start.trigger)?.failures } ?? 0) + 1
+        let backoff = Backoff.delay(failures: failures, random: service.random())
+        let delay = max(failure.retryAfter ?? .zero, backoff)
+        let kept = failure.kind == .pageStateExpired ? nil : openCycle
+        service.logger.warning(
+            "a poll failed", metadata: ["trigger": "\(context.trigger.name)", "failures": "\(failures)", "error": "\(failure.error)"])
+        let record = CycleFailure(
+            fence: context.fence, trigger: start.trigger, generation: context.trigger.generation, cause: start.cycle.cause,
+            startedAt: start.cycle.startedAt, error: failure.error, failures: failures, retryAt: now + delay,
+            dropsOpenCycle: kept == nil, at: now)
+        do {
+            if case .fenced = try await service.store.recordFailure(record) { return .fenced }
+        } catch {
+            service.logger.error("a failed poll could not be recorded", metadata: ["error": "\(error)"])
+        }
+        if failure.kind == .rateLimited, let wait = failure.retryAfter {
+            service.state.withLock { $0.schedule.block(start.connection, until: now + wait) }
+        }
+        warn(.triggerFailing, context, "poll \(failures) in a row failed, the next try is at \(now + delay): \(failure.error.message)")
+        await consequences(of: failure, failures: failures, context, at: now)
+        return .failed(openCycle: kept, delay: delay)
+    }
+
+    private func consequences(of failure: PollFailure, failures: Int, _ context: Context, at now: Timestamp) async {
+        switch failure.kind {
+        case .unauthorized where failures >= 2 || service.state.withLock({ $0.schedule.isRefused(start.connection) }):
+            let probeAt = now + context.timing.safetyInterval
+            service.state.withLock { $0.schedule.setRefused(start.connection, probeAt: probeAt) }
+            let message = "\(failure.error.message); until then one poll is tried each safety interval, next at \(probeAt)"
+            service.alarms.raise(Alarm(kind: .connectionRefused, subject: "connection \(context.plan.connectionName)", message: message))
+            await setConnectionProblem(context.plan.connectionName, failure.error.message)
+        case .badCursor: await setState(context.trigger, .failedForGood(reason: failure.error.description))
+        case .permanent where failures >= service.limits.permanentFailuresMax:
+            await setState(context.trigger, .failedForGood(reason: failure.error.description))
+        default: break
+        }
+    }
+
+    private func setConnectionProblem(_ name: String, _ problem: String?) async {
+        do {
+            try await service.store.apply([.setConnectionProblem(name: name, problem: problem)], namespace: .default, at: service.time.now())
+        } catch {
+            service.logger.error("a connection's problem could not be recorded", metadata: ["connection": "\(name)", "error": "\(error)"])
+        }
+    }
+
+    private func setState(_ trigger: StoredTrigger, _ event: TriggerEvent) async {
+        let next = trigger.state.after(event)
+        guard next != trigger.state else { return }
+        var reason: String?
+        if case .failedForGood(let text) = event { reason = text }
+        do {
+            let change = StateChange(trigger: trigger.id, generation: trigger.generation, state: next, reason: reason, at: service.time.now())
+            let changed = try await service.store.setState(change)
+            service.triggerChanged(changed)
+            service.stateChanged(changed)
+        } catch {
+            service.logger.error("a trigger's state could not be recorded", metadata: ["trigger": "\(trigger.name)", "error": "\(error)"])
+        }
+    }
+
+    private func warn(_ kind: Alarm.Kind, _ context: Context, _ message: String) {
+        service.alarms.raise(Alarm(kind: kind, subject: "trigger \(context.trigger.name)", message: message))
+    }
+}
+
+extension PollFailure {
+    /// Any error of a poll, in the kinds that call for different answers.
+    static func classify(_ error: any Error) -> PollFailure {
+        switch error {
+        case let failure as PollFailure: failure
+        case let error as SluiceError where error.code == .badCursor: PollFailure(.badCursor, error)
+        case let error as SluiceError where [.storage, .diskFull, .overloaded].contains(error.code): PollFailure(.transient, error)
+        case let error as SluiceError: PollFailure(.permanent, error)
+        default: PollFailure(.transient, SluiceError(.internalError, "\(error)"))
+        }
+    }
+}

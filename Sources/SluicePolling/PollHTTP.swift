@@ -1,0 +1,146 @@
+import AsyncHTTPClient
+import FoundationEssentials
+import NIOCore
+import NIOHTTP1
+import SluiceConnectors
+import SluiceCore
+import Synchronization
+
+/// A connection's way to its provider: keeps its budget, its limits and its address guard.
+final class PollHTTP: HTTPSending {
+    private let client: HTTPClient
+    private let settings: ConnectionPollSettings
+    private let time: any TimeSource
+    private let guardAddress: AddressCheck
+    private let budget: Mutex<RequestBudget>
+
+    /// Throws `PollFailure` if a host may not be reached.
+    typealias AddressCheck = @Sendable (_ host: String, _ allowsPrivate: Bool) async throws -> Void
+
+    static let redirectsMax = 5
+    static let retryAfterMax = Span.hours(24)
+
+    init(client: HTTPClient, settings: ConnectionPollSettings, time: any TimeSource, guardAddress: @escaping AddressCheck) {
+        self.client = client
+        self.settings = settings
+        self.time = time
+        self.guardAddress = guardAddress
+        budget = Mutex(RequestBudget(perSecond: settings.requestsPerSecondMax))
+    }
+
+    /// Until when the provider asked this connection to wait.
+    var blockedUntil: Timestamp? { budget.withLock { $0.blockedUntil } }
+
+    func send(_ request: HTTPRequestPlan) async throws -> HTTPReply {
+        var request = request
+        for _ in 0...PollHTTP.redirectsMax {
+            let url = try PollHTTP.address(of: request)
+            try await guardAddress(url.host() ?? "", settings.allowsPrivate)
+            try await waitForBudget()
+            let reply = try await exchange(request)
+            guard [301, 302, 303, 307, 308].contains(reply.status), !request.acceptsAnyStatus else {
+                try check(reply, of: request)
+                return reply
+            }
+            request = try redirected(request, from: url, by: reply)
+        }
+        throw PollFailure(.permanent, SluiceError(.providerAnswer, "the provider redirects more than \(PollHTTP.redirectsMax) times"))
+    }
+
+    private static func address(of request: HTTPRequestPlan) throws -> URL {
+        guard let url = URL(string: request.url), let scheme = url.scheme, scheme == "http" || scheme == "https", url.host() != nil else {
+            throw PollFailure(
+                .permanent, SluiceError(.connector, "the connector asks for an address that is not a full http or https URL; check its base URL"))
+        }
+        return url
+    }
+
+    private func waitForBudget() async throws {
+        for _ in 0..<1000 {
+            guard let wait = budget.withLock({ $0.take(at: time.now()) }) else { return }
+            if wait > .seconds(5) {
+                throw PollFailure(.rateLimited, SluiceError(.rateLimited, "the provider asked this connection to wait"), retryAfter: wait)
+            }
+            try await Task.sleep(for: .milliseconds(wait.milliseconds))
+        }
+        throw PollFailure(.rateLimited, SluiceError(.rateLimited, "the connection's requests_per_second is used up"), retryAfter: .seconds(5))
+    }
+
+    private func exchange(_ plan: HTTPRequestPlan) async throws -> HTTPReply {
+        var request = HTTPClientRequest(url: plan.url)
+        request.method = HTTPMethod(rawValue: plan.method)
+        for field in plan.headers { request.headers.add(name: field.name, value: field.value) }
+        if request.headers["user-agent"].isEmpty { request.headers.add(name: "user-agent", value: "Sluice") }
+        if !plan.body.isEmpty { request.body = .bytes(plan.body) }
+        do {
+            let response = try await client.execute(request, timeout: .milliseconds(settings.requestSpanMax.milliseconds))
+            let body = try await response.body.collect(upTo: PollLimits.pageBytesMax)
+            let headers = response.headers.map { HTTPField($0.name, $0.value) }
+            return HTTPReply(status: Int(response.status.code), headers: headers, body: Array(buffer: body))
+        } catch is CancellationError {
+            throw CancellationError()
+        } catch is NIOTooManyBytesError {
+            throw PollFailure(
+                .permanent,
+                SluiceError(.providerAnswer, "the provider's answer is larger than \(PollLimits.pageBytesMax >> 20) MB; ask for smaller pages"))
+        } catch {
+            // The client's errors name no URL and no header, so nothing secret is in them.
+            throw PollFailure(.transient, SluiceError(.providerUnreachable, "no whole answer from the provider: \(error)"))
+        }
+    }
+
+    private func redirected(_ request: HTTPRequestPlan, from url: URL, by reply: HTTPReply) throws -> HTTPRequestPlan {
+        guard let location = reply.headers.first("location"), let target = URL(string: location, relativeTo: url)?.absoluteURL else {
+            throw PollFailure(.permanent, SluiceError(.providerAnswer, "the provider redirects without saying where to"))
+        }
+        guard target.host() == url.host(), target.scheme == url.scheme, target.port == url.port else {
+            throw PollFailure(
+                .permanent,
+                SluiceError(
+                    .providerAnswer,
+                    "the provider redirects to another host (\(target.host() ?? "?")); credentials are never sent there: correct the base URL"
+                ).with("status", String(reply.status)))
+        }
+        guard request.method == "GET" || request.method == "HEAD" else {
+            throw PollFailure(.permanent, SluiceError(.providerAnswer, "the provider redirects a \(request.method); use its final address"))
+        }
+        var next = request
+        next.url = target.absoluteString
+        return next
+    }
+
+    /// Turns statuses that mean the same everywhere into failures, and takes heed of rate headers.
+    private func check(_ reply: HTTPReply, of request: HTTPRequestPlan) throws {
+        let wait = RateHeaders.wait(reply.headers, status: reply.status, now: time.now()).map { min($0, PollHTTP.retryAfterMax) }
+        if let wait, wait > .zero { budget.withLock { $0.block(until: time.now() + wait) } }
+        if request.acceptsAnyStatus { return }
+        let status = String(reply.status)
+        switch reply.status {
+        case 429:
+            let error = SluiceError(.rateLimited, "the provider limits our requests").with("status", status)
+            throw PollFailure(.rateLimited, error, retryAfter: wait)
+        case 401, 403:
+            let error = SluiceError(.providerAuth, "the provider refuses the connection's credentials; correct them and apply again")
+            throw PollFailure(.unauthorized, error.with("status", status))
+        case 408, 425, 500...599:
+            let error = SluiceError(.providerStatus, "the provider answers with a fault of its own").with("status", status)
+            throw PollFailure(.transient, error, retryAfter: wait)
+        default: break
+        }
+    }
+}
+
+/// What providers say about waiting: Retry-After (RFC 9110, 10.2.3), and the rate headers of GitHub, Zendesk and others.
+enum RateHeaders {
+    static func wait(_ headers: [HTTPField], status: Int, now: Timestamp) -> Span? {
+        if let value = headers.first("retry-after") {
+            if let seconds = Int64(value), seconds >= 0, seconds < 1 << 31 { return .seconds(seconds) }
+            if let date = HTTPDate.parse(value) { return max(.zero, date - now) }
+        }
+        guard let remaining = headers.first("x-ratelimit-remaining") ?? headers.first("ratelimit-remaining"), Int64(remaining) == 0,
+            let text = headers.first("x-ratelimit-reset") ?? headers.first("ratelimit-reset"), let reset = Int64(text), reset >= 0
+        else { return nil }
+        // Some give seconds from now, others the moment.
+        return reset > 1_000_000_000 ? max(.zero, Timestamp(seconds: reset) - now) : .seconds(reset)
+    }
+}

@@ -1,0 +1,249 @@
+import AsyncHTTPClient
+import Logging
+import NIOCore
+import SluiceConnectors
+import SluiceCore
+import SluiceStore
+import Synchronization
+
+/// Runs the polls of a shard: asks the `Schedule` what may start, runs cycles, and tells it how they ended.
+///
+/// A thin shell: when to poll is decided by `Schedule`, how a cycle goes on by `CycleSlice`, what is new by the store.
+public final class PollingService: StoreObserver, Sendable {
+    public struct Limits: Sendable {
+        /// Cycles at once over all connections.
+        public var cyclesAtOnceMax: Int
+        public var recordsPerCommitMax: Int
+        /// The window over which polls are spread that make up for missed webhooks: this much a trigger, at most `catchUpWindowMax`.
+        public var catchUpSpanPerTrigger: Span
+        public var catchUpWindowMax: Span
+        public var slice: CycleSlice.Limits
+        /// Permanent failures in a row after which a trigger counts as failed.
+        public var permanentFailuresMax: Int
+        public init(
+            cyclesAtOnceMax: Int = 64, recordsPerCommitMax: Int = 1000, catchUpSpanPerTrigger: Span = .milliseconds(20),
+            catchUpWindowMax: Span = .minutes(10), slice: CycleSlice.Limits = CycleSlice.Limits(), permanentFailuresMax: Int = 5
+        ) {
+            self.cyclesAtOnceMax = cyclesAtOnceMax
+            self.recordsPerCommitMax = recordsPerCommitMax
+            self.catchUpSpanPerTrigger = catchUpSpanPerTrigger
+            self.catchUpWindowMax = catchUpWindowMax
+            self.slice = slice
+            self.permanentFailuresMax = permanentFailuresMax
+        }
+    }
+
+    struct State {
+        var schedule = Schedule()
+        var fence: Fence?
+        var lanes: [ConnectionID: PollHTTP] = [:]
+        /// Pages in a row without news, of triggers that are in the middle of a long read.
+        var barrenPages: [TriggerID: Int] = [:]
+        var cyclesRunning = 0
+    }
+
+    let store: any Store
+    let catalogue: any PollingCatalogue
+    let time: any TimeSource
+    let alarms: any AlarmReporting
+    let client: HTTPClient
+    let limits: Limits
+    let logger: Logger
+    let random: @Sendable () -> Double
+    let guardAddress: @Sendable (_ host: String, _ allowsPrivate: Bool) async throws -> Void
+    /// Told when a trigger's state changed because of its polls.
+    let stateChanged: @Sendable (StoredTrigger) -> Void
+    let state = Mutex(State())
+    private let waker: Waker
+
+    public init(
+        store: any Store, catalogue: any PollingCatalogue, time: any TimeSource, alarms: any AlarmReporting, client: HTTPClient,
+        limits: Limits = Limits(), logger: Logger, random: @escaping @Sendable () -> Double,
+        guardAddress: @escaping @Sendable (_ host: String, _ allowsPrivate: Bool) async throws -> Void,
+        stateChanged: @escaping @Sendable (StoredTrigger) -> Void = { _ in }
+    ) {
+        self.store = store
+        self.catalogue = catalogue
+        self.time = time
+        self.alarms = alarms
+        self.client = client
+        self.limits = limits
+        self.logger = logger
+        self.random = random
+        self.guardAddress = guardAddress
+        self.stateChanged = stateChanged
+        waker = Waker(eventLoop: client.eventLoopGroup.any())
+    }
+
+    // MARK: What others tell
+
+    /// Takes the lease and everything that is defined. Call once, before `run`, after `store.observe`. Every trigger that
+    /// listens to webhooks polls once within the catch-up window: webhooks may have been lost while nobody was here.
+    public func load(_ definitions: Definitions, holder: String) async throws {
+        let now = time.now()
+        let fence = try await store.acquireLease(shard: 0, holder: holder, at: now)
+        state.withLock { state in
+            state.fence = fence
+            for connection in definitions.connections { configure(connection.id, in: &state) }
+            for connection in definitions.connections where connection.problem != nil {
+                state.schedule.setRefused(connection.id, probeAt: now)
+            }
+            for topic in definitions.topics {
+                state.schedule.restoreTopic(topic.id, sequence: topic.signalSequence, at: min(topic.signalledAt, now))
+            }
+            for trigger in definitions.triggers { put(trigger, in: &state, at: now) }
+        }
+        webhooksMissed(connection: nil, at: now)
+    }
+
+    /// A connection was made or changed. What was blocked or refused gets another chance.
+    public func connectionChanged(_ id: ConnectionID) {
+        state.withLock { state in
+            configure(id, in: &state)
+            state.schedule.setRefused(id, probeAt: nil)
+        }
+        waker.call()
+    }
+
+    /// A trigger was made or changed; with `cause` it polls at once.
+    public func triggerChanged(_ trigger: StoredTrigger, poll cause: PollCause? = nil) {
+        let now = time.now()
+        state.withLock { state in
+            put(trigger, in: &state, at: now)
+            if let cause { state.schedule.pollNow(trigger.id, cause: cause, at: now) }
+        }
+        waker.call()
+    }
+
+    public func triggerRemoved(_ id: TriggerID) {
+        state.withLock { state in
+            state.schedule.remove(id)
+            state.barrenPages[id] = nil
+        }
+    }
+
+    /// Somebody asked for a poll: it starts at once, even where the provider refused the credentials before.
+    public func pollNow(_ trigger: StoredTrigger) {
+        let now = time.now()
+        state.withLock { state in
+            if state.schedule.isRefused(trigger.connection) { state.schedule.setRefused(trigger.connection, probeAt: now) }
+            state.schedule.pollNow(trigger.id, cause: .manual, at: now)
+        }
+        waker.call()
+    }
+
+    /// Webhooks may not have been accepted until `time`: by one connection, or by any.
+    public func webhooksMissed(connection: ConnectionID?, at time: Timestamp) {
+        let now = self.time.now()
+        state.withLock { state in
+            let spread = limits.catchUpSpanPerTrigger * Int64(state.schedule.triggerCount)
+            let window = min(spread, limits.catchUpWindowMax)
+            state.schedule.missedWebhooks(connection: connection, until: time, window: window, at: now) { id in
+                // A multiplicative hash spreads neighbouring numbers evenly over the window.
+                Double(UInt64(bitPattern: id.rawValue) &* 0x9E37_79B9_7F4A_7C15 >> 11) / Double(1 << 53)
+            }
+        }
+        waker.call()
+    }
+
+    public func signalled(_ signals: [TopicSignal]) {
+        let now = time.now()
+        state.withLock { state in
+            for signal in signals {
+                state.schedule.signal(signal.topic, sequence: signal.sequence, receivedAt: min(signal.at, now), at: now)
+            }
+        }
+        waker.call()
+    }
+
+    public func jobsCommitted(_ triggers: [TriggerID], at time: Timestamp) {}
+    public func deliveriesIntended() {}
+
+    // MARK: What others ask
+
+    public struct Status: Sendable {
+        public var waiting: Schedule.Waiting?
+        public var lastSignal: InboxSequence
+        public var isConnectionRefused: Bool
+    }
+
+    public func status(of trigger: StoredTrigger) -> Status {
+        let now = time.now()
+        return state.withLock { state in
+            Status(
+                waiting: state.schedule.waiting(trigger.id, at: now), lastSignal: state.schedule.lastSignal(trigger.id),
+                isConnectionRefused: state.schedule.isRefused(trigger.connection))
+        }
+    }
+
+    public var cyclesRunning: Int { state.withLock { $0.cyclesRunning } }
+
+    // MARK: The loop
+
+    /// Runs until the task is cancelled; cycles in flight are cancelled with it, and go on after the next start.
+    public func run() async {
+        await withDiscardingTaskGroup { group in
+            while !Task.isCancelled {
+                let now = time.now()
+                let (starts, wake) = state.withLock { state -> ([Schedule.Start], Timestamp?) in
+                    let room = limits.cyclesAtOnceMax - state.cyclesRunning
+                    let starts = room > 0 ? state.schedule.takeReady(limit: room, at: now) : []
+                    state.cyclesRunning += starts.count
+                    return (starts, state.cyclesRunning < limits.cyclesAtOnceMax ? state.schedule.nextWake(at: now) : nil)
+                }
+                for start in starts {
+                    group.addTask { await self.perform(start) }
+                }
+                await waker.sleep(for: wake.map { max($0 - now, .zero) })
+            }
+            group.cancelAll()
+        }
+    }
+
+    private func perform(_ start: Schedule.Start) async {
+        let outcome = await CycleRunner(service: self, start: start).run()
+        let now = time.now()
+        state.withLock { state in
+            state.cyclesRunning -= 1
+            state.schedule.finish(start.trigger, outcome, at: now)
+        }
+        if case .fenced = outcome { await reload(start.trigger) }
+        waker.call()
+    }
+
+    /// What is true is in the store.
+    private func reload(_ id: TriggerID) async {
+        do {
+            guard let trigger = try await store.trigger(id) else { return triggerRemoved(id) }
+            triggerChanged(trigger)
+        } catch {
+            logger.error("cannot reload a trigger", metadata: ["trigger": "\(id)", "error": "\(error)"])
+        }
+    }
+
+    // MARK: Inside
+
+    private func put(_ trigger: StoredTrigger, in state: inout State, at now: Timestamp) {
+        let progress = trigger.progress
+        let stored = TriggerSchedule.Stored(
+            covered: progress.coveredSequence, lastStartAt: progress.lastStartAt, safetyDueAt: progress.safetyDueAt,
+            failures: progress.failures, retryAt: progress.retryAt, openCycle: progress.openCycle, lastCycle: progress.lastCycle)
+        let mode: TriggerSchedule.Mode = trigger.state.polls ? .polls : trigger.state == .failed ? .probes : .rests
+        state.schedule.put(
+            trigger.id, connection: trigger.connection, topics: trigger.topics, stored: stored, mode: mode,
+            timing: catalogue.timing(of: trigger), at: now)
+    }
+
+    private func configure(_ connection: ConnectionID, in state: inout State) {
+        let settings = catalogue.settings(of: connection)
+        state.schedule.setConnection(connection, runningMax: settings.pollsAtOnceMax)
+        state.lanes[connection] = PollHTTP(client: client, settings: settings, time: time, guardAddress: guardAddress)
+    }
+
+    func lane(_ connection: ConnectionID) -> PollHTTP {
+        state.withLock { state in
+            if state.lanes[connection] == nil { configure(connection, in: &state) }
+            return state.lanes[connection]!
+        }
+    }
+}
