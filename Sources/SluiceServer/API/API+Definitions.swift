@@ -79,7 +79,9 @@ extension API {
         let scheme = definition?.webhook == nil && settings.scheme == nil ? nil : settings.scheme ?? definition?.webhook?.scheme
         writer.member("webhook_scheme", scheme)
         writer.member("webhooks_verified", scheme.map { SignatureScheme.named($0)?.isSafe ?? false } ?? false)
-        writer.list("webhook_urls", endpoints(stored, definitions, now)) { writer, endpoint in
+        let addresses = endpoints(stored, definitions, now)
+        writer.member("webhook_url", addresses.first?.url)
+        writer.list("webhook_urls", addresses) { writer, endpoint in
             writer.member("url", endpoint.url)
             writer.member("expires_at", endpoint.expiresAt)
         }
