@@ -54,7 +54,10 @@ let package = Package(
         .target(name: "SluiceStore", dependencies: ["SluiceCore"], swiftSettings: strict),
         .target(
             name: "SluiceSQLite",
-            dependencies: ["SluiceStore", "SluiceCore", .product(name: "GRDB", package: "GRDB.swift")],
+            dependencies: [
+                "SluiceStore", "SluiceCore", .product(name: "GRDB", package: "GRDB.swift"),
+                .product(name: "GRDBSQLite", package: "GRDB.swift"),
+            ],
             swiftSettings: strict),
         .target(
             name: "SluiceGateway",
