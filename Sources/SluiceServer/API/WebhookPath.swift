@@ -1,0 +1,4 @@
+/// Where the gateway takes webhooks.
+public enum WebhookPath {
+    public static func path(_ token: String) -> String { "/hooks/" + token }
+}
