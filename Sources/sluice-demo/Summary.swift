@@ -35,6 +35,7 @@ enum Summary {
             if offenders.count > offendersMax { lines.append("  \(name): and \(offenders.count - offendersMax) more") }
         }
         if report.forgedNotRefused > 0 { lines.append("  forged webhooks that were not refused: \(report.forgedNotRefused)") }
+        if report.isRefusalUnproven { lines.append("  no forged webhook was refused yet: does the provider know the webhooks' URL?") }
         if verdict.changes == 0 { lines.append("  the provider has made no changes: there is nothing to judge") }
         lines.append(report.isGood ? "OK: nothing missing, doubled or altered, and every forged webhook refused" : "NOT OK")
         return lines.joined(separator: "\n")
@@ -48,7 +49,7 @@ enum Summary {
         let spoofed = planned.spoofed > 0 ? " · spoofed \(planned.spoofed)" : ""
         return [
             "changes    \(report.counts.changes) at the provider",
-            "webhooks   sent \(planned.real) · accepted \(report.counts.realAccepted) · lost \(planned.dropped) · doubled \(planned.doubled)"
+            "webhooks   sent \(report.counts.realSent) · accepted \(report.counts.realAccepted) · lost \(planned.dropped) · doubled \(planned.doubled)"
                 + " · late \(planned.late) · reordered \(planned.reordered)",
             "forged     \(planned.forged), of these refused \(report.counts.forgedRefused)\(spoofed)",
             "polls      \(polls.isEmpty ? "unknown" : polls)",
@@ -65,7 +66,7 @@ enum Summary {
         let verdict = report.verdict
         let planned = report.counts.planned
         let polls = report.pollsByCause.sorted { $0.key < $1.key }.map { "\($0.key):\($0.value)" }.joined(separator: ",")
-        return "changes=\(report.counts.changes) sent=\(planned.real) lost=\(planned.dropped) doubled_hooks=\(planned.doubled) "
+        return "changes=\(report.counts.changes) sent=\(report.counts.realSent) lost=\(planned.dropped) doubled_hooks=\(planned.doubled) "
             + "late=\(planned.late + planned.reordered) forged=\(planned.forged) refused=\(report.counts.forgedRefused) "
             + "polls=\(polls.isEmpty ? "?" : polls) jobs=\(verdict.jobs) waiting=\(waiting) missing=\(missing) "
             + "doubled=\(verdict.doubled.count) altered=\(verdict.altered.count) invented=\(verdict.invented.count) "

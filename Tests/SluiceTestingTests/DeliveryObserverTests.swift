@@ -38,11 +38,13 @@ struct DeliveryObserverTests {
         verdict.changes = 1
         verdict.jobs = 1
         var counts = ProviderCounts()
+        counts.planned.forged = 12
+        #expect(!DeliveryObserver.Report(verdict: verdict, counts: counts, pollsByCause: [:]).isGood, "none was refused")
         counts.statuses[.forged] = ["401": 9, "503": 1, "failed": 2]
         #expect(DeliveryObserver.Report(verdict: verdict, counts: counts, pollsByCause: [:]).isGood)
         counts.statuses[.forged]?["200"] = 1
         #expect(!DeliveryObserver.Report(verdict: verdict, counts: counts, pollsByCause: [:]).isGood)
-        counts.statuses = [:]
+        counts.statuses[.forged]?["200"] = nil
         verdict.changes = 0
         #expect(!DeliveryObserver.Report(verdict: verdict, counts: counts, pollsByCause: [:]).isGood, "nothing to judge is no success")
     }

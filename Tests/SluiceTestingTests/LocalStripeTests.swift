@@ -52,3 +52,41 @@ struct LocalStripeTests {
         }
     }
 }
+
+/// The independent verifier accepts what the library signed and nothing else.
+@Suite(.enabled(if: LocalStripe.isInstalled, "run Tests/Live/setup"))
+struct PushVerifierTests {
+    /// Signs with the library itself and posts; the arguments are URL, secret, body, and what to append after signing.
+    static let client = """
+        import sys, datetime, urllib.request, urllib.error
+        from standardwebhooks.webhooks import Webhook
+        url, secret, body, tail = sys.argv[1:5]
+        now = datetime.datetime.now(datetime.timezone.utc)
+        headers = {"webhook-id": "job_1", "webhook-timestamp": str(int(now.timestamp())), "webhook-signature": Webhook(secret).sign("job_1", now, body)}
+        try:
+            urllib.request.urlopen(urllib.request.Request(url, (body + tail).encode(), headers, method="POST"))
+        except urllib.error.HTTPError as refusal:
+            print(refusal.code)
+        """
+
+    @Test func acceptsOnlyWhatIsSigned() async throws {
+        let secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+        let body = #"{"note":"Zoë","amount":1.10}"#
+        try await withTemporaryDirectory { directory in
+            try await PushVerifier.with(directory: directory, secret: secret, failEach: 1) { verifier in
+                for (key, tail) in [(secret, ""), (secret, ""), (secret, " "), ("whsec_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA", "")] {
+                    let options = ChildProcess.Options(
+                        LocalStripe.python, ["-c", PushVerifierTests.client, verifier.url, key, body, tail],
+                        outputFile: directory + "/client.log")
+                    let exit = try await ChildProcess.with(options) { try await $0.waitForExit() }
+                    #expect(exit == .code(0))
+                }
+                let pushes = try await verifier.pushes()
+                #expect(pushes.map(\.isVerified) == [true, true, false, false])
+                #expect(pushes.map(\.status) == [500, 200, 401, 401], "the first attempt of an id was to fail")
+                #expect(pushes.map(\.attempt) == [1, 2, 3, 4])
+                #expect(pushes.first?.body == body && pushes.first?.id == "job_1" && pushes.last?.error != nil)
+            }
+        }
+    }
+}

@@ -155,6 +155,22 @@ struct ProviderHTTPTests {
         }
     }
 
+    @Test func lateWebhooksWaitForTheirTime() async throws {
+        let clock = Mutex(SystemTime.now())
+        let late = WebhookMischief.Rates(dropped: 0, doubled: 0, late: 1, forged: 0)
+        try await StandInProvider.with(.init(rates: late, now: { clock.withLock { $0 } })) { provider in
+            provider.makeChanges(20)
+            provider.setRates(.none)
+            provider.makeChanges(1)
+            // The clock stands still: what was made last is due, what was made first is not.
+            try await waitUntil("the punctual webhook") { provider.counts.statuses[.real] != nil }
+            #expect(provider.counts.pending == 20)
+            clock.withLock { $0 = $0 + .seconds(8) }
+            try await waitUntil("the late ones") { provider.counts.pending == 0 }
+            #expect(provider.counts.planned.late + provider.counts.planned.reordered == 20)
+        }
+    }
+
     @Test func unreachableReceiverIsCountedAsFailed() async throws {
         let port = try LocalPort.free()
         try await StandInProvider.with { provider in

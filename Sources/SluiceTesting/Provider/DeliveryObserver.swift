@@ -19,8 +19,13 @@ public struct DeliveryObserver: Sendable {
             return counts.forgedAnswered - ["401", "429", "503"].reduce(0) { $0 + (statuses[$1] ?? 0) }
         }
 
+        /// Whether forged webhooks were made and none was refused, for example because none was ever sent.
+        public var isRefusalUnproven: Bool { counts.planned.forged > 0 && counts.forgedRefused == 0 }
+
         /// Nothing missing, doubled, altered or invented, every forged webhook refused, and something to judge at all.
-        public var isGood: Bool { verdict.isClean && forgedNotRefused == 0 && verdict.changes > 0 && verdict.jobs > 0 }
+        public var isGood: Bool {
+            verdict.isClean && forgedNotRefused == 0 && !isRefusalUnproven && verdict.changes > 0 && verdict.jobs > 0
+        }
     }
 
     static let pageJobs = 500
@@ -95,7 +100,12 @@ public struct DeliveryObserver: Sendable {
         var request = HTTPClientRequest(url: url)
         request.method = method
         if let token { request.headers.add(name: "Authorization", value: "Bearer \(token)") }
-        let response = try await HTTPClient.shared.execute(request, timeout: .seconds(30))
+        let response: HTTPClientResponse
+        do {
+            response = try await HTTPClient.shared.execute(request, timeout: .seconds(30))
+        } catch let error where !(error is CancellationError) {
+            throw SluiceError(.providerUnreachable, "\(url) does not answer: is it running? (\(error))")
+        }
         let body = try await response.body.collect(upTo: 256 << 20)
         guard response.status == .ok else {
             throw SluiceError(

@@ -4,7 +4,8 @@ import SluiceCore
 public struct ProviderCounts: Sendable, Equatable {
     public var changes = 0
     public var planned = WebhookMischief.Counts()
-    /// Answers to each kind of webhook: a status as text, `failed` without an answer, `unconfigured` without a URL.
+    /// Answers to each kind of webhook: a status as text, `failed` without an answer, `unconfigured` without a URL,
+    /// `overflow` where too many were waiting.
     public var statuses: [PlannedWebhook.Kind: [String: Int]] = [:]
     /// Webhooks that wait for their time or are on their way.
     public var pending = 0
@@ -15,9 +16,11 @@ public struct ProviderCounts: Sendable, Equatable {
     public init() {}
 
     /// Forged webhooks that were answered at all.
-    public var forgedAnswered: Int { sum(.forged) { $0 != "failed" && $0 != "unconfigured" } }
+    public var forgedAnswered: Int { sum(.forged) { !["failed", "unconfigured", "overflow"].contains($0) } }
     /// Forged webhooks that got their 401.
     public var forgedRefused: Int { statuses[.forged]?["401"] ?? 0 }
+    /// Real webhooks that left, whether or not they were answered.
+    public var realSent: Int { sum(.real) { $0 != "unconfigured" && $0 != "overflow" } }
     /// Real webhooks that were accepted.
     public var realAccepted: Int { sum(.real) { $0.first == "2" } }
 

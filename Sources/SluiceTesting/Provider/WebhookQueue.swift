@@ -2,7 +2,7 @@ import SluiceCore
 
 /// Webhooks in the order in which they are to be sent. Pure.
 struct WebhookQueue: Sendable {
-    /// More than this are not kept; the provider counts them as dropped answers of status `overflow`.
+    /// More than this are not kept; the provider counts them under the status `overflow`.
     static let countMax = 200_000
 
     /// The latest first, so that what is due next is taken from the end.
