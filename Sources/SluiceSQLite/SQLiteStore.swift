@@ -73,6 +73,10 @@ public final class SQLiteStore: Store {
         try await read { try DefinitionRows.all($0, namespace) }
     }
 
+    public func trigger(_ id: TriggerID) async throws -> StoredTrigger? {
+        try await read { db in try TriggerRow.fetch(db, where: "t.id = ?") { $0.bind(1, id) }.first }
+    }
+
     public func trigger(_ namespace: NamespaceID, named name: String) async throws -> StoredTrigger? {
         try await read { db in
             try TriggerRow.fetch(db, where: "t.ns = ? AND t.name = ?") {
