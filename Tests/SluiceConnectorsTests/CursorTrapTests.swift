@@ -166,7 +166,8 @@ import Testing
             for index in 0..<8 { state.put("r\(index)", t0 - 800) }
             state.put("z", t0 - 100)
             state.answer = { state, number, query in
-                number == 3 && query["offset"] != nil ? HTTPReply(status: 400, headers: [], body: Array(#"{"message":"invalid offset"}"#.utf8)) : nil
+                number == 3 && query["offset"] != nil
+                    ? HTTPReply(status: 400, headers: [], body: Array(#"{"message":"invalid offset"}"#.utf8)) : nil
             }
         }
         var follower = Follower(try Rules.bare(), provider)
@@ -176,7 +177,9 @@ import Testing
         #expect(follower.pageState == nil)
     }
 
-    @Test(arguments: [["same"], ["a", "b"], ["a", "b", "c", "d", "e"], ["24e0"]]) func P10_tokensThatGoRoundFailLoudly(_ tokens: [String]) async throws {
+    @Test(arguments: [["same"], ["a", "b"], ["a", "b", "c", "d", "e"], ["24e0"]]) func P10_tokensThatGoRoundFailLoudly(_ tokens: [String])
+        async throws
+    {
         let provider = FakeProvider { state in
             state.answer = { state, number, _ in
                 let body = #"{"list":[],"next_offset":"\#(tokens[number % tokens.count])"}"#

@@ -56,7 +56,9 @@ final class FakeProvider: HTTPSending {
     var requests: [HTTPRequestPlan] { state.withLock { $0.requests } }
     /// `id@time` of every record that is visible now.
     var versions: Set<String> {
-        state.withLock { state in Set(state.items.filter { $0.visibleFrom <= state.nowSeconds }.map { "\($0.id)@\($0.timeText ?? String($0.time))" }) }
+        state.withLock { state in
+            Set(state.items.filter { $0.visibleFrom <= state.nowSeconds }.map { "\($0.id)@\($0.timeText ?? String($0.time))" })
+        }
     }
 
     func send(_ request: HTTPRequestPlan) async throws -> HTTPReply {
@@ -117,7 +119,9 @@ final class FakeProvider: HTTPSending {
         case .keysetToken:
             if let token = query["offset"]?.split(separator: ",").map(String.init) {
                 let (time, id) = (Int64(token[0])!, token[1])
-                first = items.firstIndex { style.order == .descending ? ($0.time, $0.id) < (time, id) : ($0.time, $0.id) > (time, id) } ?? items.count
+                first =
+                    items.firstIndex { style.order == .descending ? ($0.time, $0.id) < (time, id) : ($0.time, $0.id) > (time, id) }
+                    ?? items.count
             }
         case .startingAfter:
             // As localstripe does it: an unknown id begins anew, silently.
@@ -131,7 +135,8 @@ final class FakeProvider: HTTPSending {
 
     private func reply(_ page: Page, _ state: State) -> HTTPReply {
         let records = page.items.map { item in
-            let record = #"{"id":"\#(item.id)","\#(style.timeField)":\#(item.timeText.map { "\"\($0)\"" } ?? String(item.time)),"plan":"x"}"#
+            let record =
+                #"{"id":"\#(item.id)","\#(style.timeField)":\#(item.timeText.map { "\"\($0)\"" } ?? String(item.time)),"plan":"x"}"#
             return style.wrapper.map { "{\"\($0)\":\(record),\"customer\":{\"id\":\"c\"}}" } ?? record
         }.joined(separator: ",")
         var body = "{\"\(style.list)\":[\(records)]"
