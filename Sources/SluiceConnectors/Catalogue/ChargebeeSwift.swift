@@ -8,6 +8,7 @@ import SluiceCore
 public enum ChargebeeSwift {
     /// How far each cycle reads again: Chargebee's lists may lag behind its webhooks.
     private static let lookbackSeconds: Int64 = 60
+    private static let visibilityLagSeconds: Int64 = 5
 
     public static let connector = ConnectorDescription("chargebee-swift", title: "Chargebee (Swift)", version: "1.0.0") {
         Field("site_url", label: "Site URL", hint: "https://YOUR-SITE.chargebee.com")
@@ -19,7 +20,7 @@ public enum ChargebeeSwift {
             return [String(word)]
         }
         TriggerType(
-            "updated_record", title: "New or updated record", visibilityLag: .seconds(5), lookback: lookbackSeconds + 1
+            "updated_record", title: "New or updated record", visibilityLag: .seconds(visibilityLagSeconds), lookback: lookbackSeconds + 1
         ) {
             Input(Field("resource", hint: "subscription, customer, invoice and so on"))
             Input(Field("since", label: "From", type: .dateTime, isOptional: true, hint: "one hour ago unless set"))
@@ -45,43 +46,44 @@ public enum ChargebeeSwift {
         if let known = try open?["since"]?.int64 ?? committed ?? given(request) {
             since = known
         } else {
-            let now = try await page(request, since: request.readBound.seconds, offset: nil, limit: 1, http).serverDate ?? request.readBound
-            since = now.seconds - 3600
+            let reply = try await page(request, after: request.readBound.seconds, offset: nil, limit: 1, http)
+            since = (reply.serverDate ?? request.readBound).seconds - 3600
         }
-        let reply = try await page(request, since: since, offset: open?["offset"]?.string, limit: 100, http)
+        // updated_at[after] is strict, so one second less asks for the boundary second again; dedup drops what was seen.
+        let after = open?["after"]?.int64 ?? max(since - lookbackSeconds - 1, 0)
+        let reply = try await page(request, after: after, offset: open?["offset"]?.string, limit: 100, http)
         let answer = try reply.json().root
         let resource = request.input.root["resource"]?.string ?? ""
         let list = (answer["list"]?.elements ?? []).compactMap { $0[resource] }
         let marks = list.map { $0["updated_at"]?.int64 ?? Int64.max }
+        let seen = max(open?["seen"]?.int64 ?? since, marks.filter { $0 != Int64.max }.max() ?? since)
         // The cursor moves after the last page only, and never beyond the server's clock less what may be hidden still.
-        let known = marks.filter { $0 != Int64.max }
-        let seen = max(open?["seen"]?.int64 ?? since, known.max() ?? since)
-        let now = open?["now"]?.int64 ?? (reply.serverDate ?? request.readBound).seconds
         let next = answer["next_offset"]?.string
-        let cursor = next == nil ? max(committed ?? since, min(seen, now - 6)) : committed ?? since
+        let now = (reply.serverDate ?? request.readBound).seconds
+        let cursor = next == nil ? max(committed ?? since, min(seen, now - visibilityLagSeconds)) : committed ?? since
         return PollPage(
             records: list.map { Record(bytes: $0.bytes) }, marks: marks, cursor: json { $0.member("since", cursor) }, cursorMark: cursor,
             pageState: next.map { next in
                 json {
-                    $0.member("offset", next)
                     $0.member("since", since)
                     $0.member("seen", seen)
-                    $0.member("now", now)
+                    // Offsets skip records when others leave earlier pages by changing: they serve within one second only.
+                    $0.member("after", max(after, seen - 1))
+                    if seen - 1 <= after { $0.member("offset", next) }
                 }
             }, more: next != nil)
     }
 
     private static func page(
-        _ request: PollRequest, since: Int64, offset: String?, limit: Int, _ http: any HTTPSending
+        _ request: PollRequest, after: Int64, offset: String?, limit: Int, _ http: any HTTPSending
     ) async throws -> HTTPReply {
         let connection = request.connection.root
         guard let site = connection["site_url"]?.string, let key = connection["api_key"]?.string,
             let resource = request.input.root["resource"]?.string
-        else { throw PollFailure(.permanent, SluiceError(.invalid, "set site_url and api_key of the connection and resource of the input")) }
-        // updated_at[after] is strict, so one second less asks for the boundary second again; dedup drops what was seen.
-        var query = [
-            ("sort_by[asc]", "updated_at"), ("updated_at[after]", String(max(since - lookbackSeconds - 1, 0))), ("limit", String(limit)),
-        ]
+        else {
+            throw PollFailure(.permanent, SluiceError(.invalid, "set site_url and api_key of the connection and resource of the input"))
+        }
+        var query = [("sort_by[asc]", "updated_at"), ("updated_at[after]", String(after)), ("limit", String(limit))]
         if let offset { query.append(("offset", offset)) }
         let url = "\(site)/api/v2/\(HTTPRequestPlan.percentEncoded(resource))s"
         let reply = try await http.send(.get(url, query: query, user: key))

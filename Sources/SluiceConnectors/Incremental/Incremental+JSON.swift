@@ -98,7 +98,9 @@ extension CursorRule {
         let units = try rule.integer("lookback", 0...Int64.max / 4)
         let seconds = try rule.integer("lookback_seconds", 0...31_536_000)
         if units != nil && seconds != nil { throw rule.fault("lookback", "and lookback_seconds exclude each other: keep one") }
-        if let seconds, unitsPerSecond == nil { throw rule.fault("lookback_seconds", "needs a time; for an integer use lookback, got \(seconds)") }
+        if let seconds, unitsPerSecond == nil {
+            throw rule.fault("lookback_seconds", "needs a time; for an integer use lookback, got \(seconds)")
+        }
         lookback = units ?? (seconds ?? 0) * (unitsPerSecond ?? 1)
         order = try rule.choice("order", Order.allCases.map(\.rawValue)).flatMap(Order.init) ?? .none
         visibilityLag = .seconds(try rule.integer("visibility_lag_seconds", 0...86_400) ?? 0)

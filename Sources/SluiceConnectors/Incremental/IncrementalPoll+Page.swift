@@ -27,7 +27,8 @@ extension IncrementalPoll {
         state.firstNow = state.firstNow ?? now
         if rules.cursor?.order == .ascending, !scan.isAscending || isBelow(scan, state.seen), !state.isUnordered {
             state.isUnordered = true
-            warnings.append("the records are not in ascending order, though the connector says so; the cursor moves after the last page only")
+            warnings.append(
+                "the records are not in ascending order, though the connector says so; the cursor moves after the last page only")
         }
         if let furthest = scan.furthest, furthest.mark > state.seen?.mark ?? Int64.min || state.seen == nil { state.seen = furthest }
 
@@ -51,14 +52,17 @@ extension IncrementalPoll {
         switch reply.status {
         case 200..<300: return
         case 429: throw fail(.rateLimited, .rateLimited, "the provider asks for fewer requests", retryAfter: retryAfter(reply))
-        case 401, 403: throw fail(.unauthorized, .providerAuth, "the provider refuses the connection's credentials: check them and their rights")
+        case 401, 403:
+            throw fail(.unauthorized, .providerAuth, "the provider refuses the connection's credentials: check them and their rights")
         case 500...: throw fail(.transient, .providerStatus, "the provider failed", retryAfter: retryAfter(reply))
         case 400 where request.pageState != nil, 404 where request.pageState != nil, 410 where request.pageState != nil:
-            throw fail(.pageStateExpired, .providerStatus, "the provider no longer knows the next page; the cycle begins again from the cursor")
+            throw fail(
+                .pageStateExpired, .providerStatus, "the provider no longer knows the next page; the cycle begins again from the cursor")
         case 400 where request.cursor != nil, 410 where request.cursor != nil:
             throw fail(.badCursor, .badCursor, "the provider does not take the cursor: show it, then set or reset it")
         case 300..<400: throw fail(.permanent, .providerStatus, "the provider redirects elsewhere: correct the base URL or the path")
-        default: throw fail(.permanent, .providerStatus, "the provider refuses the request: check the connection's and the trigger's fields")
+        default:
+            throw fail(.permanent, .providerStatus, "the provider refuses the request: check the connection's and the trigger's fields")
         }
     }
 
@@ -106,7 +110,9 @@ extension IncrementalPoll {
         if elements.count > request.recordsMax {
             throw PollFailure(
                 .permanent,
-                SluiceError(.providerAnswer, "a page has \(elements.count) records, at most \(request.recordsMax) are taken: ask for smaller pages"))
+                SluiceError(
+                    .providerAnswer, "a page has \(elements.count) records, at most \(request.recordsMax) are taken: ask for smaller pages")
+            )
         }
         return elements
     }
@@ -148,7 +154,9 @@ extension IncrementalPoll {
 
     /// A descending feed has been read back to where the cycle began.
     private func isReadBack(_ scan: PageScan, _ state: PageState) -> Bool {
-        guard rules.cursor?.order == .descending, scan.isDescending, let lowest = scan.lowestMark, let lower = state.lower else { return false }
+        guard rules.cursor?.order == .descending, scan.isDescending, let lowest = scan.lowestMark, let lower = state.lower else {
+            return false
+        }
         return lowest < lower.mark
     }
 
@@ -166,7 +174,8 @@ extension IncrementalPoll {
         state.firstID = state.firstID ?? first
         if let hasMore {
             guard let more = hasMore.find(in: document.root)?.bool else {
-                throw PollFailure(.permanent, SluiceError(.providerAnswer, "the answer does not say at \"\(hasMore)\" whether there is more"))
+                throw PollFailure(
+                    .permanent, SluiceError(.providerAnswer, "the answer does not say at \"\(hasMore)\" whether there is more"))
             }
             if !more { return nil }
         } else if scan.records.isEmpty || scan.records.count < min(rules.pageSize?.value ?? 1, request.recordsMax) {
@@ -174,7 +183,8 @@ extension IncrementalPoll {
         }
         guard let last else {
             throw PollFailure(
-                .permanent, SluiceError(.providerAnswer, "no progress: there is more, but the page's last record has no \"\(path)\" to go on from"))
+                .permanent,
+                SluiceError(.providerAnswer, "no progress: there is more, but the page's last record has no \"\(path)\" to go on from"))
         }
         return .after(last)
     }

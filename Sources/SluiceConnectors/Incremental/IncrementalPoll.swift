@@ -70,10 +70,12 @@ public struct IncrementalPoll: Sendable {
             throw PollFailure(
                 .permanent,
                 SluiceError(
-                    .invalid, "the base URL must look like https://api.example.com, without user, query or fragment; it is \(base.debugDescription)"))
+                    .invalid,
+                    "the base URL must look like https://api.example.com, without user, query or fragment; it is \(base.debugDescription)"))
         }
         if path.split(separator: "/").contains(where: { $0 == "." || $0 == ".." }) {
-            throw PollFailure(.permanent, SluiceError(.invalid, "the path \(path.debugDescription) would leave its place through a dot segment"))
+            throw PollFailure(
+                .permanent, SluiceError(.invalid, "the path \(path.debugDescription) would leave its place through a dot segment"))
         }
         return path.isEmpty || path.hasPrefix("/") ? base + path : base + "/" + path
     }
