@@ -8,7 +8,7 @@ extension IncrementalPoll {
     public func page(from reply: HTTPReply, for request: PollRequest) throws(PollFailure) -> PollPage {
         var state = try pageState(of: request)
         try checkStatus(reply, request)
-        let serverDate = reply.headers.first("Date").flatMap(Times.httpDate)
+        let serverDate = reply.serverDate
         let now = serverDate ?? request.readBound
         if let restart = try restart(request, state, serverDate) { return restart }
 
@@ -32,7 +32,7 @@ extension IncrementalPoll {
         if let furthest = scan.furthest, furthest.mark > state.seen?.mark ?? Int64.min || state.seen == nil { state.seen = furthest }
 
         let next: PageState.Position? = if let document { try next(reply, document, scan, &state, request) } else { nil }
-        if let next { try state.advance(to: next) }
+        if let next { try state.advance(to: next, lower: next == .first ? restartBound(state) : lower) }
         let moved = try committed(request, state, isLast: next == nil, now: now)
         let page = PollPage(
             records: scan.records, marks: scan.marks, cursor: moved?.json, cursorMark: try mark(of: request, moved),
@@ -63,10 +63,10 @@ extension IncrementalPoll {
     }
 
     /// Retry-After in seconds or as a date, which counts from the answer's own Date (RFC 9110, 10.2.3).
-    private func retryAfter(_ reply: HTTPReply) -> Span? {
+    func retryAfter(_ reply: HTTPReply) -> Span? {
         guard let text = reply.headers.first("Retry-After") else { return nil }
         if let seconds = Int64(text), seconds >= 0 { return .seconds(min(seconds, 86_400)) }
-        guard let date = Times.httpDate(text), let now = reply.headers.first("Date").flatMap(Times.httpDate) else { return nil }
+        guard let date = Times.httpDate(text), let now = reply.serverDate else { return nil }
         return max(.zero, min(date - now, .hours(24)))
     }
 
@@ -123,18 +123,27 @@ extension IncrementalPoll {
         if isReadBack(scan, state) { return nil }
         switch rules.pagination {
         case .none: return nil
-        case .token(let path, _):
+        case .token(let path, _, let restartsFromMark):
             guard let view = path.find(in: document.root), !view.isNull, view.bool != false else { return nil }
             guard let token = view.text else {
                 throw PollFailure(.permanent, SluiceError(.providerAnswer, "the page token at \"\(path)\" is neither text nor a number"))
             }
-            return token.isEmpty ? nil : .token(token)
+            if token.isEmpty { return nil }
+            return restartsFromMark && restartBound(state) != nil ? .first : .token(token)
         case .link:
             guard let link = LinkHeader.next(in: reply.headers) else { return nil }
             return .url(try WebURL(try nextRequest(request).url).sameOrigin(link))
         case .keyset(let path, _, let hasMore):
             return try nextKey(document, scan, &state, path: path, hasMore: hasMore, request)
         }
+    }
+
+    /// The mark to go on from instead of a token; nil where the pages have not moved past the bound they were asked with.
+    private func restartBound(_ state: PageState) -> CursorValue? {
+        guard var rule = rules.cursor, rule.order == .ascending, !state.isUnordered, let seen = state.seen else { return nil }
+        rule.lookback = 0
+        let bound = rule.lowerBound(from: seen)
+        return bound.mark > state.lower?.mark ?? Int64.min ? bound : nil
     }
 
     /// A descending feed has been read back to where the cycle began.

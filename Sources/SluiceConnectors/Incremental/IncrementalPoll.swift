@@ -88,7 +88,7 @@ public struct IncrementalPoll: Sendable {
         if let size = rules.pageSize { result.append((size.parameter, String(min(size.value, request.recordsMax)))) }
         if let parameter = rules.cursor?.parameter, let lower = try lower(request, state) { result.append((parameter, lower.text)) }
         switch (state.position, rules.pagination) {
-        case (.token(let token), .token(_, let parameter)): result.append((parameter, token))
+        case (.token(let token), .token(_, let parameter, _)): result.append((parameter, token))
         case (.after(let id), .keyset(_, let parameter, _)):
             result.append((parameter, id))
             if let upper = upper(state) { result.append(upper) }
