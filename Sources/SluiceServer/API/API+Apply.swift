@@ -72,3 +72,59 @@ extension ApplyPlan {
         }
     }
 }
+
+/// What a command, or the server at its start, asks `apply` for.
+public struct ApplyRequest: Sendable {
+    public var manifest: String
+    /// Values of `env:NAME` and `file:PATH`, read where the person is who applies.
+    public var references: [String: String]
+    public var file: String
+    public var isDryRun = false
+    public var prunes = false
+    public var resets: [String] = []
+
+    public init(manifest: String, references: [String: String], file: String) {
+        self.manifest = manifest
+        self.references = references
+        self.file = file
+    }
+
+    public var request: APIRequest {
+        var writer = JSONWriter()
+        writer.object { writer in
+            writer.member("manifest", manifest)
+            writer.member("file", file)
+            writer.key("references")
+            writer.object { writer in for (name, value) in references.sorted(by: { $0.key < $1.key }) { writer.member(name, value) } }
+            writer.member("dry_run", isDryRun)
+            writer.member("prune", prunes)
+            writer.key("reset")
+            writer.array { writer in for name in resets { writer.value(name) } }
+        }
+        return APIRequest("POST", "/v1/apply", isTrusted: true, contentType: "application/json", body: writer.bytes)
+    }
+}
+
+/// An answer of `apply`, for people.
+public enum PlanText {
+    public static func text(_ body: [UInt8]) -> String {
+        guard let root = (try? JSONDocument(body))?.root else { return "" }
+        let signs = ["create": "+", "change": "~", "reset": "!", "stop": "-", "keep": " "]
+        var lines: [String] = []
+        for step in root["plan"]?.elements ?? [] {
+            let action = step["action"]?.string ?? ""
+            let notes = step["notes"]?.elements?.compactMap(\.string) ?? []
+            let head = "\(signs[action] ?? "?") \(action.padded(6)) \((step["kind"]?.string ?? "").padded(11)) \(step["name"]?.string ?? "")"
+            lines.append(head + (notes.isEmpty ? "" : ": " + notes.joined(separator: "; ")))
+        }
+        for warning in root["warnings"]?.elements?.compactMap(\.string) ?? [] { lines.append("Warning: \(warning)") }
+        if root["changes"]?.bool == false { lines.append("Nothing changes.") }
+        if root["applied"]?.bool == false { lines.append("Dry run: nothing was changed.") }
+        return lines.joined(separator: "\n")
+    }
+}
+
+extension String {
+    /// With spaces up to a width.
+    public func padded(_ width: Int) -> String { self + String(repeating: " ", count: max(0, width - count)) }
+}

@@ -96,7 +96,7 @@ extension API {
     private func endpoints(_ stored: StoredConnection, _ definitions: Definitions, _ now: Timestamp) -> [(url: String, expiresAt: Timestamp?)] {
         definitions.endpoints.filter { $0.connection == stored.id && ($0.expiresAt.map { $0 > now } ?? true) }
             .sorted { ($0.expiresAt ?? .distantFuture, $0.createdAt) > ($1.expiresAt ?? .distantFuture, $1.createdAt) }
-            .map { ((parts.publicURL ?? "") + WebhookPath.path($0.token), $0.expiresAt) }
+            .map { ((parts.address.url ?? "") + WebhookPath.path($0.token), $0.expiresAt) }
     }
 
     func rotateEndpoint(_ call: APICall) async throws -> APIResponse {
@@ -117,7 +117,7 @@ extension API {
         }
         return APIResponse.object(status: 201) { writer in
             writer.member("connection", name)
-            writer.member("url", (parts.publicURL ?? "") + WebhookPath.path(token))
+            writer.member("url", (parts.address.url ?? "") + WebhookPath.path(token))
             writer.member("others_expire_at", expiry)
         }
     }

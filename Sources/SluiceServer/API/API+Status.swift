@@ -20,7 +20,7 @@ extension API {
             writer.member("version", API.version)
             writer.member("serving", parts.isServing)
             writer.member("time", parts.clock.now())
-            writer.member("public_url", parts.publicURL)
+            writer.member("public_url", parts.address.url)
             writer.member("connectors", Int64(parts.connectors.count))
             writer.member("connections", Int64(definitions.connections.count))
             writer.member("destinations", Int64(definitions.destinations.count))

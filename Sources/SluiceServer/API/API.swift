@@ -18,13 +18,12 @@ public final class API: Sendable {
         public var control: any TriggerControl
         public var lifecycle: TriggerLifecycle
         public var jobs: JobFeed
-        /// Where webhooks reach this server: scheme, host, port. Nil: not known without a server.
-        public var publicURL: String?
+        public var address: PublicAddress
         /// Whether a server answers, with pollers.
         public var isServing: Bool
         public init(
             store: any Store, connectors: [String: any Connector], sealer: SecretSealer, clock: any TimeSource, alarms: AlarmBoard,
-            control: any TriggerControl, lifecycle: TriggerLifecycle, jobs: JobFeed, publicURL: String?, isServing: Bool
+            control: any TriggerControl, lifecycle: TriggerLifecycle, jobs: JobFeed, address: PublicAddress, isServing: Bool
         ) {
             self.store = store
             self.connectors = connectors
@@ -34,7 +33,7 @@ public final class API: Sendable {
             self.control = control
             self.lifecycle = lifecycle
             self.jobs = jobs
-            self.publicURL = publicURL
+            self.address = address
             self.isServing = isServing
         }
     }

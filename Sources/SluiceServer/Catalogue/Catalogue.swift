@@ -33,6 +33,7 @@ public struct Catalogue: Sendable {
         public var error: SluiceError
     }
 
+    public var definitions = Definitions(connections: [], endpoints: [], topics: [], triggers: [], destinations: [], attachments: [])
     public var connections: [ConnectionID: Connection] = [:]
     public var triggers: [TriggerID: Trigger] = [:]
     public var destinations: [DestinationID: Destination] = [:]
@@ -41,6 +42,7 @@ public struct Catalogue: Sendable {
     public init() {}
 
     public init(_ definitions: Definitions, connectors: [String: any Connector], sealer: SecretSealer) {
+        self.definitions = definitions
         for stored in definitions.connections {
             guard let connector = connectors[stored.connector] else {
                 problems.append(Problem(subject: "connection \(stored.name)", error: Catalogue.notLoaded(stored.connector)))

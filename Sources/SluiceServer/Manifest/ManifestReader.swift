@@ -65,13 +65,12 @@ public struct ManifestReader {
         let what = "trigger \(member.key)"
         let keys = members(
             member.value, of: what,
-            allowed: ["connection", "type", "input", "safety_interval", "interval", "catch_up_window", "destinations", "state"])
+            allowed: ["connection", "type", "input", "safety_interval", "interval", "destinations", "state"])
         spec.connection = requiredText(keys["connection"], "connection", of: what, line: member.line)
         spec.type = requiredText(keys["type"], "type", of: what, line: member.line)
         spec.input = values(keys["input"], of: "\(what): input")
         spec.settings.safetyInterval = span(keys["safety_interval"], "safety_interval", least: .seconds(1))
         spec.settings.interval = span(keys["interval"], "interval", least: .seconds(1))
-        spec.settings.catchUpWindow = span(keys["catch_up_window"], "catch_up_window", least: .zero)
         if let list = keys["destinations"] { spec.destinations = attachments(list) }
         if let state = keys["state"], let word = text(state, "state") {
             spec.state = TriggerSpec.DesiredState(rawValue: word)
@@ -111,7 +110,7 @@ public struct ManifestReader {
         spec.kind = requiredText(keys["kind"], "kind", of: what, line: member.line)
         spec.settings.url = text(keys["url"], "url")
         spec.settings.allowsPrivate = flag(keys["allow_private"], "allow_private") ?? false
-        spec.settings.timeout = span(keys["timeout"], "timeout", least: .milliseconds(100))
+        spec.settings.timeout = span(keys["timeout"], "timeout", least: .seconds(1))
         spec.settings.concurrency = number(keys["concurrency"], "concurrency", 1...64).map { Int($0) }
         if let secret = keys["secret"], let resolved = resolvedText(secret, "secret") {
             spec.secret = resolved.text

@@ -1,3 +1,5 @@
+import SluiceCore
+
 /// Text with references to values that do not belong into a file: `${env:NAME}` and `${file:PATH}`. `$${` stands for `${`.
 public struct ReferenceText: Sendable, Equatable {
     public enum Part: Sendable, Equatable {
@@ -73,5 +75,26 @@ public struct ReferenceText: Sendable, Equatable {
         case .mapping(let members): for member in members { collect(member.value, into: &found) }
         case .sequence(let values): for element in values { collect(element, into: &found) }
         }
+    }
+}
+
+/// Reads the values that a manifest refers to, where the person is who applies it.
+public enum References {
+    private static let fileBytesMax = 64 * 1024
+
+    /// The values of all references of a manifest that can be had; missing ones are left out, and `apply` names them. A file's
+    /// last line end does not count. Reads files.
+    public static func values(of manifest: String, file: String, environment: [String: String]) throws(SluiceError) -> [String: String] {
+        var values: [String: String] = [:]
+        for name in ReferenceText.all(in: try YAMLValue.parse(manifest, file: file)) {
+            if name.hasPrefix("env:") {
+                values[name] = environment[String(name.dropFirst(4))]
+            } else if let bytes = try SmallFile.read(String(name.dropFirst(5)), bytesMax: fileBytesMax) {
+                var text = String(decoding: bytes, as: UTF8.self)
+                if text.hasSuffix("\r\n") || text.hasSuffix("\n") { text.removeLast() }
+                values[name] = text
+            }
+        }
+        return values
     }
 }

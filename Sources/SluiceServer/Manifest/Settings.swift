@@ -47,8 +47,6 @@ public struct TriggerSettings: Sendable, Equatable {
     public var safetyInterval: Span?
     /// How often a polling trigger polls; nil: the default.
     public var interval: Span?
-    /// Over how long the polls after a downtime are spread; nil: the default.
-    public var catchUpWindow: Span?
     public init() {}
 
     public var json: [UInt8] {
@@ -56,7 +54,6 @@ public struct TriggerSettings: Sendable, Equatable {
         writer.object { writer in
             if let safetyInterval { writer.member("safety_interval_ms", safetyInterval.milliseconds) }
             if let interval { writer.member("interval_ms", interval.milliseconds) }
-            if let catchUpWindow { writer.member("catch_up_window_ms", catchUpWindow.milliseconds) }
         }
         return writer.bytes
     }
@@ -65,7 +62,6 @@ public struct TriggerSettings: Sendable, Equatable {
         guard let root = (try? JSONDocument(json))?.root else { return }
         safetyInterval = root["safety_interval_ms"]?.int64.map(Span.init(milliseconds:))
         interval = root["interval_ms"]?.int64.map(Span.init(milliseconds:))
-        catchUpWindow = root["catch_up_window_ms"]?.int64.map(Span.init(milliseconds:))
     }
 }
 

@@ -1,0 +1,73 @@
+import SluiceCore
+import SluicePolling
+import SluiceStore
+import Synchronization
+
+/// Tells the polling service what the API changes, and the API what the polling service does.
+final class ServerControl: TriggerControl {
+    /// What the polling service was told last.
+    private struct Told {
+        var triggers: [TriggerID: Generation] = [:]
+        var connections: [ConnectionID: [[UInt8]]] = [:]
+    }
+
+    private let catalogue: RuntimeCatalogue
+    private let polling: PollingService
+    private let told = Mutex(Told())
+
+    init(catalogue: RuntimeCatalogue, polling: PollingService) {
+        self.catalogue = catalogue
+        self.polling = polling
+    }
+
+    /// Notes what the polling service has loaded by itself.
+    func loaded(_ definitions: Definitions) { _ = news(definitions) }
+
+    func definitionsChanged() async throws {
+        try await catalogue.refresh()
+        let definitions = catalogue.current.definitions
+        let news = news(definitions)
+        for connection in news.connections { polling.connectionChanged(connection) }
+        for trigger in news.triggers { polling.triggerChanged(trigger) }
+        for trigger in news.removed { polling.triggerRemoved(trigger) }
+    }
+
+    private func news(_ definitions: Definitions) -> (connections: [ConnectionID], triggers: [StoredTrigger], removed: [TriggerID]) {
+        told.withLock { told in
+            let connections = Dictionary(
+                definitions.connections.map { ($0.id, [$0.fields, $0.sealedSecrets, $0.settings]) }) { first, _ in first }
+            let triggers = Dictionary(definitions.triggers.map { ($0.id, $0.generation) }) { first, _ in first }
+            defer { told = Told(triggers: triggers, connections: connections) }
+            return (
+                definitions.connections.map(\.id).filter { told.connections[$0] != connections[$0] },
+                definitions.triggers.filter { told.triggers[$0.id] != $0.generation },
+                told.triggers.keys.filter { triggers[$0] == nil }
+            )
+        }
+    }
+
+    func triggerChanged(_ trigger: StoredTrigger, poll cause: PollCause?) async {
+        told.withLock { $0.triggers[trigger.id] = trigger.generation }
+        polling.triggerChanged(trigger, poll: cause == .manual ? nil : cause)
+        if cause == .manual { polling.pollNow(trigger) }
+    }
+
+    func runtimeStatus(of trigger: StoredTrigger) async -> RuntimeTriggerStatus? {
+        let status = polling.status(of: trigger)
+        var result = RuntimeTriggerStatus()
+        switch status.waiting {
+        case nil: return nil
+        case .running: result.isPolling = true
+        case .due(let due): (result.nextDueAt, result.nextCause) = (due.at, due.cause)
+        case .connectionBusy: result.waitsFor = "other polls of its connection, which has as many at once as it may"
+        case .connectionBlocked(let until):
+            result.waitsFor =
+                status.isConnectionRefused
+                ? "its connection: the provider refuses the credentials; a probe is made then"
+                : "its connection: the provider asked to wait"
+            result.waitsUntil = until
+        case .resting: break
+        }
+        return result
+    }
+}
