@@ -46,9 +46,15 @@ private final class FakeChargebee: HTTPSending {
         let query = url.split(separator: "?", maxSplits: 1).last ?? ""
         return Dictionary(
             query.split(separator: "&").map { pair in
-                let parts = pair.split(separator: "=", maxSplits: 1).map { $0.removingPercentEncoding ?? "" }
+                let parts = pair.split(separator: "=", maxSplits: 1).map { decoded($0) }
                 return (parts[0], parts.count > 1 ? parts[1] : "")
             }, uniquingKeysWith: { first, _ in first })
+    }
+
+    static func decoded(_ text: Substring) -> String {
+        let parts = text.split(separator: "%", omittingEmptySubsequences: false)
+        let rest = parts.dropFirst().flatMap { part -> [UInt8] in [UInt8(part.prefix(2), radix: 16) ?? 0] + Array(part.dropFirst(2).utf8) }
+        return String(decoding: Array(parts[0].utf8) + rest, as: UTF8.self)
     }
 
     static func httpDate(_ seconds: Int64) -> String {

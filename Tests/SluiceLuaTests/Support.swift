@@ -48,7 +48,7 @@ func pollRequest(
         pageState: pageState.map { Array($0.utf8) }, readBound: Timestamp(seconds: 1_700_000_000), recordsMax: recordsMax)
 }
 
-func text(_ bytes: some Sequence<UInt8>) -> String { String(decoding: bytes, as: UTF8.self) }
+func text(_ bytes: some Collection<UInt8>) -> String { String(decoding: bytes, as: UTF8.self) }
 
 /// Answers each request by a function.
 struct FakeHTTP: HTTPSending {
