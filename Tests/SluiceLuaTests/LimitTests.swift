@@ -9,13 +9,19 @@ import Testing
     /// One line each, and what the error says. Time may strike before the count does on a busy machine.
     static let endless: [(String, [String])] = [
         ("while true do end", ["instructions", "longer"]),
+        ("local function f() return 1 + f() end f()", ["instructions", "longer", "memory", "overflow"]),
         ("while true do pcall(function() while true do end end) end", ["instructions", "longer"]),
         ("repeat local ok = pcall(error) until false", ["instructions", "longer"]),
         ("xpcall(function() while true do end end, function() while true do end end)", ["instructions", "longer"]),
-        ("local t <close> = setmetatable({}, { __close = function() while true do end end }) while true do end", ["instructions", "longer"]),
+        (
+            "local t <close> = setmetatable({}, { __close = function() while true do end end }) while true do end",
+            ["instructions", "longer"]
+        ),
         ("local f f = function() pcall(f) return f() end f()", ["instructions", "longer", "overflow"]),
-        ("setmetatable({}, { __index = function() while true do end end }).x = nil; local x = setmetatable({}, { __index = function() while true do end end }).x",
-            ["instructions", "longer"]),
+        (
+            "setmetatable({}, { __index = function() while true do end end }).x = nil; local x = setmetatable({}, { __index = function() while true do end end }).x",
+            ["instructions", "longer"]
+        ),
         ("tostring(setmetatable({}, { __tostring = function() while true do end end }))", ["instructions", "longer"]),
         ("(('a'):rep(5000)):find(('.-'):rep(20) .. 'b')", ["instructions", "longer"]),
         ("for _ in (('a'):rep(5000)):gmatch(('.-'):rep(20) .. 'b') do end", ["instructions", "longer"]),
@@ -27,7 +33,10 @@ import Testing
         ("local s = 'x' while true do pcall(function() s = s .. s end) end", ["memory", "longer"]),
         ("while true do pcall(string.rep, 'x', 1 << 25) end", ["instructions", "longer", "memory"]),
         ("local t = {} while true do t[#t + 1] = ('x'):rep(1 << 20) .. #t end", ["memory", "longer", "instructions"]),
-        ("local t = {} while true do t[#t + 1] = json_decode('[' .. ('1,'):rep(100000) .. '1]') end", ["memory", "longer", "instructions"]),
+        (
+            "local t = {} while true do t[#t + 1] = json_decode('[' .. ('1,'):rep(100000) .. '1]') end",
+            ["memory", "longer", "instructions"]
+        ),
         ("local b = {} for i = 1, 60 do b = { b, b } end json_encode(b)", ["instructions", "longer", "bytes of JSON"]),
     ]
 
@@ -41,7 +50,7 @@ import Testing
     }
 
     @Test(arguments: [
-        ("local function f() return 1 + f() end f()", "stack overflow"), ("error({})", "given a table"), ("error()", "given a nil"),
+        ("error({})", "given a table"), ("error()", "given a nil"),
         ("error(setmetatable({}, { __tostring = function() error('again') end }))", "given a table"),
         ("local x = setmetatable({}, { __index = function() error('inside') end }).x", "inside"),
         ("tostring(setmetatable({}, { __tostring = function() error('shown') end }))", "shown"),
@@ -86,7 +95,9 @@ import Testing
     }
 
     @Test func P10_pollLimitsHoldInCoroutines() async throws {
-        for code in ["while true do end", "while true do pcall(function() while true do end end) end", "local s = 'x' while true do s = s .. s end"] {
+        for code in [
+            "while true do end", "while true do pcall(function() while true do end end) end", "local s = 'x' while true do s = s .. s end",
+        ] {
             let lua = try connector(poll: code)
             let message = await message { _ = try await lua.poll(pollRequest(), http: noHTTP) }
             #expect(message?.hasPrefix("connector.lua:9: stopped") == true, "\(message ?? "no error")")
@@ -119,7 +130,8 @@ import Testing
     }
 
     @Test func aValueOfAnEarlierCallIsRefused() async throws {
-        let lua = try connector(top: "local kept\nlocal function keys(request)\nif kept then return { kept.body } end\nkept = request\nreturn {}\nend")
+        let lua = try connector(
+            top: "local kept\nlocal function keys(request)\nif kept then return { kept.body } end\nkept = request\nreturn {}\nend")
         #expect(try lua.webhookKeys(webhook("1")) == [])
         let message = await message { _ = try lua.webhookKeys(webhook("2")) }
         #expect(message?.hasPrefix("connector.lua:3: this value belongs to an earlier call") == true, "\(message ?? "no error")")

@@ -6,7 +6,9 @@ import Synchronization
 
 /// A connector around the given pieces of Lua. Line numbers in the tests count from the piece's own first line when it
 /// stands first in the file.
-func connector(poll: String = "return { events = {} }", dedup: String = "return record.id", top: String = "", limits: LuaLimits = LuaLimits())
+func connector(
+    poll: String = "return { events = {} }", dedup: String = "return record.id", top: String = "", limits: LuaLimits = LuaLimits()
+)
     throws -> LuaConnector
 {
     let source = """
