@@ -102,7 +102,7 @@ final class IntakeHandler: ChannelDuplexHandler, RemovableChannelHandler {
     }
 
     func channelReadComplete(context: ChannelHandlerContext) {
-        intake.bytesWithoutHead(at: Self.now())
+        intake.readCompleted(at: Self.now())
         context.fireChannelReadComplete()
     }
 
