@@ -123,7 +123,9 @@ struct ListenerTests {
             try await client.send(bench.httpRequest(Self.body))
             try await eventually("the append") { bench.inbox.heldCount == 1 }
             Task {
-                try await eventually("shutdown") { await bench.gateway.respond(to: bench.webhook("x")).reason == "shutting_down" }
+                var probe = bench.webhook("x")
+                probe.path = "/hooks/unknown"
+                try await eventually("shutdown") { [probe] in await bench.gateway.respond(to: probe).reason == "shutting_down" }
                 bench.inbox.release()
             }
             return client
