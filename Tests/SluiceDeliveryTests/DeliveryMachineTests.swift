@@ -61,14 +61,18 @@ import Testing
         #expect(try RetrySchedule(delays: []).delay(afterAttempts: 1, random: 0) == nil)
     }
 
-    @Test(arguments: [
-        ("120", 120_000), (" 0 ", 0), ("99999999999999999999", 99_999_999_999_000), ("Fri, 15 Jan 2027 08:01:00 GMT", 60_000),
-        ("Sun, 06 Nov 1994 08:49:37 GMT", 0),
-    ] as [(String, Int64)]) func readsRetryAfter(_ text: String, _ milliseconds: Int64) {
+    @Test(
+        arguments: [
+            ("120", 120_000), (" 0 ", 0), ("99999999999999999999", 99_999_999_999_000), ("Fri, 15 Jan 2027 08:01:00 GMT", 60_000),
+            ("Sun, 06 Nov 1994 08:49:37 GMT", 0),
+        ] as [(String, Int64)]) func readsRetryAfter(_ text: String, _ milliseconds: Int64)
+    {
         #expect(RetryAfter.parse(text, now: now) == .milliseconds(milliseconds))
     }
 
-    @Test(arguments: ["", "soon", "-5", "1.5", "Fri, 15 Foo 2027 08:01:00 GMT", "Fri, 15 Jan 2027 08:01 GMT", "Fri, 15 Jan 2027 28:01:00 GMT"])
+    @Test(arguments: [
+        "", "soon", "-5", "1.5", "Fri, 15 Foo 2027 08:01:00 GMT", "Fri, 15 Jan 2027 08:01 GMT", "Fri, 15 Jan 2027 28:01:00 GMT",
+    ])
     func ignoresOtherRetryAfter(_ text: String) { #expect(RetryAfter.parse(text, now: now) == nil) }
 
     @Test func P12_failingLaneSendsOneAtATime() {

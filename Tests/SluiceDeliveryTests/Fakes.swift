@@ -126,7 +126,8 @@ final class FakeStore: JobStore, DeliveryStore {
     }
 
     func deliveries(_ query: DeliveryQuery) async throws -> [StoredDelivery] { [] }
-    func replayDeadLetters(_ namespace: NamespaceID, destination: DestinationID?, delivery: Int64?, at time: Timestamp) async throws -> Int {
+    func replayDeadLetters(_ namespace: NamespaceID, destination: DestinationID?, delivery: Int64?, at time: Timestamp) async throws -> Int
+    {
         let (count, observers) = state.withLock { state in
             var count = 0
             for (id, entry) in state.deliveries where entry.state == .dead && (delivery == nil || delivery == id) {
@@ -157,7 +158,8 @@ func eventually(
 let testSecret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 
 func destination(
-    _ number: Int64 = 1, url: String, secrets: [String] = [testSecret], allowsPrivate: Bool = true, atOnce: Int = 8, timeoutSeconds: Int = 15,
+    _ number: Int64 = 1, url: String, secrets: [String] = [testSecret], allowsPrivate: Bool = true, atOnce: Int = 8,
+    timeoutSeconds: Int = 15,
     retries: [Span] = [.milliseconds(10)]
 ) throws -> PushDestination {
     PushDestination(
@@ -174,7 +176,8 @@ func withPush(
     let push = PushService(
         store: store, time: clock, alarms: alarms, options: options, logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() },
         random: { 0.5 }, destinationGone: gone)
-    push.update(destinations: destinations, triggers: [TriggerID(1): (name: "orders", uid: "uid1"), TriggerID(2): (name: "two", uid: "uid2")])
+    push.update(
+        destinations: destinations, triggers: [TriggerID(1): (name: "orders", uid: "uid1"), TriggerID(2): (name: "two", uid: "uid2")])
     store.observe(push)
     try await withThrowingTaskGroup(of: Void.self) { group in
         group.addTask { await push.run() }

@@ -22,7 +22,10 @@ import Testing
         #expect(JobIdentity.id(uid: "a", dedupKey: [0, 98]) != JobIdentity.id(uid: "a\0", dedupKey: [98, 0]))
     }
 
-    @Test(arguments: ["", "job_", "job__so3skwyktwmcyosm3yb7", "job_u", "job_u_short", "job_u_so3skwyktwmcyosm3yb7x", "evt_u_so3skwyktwmcyosm3yb7", "job_u_0000000000000000000A"])
+    @Test(arguments: [
+        "", "job_", "job__so3skwyktwmcyosm3yb7", "job_u", "job_u_short", "job_u_so3skwyktwmcyosm3yb7x", "evt_u_so3skwyktwmcyosm3yb7",
+        "job_u_0000000000000000000A",
+    ])
     func refusesOtherIDs(_ id: String) { #expect(JobIdentity.parse(id) == nil) }
 
     @Test func keepsTheRecordsBytes() throws {
@@ -74,7 +77,8 @@ import Testing
     }
 
     @Test(arguments: [
-        ("limit", "0"), ("limit", "1001"), ("limit", ""), ("limit", "+5"), ("limit", "5x"), ("limit", "99999999999999999999"), ("wait", "61"),
+        ("limit", "0"), ("limit", "1001"), ("limit", ""), ("limit", "+5"), ("limit", "5x"), ("limit", "99999999999999999999"),
+        ("wait", "61"),
         ("wait", "-1"), ("wait", "1.5"), ("trigger", ""), ("after", String(repeating: "x", count: 513)),
     ]) func refusesParameters(_ name: String, _ value: String) throws {
         let error = #expect(throws: SluiceError.self) { try JobFeedRequest.parse { $0 == name ? value : nil } }

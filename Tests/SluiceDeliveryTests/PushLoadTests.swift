@@ -36,7 +36,9 @@ import Testing
     @Test func P10_requestsInFlightAreBounded() async throws {
         try await Sink.with({ number, _ in number < 4 ? .hang : .answer(200) }) { sink in
             for number in 0..<100 { store.commit("k\(number)", to: [DestinationID(1)], at: clock.now()) }
-            try await withPush(store, [try destination(url: sink.url, atOnce: 4, timeoutSeconds: 1, retries: [.zero, .zero])], clock: clock) { push in
+            try await withPush(
+                store, [try destination(url: sink.url, atOnce: 4, timeoutSeconds: 1, retries: [.zero, .zero])], clock: clock
+            ) { push in
                 try await eventually("four hang") { sink.requests.count == 4 }
                 #expect(push.inFlight == 4)
                 try await eventually("all delivered") { store.count(.delivered) == 100 }
@@ -120,7 +122,8 @@ import Testing
             for id in Int64(1)...3 {
                 group.addTask {
                     let attempt = DeliveryAttempt(
-                        delivery: id, outcome: .delivered, status: 200, error: nil, response: [], at: Timestamp(seconds: 1), durationMilliseconds: 1)
+                        delivery: id, outcome: .delivered, status: 200, error: nil, response: [], at: Timestamp(seconds: 1),
+                        durationMilliseconds: 1)
                     return (id, await recorder.record(attempt))
                 }
             }
@@ -150,5 +153,6 @@ private struct RefusingStore: DeliveryStore {
     ) async throws -> [ClaimedDelivery] { [] }
     func pendingDestinations(_ namespace: NamespaceID) async throws -> [(destination: DestinationID, dueAt: Timestamp, pending: Int)] { [] }
     func deliveries(_ query: DeliveryQuery) async throws -> [StoredDelivery] { [] }
-    func replayDeadLetters(_ namespace: NamespaceID, destination: DestinationID?, delivery: Int64?, at time: Timestamp) async throws -> Int { 0 }
+    func replayDeadLetters(_ namespace: NamespaceID, destination: DestinationID?, delivery: Int64?, at time: Timestamp) async throws -> Int
+    { 0 }
 }

@@ -21,7 +21,9 @@ import Testing
         let header = try #require(request.header("webhook-signature"))
         let content = Data("\(id).\(time).".utf8) + Data(request.body)
         let parts = header.split(separator: " ").map { $0.split(separator: ",", maxSplits: 1).map(String.init) }
-        guard parts.indices.contains(index), parts[index].first == "v1", let code = Data(base64Encoded: parts[index][1]) else { return false }
+        guard parts.indices.contains(index), parts[index].first == "v1", let code = Data(base64Encoded: parts[index][1]) else {
+            return false
+        }
         return HMAC<SHA256>.isValidAuthenticationCode(code, authenticating: content, using: SymmetricKey(data: key))
     }
 
@@ -200,7 +202,8 @@ import Testing
         try await Sink.with({ _, _ in .answer(200) }) { sink in
             let id = store.commit("a", to: [first], at: clock.now())[0]
             let url = "http://LOCALHOST:\(sink.port)/x"
-            try await withPush(store, [try destination(url: url, retries: Array(repeating: .milliseconds(5), count: 5))], clock: clock) { _ in
+            try await withPush(store, [try destination(url: url, retries: Array(repeating: .milliseconds(5), count: 5))], clock: clock) {
+                _ in
                 // localhost may resolve to ::1 first, where nobody listens: then the next address is taken.
                 try await eventually("delivered") { store.delivery(id).state == .delivered }
             }
