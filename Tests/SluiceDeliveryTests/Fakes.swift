@@ -42,6 +42,8 @@ final class FakeStore: JobStore, DeliveryStore {
         var observers: [any StoreObserver] = []
     }
     let state = Mutex(State())
+    /// Happens once, after the next read and before its answer arrives.
+    let afterRead = Mutex<(@Sendable () -> Void)?>(nil)
 
     func observe(_ observer: any StoreObserver) { state.withLock { $0.observers.append(observer) } }
 
@@ -74,7 +76,14 @@ final class FakeStore: JobStore, DeliveryStore {
     func count(_ wanted: DeliveryState) -> Int { state.withLock { $0.deliveries.values.count { $0.state == wanted } } }
 
     func jobs(_ query: JobQuery) async throws -> JobPage {
-        state.withLock { state in
+        defer {
+            let action = afterRead.withLock { action in
+                defer { action = nil }
+                return action
+            }
+            action?()
+        }
+        return state.withLock { state in
             state.reads += 1
             let after = query.after.flatMap { Int($0) } ?? 0
             let all = state.jobs.filter { Int($0.token)! > after && (query.trigger == nil || $0.trigger == query.trigger) }

@@ -86,16 +86,29 @@ import Testing
         }
     }
 
+    @Test func P9_aCommitBetweenReadAndWaitWakes() async throws {
+        let feed = feed()
+        store.afterRead.withLock { $0 = { [store, clock] in store.commit("a", at: clock.now()) } }
+        let begun = ContinuousClock.now
+        #expect(try await feed.read(JobQuery(), waitSeconds: 60).jobs.count == 1)
+        #expect(begun.duration(to: .now) < .seconds(30))
+    }
+
     @Test func otherTriggersDoNotWake() async throws {
         let feed = feed()
+        let rounds = 20
         try await withThrowingTaskGroup(of: [TriggerID].self) { group in
             group.addTask { try await feed.read(JobQuery(trigger: TriggerID(2)), waitSeconds: 60).jobs.map(\.trigger) }
             try await eventually("it waits") { store.state.withLock(\.reads) == 1 }
-            for number in 0..<50 { store.commit("a\(number)", trigger: TriggerID(1), at: clock.now()) }
+            for number in 0..<rounds {
+                store.afterRead.withLock { $0 = { [store, clock] in store.commit("a\(number)", trigger: TriggerID(1), at: clock.now()) } }
+                // A reader of all that is woken shows that the waking for this commit is over.
+                #expect(try await feed.read(JobQuery(after: String(number)), waitSeconds: 60).jobs.count == 1)
+            }
             store.commit("b", trigger: TriggerID(2), at: clock.now())
             #expect(try await group.next() == [TriggerID(2)])
         }
-        #expect(store.state.withLock(\.reads) == 2)
+        #expect(store.state.withLock(\.reads) == 2 + 2 * rounds)
     }
 
     @Test func cancellationEndsAWait() async throws {
