@@ -118,7 +118,7 @@ let package = Package(
         .testTarget(
             name: "SluiceGatewayTests",
             dependencies: [
-                "SluiceGateway", "SluiceStore", "SluiceConnectors", "SluiceCore", nioCore, nioPosix, crypto, logging, lifecycle,
+                "SluiceGateway", "SluiceStore", "SluiceConnectors", "SluiceCore", "SluiceTesting", nioCore, nioPosix, crypto, logging, lifecycle,
             ],
             swiftSettings: strict),
     ]

@@ -1,3 +1,4 @@
+import SluiceTesting
 import Testing
 
 /// The check behind promise P1, on logs made by hand.

@@ -1,4 +1,5 @@
 import Foundation
+import SluiceTesting
 import Testing
 
 /// The shim in Tests/Shims on a real program, a small server on SQLite: it must tell the one that keeps promise P1 from

@@ -1,15 +1,15 @@
 /// Checks a log of Tests/Shims/syncwatch.c for promise P1: no 2xx to a request whose bytes were not written to a
 /// database file and synced before. Pure; the formats stand at the head of syncwatch.c.
-enum SyncOrder {
+public enum SyncOrder {
     /// One sentence for each 2xx that came too early, and one for each line that cannot be read.
-    static func violations(_ log: String) -> [String] {
+    public static func violations(_ log: String) -> [String] {
         var checker = Checker()
         for line in log.split(separator: "\n") { checker.take(line) }
         return checker.violations
     }
 
     /// The answers of status 2xx in a log; a log without any proves nothing.
-    static func successCount(_ log: String) -> Int {
+    public static func successCount(_ log: String) -> Int {
         log.split(separator: "\n").count { line in
             let fields = line.split(separator: " ")
             return fields.count == 4 && fields[1] == "A" && fields[3].hasPrefix("2")
