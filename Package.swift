@@ -83,5 +83,11 @@ let package = Package(
             name: "SluiceTesting",
             dependencies: ["SluiceCore", "SluiceStore", "SluiceConnectors", hummingbird, httpClient, nioCore, logging],
             swiftSettings: strict),
+        .testTarget(
+            name: "SluiceSQLiteTests",
+            dependencies: [
+                "SluiceSQLite", "SluiceStore", "SluiceCore", "SluiceTesting", .product(name: "GRDB", package: "GRDB.swift"),
+            ],
+            swiftSettings: strict),
     ]
 )
