@@ -21,12 +21,12 @@ extension StoreConformance {
         let here = bench
         let cycles: Int64 = 60
         let perCycle = 5
-        let running = Mutex(triggers.count)
+        let running = Countdown(triggers.count)
         let follow: @Sendable (TriggerID?) async throws -> [StoredJob] = { trigger in
             var seen: [StoredJob] = []
             var after: String?
             for _ in 0..<1_000_000 {
-                let wasRunning = running.withLock { $0 > 0 }
+                let wasRunning = running.isRunning
                 let page = try await here.store.jobs(JobQuery(trigger: trigger, after: after, limit: 3))
                 seen += page.jobs
                 after = page.next
@@ -42,7 +42,7 @@ extension StoreConformance {
         try await withThrowingTaskGroup(of: Void.self) { group in
             for trigger in triggers {
                 group.addTask {
-                    defer { running.withLock { $0 -= 1 } }
+                    defer { running.end() }
                     for number in 1...cycles {
                         let keys = (0..<perCycle).map { "\(trigger.name)-\(number)-\($0)" }
                         try await here.cycle(trigger, fence, number, keys: keys)
@@ -147,4 +147,12 @@ extension StoreConformance {
             try expect(first.more && !second.more, "more")
         }
     }
+}
+
+/// How many writers are still at work.
+private final class Countdown: Sendable {
+    private let count: Mutex<Int>
+    init(_ count: Int) { self.count = Mutex(count) }
+    var isRunning: Bool { count.withLock { $0 > 0 } }
+    func end() { count.withLock { $0 -= 1 } }
 }
