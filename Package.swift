@@ -121,5 +121,11 @@ let package = Package(
                 "SluiceGateway", "SluiceStore", "SluiceConnectors", "SluiceCore", "SluiceTesting", nioCore, nioPosix, crypto, logging, lifecycle,
             ],
             swiftSettings: strict),
+        .testTarget(
+            name: "SluiceSQLiteTests",
+            dependencies: [
+                "SluiceSQLite", "SluiceStore", "SluiceCore", "SluiceTesting", .product(name: "GRDB", package: "GRDB.swift"),
+            ],
+            swiftSettings: strict),
     ]
 )
