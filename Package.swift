@@ -118,7 +118,13 @@ let package = Package(
         .testTarget(
             name: "SluiceGatewayTests",
             dependencies: [
-                "SluiceGateway", "SluiceStore", "SluiceConnectors", "SluiceCore", nioCore, nioPosix, crypto, logging, lifecycle,
+                "SluiceGateway", "SluiceStore", "SluiceConnectors", "SluiceCore", "SluiceTesting", nioCore, nioPosix, crypto, logging, lifecycle,
+            ],
+            swiftSettings: strict),
+        .testTarget(
+            name: "SluiceSQLiteTests",
+            dependencies: [
+                "SluiceSQLite", "SluiceStore", "SluiceCore", "SluiceTesting", .product(name: "GRDB", package: "GRDB.swift"),
             ],
             swiftSettings: strict),
     ]

@@ -50,7 +50,7 @@ public final class Gateway: Sendable {
     }
 
     /// Takes a new snapshot of routes; requests in hand finish with the old one. Counts and rates of a connection live on
-    /// as long as it has a route.
+    /// as long as it has a route. To be called from one place at a time.
     public func update(_ routes: GatewayRoutes) {
         let gatesBefore = shared.withLock { $0.gates }
         var gates: [ConnectionID: ConnectionGate] = [:]

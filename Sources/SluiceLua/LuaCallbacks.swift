@@ -21,7 +21,8 @@ extension LuaContext {
                 LuaContext.of(context).appendJSON(handle!, LuaValue(state: state!, pointer: out!))
             },
             append_string: { state, context, bytes, length, out in
-                LuaContext.of(context).appendString(UnsafeRawBufferPointer(start: bytes, count: length), LuaValue(state: state!, pointer: out!))
+                LuaContext.of(context).appendString(
+                    UnsafeRawBufferPointer(start: bytes, count: length), LuaValue(state: state!, pointer: out!))
             },
             append_float: { state, _, number in
                 var text = number.description

@@ -11,6 +11,7 @@ extension LuaConnector {
 
     func incrementalIsMissing(_ trigger: LuaDefinition.Trigger) -> SluiceError {
         SluiceError(
-            .connector, "\(path): triggers.\(trigger.type.name) is described by incremental, which this build cannot run; write poll and dedup")
+            .connector,
+            "\(path): triggers.\(trigger.type.name) is described by incremental, which this build cannot run; write poll and dedup")
     }
 }

@@ -42,7 +42,8 @@ extension LuaConnector {
             step = try state.resume(function, try await http.send(plan))
         }
         guard case .done(let result) = step else {
-            throw state.error("sent more than \(limits.pollRequestsMax) requests; return can_poll_more = true and go on in the next page", function)
+            throw state.error(
+                "sent more than \(limits.pollRequestsMax) requests; return can_poll_more = true and go on in the next page", function)
         }
         return result
     }
@@ -81,8 +82,11 @@ extension LuaConnector {
     private func dedupKey(_ state: LuaState, _ function: LuaFunction, _ record: Record) throws -> Result<[UInt8], SluiceError> {
         do {
             let key = try state.text(function, record, limits)
-            if !key.isEmpty, key.count <= KeyedRecord.dedupKeyBytesMax, String(validating: key, as: UTF8.self) != nil { return .success(key) }
-            let problem = key.isEmpty ? "an empty key" : "a key of \(key.count) bytes; it must be UTF-8 of at most \(KeyedRecord.dedupKeyBytesMax)"
+            if !key.isEmpty, key.count <= KeyedRecord.dedupKeyBytesMax, String(validating: key, as: UTF8.self) != nil {
+                return .success(key)
+            }
+            let problem =
+                key.isEmpty ? "an empty key" : "a key of \(key.count) bytes; it must be UTF-8 of at most \(KeyedRecord.dedupKeyBytesMax)"
             return .failure(state.error("returned \(problem)", function).with("connector", lua.name))
         } catch let error as SluiceError {
             return .failure(error.with("connector", lua.name))

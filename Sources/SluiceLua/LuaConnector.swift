@@ -38,7 +38,8 @@ public final class LuaConnector: Connector {
         do {
             state = try LuaState(source: source, limits: limits)
         } catch {
-            throw SluiceError(error.code, error.message, context: error.context).with("file", path)
+            let located = error.message.hasPrefix(LuaState.chunkName + ":")
+            throw SluiceError(error.code, located ? error.message : "\(path): \(error.message)").with("file", path)
         }
         let lua = try LuaDefinition(json: state.definition, path: path)
         guard name.isEmpty || lua.name == name else {

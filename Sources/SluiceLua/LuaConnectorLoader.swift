@@ -29,7 +29,9 @@ public struct LuaConnectorLoader: Sendable {
             let path = "\(directory)/\(name)/\(LuaState.chunkName)"
             guard FileManager.default.fileExists(atPath: path) else { continue }
             do {
-                guard let data = FileManager.default.contents(atPath: path) else { throw SluiceError(.connector, "\(path): cannot be read") }
+                guard let data = FileManager.default.contents(atPath: path) else {
+                    throw SluiceError(.connector, "\(path): cannot be read")
+                }
                 result.connectors.append(try LuaConnector.load(source: Array(data), name: name, path: path, limits: limits))
             } catch let error as SluiceError {
                 result.failures.append(Failure(path: path, error: error))

@@ -45,7 +45,8 @@ struct LuaDefinition: Sendable {
             throw table.error("webhook_keys", "needs webhook = { scheme = \"...\" }, which says how webhooks are verified")
         }
         guard let triggers = table["triggers"], let members = triggers.members, !members.isEmpty else {
-            throw table.error("triggers", "is missing; write triggers = { new_event = { poll = function(connection, input, closure) ... end } }")
+            throw table.error(
+                "triggers", "is missing; write triggers = { new_event = { poll = function(connection, input, closure) ... end } }")
         }
         self.triggers = []
         for (name, view) in members {
@@ -108,7 +109,9 @@ struct LuaDefinition: Sendable {
 
     private static func fields(_ table: LuaTable, _ key: String) throws(SluiceError) -> [Field] {
         guard let view = table[key], !(view.members ?? [(key: "", value: view)]).isEmpty else { return [] }
-        guard let elements = view.elements else { throw table.error(key, "must be a list of fields such as { { name = \"since\", type = \"integer\" } }") }
+        guard let elements = view.elements else {
+            throw table.error(key, "must be a list of fields such as { { name = \"since\", type = \"integer\" } }")
+        }
         var result: [Field] = []
         for (index, element) in elements.enumerated() {
             let field = try LuaTable(
@@ -140,7 +143,9 @@ struct LuaTable {
 
     init(_ view: JSONView, path: String, at: String, known: [String]) throws(SluiceError) {
         (self.view, self.path, self.at) = (view, path, at)
-        guard let members = view.members, view["$function"] == nil else { throw error(nil, "must be a table with names, as in { name = ... }") }
+        guard let members = view.members, view["$function"] == nil else {
+            throw error(nil, "must be a table with names, as in { name = ... }")
+        }
         for (key, _) in members where !known.contains(key) {
             throw error(nil, "has an unknown key '\(key)'; known are \(known.joined(separator: ", "))")
         }

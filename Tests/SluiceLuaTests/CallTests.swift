@@ -41,7 +41,8 @@ final class Recorder<Value: Sendable>: Sendable {
         var limits = LuaLimits()
         limits.concurrentPollsMax = 1
         let top = "local function keys() return {} end"
-        let poll = "local x <close> = setmetatable({}, { __close = function() while true do end end }) get('https://e.com') return { events = {} }"
+        let poll =
+            "local x <close> = setmetatable({}, { __close = function() while true do end end }) get('https://e.com') return { events = {} }"
         let lua = try connector(poll: poll, top: top, limits: limits)
         let (arrived, arrival) = AsyncStream.makeStream(of: Void.self, bufferingPolicy: .bufferingNewest(1))
         let hanging = FakeHTTP { _ in
@@ -112,8 +113,10 @@ final class Recorder<Value: Sendable>: Sendable {
             return record.id
             """
         let lua = try connector(dedup: dedup)
-        let texts = ["{\"id\":1}", "{\"id\":\"a\"}", "{}", "7", "{\"id\":3}", "{\"id\":4}", "{\"id\":5}", "{\"id\":6}", "{\"id\":7}",
-            "{\"id\":18446744073709551615}", "{\"id\":8}"]
+        let texts = [
+            "{\"id\":1}", "{\"id\":\"a\"}", "{}", "7", "{\"id\":3}", "{\"id\":4}", "{\"id\":5}", "{\"id\":6}", "{\"id\":7}",
+            "{\"id\":18446744073709551615}", "{\"id\":8}",
+        ]
         let records = texts.map { Record(bytes: Array($0.utf8)[...]) }
         let keys = try lua.dedupKeys(triggerType: "new_event", records: records)
         let shown = keys.map { result -> String in

@@ -35,7 +35,8 @@ private final class FakeChargebee: HTTPSending {
             let found = inside.items.filter { $0.updatedAt > after }.sorted { $0.updatedAt < $1.updatedAt }
             let start = parameters["offset"].flatMap { Int($0.dropFirst().dropLast()) } ?? 0
             let page = found.dropFirst(start).prefix(pageSize)
-            let list = page.map { #"{"subscription": {"id":"\#($0.id)","updated_at":\#($0.updatedAt),"mrr": 1.10}}"# }.joined(separator: ",")
+            let list = page.map { #"{"subscription": {"id":"\#($0.id)","updated_at":\#($0.updatedAt),"mrr": 1.10}}"# }.joined(
+                separator: ",")
             let next = start + page.count < found.count ? #","next_offset":"[\#(start + page.count)]""# : ""
             let date = FakeChargebee.httpDate(inside.now)
             return reply("{\"list\":[\(list)]\(next)}", headers: [HTTPField("Date", date)])
@@ -46,9 +47,15 @@ private final class FakeChargebee: HTTPSending {
         let query = url.split(separator: "?", maxSplits: 1).last ?? ""
         return Dictionary(
             query.split(separator: "&").map { pair in
-                let parts = pair.split(separator: "=", maxSplits: 1).map { $0.removingPercentEncoding ?? "" }
+                let parts = pair.split(separator: "=", maxSplits: 1).map { decoded($0) }
                 return (parts[0], parts.count > 1 ? parts[1] : "")
             }, uniquingKeysWith: { first, _ in first })
+    }
+
+    static func decoded(_ text: Substring) -> String {
+        let parts = text.split(separator: "%", omittingEmptySubsequences: false)
+        let rest = parts.dropFirst().flatMap { part -> [UInt8] in [UInt8(part.prefix(2), radix: 16) ?? 0] + Array(part.dropFirst(2).utf8) }
+        return String(decoding: Array(parts[0].utf8) + rest, as: UTF8.self)
     }
 
     static func httpDate(_ seconds: Int64) -> String {
@@ -70,7 +77,8 @@ private final class FakeChargebee: HTTPSending {
 
     /// Runs one cycle as the polling service does: dedup, then the next page, until there is none.
     private func cycle(
-        _ lua: LuaConnector, _ http: any HTTPSending, cursor: inout String?, seen: inout [String], input: String = #"{"resource":"subscription"}"#
+        _ lua: LuaConnector, _ http: any HTTPSending, cursor: inout String?, seen: inout [String],
+        input: String = #"{"resource":"subscription"}"#
     ) async throws -> Int {
         var pageState: String?
         for pages in 1...1000 {
@@ -112,7 +120,10 @@ private final class FakeChargebee: HTTPSending {
         let lua = try load()
         let now: Int64 = 1_700_010_000
         let http = FakeChargebee(
-            [.init(id: "old", updatedAt: now - 3700), .init(id: "new", updatedAt: now - 3500), .init(id: "future", updatedAt: now + 999_999)],
+            [
+                .init(id: "old", updatedAt: now - 3700), .init(id: "new", updatedAt: now - 3500),
+                .init(id: "future", updatedAt: now + 999_999),
+            ],
             pageSize: 10)
         var cursor: String?
         var seen: [String] = []
@@ -146,11 +157,14 @@ private final class FakeChargebee: HTTPSending {
         http.inside.withLock { $0.expiresOffsets = true }
         let cursor = #"{"mark":1700008999}"#
         let input = #"{"resource":"subscription"}"#
-        let first = try await lua.poll(pollRequest(connection: connection, input: input, cursor: cursor, type: "updated_record"), http: http)
+        let first = try await lua.poll(
+            pollRequest(connection: connection, input: input, cursor: cursor, type: "updated_record"), http: http)
         #expect(first.more && first.cursor == nil)
         let message = await message {
             _ = try await lua.poll(
-                pollRequest(connection: connection, input: input, cursor: cursor, pageState: first.pageState.map { text($0) }, type: "updated_record"),
+                pollRequest(
+                    connection: connection, input: input, cursor: cursor, pageState: first.pageState.map { text($0) },
+                    type: "updated_record"),
                 http: http)
         }
         #expect(message == "pageStateExpired: Chargebee did not take the offset: status 400, invalid_offset")

@@ -28,7 +28,8 @@ import Testing
               } }
             """)
         let definition = lua.definition
-        #expect(definition.title == "A" && definition.version == "2.0.0" && definition.language == "lua" && definition.hash.utf8.count == 64)
+        #expect(
+            definition.title == "A" && definition.version == "2.0.0" && definition.language == "lua" && definition.hash.utf8.count == 64)
         #expect(
             definition.connectionFields == [
                 Field("api_key", label: "Key", isSecret: true, hint: "h"),
@@ -56,12 +57,18 @@ import Testing
         ("return { name = 'a-b', triggers = { t = { incremental = { f = function() end } } } }", "must be data"),
         ("return { name = 'a-b', triggers = { t = { \(minimal), webhook_key = function() end } } }", "needs webhook_keys"),
         ("return { name = 'a-b', webhook_keys = function() end, triggers = { t = { \(minimal) } } }", "needs webhook = "),
-        ("return { name = 'a-b', triggers = { t = { \(minimal), input_fields = { { name = 'x', type = 'int' } } } } }",
-            "triggers.t.input_fields[1].type 'int' is not a type"),
-        ("return { name = 'a-b', connection = { fields = { { label = 'x' } } }, triggers = { t = { \(minimal) } } }",
-            "connection.fields[1].name is missing"),
-        ("return { name = 'a-b', connection = { fields = { { name = 'x', secret = 1 } } }, triggers = { t = { \(minimal) } } }",
-            "secret must be true or false"),
+        (
+            "return { name = 'a-b', triggers = { t = { \(minimal), input_fields = { { name = 'x', type = 'int' } } } } }",
+            "triggers.t.input_fields[1].type 'int' is not a type"
+        ),
+        (
+            "return { name = 'a-b', connection = { fields = { { label = 'x' } } }, triggers = { t = { \(minimal) } } }",
+            "connection.fields[1].name is missing"
+        ),
+        (
+            "return { name = 'a-b', connection = { fields = { { name = 'x', secret = 1 } } }, triggers = { t = { \(minimal) } } }",
+            "secret must be true or false"
+        ),
         ("return { name = 'a-b', webhook = { scheme = 'x', delivery_id = {} }, triggers = { t = { \(minimal) } } }", "delivery_id must be"),
     ])
     func faultsSayWhereAndWhatToDo(source: String, expected: String) async throws {

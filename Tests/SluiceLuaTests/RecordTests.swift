@@ -48,7 +48,7 @@ import Testing
                     + #""list":[1,2.5,1e+300,-0.1,"\"\n"],"none":[],"null":null,"z":9007199254740993}"#,
                 #"{"added":true,"big":9007199254740993,"huge":18446744073709551615,"inner":{"a":100.0,"b":1.1},"l":[],"none":null}"#,
             ])
-        #expect(page.records.allSatisfy(\.isDerived))
+        #expect(page.records.map(\.isDerived) == [true, true])
     }
 
     @Test func valuesReadAsLuaHasThem() throws {
@@ -79,7 +79,8 @@ import Testing
         ("return { events = {}, can_pol_more = true }", "unknown key 'can_pol_more'"),
         ("return { events = {}, can_poll_more = 1 }", "can_poll_more as a number"),
         ("return { events = {}, can_poll_more = true }", "without next_poll"),
-        ("return { events = {}, next_poll = function() end }", "function"), ("return { events = {}, next_poll = { x = 0/0 } }", "not finite"),
+        ("return { events = {}, next_poll = function() end }", "function"),
+        ("return { events = {}, next_poll = { x = 0/0 } }", "not finite"),
         ("return { events = {}, next_poll = ('x'):rep(70000) }", "more than 65536 bytes"),
         ("local t = {} t.t = t return { events = {}, next_poll = t }", "contains itself"),
         ("return { events = {}, next_poll = closure, can_poll_more = true }", "the same for ever"),

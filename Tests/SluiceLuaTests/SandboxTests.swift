@@ -21,7 +21,7 @@ import Testing
         ("setmetatable(string, {})", "protected metatable"), ("request.body = 'x'", "cannot be changed"),
         ("get('https://example.com')", "in poll only"), ("poll_failure('transient', 'x')", "in poll only"),
         ("table.concat(setmetatable({}, { __len = function() return 1 << 60 end }))", "without __len only"),
-        ("table.move({}, 1, 1 << 60, 1, {})", "more than 1000000"), ("return request.nothing", "no field 'nothing'"),
+        ("table.move({}, 1, 1 << 60, 1, {})", "more than 1000000"), ("local n = request.nothing", "no field 'nothing'"),
     ])
     func misuseIsRefusedWithItsLine(code: String, expected: String) async throws {
         let lua = try keysConnector("local y = 1\n\(code)\nreturn {}")

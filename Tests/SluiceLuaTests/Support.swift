@@ -6,7 +6,9 @@ import Synchronization
 
 /// A connector around the given pieces of Lua. Line numbers in the tests count from the piece's own first line when it
 /// stands first in the file.
-func connector(poll: String = "return { events = {} }", dedup: String = "return record.id", top: String = "", limits: LuaLimits = LuaLimits())
+func connector(
+    poll: String = "return { events = {} }", dedup: String = "return record.id", top: String = "", limits: LuaLimits = LuaLimits()
+)
     throws -> LuaConnector
 {
     let source = """
@@ -48,7 +50,7 @@ func pollRequest(
         pageState: pageState.map { Array($0.utf8) }, readBound: Timestamp(seconds: 1_700_000_000), recordsMax: recordsMax)
 }
 
-func text(_ bytes: some Sequence<UInt8>) -> String { String(decoding: bytes, as: UTF8.self) }
+func text(_ bytes: some Collection<UInt8>) -> String { String(decoding: bytes, as: UTF8.self) }
 
 /// Answers each request by a function.
 struct FakeHTTP: HTTPSending {

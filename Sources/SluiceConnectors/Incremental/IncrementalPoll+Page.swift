@@ -46,8 +46,9 @@ extension IncrementalPoll {
     private func checkStatus(_ reply: HTTPReply, _ request: PollRequest) throws(PollFailure) {
         func fail(_ kind: PollFailure.Kind, _ code: SluiceError.Code, _ message: String, retryAfter: Span? = nil) -> PollFailure {
             let start = String(decoding: reply.body.prefix(120), as: UTF8.self)
-            let error = SluiceError(code, message).with("status", String(reply.status)).with("answer", start.debugDescription)
-            return PollFailure(kind, error, retryAfter: retryAfter)
+            let error = SluiceError(code, message).with("status", String(reply.status))
+            // Some providers repeat the credentials that they refuse.
+            return PollFailure(kind, kind == .unauthorized ? error : error.with("answer", start.debugDescription), retryAfter: retryAfter)
         }
         switch reply.status {
         case 200..<300: return

@@ -71,11 +71,11 @@ public struct IncrementalPoll: Sendable {
                 .permanent,
                 SluiceError(
                     .invalid,
-                    "the base URL must look like https://api.example.com, without user, query or fragment; it is \(base.debugDescription)"))
+                    "the base URL must look like https://api.example.com, without user, query or fragment"))
         }
         if path.split(separator: "/").contains(where: { $0 == "." || $0 == ".." }) {
             throw PollFailure(
-                .permanent, SluiceError(.invalid, "the path \(path.debugDescription) would leave its place through a dot segment"))
+                .permanent, SluiceError(.invalid, "a value in the path is . or .., which would lead elsewhere: correct the field"))
         }
         return path.isEmpty || path.hasPrefix("/") ? base + path : base + "/" + path
     }

@@ -66,8 +66,9 @@ final class AttemptRecorder: Sendable {
                 try await store.recordAttempts(batch.map(\.attempt))
                 for entry in batch { entry.waiter.resume(returning: true) }
                 return
-            } catch let error as SluiceError where batch.count > 1 && (error.code == .notFound || error.code == .conflict) {
-                // One that the store refuses for good must not hold up the others.
+            } catch let error as SluiceError where error.code == .notFound || error.code == .conflict {
+                // Refused for good, for example because its trigger was removed: it must not hold up the others.
+                if batch.count == 1 { break }
                 for entry in batch { await write([entry]) }
                 return
             } catch {

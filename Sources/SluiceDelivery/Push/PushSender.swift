@@ -30,7 +30,10 @@ struct PushSender: Sendable {
     let options: PushOptions
 
     /// `at`: for `webhook-timestamp`. Never throws: what goes wrong is the answer.
-    func send(_ body: [UInt8], id: String, to destination: PushDestination, with pinned: PinnedClient, at: Timestamp, now: @Sendable () -> Timestamp)
+    func send(
+        _ body: [UInt8], id: String, to destination: PushDestination, with pinned: PinnedClient, at: Timestamp,
+        now: @Sendable () -> Timestamp
+    )
         async -> PushAnswer
     {
         let deadline = NIODeadline.now() + .seconds(Int64(destination.timeoutSeconds))

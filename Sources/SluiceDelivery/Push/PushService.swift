@@ -139,6 +139,8 @@ public final class PushService: StoreObserver {
     /// Starts or wakes the workers of what is due; returns how long nothing else will be.
     private func round(_ workers: inout DiscardingTaskGroup) async -> Span {
         let pending: [(destination: DestinationID, dueAt: Timestamp, pending: Int)]
+        // A retry that is recorded from here on may not be in the answer: it asks for another round.
+        state.withLock { $0.nextRoundAt = .distantFuture }
         do {
             pending = try await store.pendingDestinations(namespace)
         } catch {
@@ -154,20 +156,22 @@ public final class PushService: StoreObserver {
                 workers.addTask { await self.work(lane) }
             }
         }
-        state.withLock { $0.nextRoundAt = next }
+        state.withLock { $0.nextRoundAt = min($0.nextRoundAt, next) }
         return next - now
     }
 
     /// The lane of a new worker; nil if there is one running, which is woken.
     private func wakeOrMake(_ id: DestinationID) -> Lane? {
         let (lane, isNew) = state.withLock { state in
-            if let lane = state.lanes[id] { return (lane, false) }
+            if let lane = state.lanes[id] {
+                lane.rules.withLock { $0.noteDue() }
+                return (lane, false)
+            }
             let lane = Lane(id: id)
             state.lanes[id] = lane
             return (lane, true)
         }
         if isNew { return lane }
-        lane.rules.withLock { $0.noteDue() }
         lane.signal.wake()
         return nil
     }

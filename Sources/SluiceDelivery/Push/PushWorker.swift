@@ -39,7 +39,7 @@ extension PushService {
                 if queue.entries.isEmpty { await claim(into: &queue, lane, destination) }
                 await start(&queue, lane, destination, in: &group)
                 if queue.entries.isEmpty { hasLeft = leave(lane) }
-                if !hasLeft { await lane.signal.wait(atMost: pause(lane, destination)) }
+                if !hasLeft, let pause = pause(lane, destination, queue.entries.isEmpty) { await lane.signal.wait(atMost: pause) }
             }
         }
         guard !hasLeft else { return }
@@ -110,13 +110,14 @@ extension PushService {
         }
     }
 
-    private func pause(_ lane: Lane, _ destination: PushDestination) -> Span {
+    /// How long to wait for a wake-up at most; nil where the next claim can be made at once.
+    private func pause(_ lane: Lane, _ destination: PushDestination, _ isQueueEmpty: Bool) -> Span? {
         let now = time.now()
-        let (restsUntil, canGoOn) = lane.rules.withLock { rules in
-            (rules.restsUntil, rules.isDue && rules.mayStart(atOnceMax: destination.attemptsAtOnceMax, at: now))
+        return lane.rules.withLock { rules in
+            if rules.restsUntil > now { return min(rules.restsUntil - now, .seconds(30)) }
+            let canClaim = isQueueEmpty && rules.isDue && rules.mayStart(atOnceMax: destination.attemptsAtOnceMax, at: now)
+            return canClaim ? nil : .seconds(5)
         }
-        if restsUntil > now { return min(restsUntil - now, .seconds(30)) }
-        return canGoOn ? .milliseconds(1) : .seconds(5)
     }
 
     // MARK: - One attempt

@@ -98,7 +98,9 @@ struct GatewayResponder: Sendable {
             part.withUnsafeReadableBytes { body.append(contentsOf: $0) }
         }
         let answer = await gateway.respond(to: GatewayResponder.webhook(request.head, body))
-        try await writer.write(response: GatewayResponder.head(answer), body: GatewayResponder.body(answer))
+        // An answer to HEAD has the headers only; bytes behind them would be taken for the next answer.
+        let content = request.method == .head ? ResponseBody() : GatewayResponder.body(answer)
+        try await writer.write(response: GatewayResponder.head(answer), body: content)
     }
 
     static func webhook(_ head: HTTPRequest, _ body: [UInt8]) -> WebhookRequest {

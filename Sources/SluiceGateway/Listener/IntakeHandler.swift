@@ -14,6 +14,7 @@ final class IntakeHandler: ChannelDuplexHandler, RemovableChannelHandler {
     private let tickInterval: TimeAmount
     private var intake: RequestIntake
     private var ticker: Scheduled<Void>?
+    private var hasEnded = false
 
     private var head: HTTPRequestHead?
     private var body: ByteBuffer?
@@ -41,16 +42,23 @@ final class IntakeHandler: ChannelDuplexHandler, RemovableChannelHandler {
     func handlerAdded(context: ChannelHandlerContext) { scheduleTick(context) }
 
     func handlerRemoved(context: ChannelHandlerContext) {
-        ticker?.cancel()
+        end()
         budget.give(bytesReading + bytesWaiting.reduce(0, +))
         bytesReading = 0
         bytesWaiting = []
     }
 
+    private func end() {
+        hasEnded = true
+        ticker?.cancel()
+        ticker = nil
+    }
+
     private func scheduleTick(_ context: ChannelHandlerContext) {
         ticker = context.eventLoop.assumeIsolated().scheduleTask(in: tickInterval) {
             self.perform(self.intake.tick(at: Self.now()), context)
-            if context.channel.isActive { self.scheduleTick(context) }
+            // Not "while the channel is active": on a busy machine the first tick can come before it is.
+            if !self.hasEnded { self.scheduleTick(context) }
         }
     }
 
@@ -102,7 +110,7 @@ final class IntakeHandler: ChannelDuplexHandler, RemovableChannelHandler {
     }
 
     func channelReadComplete(context: ChannelHandlerContext) {
-        intake.bytesWithoutHead(at: Self.now())
+        intake.readCompleted(at: Self.now())
         context.fireChannelReadComplete()
     }
 
@@ -115,7 +123,7 @@ final class IntakeHandler: ChannelDuplexHandler, RemovableChannelHandler {
     }
 
     func channelInactive(context: ChannelHandlerContext) {
-        ticker?.cancel()
+        end()
         if intake.disconnected(at: Self.now()) { gateway.refusedWhileReading(GatewayRefusal(status: 400, reason: "truncated")) }
         context.fireChannelInactive()
     }

@@ -34,6 +34,7 @@ struct RequestIntake {
     /// Requests handed over and not yet answered (a client may pipeline).
     private(set) var unanswered = 0
     private var closesWhenAnswered = false
+    private var hasPartsSinceRead = false
 
     /// A new connection counts as the start of its first request: one that never speaks must not stay.
     init(bounds: Bounds, now: Int64) {
@@ -59,6 +60,7 @@ struct RequestIntake {
 
     mutating func head(contentLength: Int?, keepsAlive: Bool, at now: Int64) -> Action {
         guard phase != .closing else { return .none }
+        hasPartsSinceRead = true
         enter(.body(received: 0), now)
         if !keepsAlive { closesWhenAnswered = true }
         guard contentLength ?? 0 <= bounds.bodyBytesMax else { return refuse(413, "body_too_large", now) }
@@ -74,6 +76,7 @@ struct RequestIntake {
 
     mutating func end(at now: Int64) -> Action {
         guard case .body = phase else { return .none }
+        hasPartsSinceRead = true
         enter(closesWhenAnswered ? .closing : .idle, now)
         unanswered += 1
         return .deliver
@@ -82,9 +85,10 @@ struct RequestIntake {
     /// All bodies together take too much memory.
     mutating func bodiesTooLarge(at now: Int64) -> Action { refuse(503, "overloaded", now) }
 
-    /// Bytes came, but the headers are not complete yet.
-    mutating func bytesWithoutHead(at now: Int64) {
-        if phase == .idle { enter(.head, now) }
+    /// Bytes were read from the socket. If no part came of them, a request has begun whose headers are not complete yet.
+    mutating func readCompleted(at now: Int64) {
+        if phase == .idle, !hasPartsSinceRead { enter(.head, now) }
+        hasPartsSinceRead = false
     }
 
     mutating func headersTooLarge(at now: Int64) -> Action { refuse(431, "headers_too_large", now) }

@@ -62,3 +62,17 @@ extension SQLiteStore {
         }
     }
 }
+
+// MARK: - For tests and `doctor`
+
+extension SQLiteStore {
+    /// What the writer's connection runs with, for example `synchronous`.
+    package func writerSetting(_ name: String) async throws -> Int? {
+        try await pool.writeWithoutTransaction { try Int.fetchOne($0, sql: "PRAGMA \(name)") }
+    }
+
+    /// What a reader's connection runs with.
+    package func readerSetting(_ name: String) async throws -> Int? {
+        try await pool.read { try Int.fetchOne($0, sql: "PRAGMA \(name)") }
+    }
+}
