@@ -86,7 +86,7 @@ extension API {
             writer.member("expires_at", endpoint.expiresAt)
         }
         writer.member("settings", json: stored.settings)
-        writer.member("problem", stored.problem)
+        writer.member("problem", stored.problem ?? (definition == nil ? "its connector is not loaded" : nil))
         writer.key("triggers")
         writer.array { writer in for trigger in definitions.triggers where trigger.connection == stored.id { writer.value(trigger.name) } }
         writer.member("created_at", stored.createdAt)

@@ -81,3 +81,11 @@ public enum SmallFile {
 
 /// The system's `read`, which `SmallFile.read` hides.
 private func readSome(_ descriptor: Int32, _ buffer: inout [UInt8], _ count: Int) -> Int { read(descriptor, &buffer, count) }
+
+extension SmallFile {
+    /// The permission bits of a file; nil if there is none.
+    static func mode(_ path: String) -> UInt32? {
+        var status = stat()
+        return stat(path, &status) == 0 ? UInt32(status.st_mode) & 0o777 : nil
+    }
+}

@@ -46,11 +46,10 @@ enum FieldValues {
     /// Seconds since 1970, or RFC 3339 with a zone: a time without one is not a moment.
     private static func dateTime(_ text: String) -> Result<[UInt8], Problem> {
         if isInteger(text) { return .success(Array(text.utf8)) }
-        let shape = text.utf8.map { (0x30...0x39).contains($0) ? UInt8(ascii: "0") : $0 }
-        let hasDate = String(decoding: shape.prefix(19), as: UTF8.self).uppercased() == "0000-00-00T00:00:00"
-        var zone = String(decoding: shape.dropFirst(19), as: UTF8.self).uppercased()
-        if zone.hasPrefix(".0") { zone = String(zone.dropFirst().drop { $0 == "0" }) }
-        guard hasDate, ["Z", "+00:00", "-00:00"].contains(zone) else {
+        let shape = String(decoding: text.utf8.map { (0x30...0x39).contains($0) ? UInt8(ascii: "0") : $0 }, as: UTF8.self).uppercased()
+        var zone = shape.dropFirst(19)
+        if zone.hasPrefix(".0") { zone = zone.dropFirst().drop { $0 == "0" } }
+        guard shape.hasPrefix("0000-00-00T00:00:00"), ["Z", "+00:00", "-00:00"].contains(zone) else {
             return .failure(Problem("a moment: seconds since 1970, or RFC 3339 with a zone, for example 2026-01-31T09:00:00Z"))
         }
         return .success(literal(text))

@@ -122,8 +122,8 @@ public struct ManifestReader {
         }
         spec.headers.sort { $0.name < $1.name }
         if spec.kind == "push" {
-            if spec.settings.url == nil { issue(member.line, "\(what) needs `url`: where its pushes go") }
-            if spec.secret == nil { issue(member.line, "\(what) needs `secret`, which signs its pushes, for example \"${env:PUSH_SECRET}\"") }
+            if keys["url"] == nil { issue(member.line, "\(what) needs `url`: where its pushes go") }
+            if keys["secret"] == nil { issue(member.line, "\(what) needs `secret`, which signs its pushes, for example \"${env:PUSH_SECRET}\"") }
         } else if spec.kind != "pull", !spec.kind.isEmpty {
             issue(keys["kind"]?.line ?? member.line, "the kind of \(what) cannot be this: \(Words.hint(spec.kind, among: ["push", "pull"]))")
         }

@@ -128,6 +128,7 @@ public struct SluiceServer: Sendable {
         try await polling.load(definitions, holder: "process \(getpid())")
         control.loaded(definitions)
         try await applyManifest(announce)
+        for problem in catalogue.current.problems { announce("Warning: \(problem.subject): \(problem.error.message)") }
     }
 
     private func applyManifest(_ announce: @Sendable (String) -> Void) async throws {
