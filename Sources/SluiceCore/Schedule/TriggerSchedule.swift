@@ -2,7 +2,8 @@
 ///
 /// The contract (P2, P5, P6, P7), for a trigger that polls:
 /// - A signal on an idle trigger makes a poll due at once. Further polls for signals start no sooner than the throttle
-///   (20 s) after the start before. A poll always starts after the last signal: throttle with a trailing edge.
+///   (20 s) after the start before that was for signals. A poll always starts after the last signal: throttle with a
+///   trailing edge.
 /// - A cycle that succeeds covers the signals that had arrived by its read bound minus the visibility lag. As long as
 ///   others remain, a start is due no later than max(first arrival + lag, last start + 20 s), and starts lie at most 25 s
 ///   apart.
@@ -71,6 +72,8 @@ public struct TriggerSchedule: Sendable {
     public private(set) var openCycle: OpenCycle?
     public private(set) var isRunning = false
     private var lastCycle: Int64
+    /// The last start that was for signals; after a restart the last start of all, which is no earlier.
+    private var lastSignalStartAt: Timestamp?
     private var urgent: PollCause?
     private var continueAt: Timestamp?
     /// Webhooks may have been missed until then, and the poll that makes up for it is due at `catchUpAt`.
@@ -106,6 +109,7 @@ public struct TriggerSchedule: Sendable {
         self.mode = mode
         covered = stored.covered
         lastStartAt = stored.lastStartAt.map { min($0, now) }
+        lastSignalStartAt = lastStartAt
         safetyDueAt = min(stored.safetyDueAt ?? now + timing.safetyInterval, now + timing.safetyInterval)
         failures = stored.failures
         retryAt = stored.retryAt.map { min($0, now + Backoff.delayMax) }
@@ -127,9 +131,9 @@ public struct TriggerSchedule: Sendable {
 
     /// The trigger's definition or state changed. What runs now will be fenced by the store.
     public mutating func change(mode: Mode, timing: Timing, stored: Stored, at now: Timestamp) {
-        let kept = (isRunning, urgent, missedUntil, catchUpAt)
+        let kept = (isRunning, urgent, missedUntil, catchUpAt, lastSignalStartAt)
         self = TriggerSchedule(stored: stored, mode: mode, timing: timing, at: now)
-        (isRunning, urgent, missedUntil, catchUpAt) = kept
+        (isRunning, urgent, missedUntil, catchUpAt, lastSignalStartAt) = kept
     }
 
     /// Starts what is due, or goes on with the open cycle. `signals` are those of the trigger's topics.
@@ -141,6 +145,7 @@ public struct TriggerSchedule: Sendable {
         if let openCycle { return openCycle }
         if urgent != nil { urgent = nil }
         lastStartAt = now
+        if cause == .webhook || cause == .catchUp { lastSignalStartAt = now }
         lastCycle += 1
         let noted = max(covered, signals.highest(arrivedBy: now - timing.visibilityLag))
         let cycle = OpenCycle(number: lastCycle, cause: cause, startedAt: now, readBound: now, notedSequence: noted)
@@ -207,16 +212,15 @@ public struct TriggerSchedule: Sendable {
     }
 
     private func throttleEnd(at now: Timestamp) -> Timestamp {
-        guard let lastStartAt else { return now }
-        return lastStartAt + TriggerSchedule.throttle
+        lastSignalStartAt.map { $0 + TriggerSchedule.throttle } ?? now
     }
 
     private func signalDue(firstArrival: Timestamp, at now: Timestamp) -> Timestamp {
-        guard let lastStartAt else { return now }
-        let throttled = lastStartAt + TriggerSchedule.throttle
+        guard let lastSignalStartAt else { return now }
+        let throttled = lastSignalStartAt + TriggerSchedule.throttle
         // Waiting a little longer can make this poll the one that covers.
         let coverable = firstArrival + timing.visibilityLag
-        return coverable > throttled && coverable <= lastStartAt + TriggerSchedule.startsApartMax ? coverable : throttled
+        return coverable > throttled && coverable <= lastSignalStartAt + TriggerSchedule.startsApartMax ? coverable : throttled
     }
 }
 
