@@ -87,5 +87,6 @@ let package = Package(
             name: "SluiceTesting",
             dependencies: ["SluiceCore", "SluiceStore", "SluiceConnectors", hummingbird, httpClient, nioCore, logging],
             swiftSettings: strict),
+        .testTarget(name: "SluiceConnectorsTests", dependencies: ["SluiceConnectors", "SluiceCore"], swiftSettings: strict),
     ]
 )

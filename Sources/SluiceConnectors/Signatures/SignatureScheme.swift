@@ -19,6 +19,12 @@ public struct SignatureScheme: Sendable {
     public func verify(_ request: WebhookRequest, secrets: [String], now: Timestamp, options: SchemeOptions = SchemeOptions()) -> Verdict {
         check(request, secrets, now, options)
     }
+
+    /// Every scheme, safe ones first.
+    public static let all: [SignatureScheme] = [.standardWebhooks, .stripe, .github, .basicAuth, .headerToken, .none]
+
+    /// The scheme of a name such as `stripe`; nil if there is none.
+    public static func named(_ name: String) -> SignatureScheme? { all.first { $0.name == name } }
 }
 
 /// The result of a verification. A refusal never holds the expected signature.

@@ -1,0 +1,104 @@
+import SluiceCore
+
+extension Incremental {
+    /// Reads the description from a JSON object, as the Lua form gives it. Throws an error that names the key and what
+    /// mends it; a key that means nothing is refused, since a misspelt one would be silently without effect.
+    ///
+    /// ```
+    /// { "base_url": "{connection.site_url}", "path": "/api/v2/{input.resource}s", "query": {"sort_by[asc]": "updated_at"},
+    ///   "auth": {"basic": {"user": "{connection.api_key}", "password": ""}},
+    ///   "records": "list", "unwrap": "{input.resource}",
+    ///   "cursor": {"field": "updated_at", "parameter": "updated_at[after]", "type": "unix_seconds", "exclusive": true,
+    ///              "order": "asc", "lookback_seconds": 60, "visibility_lag_seconds": 5},
+    ///   "since": "{input.since}", "default_since_seconds_ago": 3600,
+    ///   "pagination": {"token": {"from": "next_offset", "parameter": "offset"}},
+    ///   "page_size": {"parameter": "limit", "value": 100}, "dedup": {"id": "id", "version": "updated_at"} }
+    /// ```
+    /// A path is text with points between keys, or an array of keys. Other paginations: `"link": true` and
+    /// `"keyset": {"from": "id", "parameter": "starting_after", "has_more": "has_more"}`; another auth: `"bearer": "…"`.
+    public init(json: JSONDocument) throws(SluiceError) {
+        var reader = try RuleReader(json.root, at: "incremental")
+        self.init(
+            baseURL: try reader.template("base_url"), path: try reader.optionalTemplate("path") ?? "",
+            records: try reader.optionalPath("records") ?? JSONPath([]),
+            dedup: try Incremental.dedup(try reader.nested("dedup")))
+        method = try reader.choice("method", ["GET", "POST"]) ?? "GET"
+        query = try reader.templates("query")
+        headers = try reader.templates("headers")
+        if let auth = try reader.optionalNested("auth") { authentication = try Incremental.authentication(auth) }
+        unwrap = try reader.optionalTemplate("unwrap")
+        if let rule = try reader.optionalNested("cursor") { cursor = try CursorRule(rule) }
+        since = try reader.optionalTemplate("since")
+        defaultSinceSecondsAgo = try reader.integer("default_since_seconds_ago", 0...3_200_000_000)
+        if let rule = try reader.optionalNested("pagination") { pagination = try Incremental.pagination(rule) }
+        if var size = try reader.optionalNested("page_size") {
+            pageSize = PageSize(
+                parameter: try size.text("parameter"),
+                value: Int(try size.required("value", try size.integer("value", 1...Int64(PollLimits.recordsPerPageMax)))))
+            try size.finish()
+        }
+        retention = try reader.integer("retention_seconds", 1...3_200_000_000).map { .seconds($0) }
+        try reader.finish()
+        if since != nil || defaultSinceSecondsAgo != nil, cursor == nil {
+            throw SluiceError(.connector, "incremental: since and default_since_seconds_ago need a cursor: add cursor = {field = …}")
+        }
+    }
+
+    private static func dedup(_ rule: RuleReader) throws(SluiceError) -> DedupRule {
+        var rule = rule
+        let result = DedupRule(id: try rule.path("id"), versions: try rule.paths("version"))
+        try rule.finish()
+        return result
+    }
+
+    private static func authentication(_ rule: RuleReader) throws(SluiceError) -> Authentication {
+        var rule = rule
+        var result = Authentication.none
+        if var basic = try rule.optionalNested("basic") {
+            result = .basic(user: try basic.template("user"), password: try basic.optionalTemplate("password") ?? "")
+            try basic.finish()
+        }
+        if let token = try rule.optionalTemplate("bearer") { result = .bearer(token) }
+        try rule.finishWithOne()
+        return result
+    }
+
+    private static func pagination(_ rule: RuleReader) throws(SluiceError) -> Pagination {
+        var rule = rule
+        var result = Pagination.none
+        if var token = try rule.optionalNested("token") {
+            result = .token(from: try token.path("from"), parameter: try token.text("parameter"))
+            try token.finish()
+        }
+        if try rule.flag("link") == true { result = .link }
+        if var keyset = try rule.optionalNested("keyset") {
+            result = .keyset(
+                from: try keyset.path("from"), parameter: try keyset.text("parameter"), hasMore: try keyset.optionalPath("has_more"))
+            try keyset.finish()
+        }
+        try rule.finishWithOne()
+        return result
+    }
+}
+
+extension CursorRule {
+    fileprivate init(_ rule: RuleReader) throws(SluiceError) {
+        var rule = rule
+        let kinds = Kind.allCases.map(\.rawValue)
+        let kind = try rule.required("type", try rule.choice("type", kinds).flatMap(Kind.init))
+        self.init(field: try rule.path("field"), parameter: try rule.optionalText("parameter"), kind: kind)
+        isExclusive = try rule.flag("exclusive") ?? false
+        granularity = try rule.integer("granularity", 1...86_400_000)
+        let units = try rule.integer("lookback", 0...Int64.max / 4)
+        let seconds = try rule.integer("lookback_seconds", 0...31_536_000)
+        if units != nil && seconds != nil { throw rule.fault("lookback", "and lookback_seconds exclude each other: keep one") }
+        if let seconds, unitsPerSecond == nil { throw rule.fault("lookback_seconds", "needs a time; for an integer use lookback, got \(seconds)") }
+        lookback = units ?? (seconds ?? 0) * (unitsPerSecond ?? 1)
+        order = try rule.choice("order", Order.allCases.map(\.rawValue)).flatMap(Order.init) ?? .none
+        visibilityLag = .seconds(try rule.integer("visibility_lag_seconds", 0...86_400) ?? 0)
+        upperParameter = try rule.optionalText("upper_parameter")
+        assumesUTC = try rule.choice("zone", ["utc"]) != nil
+        overlap = try rule.integer("overlap", 0...Int64.max / 4)
+        try rule.finish()
+    }
+}

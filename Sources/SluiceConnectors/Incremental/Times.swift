@@ -1,0 +1,145 @@
+import SluiceCore
+
+/// Times as providers write them, read from bytes without a String.
+enum Times {
+    enum Reading: Equatable {
+        case milliseconds(Int64)
+        /// Well-formed, but without a zone.
+        case zoneless(Int64)
+        case unreadable
+    }
+
+    /// An RFC 3339 time; what is finer than a millisecond is cut off. A space may stand for T and an offset may lack its
+    /// colon, as some providers write it.
+    static func rfc3339(_ text: UnsafeBufferPointer<UInt8>) -> Reading {
+        var scan = DigitScan(text)
+        guard let year = scan.number(4), scan.take("-"), let month = scan.number(2), scan.take("-"), let day = scan.number(2),
+            scan.take("T") || scan.take("t") || scan.take(" "), let hour = scan.number(2), scan.take(":"), let minute = scan.number(2),
+            scan.take(":"), let second = scan.number(2), isDate(year, month, day), hour < 24, minute < 60, second <= 60
+        else { return .unreadable }
+        guard let milliseconds = scan.fractionMilliseconds() else { return .unreadable }
+        let local = ((Timestamp.days(year: year, month: month, day: day) * 24 + hour) * 60 + minute) * 60 + second
+        if scan.isAtEnd { return .zoneless(local * 1000 + milliseconds) }
+        if scan.take("Z") || scan.take("z") { return scan.isAtEnd ? .milliseconds(local * 1000 + milliseconds) : .unreadable }
+        let isEast = scan.take("+")
+        guard isEast || scan.take("-"), let hours = scan.number(2), hours < 24 else { return .unreadable }
+        _ = scan.take(":")
+        guard let minutes = scan.number(2), minutes < 60, scan.isAtEnd else { return .unreadable }
+        let offset = (hours * 60 + minutes) * 60
+        return .milliseconds((isEast ? local - offset : local + offset) * 1000 + milliseconds)
+    }
+
+    static func rfc3339(_ text: String) -> Reading {
+        var text = text
+        return text.withUTF8 { rfc3339($0) }
+    }
+
+    /// An HTTP date in the form that RFC 9110, 5.6.7 demands of senders: `Sun, 06 Nov 1994 08:49:37 GMT`.
+    static func httpDate(_ text: String) -> Timestamp? {
+        let parts = text.split(separator: " ")
+        let months = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"]
+        guard parts.count == 6, parts[5] == "GMT", let day = Int64(parts[1]), let month = months.firstIndex(of: String(parts[2])),
+            let year = Int64(parts[3]), (1970...9999).contains(year), isDate(year, Int64(month) + 1, day)
+        else { return nil }
+        let time = parts[4].split(separator: ":").map { Int64($0) ?? -1 }
+        guard time.count == 3, (0..<24).contains(time[0]), (0..<60).contains(time[1]), (0...60).contains(time[2]) else { return nil }
+        let days = Timestamp.days(year: year, month: Int64(month) + 1, day: day)
+        return Timestamp(seconds: ((days * 24 + time[0]) * 60 + time[1]) * 60 + time[2])
+    }
+
+    private static func isDate(_ year: Int64, _ month: Int64, _ day: Int64) -> Bool {
+        guard (1...12).contains(month), day >= 1 else { return false }
+        let days = Timestamp.days(year: month == 12 ? year + 1 : year, month: month == 12 ? 1 : month + 1, day: 1)
+        return day <= days - Timestamp.days(year: year, month: month, day: 1)
+    }
+}
+
+/// Walks over digits and signs.
+private struct DigitScan {
+    let text: UnsafeBufferPointer<UInt8>
+    var index = 0
+
+    init(_ text: UnsafeBufferPointer<UInt8>) { self.text = text }
+
+    var isAtEnd: Bool { index == text.count }
+
+    mutating func number(_ digits: Int) -> Int64? {
+        guard index + digits <= text.count else { return nil }
+        var value: Int64 = 0
+        for _ in 0..<digits {
+            guard text[index] &- 0x30 < 10 else { return nil }
+            value = value * 10 + Int64(text[index] - 0x30)
+            index += 1
+        }
+        return value
+    }
+
+    mutating func take(_ sign: Unicode.Scalar) -> Bool {
+        guard index < text.count, text[index] == UInt8(ascii: sign) else { return false }
+        index += 1
+        return true
+    }
+
+    /// The milliseconds of a fraction, 0 without one; nil if a point has no digits after it.
+    mutating func fractionMilliseconds() -> Int64? {
+        guard take(".") else { return 0 }
+        var value: Int64 = 0
+        var digits = 0
+        while index < text.count, text[index] &- 0x30 < 10 {
+            if digits < 3 { value = value * 10 + Int64(text[index] - 0x30) }
+            digits += 1
+            index += 1
+        }
+        while digits < 3 && digits > 0 {
+            value *= 10
+            digits += 1
+        }
+        return digits > 0 ? value : nil
+    }
+}
+
+/// Decimal numbers as JSON writes them, rounded down to whole ones without passing through a double.
+enum Decimals {
+    /// Nil if this is no number or does not fit in 64 bits.
+    static func floor(_ text: UnsafeBufferPointer<UInt8>) -> Int64? {
+        var index = 0
+        let isNegative = text.first == UInt8(ascii: "-")
+        if isNegative { index = 1 }
+        var digits: [UInt8] = []
+        var pointShift: Int?
+        let start = index
+        var whole: Int64 = 0
+        // The usual case, a plain integer, needs no array.
+        while index < text.count, index - start < 18, text[index] &- 0x30 < 10 {
+            whole = whole * 10 + Int64(text[index] - 0x30)
+            index += 1
+        }
+        if index == text.count { return index == start ? nil : isNegative ? -whole : whole }
+        index = start
+        while index < text.count, text[index] &- 0x30 < 10 || (text[index] == UInt8(ascii: ".") && pointShift == nil) {
+            if text[index] == UInt8(ascii: ".") { pointShift = digits.count } else { digits.append(text[index] - 0x30) }
+            index += 1
+        }
+        guard !digits.isEmpty, digits.count <= 64 else { return nil }
+        var exponent = 0
+        if index < text.count {
+            guard text[index] | 0x20 == UInt8(ascii: "e"), let power = Int(String(decoding: text[(index + 1)...], as: UTF8.self)),
+                abs(power) <= 64
+            else { return nil }
+            exponent = power
+        }
+        return integer(digits, point: (pointShift ?? digits.count) + exponent, isNegative: isNegative)
+    }
+
+    private static func integer(_ digits: [UInt8], point: Int, isNegative: Bool) -> Int64? {
+        var value: Int64 = 0
+        for position in 0..<max(point, 0) {
+            let (product, overflow) = value.multipliedReportingOverflow(by: 10)
+            let (sum, carry) = product.addingReportingOverflow(position < digits.count ? Int64(digits[position]) : 0)
+            if overflow || carry { return nil }
+            value = sum
+        }
+        let hasFraction = digits.dropFirst(max(point, 0)).contains { $0 != 0 }
+        return isNegative ? -value - (hasFraction ? 1 : 0) : value
+    }
+}
