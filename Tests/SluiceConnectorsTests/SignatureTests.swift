@@ -151,7 +151,8 @@ struct SignatureVector: Sendable, CustomTestStringConvertible {
         #expect(isRefused(vector.verdict(vector.with(name, String(repeating: "v1,", count: 34_000))), .malformedHeader))
         let odd = [
             ",", "=", "t=", "t=,v1=", "t=99999999999999999999999999,v1=00", "t=-1,v1=00", "t=1,t=1,v1=00", "v1,", "v1,====", "v1,é",
-            "sha256=", "sha256=zz", "Basic", "Basic ", "Basic =", "Basic !!!!", "\u{0}", "v1, v1, v1,", "sha256=" + String(repeating: "é", count: 32),
+            "sha256=", "sha256=zz", "Basic", "Basic ", "Basic =", "Basic !!!!", "\u{0}", "v1, v1, v1,",
+            "sha256=" + String(repeating: "é", count: 32),
         ]
         for text in odd { #expect(vector.verdict(vector.with(name, text)) != .valid, "\(text)") }
     }
@@ -194,7 +195,9 @@ struct SignatureVector: Sendable, CustomTestStringConvertible {
         let body = Array(#"{"ok":true}"#.utf8)
         let signature = StandardWebhooksSigner.sign(id: "job_1", timestamp: now, body: body, secrets: [new, "", "whsec_?", old, "plain"])
         #expect(signature.split(separator: " ").count == 3)
-        let headers = [HTTPField("webhook-id", "job_1"), HTTPField("webhook-timestamp", "1700000000"), HTTPField("webhook-signature", signature)]
+        let headers = [
+            HTTPField("webhook-id", "job_1"), HTTPField("webhook-timestamp", "1700000000"), HTTPField("webhook-signature", signature),
+        ]
         let request = WebhookRequest(method: "POST", path: "/", query: "", headers: headers, body: body)
         for secret in [old, new, "plain"] {
             #expect(SignatureScheme.standardWebhooks.verify(request, secrets: [secret], now: now) == .valid)

@@ -13,7 +13,8 @@ struct CursorValue: Equatable, Sendable {
             .badCursor,
             SluiceError(
                 .badCursor,
-                "the cursor is not one of this trigger's: it should look like {\"mark\":1700000000,\"value\":\"1700000000\"}; set or reset it"))
+                "the cursor is not one of this trigger's: it should look like {\"mark\":1700000000,\"value\":\"1700000000\"}; set or reset it"
+            ))
         guard let root = try? JSONDocument(json).root else { throw fault }
         guard let text = root["value"]?.text ?? root.text, let value = rule.value(ofText: text) else { throw fault }
         self = value

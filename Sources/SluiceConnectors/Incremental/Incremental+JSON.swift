@@ -39,6 +39,10 @@ extension Incremental {
         }
         retention = try reader.integer("retention_seconds", 1...3_200_000_000).map { .seconds($0) }
         try reader.finish()
+        if case .token(_, _, true) = pagination, cursor?.order != .ascending || cursor?.parameter == nil {
+            throw SluiceError(
+                .connector, "incremental.pagination.token.restart_from_mark needs a cursor with order = \"asc\" and a parameter")
+        }
         if since != nil || defaultSinceSecondsAgo != nil, cursor == nil {
             throw SluiceError(.connector, "incremental: since and default_since_seconds_ago need a cursor: add cursor = {field = …}")
         }
@@ -67,7 +71,9 @@ extension Incremental {
         var rule = rule
         var result = Pagination.none
         if var token = try rule.optionalNested("token") {
-            result = .token(from: try token.path("from"), parameter: try token.text("parameter"))
+            result = .token(
+                from: try token.path("from"), parameter: try token.text("parameter"),
+                restartsFromMark: try token.flag("restart_from_mark") ?? false)
             try token.finish()
         }
         if try rule.flag("link") == true { result = .link }
@@ -92,7 +98,9 @@ extension CursorRule {
         let units = try rule.integer("lookback", 0...Int64.max / 4)
         let seconds = try rule.integer("lookback_seconds", 0...31_536_000)
         if units != nil && seconds != nil { throw rule.fault("lookback", "and lookback_seconds exclude each other: keep one") }
-        if let seconds, unitsPerSecond == nil { throw rule.fault("lookback_seconds", "needs a time; for an integer use lookback, got \(seconds)") }
+        if let seconds, unitsPerSecond == nil {
+            throw rule.fault("lookback_seconds", "needs a time; for an integer use lookback, got \(seconds)")
+        }
         lookback = units ?? (seconds ?? 0) * (unitsPerSecond ?? 1)
         order = try rule.choice("order", Order.allCases.map(\.rawValue)).flatMap(Order.init) ?? .none
         visibilityLag = .seconds(try rule.integer("visibility_lag_seconds", 0...86_400) ?? 0)

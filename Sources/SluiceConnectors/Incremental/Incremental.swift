@@ -61,8 +61,10 @@ public struct Incremental: Sendable {
     /// How the pages of one answer follow each other.
     public enum Pagination: Sendable {
         case none
-        /// The answer holds a token at `from`, sent back as `parameter`; none on the last page.
-        case token(from: JSONPath, parameter: String)
+        /// The answer holds a token at `from`, sent back as `parameter`; none on the last page. With `restartsFromMark`, an
+        /// ascending feed goes on from the last record's mark instead, and the token serves only within one mark: tokens that
+        /// are offsets skip records when others leave the pages before them.
+        case token(from: JSONPath, parameter: String, restartsFromMark: Bool = false)
         /// A Link header with rel=next (RFC 8288), on the same host.
         case link
         /// The last record's id, at `from` inside it, is sent as `parameter`. There is more while `hasMore` is true in the

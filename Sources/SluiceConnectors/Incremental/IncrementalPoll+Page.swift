@@ -8,7 +8,7 @@ extension IncrementalPoll {
     public func page(from reply: HTTPReply, for request: PollRequest) throws(PollFailure) -> PollPage {
         var state = try pageState(of: request)
         try checkStatus(reply, request)
-        let serverDate = reply.headers.first("Date").flatMap(Times.httpDate)
+        let serverDate = reply.serverDate
         let now = serverDate ?? request.readBound
         if let restart = try restart(request, state, serverDate) { return restart }
 
@@ -27,12 +27,13 @@ extension IncrementalPoll {
         state.firstNow = state.firstNow ?? now
         if rules.cursor?.order == .ascending, !scan.isAscending || isBelow(scan, state.seen), !state.isUnordered {
             state.isUnordered = true
-            warnings.append("the records are not in ascending order, though the connector says so; the cursor moves after the last page only")
+            warnings.append(
+                "the records are not in ascending order, though the connector says so; the cursor moves after the last page only")
         }
         if let furthest = scan.furthest, furthest.mark > state.seen?.mark ?? Int64.min || state.seen == nil { state.seen = furthest }
 
         let next: PageState.Position? = if let document { try next(reply, document, scan, &state, request) } else { nil }
-        if let next { try state.advance(to: next) }
+        if let next { try state.advance(to: next, lower: next == .first ? restartBound(state) : lower) }
         let moved = try committed(request, state, isLast: next == nil, now: now)
         let page = PollPage(
             records: scan.records, marks: scan.marks, cursor: moved?.json, cursorMark: try mark(of: request, moved),
@@ -45,28 +46,32 @@ extension IncrementalPoll {
     private func checkStatus(_ reply: HTTPReply, _ request: PollRequest) throws(PollFailure) {
         func fail(_ kind: PollFailure.Kind, _ code: SluiceError.Code, _ message: String, retryAfter: Span? = nil) -> PollFailure {
             let start = String(decoding: reply.body.prefix(120), as: UTF8.self)
-            let error = SluiceError(code, message).with("status", String(reply.status)).with("answer", start.debugDescription)
-            return PollFailure(kind, error, retryAfter: retryAfter)
+            let error = SluiceError(code, message).with("status", String(reply.status))
+            // Some providers repeat the credentials that they refuse.
+            return PollFailure(kind, kind == .unauthorized ? error : error.with("answer", start.debugDescription), retryAfter: retryAfter)
         }
         switch reply.status {
         case 200..<300: return
         case 429: throw fail(.rateLimited, .rateLimited, "the provider asks for fewer requests", retryAfter: retryAfter(reply))
-        case 401, 403: throw fail(.unauthorized, .providerAuth, "the provider refuses the connection's credentials: check them and their rights")
+        case 401, 403:
+            throw fail(.unauthorized, .providerAuth, "the provider refuses the connection's credentials: check them and their rights")
         case 500...: throw fail(.transient, .providerStatus, "the provider failed", retryAfter: retryAfter(reply))
         case 400 where request.pageState != nil, 404 where request.pageState != nil, 410 where request.pageState != nil:
-            throw fail(.pageStateExpired, .providerStatus, "the provider no longer knows the next page; the cycle begins again from the cursor")
+            throw fail(
+                .pageStateExpired, .providerStatus, "the provider no longer knows the next page; the cycle begins again from the cursor")
         case 400 where request.cursor != nil, 410 where request.cursor != nil:
             throw fail(.badCursor, .badCursor, "the provider does not take the cursor: show it, then set or reset it")
         case 300..<400: throw fail(.permanent, .providerStatus, "the provider redirects elsewhere: correct the base URL or the path")
-        default: throw fail(.permanent, .providerStatus, "the provider refuses the request: check the connection's and the trigger's fields")
+        default:
+            throw fail(.permanent, .providerStatus, "the provider refuses the request: check the connection's and the trigger's fields")
         }
     }
 
     /// Retry-After in seconds or as a date, which counts from the answer's own Date (RFC 9110, 10.2.3).
-    private func retryAfter(_ reply: HTTPReply) -> Span? {
+    func retryAfter(_ reply: HTTPReply) -> Span? {
         guard let text = reply.headers.first("Retry-After") else { return nil }
         if let seconds = Int64(text), seconds >= 0 { return .seconds(min(seconds, 86_400)) }
-        guard let date = Times.httpDate(text), let now = reply.headers.first("Date").flatMap(Times.httpDate) else { return nil }
+        guard let date = Times.httpDate(text), let now = reply.serverDate else { return nil }
         return max(.zero, min(date - now, .hours(24)))
     }
 
@@ -106,7 +111,9 @@ extension IncrementalPoll {
         if elements.count > request.recordsMax {
             throw PollFailure(
                 .permanent,
-                SluiceError(.providerAnswer, "a page has \(elements.count) records, at most \(request.recordsMax) are taken: ask for smaller pages"))
+                SluiceError(
+                    .providerAnswer, "a page has \(elements.count) records, at most \(request.recordsMax) are taken: ask for smaller pages")
+            )
         }
         return elements
     }
@@ -123,12 +130,13 @@ extension IncrementalPoll {
         if isReadBack(scan, state) { return nil }
         switch rules.pagination {
         case .none: return nil
-        case .token(let path, _):
+        case .token(let path, _, let restartsFromMark):
             guard let view = path.find(in: document.root), !view.isNull, view.bool != false else { return nil }
             guard let token = view.text else {
                 throw PollFailure(.permanent, SluiceError(.providerAnswer, "the page token at \"\(path)\" is neither text nor a number"))
             }
-            return token.isEmpty ? nil : .token(token)
+            if token.isEmpty { return nil }
+            return restartsFromMark && restartBound(state) != nil ? .first : .token(token)
         case .link:
             guard let link = LinkHeader.next(in: reply.headers) else { return nil }
             return .url(try WebURL(try nextRequest(request).url).sameOrigin(link))
@@ -137,9 +145,19 @@ extension IncrementalPoll {
         }
     }
 
+    /// The mark to go on from instead of a token; nil where the pages have not moved past the bound they were asked with.
+    private func restartBound(_ state: PageState) -> CursorValue? {
+        guard var rule = rules.cursor, rule.order == .ascending, !state.isUnordered, let seen = state.seen else { return nil }
+        rule.lookback = 0
+        let bound = rule.lowerBound(from: seen)
+        return bound.mark > state.lower?.mark ?? Int64.min ? bound : nil
+    }
+
     /// A descending feed has been read back to where the cycle began.
     private func isReadBack(_ scan: PageScan, _ state: PageState) -> Bool {
-        guard rules.cursor?.order == .descending, scan.isDescending, let lowest = scan.lowestMark, let lower = state.lower else { return false }
+        guard rules.cursor?.order == .descending, scan.isDescending, let lowest = scan.lowestMark, let lower = state.lower else {
+            return false
+        }
         return lowest < lower.mark
     }
 
@@ -157,7 +175,8 @@ extension IncrementalPoll {
         state.firstID = state.firstID ?? first
         if let hasMore {
             guard let more = hasMore.find(in: document.root)?.bool else {
-                throw PollFailure(.permanent, SluiceError(.providerAnswer, "the answer does not say at \"\(hasMore)\" whether there is more"))
+                throw PollFailure(
+                    .permanent, SluiceError(.providerAnswer, "the answer does not say at \"\(hasMore)\" whether there is more"))
             }
             if !more { return nil }
         } else if scan.records.isEmpty || scan.records.count < min(rules.pageSize?.value ?? 1, request.recordsMax) {
@@ -165,7 +184,8 @@ extension IncrementalPoll {
         }
         guard let last else {
             throw PollFailure(
-                .permanent, SluiceError(.providerAnswer, "no progress: there is more, but the page's last record has no \"\(path)\" to go on from"))
+                .permanent,
+                SluiceError(.providerAnswer, "no progress: there is more, but the page's last record has no \"\(path)\" to go on from"))
         }
         return .after(last)
     }

@@ -70,10 +70,12 @@ public struct IncrementalPoll: Sendable {
             throw PollFailure(
                 .permanent,
                 SluiceError(
-                    .invalid, "the base URL must look like https://api.example.com, without user, query or fragment; it is \(base.debugDescription)"))
+                    .invalid,
+                    "the base URL must look like https://api.example.com, without user, query or fragment"))
         }
         if path.split(separator: "/").contains(where: { $0 == "." || $0 == ".." }) {
-            throw PollFailure(.permanent, SluiceError(.invalid, "the path \(path.debugDescription) would leave its place through a dot segment"))
+            throw PollFailure(
+                .permanent, SluiceError(.invalid, "a value in the path is . or .., which would lead elsewhere: correct the field"))
         }
         return path.isEmpty || path.hasPrefix("/") ? base + path : base + "/" + path
     }
@@ -88,7 +90,7 @@ public struct IncrementalPoll: Sendable {
         if let size = rules.pageSize { result.append((size.parameter, String(min(size.value, request.recordsMax)))) }
         if let parameter = rules.cursor?.parameter, let lower = try lower(request, state) { result.append((parameter, lower.text)) }
         switch (state.position, rules.pagination) {
-        case (.token(let token), .token(_, let parameter)): result.append((parameter, token))
+        case (.token(let token), .token(_, let parameter, _)): result.append((parameter, token))
         case (.after(let id), .keyset(_, let parameter, _)):
             result.append((parameter, id))
             if let upper = upper(state) { result.append(upper) }

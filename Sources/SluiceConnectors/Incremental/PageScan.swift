@@ -46,9 +46,12 @@ struct PageScan {
         if let cursor, let (mark, index) = furthestMark {
             furthest = CursorValue(mark: mark, text: cursor.field.find(in: records[index].view)?.text ?? String(mark))
         }
-        if wrapped > 0, let unwrap { warnings.append("\(wrapped) of \(elements.count) elements hold no \(unwrap); they are taken as they are") }
+        if wrapped > 0, let unwrap {
+            warnings.append("\(wrapped) of \(elements.count) elements hold no \(unwrap); they are taken as they are")
+        }
         if unmarked > 0, let cursor {
-            warnings.append("\(unmarked) of \(elements.count) records have no readable \(cursor.field); they are kept and do not move the cursor")
+            warnings.append(
+                "\(unmarked) of \(elements.count) records have no readable \(cursor.field); they are kept and do not move the cursor")
         }
     }
 
@@ -65,7 +68,8 @@ struct PageScan {
                 .permanent,
                 SluiceError(
                     .connector,
-                    "\(cursor.field) holds a time without a zone: if the provider means UTC, declare zone = \"utc\" in the connector's cursor"))
+                    "\(cursor.field) holds a time without a zone: if the provider means UTC, declare zone = \"utc\" in the connector's cursor"
+                ))
         }
     }
 }

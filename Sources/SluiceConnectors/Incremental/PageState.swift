@@ -9,20 +9,12 @@ struct PageState: Equatable, Sendable {
         case url(String)
         /// The id of the last record read.
         case after(String)
-
-        /// For comparing positions.
-        var text: String {
-            switch self {
-            case .first: ""
-            case .token(let text), .url(let text), .after(let text): text
-            }
-        }
     }
 
     var position = Position.first
     /// Pages read in this cycle.
     var pages: Int64 = 0
-    /// The lower bound that the cycle began with: all its pages are asked for with the same one.
+    /// The lower bound that the pages are asked for with: the cycle's own, until a page restarts from the mark.
     var lower: CursorValue?
     /// The furthest record seen so far.
     var seen: CursorValue?
@@ -89,8 +81,9 @@ struct PageState: Equatable, Sendable {
     }
 
     /// Goes on to `next`. Throws when the source has been there before: it would go round for ever.
-    mutating func advance(to next: Position) throws(PollFailure) {
-        if next == position || next.text == remembered {
+    mutating func advance(to next: Position, lower nextLower: CursorValue?) throws(PollFailure) {
+        let key = PageState.key(next, nextLower)
+        if key == PageState.key(position, lower) || key == remembered {
             throw PollFailure(
                 .permanent,
                 SluiceError(
@@ -100,10 +93,21 @@ struct PageState: Equatable, Sendable {
         }
         steps += 1
         if steps >= stepsMax {
-            remembered = next.text
+            remembered = key
             steps = 0
             stepsMax = min(stepsMax * 2, 1 << 40)
         }
-        position = next
+        (position, lower) = (next, nextLower)
+    }
+
+    /// What tells one request of a cycle from another.
+    private static func key(_ position: Position, _ lower: CursorValue?) -> String {
+        let bound = lower?.text ?? ""
+        return switch position {
+        case .first: "first \(bound)"
+        case .token(let text): "token \(bound) \(text)"
+        case .url(let text): "url \(text)"
+        case .after(let text): "after \(text)"
+        }
     }
 }

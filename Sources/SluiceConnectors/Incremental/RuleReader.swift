@@ -66,7 +66,9 @@ struct RuleReader {
 
     mutating func choice(_ key: String, _ choices: [String]) throws(SluiceError) -> String? {
         guard let text = try optionalText(key) else { return nil }
-        guard choices.contains(text) else { throw fault(key, "is \(text.debugDescription), but must be \(choices.joined(separator: ", "))") }
+        guard choices.contains(text) else {
+            throw fault(key, "is \(text.debugDescription), but must be \(choices.joined(separator: ", "))")
+        }
         return text
     }
 
@@ -124,6 +126,8 @@ struct RuleReader {
     /// The same where exactly one of the keys must be given.
     func finishWithOne() throws(SluiceError) {
         try finish()
-        if members.count != 1 { throw SluiceError(.connector, "\(place) must hold exactly one of \(known.sorted().joined(separator: ", "))") }
+        if members.count != 1 {
+            throw SluiceError(.connector, "\(place) must hold exactly one of \(known.sorted().joined(separator: ", "))")
+        }
     }
 }

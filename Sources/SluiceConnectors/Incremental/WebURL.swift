@@ -64,13 +64,15 @@ struct WebURL {
     /// connection are for no other host.
     func sameOrigin(_ reference: String) throws(PollFailure) -> String {
         let link = resolve(reference)
-        guard link.utf8.allSatisfy({ $0 > 0x20 && $0 < 0x7F && $0 != 0x5C }), let origin = WebURL.origin(link), origin == WebURL.origin(text)
+        guard link.utf8.allSatisfy({ $0 > 0x20 && $0 < 0x7F && $0 != 0x5C }), let origin = WebURL.origin(link),
+            origin == WebURL.origin(text)
         else {
             throw PollFailure(
                 .permanent,
                 SluiceError(
                     .providerAnswer,
-                    "the provider's next page lies on another host (\(WebURL.origin(link) ?? "not http")), and credentials are not sent there"))
+                    "the provider's next page lies on another host (\(WebURL.origin(link) ?? "not http")), and credentials are not sent there"
+                ))
         }
         return link
     }

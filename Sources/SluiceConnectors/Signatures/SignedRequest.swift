@@ -42,11 +42,13 @@ enum SignedRequest {
         let allowed = "at most \(tolerance.milliseconds / 1000) s are accepted"
         if age > tolerance {
             throw RefusalError(
-                .stale, "the timestamp in \(header) is \(age.milliseconds / 1000) s old, and \(allowed): a replay, or a clock that is wrong")
+                .stale, "the timestamp in \(header) is \(age.milliseconds / 1000) s old, and \(allowed): a replay, or a clock that is wrong"
+            )
         }
         if Span.zero - age > tolerance {
             throw RefusalError(
-                .fromTheFuture, "the timestamp in \(header) lies \(-age.milliseconds / 1000) s ahead, and \(allowed): check this machine's clock")
+                .fromTheFuture,
+                "the timestamp in \(header) lies \(-age.milliseconds / 1000) s ahead, and \(allowed): check this machine's clock")
         }
     }
 

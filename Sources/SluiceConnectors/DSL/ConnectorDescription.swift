@@ -1,0 +1,120 @@
+import SluiceCore
+
+/// A connector written in Swift.
+///
+/// ```swift
+/// let connector = ConnectorDescription("orders", title: "Orders", version: "1.0.0") {
+///     Field("api_key", isSecret: true)
+///     Webhook(scheme: "stripe", deliveryID: .body(["id"])) { request in
+///         [try request.json()["type"]?.string ?? ""]
+///     }
+///     TriggerType("new_order", title: "New order") {
+///         WebhookKey { _ in "order.created" }
+///         Poll(incremental)
+///     }
+/// }
+/// ```
+public struct ConnectorDescription: Connector {
+    public let definition: ConnectorDefinition
+    private let webhook: Webhook?
+    private let triggers: [String: TriggerType]
+    private let helpText: @Sendable (String) -> String
+
+    /// `name` in kebab-case; `version` must change with the code, since it stands for the hash of a Lua connector's source.
+    /// Two trigger types of one name, or one without a poll, stop the program: they are mistakes of the programmer.
+    public init(_ name: String, title: String, version: String, @ConnectorBuilder _ parts: () -> [any ConnectorPart]) {
+        var fields: [Field] = []
+        var webhook: Webhook?
+        var types: [TriggerType] = []
+        var help: Help?
+        for part in parts() {
+            switch part {
+            case let field as Field: fields.append(field)
+            case let value as Webhook: webhook = value
+            case let type as TriggerType: types.append(type)
+            case let value as Help: help = value
+            default: break
+            }
+        }
+        precondition(Set(types.map(\.definition.name)).count == types.count, "two trigger types of \(name) have the same name")
+        definition = ConnectorDefinition(
+            name: name, title: title, version: version, hash: "swift:\(name)@\(version)", language: "swift", connectionFields: fields,
+            webhook: webhook?.description, triggers: types.map(\.definition))
+        self.webhook = webhook
+        triggers = Dictionary(uniqueKeysWithValues: types.map { ($0.definition.name, $0) })
+        if let help {
+            helpText = help.text
+        } else {
+            helpText = { base in "Let \(title) send its webhooks to \(base)." }
+        }
+    }
+
+    public func webhookKeys(_ request: WebhookRequest) throws -> [String] { try webhook.map { try $0.keys(request) } ?? [] }
+
+    public func webhookKey(triggerType: String, input: JSONDocument) throws -> String? {
+        let type = try trigger(triggerType)
+        return try type.webhookKey?.key(input.root)
+    }
+
+    public func poll(_ request: PollRequest, http: any HTTPSending) async throws -> PollPage {
+        try await trigger(request.triggerType).poll.read(request, http)
+    }
+
+    public func dedupKeys(triggerType: String, records: [Record]) throws -> [Result<[UInt8], SluiceError>] {
+        try trigger(triggerType).dedup.keys(records)
+    }
+
+    public func help(webhookBaseURL: String) -> String { helpText(webhookBaseURL) }
+
+    private func trigger(_ name: String) throws -> TriggerType {
+        guard let trigger = triggers[name] else {
+            let names = triggers.keys.sorted().joined(separator: ", ")
+            throw SluiceError(.notFound, "the connector \(definition.name) has no trigger type \(name): choose from \(names)")
+        }
+        return trigger
+    }
+}
+
+/// What may stand inside a `ConnectorDescription`: `Field`, `Webhook`, `TriggerType`, `Help`.
+public protocol ConnectorPart: Sendable {}
+
+extension Field: ConnectorPart {}
+
+/// How the connector's webhooks are verified, and under which keys triggers hear of them (`webhook_keys`).
+public struct Webhook: ConnectorPart {
+    let description: WebhookDescription
+    let keys: @Sendable (WebhookRequest) throws -> [String]
+
+    /// `scheme` is a name of `SignatureScheme`. A `keys` that throws keeps the webhook as unmatched and signals every trigger.
+    public init(scheme: String, deliveryID: DeliveryIDSource? = nil, keys: @escaping @Sendable (WebhookRequest) throws -> [String]) {
+        description = WebhookDescription(scheme: scheme, deliveryID: deliveryID)
+        self.keys = keys
+    }
+}
+
+/// What to do at the provider so that its webhooks arrive, given the URL to send them to.
+public struct Help: ConnectorPart {
+    let text: @Sendable (String) -> String
+    public init(_ text: @escaping @Sendable (String) -> String) { self.text = text }
+}
+
+/// Collects the parts of a connector.
+@resultBuilder public enum ConnectorBuilder {
+    public static func buildExpression(_ part: any ConnectorPart) -> [any ConnectorPart] { [part] }
+    public static func buildBlock(_ parts: [any ConnectorPart]...) -> [any ConnectorPart] { parts.flatMap { $0 } }
+    public static func buildArray(_ parts: [[any ConnectorPart]]) -> [any ConnectorPart] { parts.flatMap { $0 } }
+    public static func buildOptional(_ parts: [any ConnectorPart]?) -> [any ConnectorPart] { parts ?? [] }
+    public static func buildEither(first parts: [any ConnectorPart]) -> [any ConnectorPart] { parts }
+    public static func buildEither(second parts: [any ConnectorPart]) -> [any ConnectorPart] { parts }
+}
+
+extension WebhookRequest {
+    /// The body as JSON. Throws `SluiceError` that says where it goes wrong.
+    public func json() throws(SluiceError) -> JSONView {
+        do throws(JSONError) {
+            return try JSONDocument(body).root
+        } catch {
+            throw SluiceError(.invalid, "the webhook's body is not readable: \(error)")
+        }
+    }
+}

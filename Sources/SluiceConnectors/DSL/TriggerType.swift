@@ -1,0 +1,113 @@
+import SluiceCore
+
+/// A trigger type of a `ConnectorDescription`, made of `Input`, `Output`, `WebhookKey`, one `Poll` and, unless the poll is an
+/// `Incremental`, one `Dedup`.
+public struct TriggerType: ConnectorPart {
+    let definition: TriggerTypeDefinition
+    let webhookKey: WebhookKey?
+    let poll: Poll
+    let dedup: Dedup
+
+    /// `name` in snake_case. `visibilityLag` and `lookback` are taken from an incremental poll where they are not given.
+    public init(
+        _ name: String, title: String, sampleOutput: String? = nil, visibilityLag: Span? = nil, lookback: Int64? = nil,
+        retention: Span? = nil, @TriggerBuilder _ parts: () -> [any TriggerPart]
+    ) {
+        var inputs: [Field] = []
+        var outputs: [Field] = []
+        var key: WebhookKey?
+        var poll: Poll?
+        var dedup: Dedup?
+        for part in parts() {
+            switch part {
+            case let value as Input: inputs.append(value.field)
+            case let value as Output: outputs.append(value.field)
+            case let value as WebhookKey: key = value
+            case let value as Poll: poll = value
+            case let value as Dedup: dedup = value
+            default: break
+            }
+        }
+        guard let poll, let dedup = dedup ?? poll.incremental.map(Dedup.init) else {
+            preconditionFailure("the trigger type \(name) needs a Poll, and a Dedup unless the poll is an Incremental")
+        }
+        let rules = poll.incremental
+        definition = TriggerTypeDefinition(
+            name: name, title: title, kind: key == nil ? .polling : .hybrid, inputFields: inputs, outputFields: outputs,
+            sampleOutput: sampleOutput.map { Array($0.utf8) }, visibilityLag: visibilityLag ?? rules?.visibilityLag ?? .zero,
+            lookback: lookback ?? rules?.lookback ?? 0, retention: retention ?? rules?.retention)
+        webhookKey = key
+        self.poll = poll
+        self.dedup = dedup
+    }
+}
+
+/// What may stand inside a `TriggerType`.
+public protocol TriggerPart: Sendable {}
+
+/// A field of the trigger's input.
+public struct Input: TriggerPart {
+    let field: Field
+    public init(_ field: Field) { self.field = field }
+}
+
+/// A field of the records.
+public struct Output: TriggerPart {
+    let field: Field
+    public init(_ field: Field) { self.field = field }
+}
+
+/// The key under which a trigger with this input hears webhooks (`webhook_key`); it makes the trigger type a hybrid.
+public struct WebhookKey: TriggerPart {
+    let key: @Sendable (JSONView) throws -> String?
+    public init(_ key: @escaping @Sendable (_ input: JSONView) throws -> String?) { self.key = key }
+}
+
+/// Reads one page, as rules or as code.
+public struct Poll: TriggerPart {
+    let incremental: Incremental?
+    let read: @Sendable (PollRequest, any HTTPSending) async throws -> PollPage
+
+    public init(_ incremental: Incremental) {
+        self.incremental = incremental
+        read = { try await incremental.run($0, http: $1) }
+    }
+
+    /// `read` throws `PollFailure`, or `SluiceError` for a fault of its own.
+    public init(_ read: @escaping @Sendable (PollRequest, any HTTPSending) async throws -> PollPage) {
+        incremental = nil
+        self.read = read
+    }
+}
+
+/// Identity and version of a record (`dedup`).
+public struct Dedup: TriggerPart {
+    let keys: @Sendable ([Record]) -> [Result<[UInt8], SluiceError>]
+
+    /// `key` throws where a record has no identity: it is quarantined, and the others go on.
+    public init(_ key: @escaping @Sendable (JSONView) throws -> String) {
+        keys = { records in
+            records.map { record in
+                do {
+                    return .success(Array(try key(record.view).utf8))
+                } catch let error as SluiceError {
+                    return .failure(error)
+                } catch {
+                    return .failure(SluiceError(.connector, "the dedup key cannot be made: \(error)"))
+                }
+            }
+        }
+    }
+
+    init(_ incremental: Incremental) { keys = { incremental.dedupKeys(records: $0) } }
+}
+
+/// Collects the parts of a trigger type.
+@resultBuilder public enum TriggerBuilder {
+    public static func buildExpression(_ part: any TriggerPart) -> [any TriggerPart] { [part] }
+    public static func buildBlock(_ parts: [any TriggerPart]...) -> [any TriggerPart] { parts.flatMap { $0 } }
+    public static func buildArray(_ parts: [[any TriggerPart]]) -> [any TriggerPart] { parts.flatMap { $0 } }
+    public static func buildOptional(_ parts: [any TriggerPart]?) -> [any TriggerPart] { parts ?? [] }
+    public static func buildEither(first parts: [any TriggerPart]) -> [any TriggerPart] { parts }
+    public static func buildEither(second parts: [any TriggerPart]) -> [any TriggerPart] { parts }
+}
