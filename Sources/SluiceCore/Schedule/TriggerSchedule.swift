@@ -127,9 +127,14 @@ public struct TriggerSchedule: Sendable {
 
     /// The trigger's definition or state changed. What runs now will be fenced by the store.
     public mutating func change(mode: Mode, timing: Timing, stored: Stored, at now: Timestamp) {
-        let kept = (isRunning, urgent, missedUntil, catchUpAt)
+        let before = self
         self = TriggerSchedule(stored: stored, mode: mode, timing: timing, at: now)
-        (isRunning, urgent, missedUntil, catchUpAt) = kept
+        (isRunning, urgent, missedUntil, catchUpAt) = (before.isRunning, before.urgent, before.missedUntil, before.catchUpAt)
+        // What runs has told the store nothing before its first commit. Its number must not be given out again, or the store
+        // would take the next cycle's pages for repetitions; and its start counts for the throttle.
+        lastCycle = max(lastCycle, before.lastCycle)
+        if let start = before.lastStartAt { lastStartAt = max(lastStartAt ?? start, start) }
+        if isRunning { openCycle = before.openCycle }
     }
 
     /// Starts what is due, or goes on with the open cycle. `signals` are those of the trigger's topics.
