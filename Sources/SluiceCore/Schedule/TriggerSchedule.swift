@@ -71,7 +71,12 @@ public struct TriggerSchedule: Sendable {
     public private(set) var openCycle: OpenCycle?
     public private(set) var isRunning = false
     private var lastCycle: Int64
+    /// A poll of its own that was asked for and has not begun.
     private var urgent: PollCause?
+    /// Whoever asked waits for the next slice, whatever was to delay it. It hurries one slice, not those after a failure.
+    private var isHurried = false
+    /// What the running cycle was asked for, to ask again should a change fence it.
+    private var answers: PollCause?
     private var continueAt: Timestamp?
     /// Webhooks may have been missed until then, and the poll that makes up for it is due at `catchUpAt`.
     private var missedUntil: Timestamp?
@@ -106,7 +111,8 @@ public struct TriggerSchedule: Sendable {
         self.mode = mode
         covered = stored.covered
         lastStartAt = stored.lastStartAt.map { min($0, now) }
-        safetyDueAt = min(stored.safetyDueAt ?? now + timing.safetyInterval, now + timing.safetyInterval)
+        // Never polled with success: due at once.
+        safetyDueAt = min(stored.safetyDueAt ?? now, now + timing.safetyInterval)
         failures = stored.failures
         retryAt = stored.retryAt.map { min($0, now + Backoff.delayMax) }
         openCycle = stored.openCycle
@@ -117,7 +123,10 @@ public struct TriggerSchedule: Sendable {
     // MARK: Events
 
     /// Poll at once: started, resumed, or somebody asked. Overrides a retry delay.
-    public mutating func pollNow(_ cause: PollCause) { urgent = cause }
+    public mutating func pollNow(_ cause: PollCause) {
+        urgent = cause
+        isHurried = true
+    }
 
     /// Webhooks may not have been accepted until `time`; the poll that makes up for it is due at `dueAt`.
     public mutating func missedWebhooks(until time: Timestamp, dueAt: Timestamp) {
@@ -135,6 +144,14 @@ public struct TriggerSchedule: Sendable {
         lastCycle = max(lastCycle, before.lastCycle)
         if let start = before.lastStartAt { lastStartAt = max(lastStartAt ?? start, start) }
         if isRunning { openCycle = before.openCycle }
+        (isHurried, answers) = (before.isHurried, before.answers)
+        if let asked = answers, urgent == nil {
+            // The cycle that was to answer is fenced, or will be. If it was fenced before this was known, the lease may be
+            // lost as well: then the throttle keeps the answer from going round for ever.
+            urgent = asked
+            isHurried = isRunning
+            answers = nil
+        }
     }
 
     /// Starts what is due, or goes on with the open cycle. `signals` are those of the trigger's topics.
@@ -143,8 +160,9 @@ public struct TriggerSchedule: Sendable {
         isRunning = true
         continueAt = nil
         retryAt = nil
+        isHurried = false
         if let openCycle { return openCycle }
-        if urgent != nil { urgent = nil }
+        (answers, urgent) = (urgent, nil)
         lastStartAt = now
         lastCycle += 1
         let noted = max(covered, signals.highest(arrivedBy: now - timing.visibilityLag))
@@ -158,6 +176,8 @@ public struct TriggerSchedule: Sendable {
         isRunning = false
         switch outcome {
         case .succeeded:
+            answers = nil
+            isHurried = urgent != nil
             guard let cycle = openCycle else { return }
             covered = max(covered, cycle.notedSequence)
             openCycle = nil
@@ -169,6 +189,7 @@ public struct TriggerSchedule: Sendable {
             continueAt = notBefore
         case .failed(let cycle, let delay):
             openCycle = cycle
+            answers = nil
             failures += 1
             if mode == .probes { safetyDueAt = now + timing.safetyInterval } else { retryAt = now + delay }
         case .fenced:
@@ -184,12 +205,12 @@ public struct TriggerSchedule: Sendable {
         switch mode {
         case .rests: return nil
         case .probes:
-            if urgent != nil { return Due(at: now, cause: .manual, isContinuation: false) }
+            if urgent != nil, isHurried { return Due(at: now, cause: .manual, isContinuation: false) }
             return Due(at: safetyDueAt, cause: .probe, isContinuation: false)
         case .polls: break
         }
         if let openCycle, let due = continuation(of: openCycle, at: now) { return due }
-        if let urgent { return Due(at: now, cause: urgent, isContinuation: false) }
+        if let urgent { return Due(at: isHurried ? now : retryAt ?? throttleEnd(at: now), cause: urgent, isContinuation: false) }
         if let retryAt { return Due(at: retryAt, cause: .retry, isContinuation: false) }
         var due = Due(at: safetyDueAt, cause: timing.intervalCause, isContinuation: false)
         if let catchUp = catchUpAt {
@@ -207,8 +228,9 @@ public struct TriggerSchedule: Sendable {
     public func isDirty(signals: some SignalSource) -> Bool { signals.firstArrival(after: covered) != nil }
 
     private func continuation(of cycle: OpenCycle, at now: Timestamp) -> Due? {
-        if let retryAt, urgent == nil { return Due(at: retryAt, cause: .retry, isContinuation: true) }
-        return Due(at: urgent == nil ? continueAt ?? now : now, cause: cycle.cause, isContinuation: true)
+        if isHurried { return Due(at: now, cause: cycle.cause, isContinuation: true) }
+        if let retryAt { return Due(at: retryAt, cause: .retry, isContinuation: true) }
+        return Due(at: continueAt ?? now, cause: cycle.cause, isContinuation: true)
     }
 
     private func throttleEnd(at now: Timestamp) -> Timestamp {
