@@ -86,7 +86,8 @@ struct Scenario {
             connections.append(Connection(runningMax: random.int(1...3), requestsPerSecond: random.pick([nil, nil, 1, 5])))
             for _ in 0..<random.int(1...2) {
                 let kind = random.pick(FeedKind.allCases)
-                let lag = Span.milliseconds(random.pick([0, 0, 1500, 5000, 12_000, 24_000]))
+                // A list that is read whole has no cursor to hold back, and declares no lag.
+                let lag = kind == .whole ? Span.zero : Span.milliseconds(random.pick([0, 0, 1500, 5000, 12_000, 24_000]))
                 let feed = Feed(
                     kind: kind, pageSize: random.int(kind.pagesByOffset ? 4...8 : 2...8), visibilityLag: lag,
                     lookbackSeconds: random.pick([0, 0, 5, 60]))
