@@ -77,6 +77,10 @@ public struct TriggerSchedule: Sendable {
     private var isHurried = false
     /// What the running cycle was asked for, to ask again should a change fence it.
     private var answers: PollCause?
+    private var isChangedWhileRunning = false
+    /// Fenced cycles in a row that were to answer.
+    private var fencedAnswers = 0
+    private static let fencedAnswersHurriedMax = 3
     private var continueAt: Timestamp?
     /// Webhooks may have been missed until then, and the poll that makes up for it is due at `catchUpAt`.
     private var missedUntil: Timestamp?
@@ -144,14 +148,8 @@ public struct TriggerSchedule: Sendable {
         lastCycle = max(lastCycle, before.lastCycle)
         if let start = before.lastStartAt { lastStartAt = max(lastStartAt ?? start, start) }
         if isRunning { openCycle = before.openCycle }
-        (isHurried, answers) = (before.isHurried, before.answers)
-        if let asked = answers, urgent == nil {
-            // The cycle that was to answer is fenced, or will be. If it was fenced before this was known, the lease may be
-            // lost as well: then the throttle keeps the answer from going round for ever.
-            urgent = asked
-            isHurried = isRunning
-            answers = nil
-        }
+        (isHurried, answers, fencedAnswers) = (before.isHurried, before.answers, before.fencedAnswers)
+        isChangedWhileRunning = isRunning
     }
 
     /// Starts what is due, or goes on with the open cycle. `signals` are those of the trigger's topics.
@@ -161,6 +159,7 @@ public struct TriggerSchedule: Sendable {
         continueAt = nil
         retryAt = nil
         isHurried = false
+        isChangedWhileRunning = false
         if let openCycle { return openCycle }
         (answers, urgent) = (urgent, nil)
         lastStartAt = now
@@ -176,7 +175,7 @@ public struct TriggerSchedule: Sendable {
         isRunning = false
         switch outcome {
         case .succeeded:
-            answers = nil
+            (answers, fencedAnswers) = (nil, 0)
             isHurried = urgent != nil
             guard let cycle = openCycle else { return }
             covered = max(covered, cycle.notedSequence)
@@ -189,12 +188,23 @@ public struct TriggerSchedule: Sendable {
             continueAt = notBefore
         case .failed(let cycle, let delay):
             openCycle = cycle
-            answers = nil
+            (answers, fencedAnswers) = (nil, 0)
             failures += 1
             if mode == .probes { safetyDueAt = now + timing.safetyInterval } else { retryAt = now + delay }
         case .fenced:
             openCycle = nil
+            askAgain()
         }
+    }
+
+    /// The cycle that was to answer was fenced. By a change of the trigger, as a rule, and then whoever asked still waits.
+    /// If the lease is lost, asking at once would go round for ever: then the throttle holds.
+    private mutating func askAgain() {
+        guard let asked = answers else { return }
+        answers = nil
+        fencedAnswers += 1
+        if urgent == nil { urgent = asked }
+        if isChangedWhileRunning, fencedAnswers <= TriggerSchedule.fencedAnswersHurriedMax { isHurried = true }
     }
 
     // MARK: Questions
