@@ -148,6 +148,8 @@ public struct TriggerSchedule: Sendable {
         lastCycle = max(lastCycle, before.lastCycle)
         if let start = before.lastStartAt { lastStartAt = max(lastStartAt ?? start, start) }
         if isRunning { openCycle = before.openCycle }
+        // A failure that the store could not take still counts.
+        if !isRunning, before.failures > failures, let retry = before.retryAt { (failures, retryAt) = (before.failures, retry) }
         (isHurried, answers, fencedAnswers) = (before.isHurried, before.answers, before.fencedAnswers)
         isChangedWhileRunning = isRunning
     }
@@ -188,6 +190,8 @@ public struct TriggerSchedule: Sendable {
             continueAt = notBefore
         case .failed(let cycle, let delay):
             openCycle = cycle
+            // Who asked is answered by a success only.
+            urgent = urgent ?? answers
             (answers, fencedAnswers) = (nil, 0)
             failures += 1
             if mode == .probes { safetyDueAt = now + timing.safetyInterval } else { retryAt = now + delay }
@@ -220,8 +224,9 @@ public struct TriggerSchedule: Sendable {
         case .polls: break
         }
         if let openCycle, let due = continuation(of: openCycle, at: now) { return due }
-        if let urgent { return Due(at: isHurried ? now : retryAt ?? throttleEnd(at: now), cause: urgent, isContinuation: false) }
+        if let urgent, isHurried { return Due(at: now, cause: urgent, isContinuation: false) }
         if let retryAt { return Due(at: retryAt, cause: .retry, isContinuation: false) }
+        if let urgent { return Due(at: throttleEnd(at: now), cause: urgent, isContinuation: false) }
         var due = Due(at: safetyDueAt, cause: timing.intervalCause, isContinuation: false)
         if let catchUp = catchUpAt {
             let at = max(catchUp, throttleEnd(at: now))
