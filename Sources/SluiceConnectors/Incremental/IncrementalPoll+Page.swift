@@ -211,7 +211,9 @@ extension IncrementalPoll {
     /// read already, so only an ascending feed may go beyond it; and what is newer than the visibility lag may be incomplete.
     private func cap(_ rule: CursorRule, _ state: PageState, isOrdered: Bool, now: Timestamp) -> Int64? {
         var bound = now
-        if !isOrdered || rule.upperParameter != nil { bound = min(now, state.firstNow ?? now) }
+        // A record that becomes visible between two pages may belong on the one that was read already.
+        let hidesRecords = rule.visibilityLag > .zero
+        if !isOrdered || hidesRecords || rule.upperParameter != nil { bound = min(now, state.firstNow ?? now) }
         // A Date is cut to the second and taken when the answer was ready, not when its query ran.
         if !isOrdered, state.pages > 1 { bound = bound - .seconds(1) }
         return rule.mark(of: bound - rule.visibilityLag)

@@ -183,14 +183,16 @@ public struct Schedule: Sendable {
     }
 
     /// Webhooks may have been missed until `time`: by one connection's triggers, or by all. Each polls once, spread over
-    /// the window; `phase` gives each its place in it, in 0..<1.
+    /// the window; `phase` gives each its place in it, in 0..<1. Of another number only the fraction counts, so that nobody's
+    /// turn can lie beyond the window.
     public mutating func missedWebhooks(
         connection: ConnectionID?, until time: Timestamp, window: Span, at now: Timestamp, phase: (TriggerID) -> Double
     ) {
         let only = connection.map { connectionIndex($0) }
         for index in slots.indices where !slots[index].isFree && (only == nil || slots[index].connection == only) {
             guard !slots[index].topics.isEmpty else { continue }
-            let offset = Span(milliseconds: Int64(Double(window.milliseconds) * phase(slots[index].id)))
+            let phase = phase(slots[index].id)
+            let offset = Span(milliseconds: Int64(Double(window.milliseconds) * (phase - phase.rounded(.down))))
             slots[index].schedule.missedWebhooks(until: time, dueAt: now + offset)
             refresh(Int32(index), at: now)
         }

@@ -74,7 +74,16 @@ public struct TriggerSchedule: Sendable {
     private var lastCycle: Int64
     /// The last start that was for signals; after a restart the last start of all, which is no earlier.
     private var lastSignalStartAt: Timestamp?
+    /// A poll of its own that was asked for and has not begun.
     private var urgent: PollCause?
+    /// Whoever asked waits for the next slice, whatever was to delay it. It hurries one slice, not those after a failure.
+    private var isHurried = false
+    /// What the running cycle was asked for, to ask again should a change fence it.
+    private var answers: PollCause?
+    private var isChangedWhileRunning = false
+    /// Fenced cycles in a row that were to answer.
+    private var fencedAnswers = 0
+    private static let fencedAnswersHurriedMax = 3
     private var continueAt: Timestamp?
     /// Webhooks may have been missed until then, and the poll that makes up for it is due at `catchUpAt`.
     private var missedUntil: Timestamp?
@@ -110,7 +119,8 @@ public struct TriggerSchedule: Sendable {
         covered = stored.covered
         lastStartAt = stored.lastStartAt.map { min($0, now) }
         lastSignalStartAt = lastStartAt
-        safetyDueAt = min(stored.safetyDueAt ?? now + timing.safetyInterval, now + timing.safetyInterval)
+        // Never polled with success: due at once.
+        safetyDueAt = min(stored.safetyDueAt ?? now, now + timing.safetyInterval)
         failures = stored.failures
         retryAt = stored.retryAt.map { min($0, now + Backoff.delayMax) }
         openCycle = stored.openCycle
@@ -121,7 +131,10 @@ public struct TriggerSchedule: Sendable {
     // MARK: Events
 
     /// Poll at once: started, resumed, or somebody asked. Overrides a retry delay.
-    public mutating func pollNow(_ cause: PollCause) { urgent = cause }
+    public mutating func pollNow(_ cause: PollCause) {
+        urgent = cause
+        isHurried = true
+    }
 
     /// Webhooks may not have been accepted until `time`; the poll that makes up for it is due at `dueAt`.
     public mutating func missedWebhooks(until time: Timestamp, dueAt: Timestamp) {
@@ -131,9 +144,19 @@ public struct TriggerSchedule: Sendable {
 
     /// The trigger's definition or state changed. What runs now will be fenced by the store.
     public mutating func change(mode: Mode, timing: Timing, stored: Stored, at now: Timestamp) {
-        let kept = (isRunning, urgent, missedUntil, catchUpAt, lastSignalStartAt)
+        let before = self
         self = TriggerSchedule(stored: stored, mode: mode, timing: timing, at: now)
-        (isRunning, urgent, missedUntil, catchUpAt, lastSignalStartAt) = kept
+        (isRunning, urgent, missedUntil, catchUpAt) = (before.isRunning, before.urgent, before.missedUntil, before.catchUpAt)
+        // What runs has told the store nothing before its first commit. Its number must not be given out again, or the store
+        // would take the next cycle's pages for repetitions; and its start counts for the throttle.
+        lastCycle = max(lastCycle, before.lastCycle)
+        if let start = before.lastStartAt { lastStartAt = max(lastStartAt ?? start, start) }
+        lastSignalStartAt = before.lastSignalStartAt
+        if isRunning { openCycle = before.openCycle }
+        // A failure that the store could not take still counts.
+        if !isRunning, before.failures > failures, let retry = before.retryAt { (failures, retryAt) = (before.failures, retry) }
+        (isHurried, answers, fencedAnswers) = (before.isHurried, before.answers, before.fencedAnswers)
+        isChangedWhileRunning = isRunning
     }
 
     /// Starts what is due, or goes on with the open cycle. `signals` are those of the trigger's topics.
@@ -142,8 +165,10 @@ public struct TriggerSchedule: Sendable {
         isRunning = true
         continueAt = nil
         retryAt = nil
+        isHurried = false
+        isChangedWhileRunning = false
         if let openCycle { return openCycle }
-        if urgent != nil { urgent = nil }
+        (answers, urgent) = (urgent, nil)
         lastStartAt = now
         if cause == .webhook || cause == .catchUp { lastSignalStartAt = now }
         lastCycle += 1
@@ -158,6 +183,8 @@ public struct TriggerSchedule: Sendable {
         isRunning = false
         switch outcome {
         case .succeeded:
+            (answers, fencedAnswers) = (nil, 0)
+            isHurried = urgent != nil
             guard let cycle = openCycle else { return }
             covered = max(covered, cycle.notedSequence)
             openCycle = nil
@@ -169,11 +196,25 @@ public struct TriggerSchedule: Sendable {
             continueAt = notBefore
         case .failed(let cycle, let delay):
             openCycle = cycle
+            // Who asked is answered by a success only.
+            urgent = urgent ?? answers
+            (answers, fencedAnswers) = (nil, 0)
             failures += 1
             if mode == .probes { safetyDueAt = now + timing.safetyInterval } else { retryAt = now + delay }
         case .fenced:
             openCycle = nil
+            askAgain()
         }
+    }
+
+    /// The cycle that was to answer was fenced. By a change of the trigger, as a rule, and then whoever asked still waits.
+    /// If the lease is lost, asking at once would go round for ever: then the throttle holds.
+    private mutating func askAgain() {
+        guard let asked = answers else { return }
+        answers = nil
+        fencedAnswers += 1
+        if urgent == nil { urgent = asked }
+        if isChangedWhileRunning, fencedAnswers <= TriggerSchedule.fencedAnswersHurriedMax { isHurried = true }
     }
 
     // MARK: Questions
@@ -184,13 +225,14 @@ public struct TriggerSchedule: Sendable {
         switch mode {
         case .rests: return nil
         case .probes:
-            if urgent != nil { return Due(at: now, cause: .manual, isContinuation: false) }
+            if urgent != nil, isHurried { return Due(at: now, cause: .manual, isContinuation: false) }
             return Due(at: safetyDueAt, cause: .probe, isContinuation: false)
         case .polls: break
         }
         if let openCycle, let due = continuation(of: openCycle, at: now) { return due }
-        if let urgent { return Due(at: now, cause: urgent, isContinuation: false) }
+        if let urgent, isHurried { return Due(at: now, cause: urgent, isContinuation: false) }
         if let retryAt { return Due(at: retryAt, cause: .retry, isContinuation: false) }
+        if let urgent { return Due(at: throttleEnd(at: now), cause: urgent, isContinuation: false) }
         var due = Due(at: safetyDueAt, cause: timing.intervalCause, isContinuation: false)
         if let catchUp = catchUpAt {
             let at = max(catchUp, throttleEnd(at: now))
@@ -207,12 +249,13 @@ public struct TriggerSchedule: Sendable {
     public func isDirty(signals: some SignalSource) -> Bool { signals.firstArrival(after: covered) != nil }
 
     private func continuation(of cycle: OpenCycle, at now: Timestamp) -> Due? {
-        if let retryAt, urgent == nil { return Due(at: retryAt, cause: .retry, isContinuation: true) }
-        return Due(at: urgent == nil ? continueAt ?? now : now, cause: cycle.cause, isContinuation: true)
+        if isHurried { return Due(at: now, cause: cycle.cause, isContinuation: true) }
+        if let retryAt { return Due(at: retryAt, cause: .retry, isContinuation: true) }
+        return Due(at: continueAt ?? now, cause: cycle.cause, isContinuation: true)
     }
 
     private func throttleEnd(at now: Timestamp) -> Timestamp {
-        lastSignalStartAt.map { $0 + TriggerSchedule.throttle } ?? now
+        lastStartAt.map { $0 + TriggerSchedule.throttle } ?? now
     }
 
     private func signalDue(firstArrival: Timestamp, at now: Timestamp) -> Timestamp {

@@ -1,0 +1,277 @@
+import SluiceConnectors
+import SluiceCore
+import SluiceStore
+
+/// Watches a run from outside: it sees what the provider did, what the store committed and when polls started, and knows
+/// from that alone what should have happened.
+struct Monitor {
+    private(set) var watches: [Watch]
+    private(set) var faults = FaultSet()
+    var violation: Violation?
+    var stepsAtThisMoment = 0
+    private var crashes: [Timestamp] = []
+    private var calmAt: Timestamp?
+    /// Signals within a second share an entry of the schedule's log, and take a moment from the store to the schedule.
+    private let slack: Span
+
+    /// Webhooks may be under way for two minutes.
+    private static let webhookSpanMax = Span.minutes(3)
+
+    init(scenario: Scenario, signalDelay: Span) {
+        slack = SignalLogRules.entrySpan + signalDelay + .milliseconds(100)
+        watches = scenario.triggers.map {
+            Watch(
+                resource: $0.resource, listens: $0.listens, visibilityLag: scenario.feeds[$0.resource].feed.visibilityLag,
+                safetyInterval: $0.safetyInterval)
+        }
+    }
+
+    var jobCount: Int { watches.reduce(0) { $0 + $1.jobs.count } }
+
+    mutating func occurred(_ fault: Fault) { faults.insert(fault) }
+
+    mutating func violate(_ invariant: Invariant, _ message: String, at now: Timestamp) {
+        guard violation == nil else { return }
+        violation = Violation(seed: 0, step: 0, at: now, invariant: invariant, message: message)
+    }
+
+    // MARK: The provider and its webhooks
+
+    mutating func changed(_ change: Change, provider: ProviderModel, at now: Timestamp) {
+        let feed = provider.resources[change.resource].feed
+        for index in watches.indices where watches[index].resource == change.resource {
+            watches[index].outstanding.append(change.number)
+            if let bound = watches[index].bound, !feed.lists(change.updatedAt, above: bound) {
+                violate(
+                    .P3_cursorNotAheadOfJobs, "trigger \(index): change \(change.number) was made below the committed cursor, which ran ahead of the clock",
+                    at: now)
+            }
+        }
+    }
+
+    mutating func accepted(_ topic: TopicID, _ sequence: InboxSequence, store: StoreModel, at now: Timestamp) {
+        for index in watches.indices where store.triggers[index].topics.contains(topic) {
+            let isIdle = watches[index].pending.isEmpty && watches[index].excuseEnd <= now
+            watches[index].pending.append((sequence, now))
+            watches[index].lastAcceptedAt = now
+            let throttleEnd = watches[index].lastStartAt.map { $0 + TriggerSchedule.throttle } ?? .distantPast
+            if isIdle, throttleEnd <= now {
+                watches[index].obligations.append(
+                    Obligation(invariant: .P5_idleStartsAtOnce, from: now, deadline: now, isThrottled: false, needsSuccess: false))
+            }
+        }
+    }
+
+    // MARK: Processes and people
+
+    mutating func crashed(at now: Timestamp) { crashes.append(now) }
+
+    mutating func booted(store: StoreModel, at now: Timestamp) {
+        crashes.append(now)
+        for index in watches.indices {
+            watches[index].isAsked = false
+            watches[index].notBefore = store.triggers[index].progress.retryAt
+            watches[index].obligations.removeAll { $0.invariant == .P5_idleStartsAtOnce }
+            // What was asked of a process that is gone is made up for by the catch-up poll, or by the next one of the interval.
+            for place in watches[index].obligations.indices where watches[index].obligations[place].invariant == .P6_pollsAtOnce {
+                watches[index].obligations[place].deadline = now + watches[index].safetyInterval
+                watches[index].obligations[place].isThrottled = true
+            }
+        }
+    }
+
+    mutating func reloaded(_ index: Int, store: StoreModel) {
+        watches[index].notBefore = watches[index].isAsked ? nil : store.triggers[index].progress.retryAt
+    }
+
+    mutating func missedWebhooks(until time: Timestamp, window: Span, store: StoreModel) {
+        for index in watches.indices where watches[index].listens && store.triggers[index].state.listens {
+            let bound = time + watches[index].visibilityLag + .milliseconds(1)
+            watches[index].obligations.removeAll { $0.invariant == .P6_catchUp }
+            watches[index].obligations.append(
+                Obligation(invariant: .P6_catchUp, from: bound, deadline: max(time + window, bound), isThrottled: true, needsSuccess: true))
+        }
+    }
+
+    mutating func commanded(_ index: Int, state: TriggerState, poll cause: PollCause?, store: StoreModel, at now: Timestamp) {
+        if state == .paused { watches[index].wasPaused = true }
+        guard cause != nil else { return }
+        watches[index].isAsked = true
+        watches[index].notBefore = nil
+        watches[index].obligations.append(
+            Obligation(invariant: .P6_pollsAtOnce, from: now, deadline: now, isThrottled: false, needsSuccess: true))
+    }
+
+    // MARK: Polls
+
+    mutating func started(_ start: Schedule.Start, on node: Node, connectionMax: Int, store: StoreModel, at now: Timestamp) {
+        let index = Int(start.trigger.rawValue)
+        let connection = Int(start.connection.rawValue)
+        let state = store.triggers[index].state
+        if !state.polls, state != .failed { violate(.P7_restsWhilePaused, "trigger \(index) polls while it is \(state.rawValue)", at: now) }
+        if node.isRunning(start.trigger) { violate(.P12_connectionBounds, "trigger \(index) runs two cycles at once", at: now) }
+        let most = node.schedule.isRefused(start.connection) ? 1 : connectionMax
+        if node.runningByConnection[connection] >= most {
+            violate(.P12_connectionBounds, "connection \(connection) runs more than \(most) cycles at once", at: now)
+        }
+        if let until = node.blockedUntil[connection], until > now {
+            violate(.P12_connectionBounds, "connection \(connection) was asked to wait until \(until)", at: now)
+        }
+        if let notBefore = watches[index].notBefore, notBefore > now, state.polls {
+            violate(.P5_backoffIsKept, "trigger \(index) failed and was to wait until \(notBefore)", at: now)
+        }
+        watches[index].isAsked = false
+        watches[index].notBefore = nil
+        guard start.cycle.startedAt == now, !start.isContinuation else { return }
+        watches[index].lastStartAt = now
+        watches[index].obligations.removeAll { !$0.needsSuccess && $0.from <= now }
+        if start.cause == .webhook { startedForWebhook(index, at: now) }
+    }
+
+    private mutating func startedForWebhook(_ index: Int, at now: Timestamp) {
+        watches[index].webhookStarts.append(now)
+        let starts = watches[index].webhookStarts
+        for (place, first) in starts.enumerated() {
+            let count = starts.count - place
+            let hidden = crashes.count { $0 >= first }
+            let most = 2 + Int((now - first).milliseconds / TriggerSchedule.throttle.milliseconds) + hidden
+            if count > most {
+                violate(.P5_startsPerWindow, "trigger \(index): \(count) polls for webhooks within \(now - first), at most \(most)", at: now)
+            }
+        }
+    }
+
+    mutating func finished(_ trigger: TriggerID, _ outcome: TriggerSchedule.Outcome, store: StoreModel, at now: Timestamp) {
+        let index = Int(trigger.rawValue)
+        guard case .failed(_, let delay) = outcome, store.triggers[index].state.polls, !watches[index].isAsked else { return }
+        watches[index].notBefore = now + delay
+    }
+
+    // MARK: Commits
+
+    mutating func committed(_ commit: PageCommit, jobs: [Int], readBound: Timestamp, isByHolder: Bool, world: World) {
+        let index = Int(commit.trigger.rawValue)
+        let now = world.now
+        if !isByHolder { violate(.P3_onlyTheHolderCommits, "trigger \(index): a process without the lease committed a page", at: now) }
+        for job in jobs where !watches[index].jobs.insert(job).inserted {
+            violate(.P4_noJobTwice, "trigger \(index): change \(job) became a job for the second time", at: now)
+        }
+        if !jobs.isEmpty { watches[index].outstanding.removeAll { jobs.contains($0) } }
+        let position = world.store.triggers[index].progress.lastPosition.rawValue
+        if position != Int64(watches[index].jobs.count) {
+            violate(.P3_positionsGapFree, "trigger \(index): \(watches[index].jobs.count) jobs, but the last position is \(position)", at: now)
+        }
+        if let end = commit.completion?.end { succeeded(index, startedAt: end.startedAt, readBound: readBound, world: world) }
+        checkCovered(commit.trigger, world.store.triggers[index].progress.coveredSequence, at: now)
+        if commit.completion?.cursor != nil { cursorMayHaveMoved(commit.trigger, world: world) }
+    }
+
+    private mutating func succeeded(_ index: Int, startedAt: Timestamp, readBound: Timestamp, world: World) {
+        let lag = watches[index].visibilityLag
+        watches[index].pending.removeAll { $0.arrivedAt + lag <= readBound }
+        watches[index].obligations.removeAll { $0.from <= readBound }
+        watches[index].lastSuccessAt = startedAt
+        dropSuperseded(index, provider: world.provider, at: world.now)
+        for number in watches[index].outstanding where world.provider.changes[number].visibleAt <= readBound {
+            let message = "trigger \(index): change \(number) was visible at the read bound \(readBound) of a cycle that succeeded, and is no job"
+            violate(.P2_cycleSeesWhatWasVisible, message, at: world.now)
+        }
+    }
+
+    private mutating func dropSuperseded(_ index: Int, provider: ProviderModel, at now: Timestamp) {
+        watches[index].outstanding.removeAll { provider.changes[$0].supersededAt <= now }
+    }
+
+    /// From the committed cursor on, a poll must return everything that is no job yet.
+    mutating func cursorMayHaveMoved(_ trigger: TriggerID, world: World) {
+        let index = Int(trigger.rawValue)
+        let feed = world.provider.resources[watches[index].resource].feed
+        guard feed.kind.hasCursor, let bound = world.lowerBound(index) else { return }
+        watches[index].bound = bound
+        dropSuperseded(index, provider: world.provider, at: world.now)
+        for number in watches[index].outstanding where !feed.lists(world.provider.changes[number].updatedAt, above: bound) {
+            let message = "trigger \(index): change \(number) is no job, and no poll from the committed cursor returns it"
+            violate(.P3_cursorNotAheadOfJobs, message, at: world.now)
+        }
+    }
+
+    mutating func checkCovered(_ trigger: TriggerID, _ covered: InboxSequence, at now: Timestamp) {
+        let index = Int(trigger.rawValue)
+        guard let first = watches[index].pending.first, first.sequence <= covered else { return }
+        let message = "trigger \(index): covered is \(covered), but no cycle could see what webhook \(first.sequence) of \(first.arrivedAt) told"
+        violate(.P2_coveredNeverAhead, message, at: now)
+    }
+
+    mutating func repeated(_ outcome: PageOutcome, jobs: [Int], before: StoreModel.Trigger, after: StoreModel.Trigger, at now: Timestamp) {
+        let isSame = before.progress.lastPosition == after.progress.lastPosition && before.progress.cursor == after.progress.cursor
+            && before.keys.count == after.keys.count && before.progress.cyclesCompleted == after.progress.cyclesCompleted
+        if outcome != .repeated || !jobs.isEmpty || !isSame {
+            violate(.P3_repeatChangesNothing, "committing the same chunk again gave \(outcome)", at: now)
+        }
+    }
+
+    // MARK: Time
+
+    /// Nothing has happened since the last event; is something overdue?
+    mutating func timePasses(to time: Timestamp) {
+        for index in watches.indices {
+            watches[index].excusedUntil = max(watches[index].excusedUntil, min(time, watches[index].excuseEnd))
+            guard let (invariant, deadline) = watches[index].overdue(at: time, slack: slack) else { continue }
+            let held = watches[index].excusedUntil
+            violate(invariant, "trigger \(index): a poll was due by \(deadline) and has not started (held back until \(held))", at: time)
+        }
+    }
+
+    /// Notes what holds each trigger back from now on.
+    mutating func look(at world: World) {
+        if world.isCalm, calmAt == nil { calmAt = world.now }
+        let node = world.holder
+        for index in watches.indices { watches[index].excuseEnd = excuseEnd(index, world, node) }
+    }
+
+    private func excuseEnd(_ index: Int, _ world: World, _ node: Node?) -> Timestamp {
+        let trigger = world.store.triggers[index]
+        guard let node, trigger.state.polls, trigger.progress.openCycle == nil, !node.isRunning(TriggerID(Int64(index))),
+            !node.schedule.isRefused(ConnectionID(Int64(trigger.connection)))
+        else { return .distantFuture }
+        if node.runningByConnection[trigger.connection] >= world.scenario.connections[trigger.connection].runningMax { return .distantFuture }
+        if node.runningCount >= world.scenario.cyclesAtOnceMax { return .distantFuture }
+        return max(world.now, node.blockedUntil[trigger.connection] ?? world.now, watches[index].notBefore ?? world.now)
+    }
+
+    // MARK: The end
+
+    mutating func hasSettled(provider: ProviderModel, store: StoreModel, at now: Timestamp) -> Bool {
+        guard let calmAt, now > calmAt + Monitor.webhookSpanMax else { return false }
+        for index in watches.indices {
+            dropSuperseded(index, provider: provider, at: now)
+            let watch = watches[index]
+            guard watch.outstanding.isEmpty, watch.pending.isEmpty, watch.obligations.isEmpty, store.triggers[index].state.polls else { return false }
+        }
+        return true
+    }
+
+    mutating func violateUnsettled(provider: ProviderModel, store: StoreModel, deadline: Timestamp) {
+        for index in watches.indices {
+            let watch = watches[index]
+            let state = store.triggers[index].state
+            if watch.outstanding.isEmpty, watch.pending.isEmpty, watch.obligations.isEmpty, state.polls { continue }
+            let message =
+                "trigger \(index) (\(state.rawValue)) has not converged: changes \(watch.outstanding.prefix(5)) are no jobs, "
+                + "\(watch.pending.count) webhooks are not covered, \(watch.obligations.map(\.invariant.rawValue)) is owed"
+            violate(watch.wasPaused && !watch.outstanding.isEmpty ? .P7_pauseLosesNothing : .final_converged, message, at: deadline)
+        }
+    }
+
+    mutating func checkEnd(store: StoreModel, at now: Timestamp) {
+        for (index, watch) in watches.enumerated() where watch.listens {
+            guard let accepted = watch.lastAcceptedAt, watch.lastStartAt ?? .distantPast < accepted else { continue }
+            violate(.P5_lastStartAfterLastWebhook, "trigger \(index): the last webhook came at \(accepted), after the last start", at: now)
+        }
+    }
+}
+
+/// What the monitor needs to know of the schedule's signal log: webhooks within a second share an entry.
+enum SignalLogRules {
+    static let entrySpan = Span.seconds(1)
+}

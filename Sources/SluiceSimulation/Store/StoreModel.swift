@@ -1,0 +1,155 @@
+import SluiceCore
+import SluiceStore
+
+/// What is durable: a store as `Store` promises it, in memory. Each call is one transaction.
+struct StoreModel {
+    struct Topic {
+        var sequence = InboxSequence.zero
+        var signalledAt = Timestamp.distantPast
+    }
+
+    struct Key {
+        var mark: Int64?
+        var lastCycle: Int64
+    }
+
+    struct Trigger {
+        var connection: Int
+        var resource: Int
+        var topics: [TopicID]
+        var state = TriggerState.created
+        var generation = Generation.first
+        var progress = TriggerProgress()
+        /// The last chunk that was committed: what makes repeating it change nothing.
+        var atCycle: Int64 = 0
+        var atPage = 0
+        var atChunk = -1
+        var isPageComplete = false
+        var atEpoch = LeaseEpoch(0)
+        /// By the change's number, which (id, version) determines.
+        var keys: [Int: Key] = [:]
+    }
+
+    private(set) var sequence = InboxSequence.zero
+    private(set) var topics: [Topic]
+    var triggers: [Trigger]
+    private(set) var epoch = LeaseEpoch(0)
+    var refusedConnections: Set<Int> = []
+    /// A mutant's doing.
+    var ignoresEpoch = false
+
+    init(topics: Int, triggers: [Trigger]) {
+        self.topics = Array(repeating: Topic(), count: topics)
+        self.triggers = triggers
+    }
+
+    mutating func acquireLease() -> Fence {
+        epoch = LeaseEpoch(epoch.rawValue + 1)
+        return Fence(shard: 0, epoch: epoch)
+    }
+
+    /// A webhook and its signals, in one transaction.
+    mutating func append(topics ids: [TopicID], at now: Timestamp) -> InboxSequence {
+        sequence = InboxSequence(sequence.rawValue + 1)
+        for id in ids { topics[Int(id.rawValue)] = Topic(sequence: sequence, signalledAt: now) }
+        return sequence
+    }
+
+    mutating func setState(_ index: Int, _ state: TriggerState) {
+        triggers[index].state = state
+        triggers[index].generation = triggers[index].generation.next
+    }
+
+    // MARK: Pages
+
+    private func refusal(_ fence: Fence, _ index: Int, _ generation: Generation) -> FenceReason? {
+        if fence.epoch != epoch, !ignoresEpoch { return .leaseLost }
+        return generation == triggers[index].generation ? nil : .triggerChanged
+    }
+
+    private func hasCommitted(_ commit: PageCommit, _ trigger: Trigger) -> Bool {
+        if (commit.cycle, commit.page) != (trigger.atCycle, trigger.atPage) {
+            return (commit.cycle, commit.page) < (trigger.atCycle, trigger.atPage)
+        }
+        return trigger.isPageComplete || (trigger.atEpoch == commit.fence.epoch && commit.chunk <= trigger.atChunk)
+    }
+
+    /// `changes`: the number of each record's change, in the order of the records.
+    mutating func commitPage(_ commit: PageCommit, changes: [Int]) -> (outcome: PageOutcome, jobs: [Int]) {
+        let index = Int(commit.trigger.rawValue)
+        if let reason = refusal(commit.fence, index, commit.generation) { return (.fenced(reason), []) }
+        if hasCommitted(commit, triggers[index]) { return (.repeated, []) }
+        var trigger = triggers[index]
+        let cycle = trigger.progress.cyclesCompleted + 1
+        var jobs: [Int] = []
+        for (keyed, change) in zip(commit.records, changes) {
+            if let known = trigger.keys[change] {
+                let mark = if let before = known.mark, let mark = keyed.mark { max(before, mark) } else { keyed.mark ?? known.mark }
+                trigger.keys[change] = Key(mark: mark, lastCycle: cycle)
+            } else {
+                trigger.keys[change] = Key(mark: keyed.mark, lastCycle: cycle)
+                jobs.append(change)
+            }
+        }
+        trigger.progress.lastPosition = JobPosition(trigger.progress.lastPosition.rawValue + Int64(jobs.count))
+        (trigger.atCycle, trigger.atPage, trigger.atChunk) = (commit.cycle, commit.page, commit.chunk)
+        (trigger.isPageComplete, trigger.atEpoch) = (commit.completion != nil, commit.fence.epoch)
+        trigger.progress.lastCycle = max(trigger.progress.lastCycle, commit.cycle)
+        if let completion = commit.completion { complete(&trigger.progress, completion, at: commit.at) }
+        triggers[index] = trigger
+        return (.committed(jobs: jobs.count, lastPosition: trigger.progress.lastPosition), jobs)
+    }
+
+    private func complete(_ progress: inout TriggerProgress, _ completion: PageCompletion, at now: Timestamp) {
+        if let cursor = completion.cursor { progress.cursor = cursor }
+        if let mark = completion.cursorMark { progress.cursorMark = mark }
+        if let open = completion.openCycle {
+            progress.openCycle = open
+            progress.lastStartAt = open.startedAt
+        }
+        guard let end = completion.end else { return }
+        progress.openCycle = nil
+        progress.coveredSequence = max(progress.coveredSequence, end.coveredSequence)
+        progress.cyclesCompleted += 1
+        progress.failures = 0
+        progress.retryAt = nil
+        progress.lastStartAt = end.startedAt
+        progress.lastSuccessAt = now
+        progress.safetyDueAt = end.safetyDueAt
+        progress.dedupFloor = end.dedupFloor ?? progress.dedupFloor
+    }
+
+    /// A mutant's doing: the cursor without the jobs.
+    mutating func commitCursorAlone(_ commit: PageCommit) {
+        let index = Int(commit.trigger.rawValue)
+        guard refusal(commit.fence, index, commit.generation) == nil, let completion = commit.completion else { return }
+        triggers[index].progress.cursor = completion.cursor ?? triggers[index].progress.cursor
+        triggers[index].progress.cursorMark = completion.cursorMark ?? triggers[index].progress.cursorMark
+    }
+
+    mutating func recordFailure(_ failure: CycleFailure) -> FenceReason? {
+        let index = Int(failure.trigger.rawValue)
+        if let reason = refusal(failure.fence, index, failure.generation) { return reason }
+        triggers[index].progress.failures = failure.failures
+        triggers[index].progress.retryAt = failure.retryAt
+        triggers[index].progress.lastStartAt = failure.startedAt
+        triggers[index].atChunk = -1
+        if failure.dropsOpenCycle { triggers[index].progress.openCycle = nil }
+        return nil
+    }
+
+    /// Forgets the dedup keys that may be forgotten; returns how many.
+    mutating func prune() -> Int {
+        var count = 0
+        for index in triggers.indices {
+            let progress = triggers[index].progress
+            let before = triggers[index].keys.count
+            triggers[index].keys = triggers[index].keys.filter { _, key in
+                !DedupRetention.forgets(
+                    mark: key.mark, lastCycle: key.lastCycle, floor: progress.dedupFloor, cyclesCompleted: progress.cyclesCompleted)
+            }
+            count += before - triggers[index].keys.count
+        }
+        return count
+    }
+}

@@ -1,0 +1,189 @@
+import SluiceCore
+import SluiceStore
+
+/// What people, machines and bad luck do to Sluice.
+extension World {
+    func mischief(_ kind: Scenario.Mischief) {
+        switch kind {
+        case .crash: crash(.crash, downFor: random.milliseconds(200...20_000))
+        case .downtime: crash(.crash, downFor: random.milliseconds(30_000...600_000))
+        case .crashBeforeSignal, .crashBeforeCommit, .crashBetweenChunks, .crashBeforeFinish: crashPoint = kind
+        case .leaseLost: loseLease()
+        case .pause: interrupt(.pause, then: .resume, after: random.milliseconds(1000...600_000))
+        case .stop: interrupt(.stop, then: .start, after: random.milliseconds(3000...300_000))
+        case .changeDefinition: changeDefinition(random.int(0...store.triggers.count - 1))
+        case .pollByHand: command(random.int(0...store.triggers.count - 1), .poll)
+        case .prune:
+            let count = store.prune()
+            note("pruned \(count) dedup keys")
+            if count > 0 { monitor.occurred(.keysPruned) }
+        case .refuseCredentials: refuseCredentials()
+        case .breakFeed:
+            let resource = random.int(0...scenario.feeds.count - 1)
+            guard brokenFeeds.insert(resource).inserted else { return }
+            note("feed \(resource) answers nonsense")
+            queue.schedule(.mendFeed(resource: resource), at: now + .milliseconds(random.milliseconds(5000...120_000)))
+        case .refuseWebhooks:
+            guard !refusesWebhooks else { return }
+            refusesWebhooks = true
+            note("webhooks are refused")
+            queue.schedule(.takeWebhooks, at: now + .milliseconds(random.milliseconds(1000...60_000)))
+        case .failStore:
+            guard !isStoreFailing else { return }
+            isStoreFailing = true
+            note("the store takes nothing")
+            queue.schedule(.mendStore, at: now + .milliseconds(random.milliseconds(100...20_000)))
+        case .repeatCommit: repeatsNextCommit = true
+        }
+    }
+
+    /// Whether an armed crash happens here.
+    func reaches(_ point: Scenario.Mischief, _ fault: Fault) -> Bool {
+        guard crashPoint == point, holder != nil else { return false }
+        crashPoint = nil
+        crash(fault, downFor: random.milliseconds(200...20_000))
+        return true
+    }
+
+    func crash(_ fault: Fault, downFor milliseconds: Int64) {
+        guard let node = holder else { return }
+        note("process \(node.number) crashes (\(fault.rawValue)) with \(node.cycles.count) cycles running")
+        monitor.occurred(.crash)
+        monitor.occurred(fault)
+        for other in nodes { other.isAlive = false }
+        monitor.crashed(at: now)
+        queue.schedule(.restart, at: now + .milliseconds(milliseconds))
+    }
+
+    private func loseLease() {
+        guard let old = holder else { return }
+        monitor.occurred(.leaseLost)
+        for zombie in nodes where zombie !== old { zombie.isAlive = false }
+        queue.schedule(.endZombie(node: old.number), at: now + .milliseconds(random.milliseconds(1000...40_000)))
+        note("another process takes the lease")
+        boot()
+    }
+
+    private func interrupt(_ command: TriggerCommand, then next: TriggerCommand, after milliseconds: Int64) {
+        let trigger = random.int(0...store.triggers.count - 1)
+        guard store.triggers[trigger].state.polls || store.triggers[trigger].state == .failed else { return }
+        if let node = holder, node.cycles.values.contains(where: { $0.start.trigger == TriggerID(Int64(trigger)) }), command == .pause {
+            monitor.occurred(.pausedInCycle)
+        }
+        monitor.occurred(command == .pause ? .paused : .stopped)
+        self.command(trigger, command)
+        queue.schedule(.command(trigger: trigger, next), at: now + .milliseconds(milliseconds))
+    }
+
+    /// A command of the API, which only a running process takes.
+    func command(_ trigger: Int, _ command: TriggerCommand) {
+        guard let node = holder else {
+            if command == .start || command == .resume { queue.schedule(.command(trigger: trigger, command), at: now + .seconds(1)) }
+            return
+        }
+        do throws(SluiceError) {
+            let (state, effects) = try store.triggers[trigger].state.after(command)
+            note("\(command.rawValue) trigger \(trigger): \(store.triggers[trigger].state.rawValue) becomes \(state.rawValue)")
+            if state != store.triggers[trigger].state { store.setState(trigger, state) }
+            var cause: PollCause?
+            for effect in effects {
+                switch effect {
+                case .poll(let asked): cause = asked
+                case .subscribe:
+                    queue.schedule(.report(trigger: trigger, .subscribed), at: now + .milliseconds(random.milliseconds(0...1500)))
+                case .unsubscribe:
+                    queue.schedule(.report(trigger: trigger, .unsubscribed), at: now + .milliseconds(random.milliseconds(0...2000)))
+                }
+            }
+            if cause == .manual { monitor.occurred(.polledByHand) }
+            monitor.commanded(trigger, state: state, poll: cause, store: store, at: now)
+            let connection = store.triggers[trigger].connection
+            if cause == .manual, node.schedule.isRefused(ConnectionID(Int64(connection))) {
+                node.schedule.setRefused(ConnectionID(Int64(connection)), probeAt: now)
+                node.blockedUntil[connection] = now
+            }
+            triggerChanged(trigger, poll: cause)
+        } catch {
+            note("\(command.rawValue) trigger \(trigger) is refused: \(error.message)")
+            // Stopping takes a moment; who wants to start asks again.
+            if command == .start { queue.schedule(.command(trigger: trigger, command), at: now + .seconds(1)) }
+        }
+    }
+
+    /// What the server finds out about a trigger.
+    func report(_ trigger: Int, _ event: TriggerEvent) {
+        guard holder != nil else {
+            queue.schedule(.report(trigger: trigger, event), at: now + .seconds(1))
+            return
+        }
+        let state = store.triggers[trigger].state.after(event)
+        guard state != store.triggers[trigger].state else { return }
+        note("trigger \(trigger): \(store.triggers[trigger].state.rawValue) becomes \(state.rawValue)")
+        store.setState(trigger, state)
+        triggerChanged(trigger, poll: nil)
+    }
+
+    private func changeDefinition(_ trigger: Int) {
+        guard holder != nil else { return }
+        monitor.occurred(.definitionChanged)
+        note("the definition of trigger \(trigger) changes")
+        store.setState(trigger, store.triggers[trigger].state)
+        triggerChanged(trigger, poll: nil)
+    }
+
+    private func refuseCredentials() {
+        let connection = random.int(0...scenario.connections.count - 1)
+        guard refusedCredentials.insert(connection).inserted else { return }
+        note("the provider refuses the credentials of connection \(connection)")
+        let at = now + .milliseconds(random.milliseconds(5000...300_000))
+        queue.schedule(.mendCredentials(connection: connection, tellsSluice: random.chance(0.5)), at: at)
+    }
+
+    func mendCredentials(_ connection: Int, tellsSluice: Bool) {
+        refusedCredentials.remove(connection)
+        note("the provider takes the credentials of connection \(connection) again")
+        guard tellsSluice, let node = holder else { return }
+        node.schedule.setRefused(ConnectionID(Int64(connection)), probeAt: nil)
+        node.blockedUntil[connection] = nil
+        store.refusedConnections.remove(connection)
+        pump(node)
+    }
+
+    func takeWebhooks() {
+        refusesWebhooks = false
+        missed()
+    }
+
+    func mendStore() {
+        isStoreFailing = false
+        note("the store takes commits again")
+        missed()
+    }
+
+    private func missed() {
+        guard let node = holder else { return }
+        webhooksMissed(node)
+        pump(node)
+    }
+
+    /// The faults stop: everything that was broken is mended, and everything that was interrupted goes on.
+    func calm() {
+        note("the faults stop")
+        isCalm = true
+        crashPoint = nil
+        repeatsNextCommit = false
+        brokenFeeds = []
+        for connection in refusedCredentials.sorted() { mendCredentials(connection, tellsSluice: random.chance(0.5)) }
+        for node in nodes where node !== holder { node.isAlive = false }
+        if holder == nil { boot() }
+        if refusesWebhooks { takeWebhooks() }
+        if isStoreFailing { mendStore() }
+        for trigger in store.triggers.indices {
+            switch store.triggers[trigger].state {
+            case .paused: command(trigger, .resume)
+            case .stopping, .stopped, .created: command(trigger, .start)
+            case .starting, .running, .failed: break
+            }
+        }
+    }
+}
