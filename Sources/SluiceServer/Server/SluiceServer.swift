@@ -146,7 +146,7 @@ public struct SluiceServer: Sendable {
             do {
                 try session.write(dataDirectory: options.dataDirectory)
             } catch {
-                announce("Note: commands will not find this server: \(error.message)")
+                announce("Note: commands will not find this server: \(error)")
             }
             announce("Webhooks  \(session.publicURL)/hooks/…   (listening on \(options.listen.url(port: publicPort)))")
             announce("API       \(session.apiURL)/v1/   (token for this machine: \(options.dataDirectory)/local.token)")
