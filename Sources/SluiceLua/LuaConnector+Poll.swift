@@ -8,7 +8,8 @@ extension LuaConnector {
     /// returns as `next_poll` is the state of the open cycle while `can_poll_more`, else the new cursor.
     public func poll(_ request: PollRequest, http: any HTTPSending) async throws -> PollPage {
         let trigger = try trigger(request.triggerType)
-        guard let function = trigger.poll else { throw incrementalIsMissing(trigger) }
+        if let incremental = trigger.incremental { return try await incremental.run(request, http: http) }
+        guard let function = trigger.poll else { throw neither(trigger) }
         let closure = try closure(request)
         try await slots.acquire()
         defer { slots.release() }
@@ -62,7 +63,10 @@ extension LuaConnector {
 
     public func dedupKeys(triggerType: String, records: [Record]) throws -> [Result<[UInt8], SluiceError>] {
         let trigger = try trigger(triggerType)
-        guard let function = trigger.dedup else { throw incrementalIsMissing(trigger) }
+        guard let function = trigger.dedup else {
+            guard let incremental = trigger.incremental else { throw neither(trigger) }
+            return incremental.dedupKeys(records: records)
+        }
         var state = try pool.take()
         defer { pool.giveBack(state) }
         let end = ContinuousClock.now + .milliseconds(Int(limits.dedupPageMillisecondsMax))
@@ -94,6 +98,11 @@ extension LuaConnector {
     }
 
     /// Adds the connector's name, and takes the secrets of the connection out of what its code wrote.
+    /// The definition is checked when it is read, so nobody sees this.
+    private func neither(_ trigger: LuaDefinition.Trigger) -> SluiceError {
+        SluiceError(.internalError, "\(path): triggers.\(trigger.type.name) has neither a poll nor incremental rules")
+    }
+
     private func redacted(_ error: any Error, _ connection: JSONDocument) -> any Error {
         func clean(_ error: SluiceError) -> SluiceError {
             var error = error.with("connector", lua.name)

@@ -8,8 +8,8 @@ struct LuaDefinition: Sendable {
         var webhookKey: LuaFunction?
         var poll: LuaFunction?
         var dedup: LuaFunction?
-        /// The data of `incremental { … }` as JSON.
-        var incremental: [UInt8]?
+        /// What `incremental = { … }` describes, where there is no `poll`.
+        var incremental: Incremental?
     }
 
     var name: String
@@ -88,9 +88,9 @@ struct LuaDefinition: Sendable {
         let table = try LuaTable(view, path: path, at: "triggers.\(name)", known: triggerKeys)
         guard isSnakeCase(name) else { throw table.error(nil, "must be named in snake_case, for example new_event") }
         let (poll, dedup, key) = (try table.function("poll"), try table.function("dedup"), try table.function("webhook_key"))
-        let incremental = try table.data("incremental")
-        if poll != nil, incremental != nil { throw table.error(nil, "has both poll and incremental; keep one") }
-        if poll == nil, incremental == nil {
+        let rules = try table.data("incremental")
+        if poll != nil, rules != nil { throw table.error(nil, "has both poll and incremental; keep one") }
+        if poll == nil, rules == nil {
             throw table.error("poll", "is missing; write poll = function(connection, input, closure) ... end, or incremental = { ... }")
         }
         if poll != nil, dedup == nil {
@@ -99,12 +99,24 @@ struct LuaDefinition: Sendable {
         if key != nil, !takesWebhooks {
             throw table.error("webhook_key", "needs webhook_keys = function(request) ... end at the top of the connector")
         }
+        let incremental = try rules.map { json throws(SluiceError) in try LuaDefinition.incremental(json, table) }
         let type = TriggerTypeDefinition(
             name: name, title: try table.text("title") ?? name, kind: key == nil ? .polling : .hybrid,
             inputFields: try fields(table, "input_fields"), outputFields: try fields(table, "output_fields"),
-            sampleOutput: try table.data("sample_output"), visibilityLag: try table.seconds("visibility_lag_seconds") ?? .zero,
-            lookback: try table.whole("lookback") ?? 0, retention: try table.seconds("retention_seconds"))
+            sampleOutput: try table.data("sample_output"),
+            visibilityLag: try table.seconds("visibility_lag_seconds") ?? incremental?.visibilityLag ?? .zero,
+            lookback: try table.whole("lookback") ?? incremental?.lookback ?? 0,
+            retention: try table.seconds("retention_seconds") ?? incremental?.retention)
         return Trigger(type: type, webhookKey: key, poll: poll, dedup: dedup, incremental: incremental)
+    }
+
+    private static func incremental(_ json: [UInt8], _ table: LuaTable) throws(SluiceError) -> Incremental {
+        guard let document = try? JSONDocument(json, depthMax: 80) else { throw table.error("incremental", "is nested too deeply") }
+        do throws(SluiceError) {
+            return try Incremental(json: document)
+        } catch {
+            throw table.error(nil, "has rules that cannot be run: \(error.message)")
+        }
     }
 
     private static func fields(_ table: LuaTable, _ key: String) throws(SluiceError) -> [Field] {

@@ -24,7 +24,8 @@ import Testing
               triggers = {
                 polled = { \(DefinitionTests.minimal), visibility_lag_seconds = 1.5, lookback = 60, sample_output = { id = 1 } },
                 both = { \(DefinitionTests.minimal), webhook_key = function() return nil end },
-                data = { incremental = { path = "/x", list = { "a" } } },
+                data = { incremental = { base_url = "https://x", records = "data", dedup = { id = "id" }, retention_seconds = 60,
+                  cursor = { field = "at", parameter = "since", type = "unix_seconds", lookback = 7, visibility_lag_seconds = 3 } } },
               } }
             """)
         let definition = lua.definition
@@ -39,7 +40,12 @@ import Testing
         #expect(definition.trigger("polled")?.kind == .polling && definition.trigger("both")?.kind == .hybrid)
         #expect(definition.trigger("polled")?.visibilityLag == .milliseconds(1500) && definition.trigger("polled")?.lookback == 60)
         #expect(definition.trigger("polled")?.sampleOutput.map { text($0) } == #"{"id":1}"#)
-        #expect(try lua.incrementalJSON(triggerType: "data").map { text($0.root.bytes) } == #"{"list":["a"],"path":"/x"}"#)
+        let data = try #require(definition.trigger("data"))
+        #expect(data.kind == .polling && data.visibilityLag == .seconds(3) && data.lookback >= 7 && data.retention == .seconds(60))
+        #expect(
+            try lua.dedupKeys(triggerType: "data", records: [Record(bytes: Array(#"{"id":"a"}"#.utf8)[...])]).map { try $0.get() } == [
+                Array("a".utf8)
+            ])
         #expect(lua.help(webhookBaseURL: "https://w") == "use https://w")
         #expect(try lua.webhookKey(triggerType: "both", input: json("{}")) == nil)
     }
@@ -55,6 +61,7 @@ import Testing
         ("return { name = 'a-b', triggers = { t = { poll = function() end } } }", "triggers.t.dedup is missing"),
         ("return { name = 'a-b', triggers = { t = { \(minimal), incremental = {} } } }", "both poll and incremental"),
         ("return { name = 'a-b', triggers = { t = { incremental = { f = function() end } } } }", "must be data"),
+        ("return { name = 'a-b', triggers = { t = { incremental = { path = '/x' } } } }", "incremental.base_url is missing"),
         ("return { name = 'a-b', triggers = { t = { \(minimal), webhook_key = function() end } } }", "needs webhook_keys"),
         ("return { name = 'a-b', webhook_keys = function() end, triggers = { t = { \(minimal) } } }", "needs webhook = "),
         (
