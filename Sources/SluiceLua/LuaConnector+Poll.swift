@@ -2,13 +2,15 @@ import SluiceConnectors
 import SluiceCore
 
 extension LuaConnector {
-    /// Runs the trigger's `poll` in a coroutine that is suspended, and blocks no thread, while a request is under way.
+    /// A trigger described by `incremental` is run from its description, without Lua. For another one:
+    /// runs the trigger's `poll` in a coroutine that is suspended, and blocks no thread, while a request is under way.
     ///
     /// The closure that Lua gets is the state of the open cycle if there is one, else the committed cursor. What it
     /// returns as `next_poll` is the state of the open cycle while `can_poll_more`, else the new cursor.
     public func poll(_ request: PollRequest, http: any HTTPSending) async throws -> PollPage {
         let trigger = try trigger(request.triggerType)
-        guard let function = trigger.poll else { throw incrementalIsMissing(trigger) }
+        if let incremental = trigger.incremental { return try await incremental.run(request, http: http) }
+        guard let function = trigger.poll else { throw SluiceError(.connector, "\(path): triggers.\(trigger.type.name) has no poll") }
         let closure = try closure(request)
         try await slots.acquire()
         defer { slots.release() }
@@ -62,7 +64,12 @@ extension LuaConnector {
 
     public func dedupKeys(triggerType: String, records: [Record]) throws -> [Result<[UInt8], SluiceError>] {
         let trigger = try trigger(triggerType)
-        guard let function = trigger.dedup else { throw incrementalIsMissing(trigger) }
+        guard let function = trigger.dedup else {
+            guard let incremental = trigger.incremental else {
+                throw SluiceError(.connector, "\(path): triggers.\(trigger.type.name) has no dedup")
+            }
+            return incremental.dedupKeys(records: records)
+        }
         var state = try pool.take()
         defer { pool.giveBack(state) }
         let end = ContinuousClock.now + .milliseconds(Int(limits.dedupPageMillisecondsMax))

@@ -8,8 +8,8 @@ struct LuaDefinition: Sendable {
         var webhookKey: LuaFunction?
         var poll: LuaFunction?
         var dedup: LuaFunction?
-        /// The data of `incremental { … }` as JSON.
-        var incremental: [UInt8]?
+        /// What `incremental = { … }` describes.
+        var incremental: Incremental?
     }
 
     var name: String
@@ -88,7 +88,7 @@ struct LuaDefinition: Sendable {
         let table = try LuaTable(view, path: path, at: "triggers.\(name)", known: triggerKeys)
         guard isSnakeCase(name) else { throw table.error(nil, "must be named in snake_case, for example new_event") }
         let (poll, dedup, key) = (try table.function("poll"), try table.function("dedup"), try table.function("webhook_key"))
-        let incremental = try table.data("incremental")
+        let incremental = try incremental(table)
         if poll != nil, incremental != nil { throw table.error(nil, "has both poll and incremental; keep one") }
         if poll == nil, incremental == nil {
             throw table.error("poll", "is missing; write poll = function(connection, input, closure) ... end, or incremental = { ... }")
@@ -102,9 +102,22 @@ struct LuaDefinition: Sendable {
         let type = TriggerTypeDefinition(
             name: name, title: try table.text("title") ?? name, kind: key == nil ? .polling : .hybrid,
             inputFields: try fields(table, "input_fields"), outputFields: try fields(table, "output_fields"),
-            sampleOutput: try table.data("sample_output"), visibilityLag: try table.seconds("visibility_lag_seconds") ?? .zero,
-            lookback: try table.whole("lookback") ?? 0, retention: try table.seconds("retention_seconds"))
+            sampleOutput: try table.data("sample_output"),
+            visibilityLag: try table.seconds("visibility_lag_seconds") ?? incremental?.visibilityLag ?? .zero,
+            lookback: try table.whole("lookback") ?? incremental?.lookback ?? 0,
+            retention: try table.seconds("retention_seconds") ?? incremental?.retention)
         return Trigger(type: type, webhookKey: key, poll: poll, dedup: dedup, incremental: incremental)
+    }
+
+    private static func incremental(_ table: LuaTable) throws(SluiceError) -> Incremental? {
+        guard let data = try table.data("incremental") else { return nil }
+        do {
+            return try Incremental(json: try JSONDocument(data, depthMax: 80))
+        } catch let error as SluiceError {
+            throw table.error("incremental", error.message)
+        } catch {
+            throw table.error("incremental", "\(error)")
+        }
     }
 
     private static func fields(_ table: LuaTable, _ key: String) throws(SluiceError) -> [Field] {

@@ -24,7 +24,10 @@ import Testing
               triggers = {
                 polled = { \(DefinitionTests.minimal), visibility_lag_seconds = 1.5, lookback = 60, sample_output = { id = 1 } },
                 both = { \(DefinitionTests.minimal), webhook_key = function() return nil end },
-                data = { incremental = { path = "/x", list = { "a" } } },
+                data = { incremental = {
+                  base_url = "https://a", path = "/x", records = "list", dedup = { id = "id", version = "at" },
+                  cursor = { field = "at", parameter = "since", type = "unix_seconds", order = "asc", lookback_seconds = 30,
+                    visibility_lag_seconds = 4 } } },
               } }
             """)
         let definition = lua.definition
@@ -39,7 +42,12 @@ import Testing
         #expect(definition.trigger("polled")?.kind == .polling && definition.trigger("both")?.kind == .hybrid)
         #expect(definition.trigger("polled")?.visibilityLag == .milliseconds(1500) && definition.trigger("polled")?.lookback == 60)
         #expect(definition.trigger("polled")?.sampleOutput.map { text($0) } == #"{"id":1}"#)
-        #expect(try lua.incrementalJSON(triggerType: "data").map { text($0.root.bytes) } == #"{"list":["a"],"path":"/x"}"#)
+        #expect(definition.trigger("data")?.visibilityLag == .seconds(4))
+        #expect((definition.trigger("data")?.lookback ?? 0) >= 30)
+        let records = [Record(bytes: Array(#"{"id":"a","at":7}"#.utf8)[...]), Record(bytes: Array(#"{"at":7}"#.utf8)[...])]
+        let keys = try lua.dedupKeys(triggerType: "data", records: records)
+        #expect((try? keys[0].get()).map { text($0) } == "a@7")
+        #expect((try? keys[1].get()) == nil)
         #expect(lua.help(webhookBaseURL: "https://w") == "use https://w")
         #expect(try lua.webhookKey(triggerType: "both", input: json("{}")) == nil)
     }

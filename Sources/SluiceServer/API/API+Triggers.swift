@@ -25,6 +25,9 @@ extension API {
         writer.member("news_waiting", trigger.state.listens && signal > trigger.progress.coveredSequence)
         writer.member("last_success_at", trigger.progress.lastSuccessAt)
         writer.member("last_error", trigger.progress.lastError)
+        let polls = trigger.progress.pollsByCause.sorted { $0.key.rawValue < $1.key.rawValue }
+        writer.key("polls_by_cause")
+        writer.object { writer in for (cause, count) in polls { writer.member(cause.rawValue, count) } }
     }
 
     /// The last signal on any topic of a trigger.
@@ -77,10 +80,6 @@ extension API {
             writer.null()
         }
         writer.member("cycles_completed", progress.cyclesCompleted)
-        writer.key("polls_by_cause")
-        writer.object { writer in
-            for (cause, count) in progress.pollsByCause.sorted(by: { $0.key.rawValue < $1.key.rawValue }) { writer.member(cause.rawValue, count) }
-        }
         writer.member("last_start_at", progress.lastStartAt)
         writer.member("failures", Int64(progress.failures))
         writer.member("quarantined", progress.quarantined)
