@@ -115,7 +115,8 @@ import Testing
             #expect(refused.status == 409 && refused.text.contains("resume it first"))
             let shown = await api.ask("GET", "/v1/triggers/orders")
             #expect(shown.text.contains("sluice trigger resume orders"), "\(shown.text)")
-            #expect(try await store.trigger(.default, named: "orders")?.state == .paused)
+            let now = try await store.orders()
+            #expect(now.state == .paused)
         }
     }
 
@@ -140,7 +141,8 @@ import Testing
             #expect(refused.status == 409 && refused.text.contains("from mark 100"), "\(refused.text)")
             #expect(await api.ask("PUT", "/v1/triggers/orders/cursor", #"{"cursor":99}"#).status == 409)
             #expect(await api.ask("PUT", "/v1/triggers/orders/cursor", #"{"cursor":100}"#).status == 200)
-            #expect(try await store.trigger(.default, named: "orders")?.progress.cursor == Array("100".utf8))
+            let now = try await store.orders()
+            #expect(now.progress.cursor == Array("100".utf8))
             let done = await api.ask("DELETE", "/v1/triggers/orders/cursor", query: [("confirm", "true")])
             #expect(done.status == 200 && done.text.contains(#""cursor":null"#))
         }
@@ -181,7 +183,7 @@ import Testing
 enum Jobs {
     /// Commits a page of jobs for the trigger `orders`.
     static func make(_ count: Int, floor: Int64?, _ store: any Store) async throws {
-        let trigger = try #require(try await store.trigger(.default, named: "orders"))
+        let trigger = try await store.orders()
         let fence = try await store.acquireLease(shard: 0, holder: "test", at: Timestamp(seconds: 1))
         let records = (1...count).map { number in
             KeyedRecord(record: Record(bytes: Array("{\"n\":\(number).0}".utf8)[...]), dedupKey: Array("k\(number)".utf8), mark: Int64(number) + 1000)

@@ -87,9 +87,11 @@ import Testing
             let refused = await api.apply(other)
             #expect(refused.status == 409)
             #expect(refused.error?.message.contains("--reset orders") == true, "\(String(describing: refused.error))")
-            #expect(try await store.trigger(.default, named: "orders")?.type == "record")
+            let now = try await store.orders()
+            #expect(now.type == "record")
             #expect(await api.apply(other, resets: ["orders"]).status == 200)
-            #expect(try await store.trigger(.default, named: "orders")?.type == "tick")
+            let later = try await store.orders()
+            #expect(later.type == "tick")
             let needless = await api.apply(other, resets: ["orders"])
             #expect(needless.status == 409 && needless.error?.message.contains("cursor reset") == true)
         }
@@ -98,11 +100,12 @@ import Testing
     @Test func anotherInputKeepsTheCursorAndSaysSo() async throws {
         try await Fixture.withAPI { api, store in
             _ = await api.apply(Fixture.manifest)
-            let trigger = try #require(try await store.trigger(.default, named: "orders"))
+            let trigger = try await store.orders()
             _ = try await store.setCursor(trigger.id, generation: trigger.generation, cursor: Array("42".utf8), at: Timestamp(seconds: 1))
             let answer = await api.apply(Fixture.manifest.replacing("resource: order", with: "resource: invoice"))
             #expect(PlanText.text(answer.body).contains("the cursor stays"))
-            #expect(try await store.trigger(.default, named: "orders")?.progress.cursor == Array("42".utf8))
+            let now = try await store.orders()
+            #expect(now.progress.cursor == Array("42".utf8))
         }
     }
 
@@ -110,9 +113,11 @@ import Testing
         try await Fixture.withAPI { api, store in
             _ = await api.apply(Fixture.manifest)
             #expect(await api.apply("connections: {}").status == 200)
-            #expect(try await store.trigger(.default, named: "orders")?.state == .running)
+            let now = try await store.orders()
+            #expect(now.state == .running)
             #expect(await api.apply("connections: {}", prunes: true).status == 200)
-            #expect(try await store.trigger(.default, named: "orders")?.state == .stopped)
+            let later = try await store.orders()
+            #expect(later.state == .stopped)
         }
     }
 

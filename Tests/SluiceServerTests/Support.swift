@@ -63,7 +63,7 @@ enum Fixture {
     /// A directory of its own, removed after the body.
     static func withDirectory<Value>(_ body: (String) async throws -> Value) async throws -> Value {
         var template = Array("/tmp/sluice-test.XXXXXX".utf8CString)
-        let made = template.withUnsafeMutableBufferPointer { mkdtemp($0.baseAddress) != nil }
+        let made = mkdtemp(&template) != nil
         #expect(made)
         let path = String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
         defer {
@@ -124,4 +124,9 @@ extension API {
         order.resets = resets
         return await respond(to: order.request)
     }
+}
+
+extension Store {
+    /// The trigger of the fixture's manifest.
+    func orders() async throws -> StoredTrigger { try #require(await trigger(.default, named: "orders")) }
 }

@@ -9,7 +9,7 @@ extension API {
         let limit = try call.limit()
         var query = InboxQuery(limit: limit)
         query.unmatchedOnly = call.flag("unmatched")
-        query.before = try call.number("after", 1...Int64.max).map(InboxSequence.init)
+        query.before = try (call.number("before", 1...Int64.max) ?? call.number("after", 1...Int64.max)).map(InboxSequence.init)
         if let name = call.query("connection") {
             guard let connection = definitions.connections.first(where: { $0.name == name }) else {
                 throw SluiceError(.notFound, "there is no connection `\(name)`")
