@@ -211,7 +211,8 @@ extension Transaction {
     func removeGarbage(_ kind: String, _ namespace: Int64, _ target: Int64, limit: Int) throws -> Int {
         switch Garbage(rawValue: kind) {
         case .jobs:
-            let jobs = try numbers("SELECT seq FROM job WHERE ns = ? AND trigger_id = ? ORDER BY position LIMIT ?", namespace, target, limit)
+            let jobs = try numbers(
+                "SELECT seq FROM job WHERE ns = ? AND trigger_id = ? ORDER BY position LIMIT ?", namespace, target, limit)
             for job in jobs { try removeJob(namespace, job) }
             return jobs.count
         case .deliveries:

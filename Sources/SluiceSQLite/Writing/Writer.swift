@@ -1,6 +1,6 @@
-import Glibc
 import GRDB
 import GRDBSQLite
+import Glibc
 import SluiceCore
 import SluiceStore
 import Synchronization

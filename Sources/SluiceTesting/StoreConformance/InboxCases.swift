@@ -109,7 +109,9 @@ extension StoreConformance {
         try await withThrowingTaskGroup(of: Void.self) { group in
             for number in 0..<200 {
                 let topics = number % 2 == 0 ? [a] : [a, b]
-                group.addTask { _ = try await here.store.append(here.webhook(connection, topics, at: here.start + .milliseconds(Int64(number)))) }
+                group.addTask {
+                    _ = try await here.store.append(here.webhook(connection, topics, at: here.start + .milliseconds(Int64(number))))
+                }
             }
             try await group.waitForAll()
         }
@@ -135,7 +137,8 @@ extension StoreConformance {
             if number % 5 == 0 { entry.unmatchedReason = "key unknown" }
             sequences.append(try await bench.store.append(entry).sequence)
         }
-        try expectEqual(try await bench.store.inbox(InboxQuery(limit: 3)).map(\.sequence), sequences.reversed().prefix(3).map { $0 }, "newest")
+        try expectEqual(
+            try await bench.store.inbox(InboxQuery(limit: 3)).map(\.sequence), sequences.reversed().prefix(3).map { $0 }, "newest")
         try expectEqual(
             try await bench.store.inbox(InboxQuery(before: sequences[2])).map(\.sequence), [sequences[1], sequences[0]], "before the third")
         try expectEqual(
