@@ -13,7 +13,9 @@ extension Transaction {
                 unmatched_reason, is_forced, method, path, query, headers, body) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
             """)
         let firstCopy = try prepare(
-            "SELECT seq FROM inbox WHERE ns = ? AND digest_head = ? AND delivery_digest = ? ORDER BY seq LIMIT 1")
+            """
+            SELECT seq FROM inbox WHERE ns = ? AND delivery_id IS ? AND digest_head = ? AND delivery_digest = ? ORDER BY seq LIMIT 1
+            """)
         var receipts: [Result<InboxReceipt, SluiceError>] = []
         receipts.reserveCapacity(appends.count)
         var signalled: [TopicID: TopicSignal] = [:]
@@ -36,8 +38,9 @@ extension Transaction {
     ) throws -> InboxReceipt {
         if let digest = entry.deliveryDigest, !entry.isForced {
             firstCopy.bind(1, entry.namespace)
-            firstCopy.bind(2, Transaction.head(of: digest))
-            firstCopy.bind(3, digest)
+            firstCopy.bind(2, entry.deliveryID)
+            firstCopy.bind(3, Transaction.head(of: digest))
+            firstCopy.bind(4, digest)
             if let first: InboxSequence = try firstCopy.first({ $0.id(0) }) { return InboxReceipt(sequence: first, isRepeated: true) }
         }
         let sequence = InboxSequence(try allocate(.inbox))
