@@ -256,6 +256,8 @@ public struct TriggerSchedule: Sendable {
     private func signalDue(firstArrival: Timestamp, at now: Timestamp) -> Timestamp {
         guard let lastStartAt else { return now }
         let throttled = lastStartAt + TriggerSchedule.throttle
+        // An idle trigger does not wait.
+        if firstArrival >= throttled { return throttled }
         // Waiting a little longer can make this poll the one that covers.
         let coverable = firstArrival + timing.visibilityLag
         return coverable > throttled && coverable <= lastStartAt + TriggerSchedule.startsApartMax ? coverable : throttled
