@@ -147,7 +147,8 @@ public struct TriggerSchedule: Sendable {
         // would take the next cycle's pages for repetitions; and its start counts for the throttle.
         lastCycle = max(lastCycle, before.lastCycle)
         if let start = before.lastStartAt { lastStartAt = max(lastStartAt ?? start, start) }
-        if isRunning { openCycle = before.openCycle }
+        // A delay that was over before the cycle began must not come back from the store and outlive its success.
+        if isRunning { (openCycle, retryAt) = (before.openCycle, nil) }
         // A failure that the store could not take still counts.
         if !isRunning, before.failures > failures, let retry = before.retryAt { (failures, retryAt) = (before.failures, retry) }
         (isHurried, answers, fencedAnswers) = (before.isHurried, before.answers, before.fencedAnswers)
