@@ -123,7 +123,7 @@ struct Monitor {
         if let notBefore = watches[index].notBefore, notBefore > now + Monitor.finishSpan, state.polls {
             violate(.P5_backoffIsKept, "trigger \(index) failed and was to wait until \(notBefore)", at: now)
         }
-        watches[index].isAnswering = watches[index].isAsked
+        watches[index].isAnswering = watches[index].isAsked || start.isContinuation && watches[index].isAnswering
         watches[index].isAsked = false
         watches[index].notBefore = nil
         guard start.cycle.startedAt == now, !start.isContinuation else { return }
@@ -180,6 +180,7 @@ struct Monitor {
         watches[index].pending.removeAll { $0.arrivedAt + lag <= readBound }
         watches[index].obligations.removeAll { $0.from <= readBound }
         watches[index].lastSuccessAt = startedAt
+        watches[index].notBefore = nil
         dropSuperseded(index, provider: world.provider, at: world.now)
         for number in watches[index].outstanding where world.provider.changes[number].visibleAt <= readBound {
             let message = "trigger \(index): change \(number) was visible at the read bound \(readBound) of a cycle that succeeded, and is no job"
