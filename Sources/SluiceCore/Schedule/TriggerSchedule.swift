@@ -119,9 +119,16 @@ public struct TriggerSchedule: Sendable {
         safetyDueAt = min(stored.safetyDueAt ?? now, now + timing.safetyInterval)
         failures = stored.failures
         retryAt = stored.retryAt.map { min($0, now + Backoff.delayMax) }
-        openCycle = stored.openCycle
         lastCycle = stored.lastCycle
-        continueAt = stored.openCycle == nil ? nil : now
+        openCycle = TriggerSchedule.standing(stored.openCycle, lastCycle: stored.lastCycle)
+        continueAt = openCycle == nil ? nil : now
+    }
+
+    /// An open cycle goes on only while it is the last one. The store would take the pages of one that a later cycle has
+    /// overtaken for repetitions; the next cycle begins from the cursor instead.
+    private static func standing(_ cycle: OpenCycle?, lastCycle: Int64) -> OpenCycle? {
+        guard let cycle, cycle.number >= lastCycle else { return nil }
+        return cycle
     }
 
     // MARK: Events
@@ -190,7 +197,7 @@ public struct TriggerSchedule: Sendable {
             openCycle = cycle
             continueAt = notBefore
         case .failed(let cycle, let delay):
-            openCycle = cycle
+            openCycle = TriggerSchedule.standing(cycle, lastCycle: lastCycle)
             // Who asked is answered by a success only.
             urgent = urgent ?? answers
             (answers, fencedAnswers) = (nil, 0)
