@@ -82,8 +82,8 @@ struct Monitor {
         }
     }
 
-    mutating func reloaded(_ index: Int, store: StoreModel) {
-        guard !watches[index].isAsked else { return }
+    mutating func reloaded(_ index: Int, isRunning: Bool, store: StoreModel) {
+        guard !watches[index].isAsked, !isRunning else { return }
         watches[index].notBefore = [watches[index].notBefore, store.triggers[index].progress.retryAt].compactMap { $0 }.max()
     }
 

@@ -22,8 +22,9 @@ extension World {
         case .finish(let outcome): next = finish(outcome, &cycle, node)
         case .reload:
             note("process \(node.number) reloads trigger \(cycle.start.trigger)")
-            put(node, Int(cycle.start.trigger.rawValue), stored: stored(Int(cycle.start.trigger.rawValue)))
-            if node === holder { monitor.reloaded(Int(cycle.start.trigger.rawValue), store: store) }
+            let index = Int(cycle.start.trigger.rawValue)
+            put(node, index, stored: stored(index))
+            if node === holder { monitor.reloaded(index, isRunning: node.isRunning(cycle.start.trigger), store: store) }
             pump(node)
         }
         guard let next, node.isAlive else { return }
