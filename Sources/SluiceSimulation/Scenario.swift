@@ -48,8 +48,8 @@ struct Scenario {
 
     enum Mischief: CaseIterable {
         case crash, crashBeforeSignal, crashBeforeCommit, crashBetweenChunks, crashBeforeFinish, downtime
-        case leaseLost, pause, stop, changeDefinition, pollByHand, prune
-        case refuseCredentials, breakFeed, refuseWebhooks, failStore, repeatCommit
+        case leaseLost, pause, pauseInCycle, stop, changeDefinition, pollByHand, prune
+        case refuseCredentials, breakFeed, refuseWebhooks, failStore, failStoreBetweenChunks, repeatCommit
     }
 
     init(seed: UInt64, stepsMin: Int, random: inout SimulationRandom) {

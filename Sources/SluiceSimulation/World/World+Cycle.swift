@@ -163,6 +163,7 @@ extension World {
 
     private func commit(_ chunk: Int, _ cycle: inout RunningCycle, _ node: Node) -> Timestamp? {
         guard let page = cycle.page else { return nil }
+        if node === holder { reachesCommit(chunk, cycle.start.trigger) }
         let size = scenario.recordsPerCommitMax
         let chunks = max(1, (cycle.keyed.count + size - 1) / size)
         let isLast = chunk == chunks - 1

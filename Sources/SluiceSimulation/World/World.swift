@@ -49,6 +49,8 @@ final class World {
     var nextCycle = 0
     /// Armed by mischief: the next time this place is reached, the process crashes.
     var crashPoint: Scenario.Mischief?
+    /// Armed likewise, for the moment before a commit.
+    var commitPoint: Scenario.Mischief?
     var repeatsNextCommit = false
     var refusedCredentials: Set<Int> = []
     var brokenFeeds: Set<Int> = []
