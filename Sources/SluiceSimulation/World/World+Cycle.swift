@@ -36,7 +36,7 @@ extension World {
 
     private func open(_ cycle: inout RunningCycle, _ node: Node) -> Timestamp? {
         let index = Int(cycle.start.trigger.rawValue)
-        if isStoreFailing {
+        if !isStoreReadable {
             let open = cycle.start.isContinuation ? cycle.start.cycle : nil
             return end(&cycle, .failed(openCycle: open, delay: .seconds(30)))
         }
@@ -278,7 +278,7 @@ extension World {
     private func fail(_ failure: PollFailure, _ cycle: inout RunningCycle, _ node: Node) -> Timestamp? {
         let trigger = cycle.start.trigger
         let index = Int(trigger.rawValue)
-        let open = cycle.slice.cycle.nextPage > 0 && !isStoreFailing ? store.triggers[index].progress.openCycle : nil
+        let open = cycle.slice.cycle.nextPage > 0 && isStoreReadable ? store.triggers[index].progress.openCycle : nil
         let failures = (node.schedule.schedule(of: trigger)?.failures ?? 0) + 1
         let delay = max(failure.retryAfter ?? .zero, Backoff.delay(failures: failures, random: random.unit()))
         let kept = failure.kind == .pageStateExpired ? nil : open

@@ -64,7 +64,8 @@ extension World {
     private func failStore() {
         guard !isStoreFailing else { return }
         isStoreFailing = true
-        note("the store takes nothing")
+        isStoreReadable = random.chance(0.5)
+        note("the store takes nothing\(isStoreReadable ? ", but can be read" : "")")
         queue.schedule(.mendStore, at: now + .milliseconds(random.milliseconds(100...20_000)))
     }
 
@@ -169,7 +170,7 @@ extension World {
     }
 
     func mendStore() {
-        isStoreFailing = false
+        (isStoreFailing, isStoreReadable) = (false, true)
         note("the store takes commits again")
         missed()
     }

@@ -56,6 +56,8 @@ final class World {
     var brokenFeeds: Set<Int> = []
     var refusesWebhooks = false
     var isStoreFailing = false
+    /// A full disk can still be read.
+    var isStoreReadable = true
     var lastWebhookSentAt: Timestamp?
     var trace: [String]?
 
