@@ -87,6 +87,8 @@ let package = Package(
             name: "SluiceTesting",
             dependencies: ["SluiceCore", "SluiceStore", "SluiceConnectors", hummingbird, httpClient, nioCore, logging],
             swiftSettings: strict),
+        .testTarget(name: "SluiceCoreTests", dependencies: ["SluiceCore"], swiftSettings: strict),
+        .testTarget(name: "SluiceSimulationTests", dependencies: ["SluiceSimulation", "SluiceCore"], swiftSettings: strict),
         .testTarget(name: "SluiceConnectorsTests", dependencies: ["SluiceConnectors", "SluiceCore"], swiftSettings: strict),
     ]
 )
