@@ -3,12 +3,27 @@ import Testing
 
 /// JSON as bytes: what is taken, what is refused and where, and that nothing is changed on the way (RFC 8259).
 @Suite struct JSONTests {
+    struct Fault: Equatable {
+        var reason: JSONError.Reason
+        var offset: Int
+    }
+
+    private func fault(_ bytes: [UInt8]) -> Fault? {
+        do throws(JSONError) {
+            _ = try JSONDocument(bytes)
+            return nil
+        } catch {
+            return Fault(reason: error.reason, offset: error.offset)
+        }
+    }
+
     @Test(
         arguments: [
             "0", "-0", "1", "-1", "1.5", "1e5", "1E+5", "1e-5", "0.0", "-0.0e-0", "123456789012345678901234567890", "true", "false", "null",
             "\"\"", "\"a\"", "\"\\\"\\\\\\/\\b\\f\\n\\r\\t\\u0041\"", "\"\\uD83D\\uDE00\"", "\"\\uD800\"", "\"\u{7F}\"", "\"é😀\u{10FFFF}\"",
             "[]", "{}", "[[]]", "[1,2]", "{\"a\":1,\"a\":2}", "{\"\":{}}", " \t\r\n[ 1 , 2 ]\n", "{ \"a\" : [ { } ] }", "\"\u{2028}\"",
-        ]) func takes(_ text: String) throws {
+        ]) func takes(_ text: String) throws
+    {
         _ = try JSONDocument(Array(text.utf8))
     }
 
@@ -16,7 +31,8 @@ import Testing
         arguments: [
             ("", .truncated, 0), (" ", .truncated, 1), ("tru", .truncated, 3), ("truE", .unexpectedByte, 3), ("nul", .truncated, 3),
             ("True", .unexpectedByte, 0), ("NaN", .unexpectedByte, 0), ("Infinity", .unexpectedByte, 0), ("+1", .unexpectedByte, 0),
-            (".5", .unexpectedByte, 0), ("-", .truncated, 1), ("-a", .invalidNumber, 1), ("01", .trailingBytes, 1), ("-01", .trailingBytes, 2),
+            (".5", .unexpectedByte, 0), ("-", .truncated, 1), ("-a", .invalidNumber, 1), ("01", .trailingBytes, 1),
+            ("-01", .trailingBytes, 2),
             ("1.", .truncated, 2), ("1.e5", .invalidNumber, 2), ("1e", .truncated, 2), ("1e+", .truncated, 3), ("1ex", .invalidNumber, 2),
             ("0x1", .trailingBytes, 1), ("1 2", .trailingBytes, 2), ("[1,]", .unexpectedByte, 3), ("[,1]", .unexpectedByte, 1),
             ("[1 2]", .unexpectedByte, 3), ("{\"a\":1,}", .unexpectedByte, 7), ("{a:1}", .unexpectedByte, 1), ("{1:1}", .unexpectedByte, 1),
@@ -24,8 +40,9 @@ import Testing
             ("\"a", .truncated, 2), ("\"\\x\"", .invalidEscape, 2), ("\"\\u12G4\"", .invalidEscape, 5), ("\"\\", .truncated, 2),
             ("\"\n\"", .unexpectedByte, 1), ("\"\u{0}\"", .unexpectedByte, 1), ("'a'", .unexpectedByte, 0), ("{}{}", .trailingBytes, 2),
             ("/*c*/1", .unexpectedByte, 0), ("\u{FEFF}1", .unexpectedByte, 0), ("\u{A0}1", .unexpectedByte, 0), ("[1,2", .truncated, 4),
-        ] as [(String, JSONError.Reason, Int)]) func refuses(_ text: String, _ reason: JSONError.Reason, _ offset: Int) {
-        #expect(throws: JSONError(reason: reason, offset: offset)) { try JSONDocument(Array(text.utf8)) }
+        ] as [(String, JSONError.Reason, Int)]) func refuses(_ text: String, _ reason: JSONError.Reason, _ offset: Int)
+    {
+        #expect(fault(Array(text.utf8)) == Fault(reason: reason, offset: offset))
     }
 
     /// Overlong forms, surrogates, stray and missing continuation bytes (Unicode, table 3-7).
@@ -34,9 +51,10 @@ import Testing
             [0x80], [0xBF], [0xC0, 0x80], [0xC1, 0xBF], [0xE0, 0x80, 0x80], [0xE0, 0x9F, 0xBF], [0xED, 0xA0, 0x80], [0xED, 0xBF, 0xBF],
             [0xF0, 0x80, 0x80, 0x80], [0xF0, 0x8F, 0xBF, 0xBF], [0xF4, 0x90, 0x80, 0x80], [0xF5, 0x80, 0x80, 0x80], [0xFF], [0xFE],
             [0xC3, 0x28], [0xE2, 0x82, 0x28], [0xF0, 0x9F, 0x98, 0x28], [0xC3], [0xE2, 0x82],
-        ] as [[UInt8]]) func refusesWhatIsNoUTF8(_ bytes: [UInt8]) {
+        ] as [[UInt8]]) func refusesWhatIsNoUTF8(_ bytes: [UInt8])
+    {
         let document = [UInt8(ascii: "\"")] + bytes + [UInt8(ascii: "\"")]
-        #expect(throws: JSONError(reason: .invalidUTF8, offset: 1)) { try JSONDocument(document) }
+        #expect(fault(document) == Fault(reason: .invalidUTF8, offset: 1))
     }
 
     @Test func refusesADocumentCutAnywhere() throws {
@@ -44,17 +62,15 @@ import Testing
         let bytes = Array(text.utf8)
         _ = try JSONDocument(bytes)
         for length in 0..<bytes.count {
-            let error = #expect(throws: JSONError.self) { try JSONDocument(Array(bytes[..<length])) }
-            #expect(error?.reason == .truncated, "cut after \(length) bytes: \(String(describing: error))")
-            #expect(error?.offset == length)
+            #expect(fault(Array(bytes[..<length])) == Fault(reason: .truncated, offset: length))
         }
     }
 
     @Test func P10_depthIsBounded() throws {
         func nested(_ depth: Int) -> [UInt8] { Array((String(repeating: "[", count: depth) + String(repeating: "]", count: depth)).utf8) }
         _ = try JSONDocument(nested(64))
-        #expect(throws: JSONError(reason: .tooDeep, offset: 64)) { try JSONDocument(nested(65)) }
-        #expect(throws: JSONError(reason: .tooDeep, offset: 64)) { try JSONDocument(Array(String(repeating: "[", count: 1_000_000).utf8)) }
+        #expect(fault(nested(65)) == Fault(reason: .tooDeep, offset: 64))
+        #expect(fault(Array(String(repeating: "[", count: 1_000_000).utf8)) == Fault(reason: .tooDeep, offset: 64))
         _ = try JSONDocument(nested(3), depthMax: 3)
         #expect(throws: JSONError.self) { try JSONDocument(nested(4), depthMax: 3) }
     }
@@ -73,17 +89,21 @@ import Testing
         #expect(root.members?.map(\.key) == ["b", "a"])
     }
 
-    @Test(arguments: [
-        ("9223372036854775807", Int64.max), ("-9223372036854775808", Int64.min), ("9223372036854775808", nil), ("1.0", nil), ("1e2", nil),
-        ("9007199254740993", 9_007_199_254_740_993), ("-0", 0), ("\"5\"", nil), ("true", nil),
-    ] as [(String, Int64?)]) func bigNumbersAreKept(_ text: String, _ expected: Int64?) throws {
+    @Test(
+        arguments: [
+            ("9223372036854775807", Int64.max), ("-9223372036854775808", Int64.min), ("9223372036854775808", nil), ("1.0", nil),
+            ("1e2", nil),
+            ("9007199254740993", 9_007_199_254_740_993), ("-0", 0), ("\"5\"", nil), ("true", nil),
+        ] as [(String, Int64?)]) func bigNumbersAreKept(_ text: String, _ expected: Int64?) throws
+    {
         let root = try JSONDocument(Array(text.utf8)).root
         #expect(root.int64 == expected)
         if root.kind == .number { #expect(root.numberLiteral == text) }
     }
 
     @Test func lookups() throws {
-        let root = try JSONDocument(Array("{\"a\":{\"b\":[]},\"t\":true,\"n\":null,\"\\u0061\\n\":7,\"x\":1,\"x\":2,\"s\":\"1\"}".utf8)).root
+        let root = try JSONDocument(Array("{\"a\":{\"b\":[]},\"t\":true,\"n\":null,\"\\u0061\\n\":7,\"x\":1,\"x\":2,\"s\":\"1\"}".utf8))
+            .root
         #expect(root[path: ["a", "b"]]?.elements?.isEmpty == true)
         #expect(root[path: ["a", "c"]] == nil && root["zz"] == nil && root["t"]?["a"] == nil)
         #expect(root["t"]?.bool == true && root["n"]?.isNull == true && root["n"]?.bool == nil)

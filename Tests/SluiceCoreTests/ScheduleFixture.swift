@@ -21,7 +21,8 @@ struct ScheduleFixture {
     }
 
     mutating func put(
-        _ trigger: TriggerID = Self.trigger, connection: ConnectionID = Self.connection, topics: [TopicID] = [Self.topic], lag: Span = .zero,
+        _ trigger: TriggerID = Self.trigger, connection: ConnectionID = Self.connection, topics: [TopicID] = [Self.topic],
+        lag: Span = .zero,
         safetyInterval: Span = .hours(12), stored: TriggerSchedule.Stored? = nil, mode: TriggerSchedule.Mode = .polls
     ) {
         let progress = stored ?? TriggerSchedule.Stored(safetyDueAt: now + safetyInterval, lastCycle: 1)

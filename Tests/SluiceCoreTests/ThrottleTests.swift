@@ -117,7 +117,8 @@ import Testing
         var fixture = ScheduleFixture()
         let started = fixture.now - .seconds(19)
         fixture.schedule.restoreTopic(ScheduleFixture.topic, sequence: InboxSequence(7), at: fixture.now)
-        fixture.put(lag: .seconds(5), stored: TriggerSchedule.Stored(lastStartAt: started, safetyDueAt: fixture.now + .hours(12), lastCycle: 1))
+        fixture.put(
+            lag: .seconds(5), stored: TriggerSchedule.Stored(lastStartAt: started, safetyDueAt: fixture.now + .hours(12), lastCycle: 1))
         fixture.run(for: .seconds(10))
         #expect(fixture.starts.first?.at == started + .seconds(20))
     }

@@ -20,7 +20,9 @@ import Testing
 
     @Test func P12_withOnePlaceConnectionsAlternate() {
         var fixture = ScheduleFixture()
-        for id in 1...30 as ClosedRange<Int64> { fixture.put(TriggerID(id), connection: ConnectionID(id % 3), stored: TriggerSchedule.Stored()) }
+        for id in 1...30 as ClosedRange<Int64> {
+            fixture.put(TriggerID(id), connection: ConnectionID(id % 3), stored: TriggerSchedule.Stored())
+        }
         var order: [Int64] = []
         for _ in 0..<9 {
             let starts = fixture.schedule.takeReady(limit: 1, at: fixture.now)

@@ -123,7 +123,9 @@ extension World {
             cycle.movedCursor = page.cursor != nil && page.cursor != cycle.cursor
             if let cursor = page.cursor { cycle.cursor = cursor }
             (cycle.page, cycle.keyed, cycle.changes, cycle.jobsInPage) = (page, keyed, changes, 0)
-            note("trigger \(cycle.start.trigger) read page \(cycle.before.nextPage): changes \(changes)\(page.more ? ", more" : ", the last")")
+            note(
+                "trigger \(cycle.start.trigger) read page \(cycle.before.nextPage): changes \(changes)\(page.more ? ", more" : ", the last")"
+            )
             // The next page may be asked for before this one is committed.
             if page.more, random.chance(0.5), node.budgets[cycle.connection].take(at: now) == nil { cycle.ahead = serve(cycle) }
             cycle.phase = .commit(chunk: 0)
@@ -153,7 +155,8 @@ extension World {
             guard case .success(let bytes) = key, let at = bytes.lastIndex(of: UInt8(ascii: "@")),
                 let change = Int(String(decoding: bytes[(at + 1)...], as: UTF8.self))
             else { throw PollFailure(.permanent, SluiceError(.connector, "a record has no key")) }
-            keyed.append(KeyedRecord(record: page.records[index], dedupKey: bytes, mark: index < page.marks.count ? page.marks[index] : nil))
+            keyed.append(
+                KeyedRecord(record: page.records[index], dedupKey: bytes, mark: index < page.marks.count ? page.marks[index] : nil))
             changes.append(change)
         }
         return (keyed, changes)
@@ -212,10 +215,13 @@ extension World {
     private func commitOnce(_ commit: PageCommit, _ changes: [Int], _ cycle: RunningCycle, _ node: Node) -> PageOutcome {
         let generation = store.triggers[Int(commit.trigger.rawValue)].generation
         let (outcome, jobs) = store.commitPage(commit, changes: changes)
-        note("commit of cycle \(commit.cycle) page \(commit.page) chunk \(commit.chunk) by process \(node.number): \(outcome), new jobs \(jobs)")
+        note(
+            "commit of cycle \(commit.cycle) page \(commit.page) chunk \(commit.chunk) by process \(node.number): \(outcome), new jobs \(jobs)"
+        )
         guard case .committed = outcome else { return outcome }
         monitor.committed(
-            commit, jobs: jobs, readBound: cycle.before.readBound, isByHolder: node === holder && commit.generation == generation, world: self)
+            commit, jobs: jobs, readBound: cycle.before.readBound, isByHolder: node === holder && commit.generation == generation,
+            world: self)
         return outcome
     }
 
