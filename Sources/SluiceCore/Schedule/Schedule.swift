@@ -117,7 +117,8 @@ public struct Schedule: Sendable {
         let topicIndices = topicIDs.map { topicIndex($0) }
         if let index = slotOf[id] {
             leaveQueue(index)
-            slots[Int(index)].waitsFor = 0
+            // Where it listens already it is not entered again: a topic without signals would collect entries.
+            if slots[Int(index)].topics != topicIndices { slots[Int(index)].waitsFor = 0 }
             if slots[Int(index)].connection != connectionIndex, slots[Int(index)].schedule.isRunning {
                 connections[Int(slots[Int(index)].connection)].running -= 1
                 connections[Int(connectionIndex)].running += 1
