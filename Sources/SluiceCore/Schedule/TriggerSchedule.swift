@@ -2,7 +2,8 @@
 ///
 /// The contract (P2, P5, P6, P7), for a trigger that polls:
 /// - A signal on an idle trigger makes a poll due at once. Further polls for signals start no sooner than the throttle
-///   (20 s) after the start before. A poll always starts after the last signal: throttle with a trailing edge.
+///   (20 s) after the start before that was for signals. A poll always starts after the last signal: throttle with a
+///   trailing edge.
 /// - A cycle that succeeds covers the signals that had arrived by its read bound minus the visibility lag. As long as
 ///   others remain, a start is due no later than max(first arrival + lag, last start + 20 s), and starts lie at most 25 s
 ///   apart.
@@ -71,6 +72,8 @@ public struct TriggerSchedule: Sendable {
     public private(set) var openCycle: OpenCycle?
     public private(set) var isRunning = false
     private var lastCycle: Int64
+    /// The last start that was for signals; after a restart the last start of all, which is no earlier.
+    private var lastSignalStartAt: Timestamp?
     /// A poll of its own that was asked for and has not begun.
     private var urgent: PollCause?
     /// Whoever asked waits for the next slice, whatever was to delay it. It hurries one slice, not those after a failure.
@@ -115,6 +118,7 @@ public struct TriggerSchedule: Sendable {
         self.mode = mode
         covered = stored.covered
         lastStartAt = stored.lastStartAt.map { min($0, now) }
+        lastSignalStartAt = lastStartAt
         // Never polled with success: due at once.
         safetyDueAt = min(stored.safetyDueAt ?? now, now + timing.safetyInterval)
         failures = stored.failures
@@ -154,6 +158,7 @@ public struct TriggerSchedule: Sendable {
         // would take the next cycle's pages for repetitions; and its start counts for the throttle.
         lastCycle = max(lastCycle, before.lastCycle)
         if let start = before.lastStartAt { lastStartAt = max(lastStartAt ?? start, start) }
+        lastSignalStartAt = before.lastSignalStartAt
         // A delay that was over before the cycle began must not come back from the store and outlive its success.
         if isRunning { (openCycle, retryAt) = (before.openCycle, nil) }
         // A failure that the store could not take still counts.
@@ -173,6 +178,7 @@ public struct TriggerSchedule: Sendable {
         if let openCycle { return openCycle }
         (answers, urgent) = (urgent, nil)
         lastStartAt = now
+        if cause == .webhook || cause == .catchUp { lastSignalStartAt = now }
         lastCycle += 1
         let noted = max(covered, signals.highest(arrivedBy: now - timing.visibilityLag))
         let cycle = OpenCycle(number: lastCycle, cause: cause, startedAt: now, readBound: now, notedSequence: noted)
@@ -257,18 +263,17 @@ public struct TriggerSchedule: Sendable {
     }
 
     private func throttleEnd(at now: Timestamp) -> Timestamp {
-        guard let lastStartAt else { return now }
-        return lastStartAt + TriggerSchedule.throttle
+        lastStartAt.map { $0 + TriggerSchedule.throttle } ?? now
     }
 
     private func signalDue(firstArrival: Timestamp, at now: Timestamp) -> Timestamp {
-        guard let lastStartAt else { return now }
-        let throttled = lastStartAt + TriggerSchedule.throttle
+        guard let lastSignalStartAt else { return now }
+        let throttled = lastSignalStartAt + TriggerSchedule.throttle
         // An idle trigger does not wait.
         if firstArrival >= throttled { return throttled }
         // Waiting a little longer can make this poll the one that covers.
         let coverable = firstArrival + timing.visibilityLag
-        return coverable > throttled && coverable <= lastStartAt + TriggerSchedule.startsApartMax ? coverable : throttled
+        return coverable > throttled && coverable <= lastSignalStartAt + TriggerSchedule.startsApartMax ? coverable : throttled
     }
 }
 

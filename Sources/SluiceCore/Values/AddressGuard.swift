@@ -1,0 +1,104 @@
+/// Keeps requests that follow somebody's configuration out of the network that Sluice itself stands in.
+///
+/// Every address that a name resolves to is checked, and the connection goes to a checked address, so that a name which
+/// changes its answer in between gains nothing. Source: the IANA IPv4 and IPv6 special-purpose address registries
+/// (RFC 6890 and its updates).
+public enum AddressGuard {
+    /// What an address is for.
+    public enum Kind: String, Sendable, CaseIterable {
+        case global
+        case loopback
+        case privateUse = "private"
+        case linkLocal = "link_local"
+        case carrierGradeNAT = "carrier_grade_nat"
+        case uniqueLocal = "unique_local"
+        /// An IPv6 form of a global IPv4 address: mapped, NAT64, 6to4, Teredo.
+        case embedded
+        case documentation
+        case benchmarking
+        case unspecified
+        case multicast
+        case reserved
+
+        /// Whether `allow_private` opens it. What no TCP connection can sensibly go to stays closed.
+        public var isOpenToPrivate: Bool {
+            switch self {
+            case .unspecified, .multicast, .reserved: false
+            default: true
+            }
+        }
+    }
+
+    /// Whether a connection may be made.
+    public static func isAllowed(_ address: IPAddress, allowsPrivate: Bool) -> Bool {
+        let kind = classify(address)
+        return kind == .global || allowsPrivate && kind.isOpenToPrivate
+    }
+
+    /// Throws `.forbiddenAddress` if one of the addresses of a host may not be connected to: one bad address spoils all,
+    /// because which one a connection takes is chance.
+    public static func check(host: String, addresses: [IPAddress], allowsPrivate: Bool) throws(SluiceError) {
+        guard let bad = addresses.first(where: { !isAllowed($0, allowsPrivate: allowsPrivate) }) else { return }
+        let kind = classify(bad)
+        let remedy =
+            kind.isOpenToPrivate && !allowsPrivate
+            ? "If that is meant, set allow_private: true where the URL is set." : "Requests never go to such an address; correct the URL."
+        throw SluiceError(
+            .forbiddenAddress, "The host \(host) has the address \(bad), which is not a public one (\(kind.rawValue)). \(remedy)")
+    }
+
+    public static func classify(_ address: IPAddress) -> Kind {
+        address.isVersion4 ? classify4(address.bytes) : classify6(address.bytes)
+    }
+
+    private static func classify4(_ bytes: [UInt8]) -> Kind {
+        version4.first { matches(bytes, $0.prefix, bits: $0.bits) }?.kind ?? .global
+    }
+
+    private static func classify6(_ bytes: [UInt8]) -> Kind {
+        guard let rule = version6.first(where: { matches(bytes, $0.prefix, bits: $0.bits) }) else {
+            return matches(bytes, [0x20], bits: 3) ? .global : .reserved
+        }
+        guard rule.kind == .embedded, let offset = rule.embeddedAt else { return rule.kind }
+        let inner = classify4(Array(bytes[offset..<offset + 4]))
+        return inner == .global ? .embedded : inner
+    }
+
+    private static func matches(_ bytes: [UInt8], _ prefix: [UInt8], bits: Int) -> Bool {
+        for index in 0..<(bits + 7) / 8 {
+            let mask: UInt8 = bits - index * 8 >= 8 ? 0xFF : ~(0xFF >> UInt8(bits - index * 8))
+            let expected = index < prefix.count ? prefix[index] : 0
+            if bytes[index] & mask != expected & mask { return false }
+        }
+        return true
+    }
+
+    private static let version4: [(prefix: [UInt8], bits: Int, kind: Kind)] = [
+        ([0, 0, 0, 0], 32, .unspecified), ([0], 8, .reserved), ([10], 8, .privateUse), ([100, 64], 10, .carrierGradeNAT),
+        ([127], 8, .loopback), ([169, 254], 16, .linkLocal), ([172, 16], 12, .privateUse), ([192, 0, 0], 24, .reserved),
+        ([192, 0, 2], 24, .documentation), ([192, 88, 99], 24, .reserved), ([192, 168], 16, .privateUse),
+        ([198, 18], 15, .benchmarking), ([198, 51, 100], 24, .documentation), ([203, 0, 113], 24, .documentation),
+        ([224], 4, .multicast), ([240], 4, .reserved),
+    ]
+
+    /// The first that matches decides. A prefix goes on with zeros. `embeddedAt`: where an IPv4 address lies in it.
+    private static let version6: [(prefix: [UInt8], bits: Int, kind: Kind, embeddedAt: Int?)] = [
+        ([], 128, .unspecified, nil),
+        ([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1], 128, .loopback, nil),
+        ([], 96, .embedded, 12),  // IPv4-compatible (RFC 4291), long deprecated
+        ([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xFF, 0xFF], 96, .embedded, 12),  // IPv4-mapped
+        ([0, 0, 0, 0, 0, 0, 0, 0, 0xFF, 0xFF], 96, .embedded, 12),  // IPv4-translated (RFC 2765)
+        ([0, 0x64, 0xFF, 0x9B], 96, .embedded, 12),  // NAT64 (RFC 6052)
+        ([0, 0x64, 0xFF, 0x9B, 0, 1], 48, .privateUse, nil),  // NAT64 of one's own network (RFC 8215)
+        ([0x20, 0x02], 16, .embedded, 2),  // 6to4 (RFC 3056)
+        ([0x20, 0x01], 32, .embedded, nil),  // Teredo (RFC 4380)
+        ([0x20, 0x01, 0x00, 0x02], 48, .benchmarking, nil),
+        ([0x20, 0x01], 23, .reserved, nil),
+        ([0x20, 0x01, 0x0D, 0xB8], 32, .documentation, nil),
+        ([0x3F, 0xFF], 20, .documentation, nil),
+        ([0xFC], 7, .uniqueLocal, nil),
+        ([0xFE, 0x80], 10, .linkLocal, nil),
+        ([0xFE, 0xC0], 10, .privateUse, nil),  // site-local, deprecated by RFC 3879
+        ([0xFF], 8, .multicast, nil),
+    ]
+}

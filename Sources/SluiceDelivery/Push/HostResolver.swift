@@ -1,0 +1,61 @@
+import NIOPosix
+import SluiceCore
+
+#if canImport(Glibc)
+    import Glibc
+#elseif canImport(Musl)
+    import Musl
+#elseif canImport(Darwin)
+    import Darwin
+#endif
+
+/// Asks the system's name service, on threads of its own: `getaddrinfo` blocks, for half a minute where a name server is
+/// dead, and must hold up neither Swift's cooperative pool nor another destination.
+struct HostResolver: Sendable {
+    /// More dead name servers than this at once delay the others.
+    private static let threads: NIOThreadPool = {
+        let pool = NIOThreadPool(numberOfThreads: 16)
+        pool.start()
+        return pool
+    }()
+
+    /// All addresses of a host, in the order in which to try them (RFC 6724). Throws `.providerUnreachable`.
+    func addresses(of host: String) async throws -> [IPAddress] {
+        try await HostResolver.threads.runIfActive { try HostResolver.lookUp(host) }
+    }
+
+    private static func lookUp(_ host: String) throws(SluiceError) -> [IPAddress] {
+        var list: UnsafeMutablePointer<addrinfo>?
+        let result = getaddrinfo(host, nil, nil, &list)
+        guard result == 0 else {
+            let reason = gai_strerror(result).map { String(cString: $0) } ?? "error \(result)"
+            throw SluiceError(.providerUnreachable, "The host name \(host) could not be resolved: \(reason).")
+        }
+        defer { freeaddrinfo(list) }
+        var addresses: [IPAddress] = []
+        var entry = list
+        // One entry for each kind of socket: the same address comes up to three times. 64: nobody needs more.
+        while let info = entry?.pointee, addresses.count < 64 {
+            if let address = address(info), !addresses.contains(address) { addresses.append(address) }
+            entry = info.ai_next
+        }
+        guard !addresses.isEmpty else {
+            throw SluiceError(.providerUnreachable, "The host name \(host) has no IPv4 or IPv6 address.")
+        }
+        return addresses
+    }
+
+    private static func address(_ info: addrinfo) -> IPAddress? {
+        guard let socketAddress = info.ai_addr else { return nil }
+        let raw = UnsafeRawPointer(socketAddress)
+        switch info.ai_family {
+        case AF_INET:
+            let address = raw.loadUnaligned(as: sockaddr_in.self).sin_addr
+            return withUnsafeBytes(of: address) { IPAddress(bytes: Array($0)) }
+        case AF_INET6:
+            let address = raw.loadUnaligned(as: sockaddr_in6.self).sin6_addr
+            return withUnsafeBytes(of: address) { IPAddress(bytes: Array($0)) }
+        default: return nil
+        }
+    }
+}

@@ -1,0 +1,225 @@
+import Logging
+import SluiceConnectors
+import SluiceCore
+import SluiceStore
+import Synchronization
+
+/// Accepts webhooks: limits → raw body → verify → append → 2xx.
+///
+/// - No answer of 2xx exists before `InboxStore.append` has returned (P1).
+/// - A webhook that fails verification leaves nothing in the store and no signal; repeated ones raise an alarm (P8).
+/// - Whatever is waiting is bounded; beyond the bounds the sender is told to try again, and the observer hears of it (P6, P10).
+///
+/// This type knows nothing of sockets: `Listener/` reads requests and writes answers.
+public final class Gateway: Sendable {
+    /// What every request reads or changes, held for a moment only.
+    private struct Shared {
+        var routes: [String: Route] = [:]
+        var gates: [ConnectionID: ConnectionGate] = [:]
+        var bucket: TokenBucket
+        var inFlight = 0
+        var isShuttingDown = false
+        var isStorageFailing = false
+        var counters = GatewayCounters()
+    }
+
+    private enum Admission {
+        case route(Route?)
+        case refused(GatewayAnswer)
+    }
+
+    public let limits: GatewayLimits
+    let logger: Logger
+    private let store: any InboxStore
+    private let time: any TimeSource
+    private let alarms: any AlarmReporting
+    private let observer: any GatewayObserver
+    private let shared: Mutex<Shared>
+
+    public init(
+        store: any InboxStore, time: any TimeSource, alarms: any AlarmReporting, observer: any GatewayObserver,
+        limits: GatewayLimits = GatewayLimits(), logger: Logger
+    ) {
+        self.store = store
+        self.time = time
+        self.alarms = alarms
+        self.observer = observer
+        self.limits = limits
+        self.logger = logger
+        shared = Mutex(Shared(bucket: TokenBucket(perSecondMax: limits.requestsPerSecondMax)))
+    }
+
+    /// Takes a new snapshot of routes; requests in hand finish with the old one. Counts and rates of a connection live on
+    /// as long as it has a route. To be called from one place at a time.
+    public func update(_ routes: GatewayRoutes) {
+        let gatesBefore = shared.withLock { $0.gates }
+        var gates: [ConnectionID: ConnectionGate] = [:]
+        var table: [String: Route] = [:]
+        table.reserveCapacity(routes.connectionsByToken.count)
+        for (token, connection) in routes.connectionsByToken {
+            let perSecondMax = connection.requestsPerSecondMax ?? limits.requestsPerSecondPerConnectionMax
+            let gate = gates[connection.id] ?? gatesBefore[connection.id] ?? ConnectionGate(perSecondMax: perSecondMax)
+            gate.change(perSecondMax: perSecondMax)
+            gates[connection.id] = gate
+            table[token] = Route(connection: connection, expiresAt: routes.expiresAtByToken[token], gate: gate)
+        }
+        shared.withLock { [table, gates] shared in
+            shared.routes = table
+            shared.gates = gates
+        }
+    }
+
+    public var counters: GatewayCounters {
+        let (counters, gates) = shared.withLock { ($0.counters, $0.gates) }
+        var result = counters
+        result.connections = gates.mapValues(\.counters)
+        return result
+    }
+
+    /// From now on webhooks are answered 503, so that their senders come again.
+    public func beginShutdown() { shared.withLock { $0.isShuttingDown = true } }
+
+    // MARK: - A request to the public listener
+
+    /// Answers a whole request, read within the limits. Never throws: each failure is an answer.
+    func respond(to request: WebhookRequest) async -> GatewayAnswer {
+        if limits.enablesBaseline, request.path.hasPrefix(HookPath.baselinePrefix) { return .baseline }
+        guard let token = HookPath.token(request.path) else { return count(.unknown) }
+        guard request.method == "POST" || request.method == "PUT" else { return count(.wrongMethod) }
+        let now = time.now()
+        switch admit(String(token), at: now) {
+        case .refused(let answer):
+            observer.webhooksRefused(nil, at: now)
+            return count(answer)
+        case .route(let route):
+            defer { shared.withLock { $0.inFlight -= 1 } }
+            guard let route, now < route.expiresAt ?? .distantFuture else { return count(.unknown) }
+            if let seconds = route.gate.take(at: now) {
+                observer.webhooksRefused(route.connection.id, at: now)
+                return count(.rateLimited(retryAfterSeconds: seconds), route.connection, route.gate)
+            }
+            return await verifyAndKeep(request, route.connection, route.gate, isForced: false, at: now)
+        }
+    }
+
+    /// One lock for the bounds that all connections share. An admitted request must be given back (`inFlight`).
+    private func admit(_ token: String, at now: Timestamp) -> Admission {
+        shared.withLock { shared in
+            if shared.isShuttingDown { return .refused(.shuttingDown) }
+            if shared.inFlight >= limits.requestsInFlightMax { return .refused(.tooManyInFlight) }
+            if let seconds = shared.bucket.take(at: now) { return .refused(.rateLimited(retryAfterSeconds: seconds)) }
+            shared.inFlight += 1
+            return .route(shared.routes[token])
+        }
+    }
+
+    // MARK: - A webhook of a known connection
+
+    /// Verifies a webhook and keeps it; an `isForced` one is kept even if it is a repetition.
+    public func accept(_ request: WebhookRequest, connection: GatewayConnection, isForced: Bool) async -> GatewayAnswer {
+        await verifyAndKeep(request, connection, gate(of: connection), isForced: isForced, at: time.now())
+    }
+
+    /// Keeps a webhook that was verified before, for example one that an operator sends through again from the inbox.
+    public func keep(_ verified: WebhookRequest, connection: GatewayConnection, isForced: Bool) async -> GatewayAnswer {
+        await append(verified, connection, gate(of: connection), isForced: isForced, at: time.now())
+    }
+
+    private func gate(of connection: GatewayConnection) -> ConnectionGate? { shared.withLock { $0.gates[connection.id] } }
+
+    private func verifyAndKeep(
+        _ request: WebhookRequest, _ connection: GatewayConnection, _ gate: ConnectionGate?, isForced: Bool, at now: Timestamp
+    ) async -> GatewayAnswer {
+        let verdict = connection.scheme.verify(request, secrets: connection.secrets, now: now, options: connection.schemeOptions)
+        if case .refused(let refusal) = verdict {
+            act(on: gate?.verificationFailed(refusal.reason, at: now) ?? .none, connection, refusal.reason)
+            let answer = GatewayAnswer(status: 401, reason: "unauthorized", message: refusal.description)
+            return count(answer, connection, gate, detail: refusal.reason.rawValue)
+        }
+        // Scheme `none` proves nothing, so it must not clear an alarm that stands from a safer scheme before.
+        if connection.scheme.isSafe { act(on: gate?.verificationSucceeded() ?? .none, connection, nil) }
+        return await append(request, connection, gate, isForced: isForced, at: now)
+    }
+
+    private func append(
+        _ request: WebhookRequest, _ connection: GatewayConnection, _ gate: ConnectionGate?, isForced: Bool, at now: Timestamp
+    ) async -> GatewayAnswer {
+        let entry = InboxDraft.entry(
+            for: request, connection: connection, jsonDepthMax: limits.jsonDepthMax, isForced: isForced, at: now)
+        do {
+            let receipt = try await store.append(entry)
+            let answer = GatewayAnswer(
+                receipt: receipt.sequence, isRepeated: receipt.isRepeated, unmatchedReason: entry.unmatchedReason)
+            return count(answer, connection, gate)
+        } catch {
+            observer.webhooksRefused(connection.id, at: now)
+            let answer = GatewayAnswer.notStored(error)
+            if answer.reason != "overloaded" { storageFailed(error) }
+            return count(answer, connection, gate)
+        }
+    }
+
+    // MARK: - Alarms
+
+    private func act(on action: VerificationWatch.Action, _ connection: GatewayConnection, _ reason: Refusal.Reason?) {
+        let subject = "connection \(connection.name)"
+        switch action {
+        case .none: break
+        case .clear: alarms.clear(.verificationFailing, subject: subject)
+        case .raise(let failures):
+            alarms.raise(
+                Alarm(
+                    kind: .verificationFailing, subject: subject,
+                    message: """
+                        \(failures) webhooks in a row failed verification (scheme \(connection.scheme.name)), the last with \
+                        \(reason?.rawValue ?? "unknown"): compare the webhook secret with the provider's; until then only \
+                        safety polls find changes.
+                        """))
+        }
+    }
+
+    private func storageFailed(_ error: any Error) {
+        shared.withLock { $0.isStorageFailing = true }
+        let message = (error as? SluiceError)?.message ?? "the inbox does not take webhooks"
+        alarms.raise(Alarm(kind: .storage, subject: "store", message: "Webhooks are answered 503: \(message)"))
+    }
+
+    // MARK: - Counting
+
+    /// Counts what the listener turned away before it became a whole request.
+    func refusedWhileReading(_ refusal: GatewayRefusal) {
+        if refusal.status == 503 { observer.webhooksRefused(nil, at: time.now()) }
+        shared.withLock { $0.counters.refused[refusal, default: 0] += 1 }
+        logger.debug("request refused", metadata: ["status": "\(refusal.status)", "reason": "\(refusal.reason)"])
+    }
+
+    @discardableResult
+    private func count(
+        _ answer: GatewayAnswer, _ connection: GatewayConnection? = nil, _ gate: ConnectionGate? = nil, detail: String? = nil
+    ) -> GatewayAnswer {
+        gate?.count(answer)
+        let storageRecovered = shared.withLock { shared in
+            guard answer.isSuccess else {
+                shared.counters.refused[GatewayRefusal(status: answer.status, reason: detail ?? answer.reason), default: 0] += 1
+                return false
+            }
+            if answer.isRepeated {
+                shared.counters.repeated += 1
+            } else {
+                shared.counters.accepted += 1
+                if answer.unmatchedReason != nil { shared.counters.unmatched += 1 }
+            }
+            defer { shared.isStorageFailing = false }
+            return shared.isStorageFailing
+        }
+        if storageRecovered { alarms.clear(.storage, subject: "store") }
+        if !answer.isSuccess {
+            logger.debug(
+                "webhook refused",
+                metadata: [
+                    "connection": "\(connection?.name ?? "")", "status": "\(answer.status)", "reason": "\(detail ?? answer.reason)",
+                ])
+        }
+        return answer
+    }
+}

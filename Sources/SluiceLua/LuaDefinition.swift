@@ -1,0 +1,227 @@
+import SluiceConnectors
+import SluiceCore
+
+/// What a connector's file defines, read from the JSON of its table and checked.
+struct LuaDefinition: Sendable {
+    struct Trigger: Sendable {
+        var type: TriggerTypeDefinition
+        var webhookKey: LuaFunction?
+        var poll: LuaFunction?
+        var dedup: LuaFunction?
+        /// What `incremental = { … }` describes.
+        var incremental: Incremental?
+    }
+
+    var name: String
+    var title: String
+    var version: String
+    var connectionFields: [Field]
+    var webhook: WebhookDescription?
+    var webhookKeys: LuaFunction?
+    var help: LuaFunction?
+    var triggers: [Trigger]
+
+    /// `path` is what messages begin with.
+    init(json: [UInt8], path: String) throws(SluiceError) {
+        let document: JSONDocument
+        do throws(JSONError) {
+            document = try JSONDocument(json, depthMax: 80)
+        } catch {
+            throw SluiceError(.connector, "\(path): the connector's table cannot be read: \(error)")
+        }
+        let table = try LuaTable(
+            document.root, path: path, at: "",
+            known: ["name", "title", "version", "connection", "webhook", "webhook_keys", "help", "triggers"])
+        name = try table.requiredText("name")
+        guard LuaDefinition.isKebabCase(name) else { throw table.error("name", "must be kebab-case, for example \"my-service\"") }
+        title = try table.text("title") ?? name
+        version = try table.text("version") ?? "0.0.0"
+        let connection = try table.table("connection", known: ["fields"])
+        connectionFields = try connection.map { table throws(SluiceError) in try LuaDefinition.fields(table, "fields") } ?? []
+        webhook = try LuaDefinition.webhook(table)
+        webhookKeys = try table.function("webhook_keys")
+        help = try table.function("help")
+        if webhookKeys != nil, webhook == nil {
+            throw table.error("webhook_keys", "needs webhook = { scheme = \"...\" }, which says how webhooks are verified")
+        }
+        guard let triggers = table["triggers"], let members = triggers.members, !members.isEmpty else {
+            throw table.error(
+                "triggers", "is missing; write triggers = { new_event = { poll = function(connection, input, closure) ... end } }")
+        }
+        self.triggers = []
+        for (name, view) in members {
+            self.triggers.append(try LuaDefinition.trigger(name, view, path, takesWebhooks: webhookKeys != nil))
+        }
+    }
+
+    static func isKebabCase(_ text: String) -> Bool {
+        !text.isEmpty && text.utf8.count <= 64 && !text.hasPrefix("-") && !text.hasSuffix("-")
+            && text.utf8.allSatisfy { (0x61...0x7A).contains($0) || (0x30...0x39).contains($0) || $0 == UInt8(ascii: "-") }
+    }
+
+    static func isSnakeCase(_ text: String) -> Bool {
+        !text.isEmpty && text.utf8.count <= 64
+            && text.utf8.allSatisfy { (0x61...0x7A).contains($0) || (0x30...0x39).contains($0) || $0 == UInt8(ascii: "_") }
+    }
+
+    private static func webhook(_ table: LuaTable) throws(SluiceError) -> WebhookDescription? {
+        guard let webhook = try table.table("webhook", known: ["scheme", "delivery_id"]) else { return nil }
+        let scheme = try webhook.requiredText("scheme")
+        guard isKebabCase(scheme) else { throw webhook.error("scheme", "must be the name of a scheme, for example \"basic-auth\"") }
+        guard let source = try webhook.table("delivery_id", known: ["body", "header"]) else { return WebhookDescription(scheme: scheme) }
+        if let header = try source.text("header"), source["body"] == nil {
+            return WebhookDescription(scheme: scheme, deliveryID: .header(header))
+        }
+        let keys = source["body"]?.elements?.map(\.string) ?? []
+        guard !keys.isEmpty, !keys.contains(nil), source["header"] == nil else {
+            throw webhook.error("delivery_id", "must be { body = {\"id\"} } or { header = \"X-Id\" }")
+        }
+        return WebhookDescription(scheme: scheme, deliveryID: .body(keys.compactMap(\.self)))
+    }
+
+    private static let triggerKeys = [
+        "title", "input_fields", "output_fields", "sample_output", "visibility_lag_seconds", "lookback", "retention_seconds",
+        "webhook_key", "poll", "dedup", "incremental",
+    ]
+
+    private static func trigger(_ name: String, _ view: JSONView, _ path: String, takesWebhooks: Bool) throws(SluiceError) -> Trigger {
+        let table = try LuaTable(view, path: path, at: "triggers.\(name)", known: triggerKeys)
+        guard isSnakeCase(name) else { throw table.error(nil, "must be named in snake_case, for example new_event") }
+        let (poll, dedup, key) = (try table.function("poll"), try table.function("dedup"), try table.function("webhook_key"))
+        let incremental = try incremental(table)
+        if poll != nil, incremental != nil { throw table.error(nil, "has both poll and incremental; keep one") }
+        if poll == nil, incremental == nil {
+            throw table.error("poll", "is missing; write poll = function(connection, input, closure) ... end, or incremental = { ... }")
+        }
+        if poll != nil, dedup == nil {
+            throw table.error("dedup", "is missing; write dedup = function(record) return record.id .. \"@\" .. record.updated_at end")
+        }
+        if key != nil, !takesWebhooks {
+            throw table.error("webhook_key", "needs webhook_keys = function(request) ... end at the top of the connector")
+        }
+        let type = TriggerTypeDefinition(
+            name: name, title: try table.text("title") ?? name, kind: key == nil ? .polling : .hybrid,
+            inputFields: try fields(table, "input_fields"), outputFields: try fields(table, "output_fields"),
+            sampleOutput: try table.data("sample_output"),
+            visibilityLag: try table.seconds("visibility_lag_seconds") ?? incremental?.visibilityLag ?? .zero,
+            lookback: try table.whole("lookback") ?? incremental?.lookback ?? 0,
+            retention: try table.seconds("retention_seconds") ?? incremental?.retention)
+        return Trigger(type: type, webhookKey: key, poll: poll, dedup: dedup, incremental: incremental)
+    }
+
+    private static func incremental(_ table: LuaTable) throws(SluiceError) -> Incremental? {
+        guard let data = try table.data("incremental") else { return nil }
+        do {
+            return try Incremental(json: try JSONDocument(data, depthMax: 80))
+        } catch let error as SluiceError {
+            throw table.error("incremental", error.message)
+        } catch {
+            throw table.error("incremental", "\(error)")
+        }
+    }
+
+    private static func fields(_ table: LuaTable, _ key: String) throws(SluiceError) -> [Field] {
+        guard let view = table[key], !(view.members ?? [(key: "", value: view)]).isEmpty else { return [] }
+        guard let elements = view.elements else {
+            throw table.error(key, "must be a list of fields such as { { name = \"since\", type = \"integer\" } }")
+        }
+        var result: [Field] = []
+        for (index, element) in elements.enumerated() {
+            let field = try LuaTable(
+                element, path: table.path, at: table.name(key) + "[\(index + 1)]",
+                known: ["name", "label", "type", "optional", "secret", "hint", "default"])
+            let name = try field.requiredText("name")
+            guard isSnakeCase(name) else { throw field.error("name", "must be snake_case, for example api_key") }
+            guard !result.contains(where: { $0.name == name }) else { throw field.error("name", "'\(name)' is there twice") }
+            let typeName = try field.text("type") ?? "string"
+            guard let type = Field.FieldType(rawValue: typeName) else {
+                let known = Field.FieldType.allCases.map(\.rawValue).joined(separator: ", ")
+                throw field.error("type", "'\(typeName)' is not a type; known are \(known)")
+            }
+            let defaultJSON = try field.data("default").map { String(decoding: $0, as: UTF8.self) }
+            result.append(
+                Field(
+                    name, label: try field.text("label"), type: type, isOptional: try field.flag("optional"),
+                    isSecret: try field.flag("secret"), hint: try field.text("hint"), defaultJSON: defaultJSON))
+        }
+        return result
+    }
+}
+
+/// A table of the connector's file as JSON, with messages that say where a fault is.
+struct LuaTable {
+    let view: JSONView
+    let path: String
+    let at: String
+
+    init(_ view: JSONView, path: String, at: String, known: [String]) throws(SluiceError) {
+        (self.view, self.path, self.at) = (view, path, at)
+        guard let members = view.members, view["$function"] == nil else {
+            throw error(nil, "must be a table with names, as in { name = ... }")
+        }
+        for (key, _) in members where !known.contains(key) {
+            throw error(nil, "has an unknown key '\(key)'; known are \(known.joined(separator: ", "))")
+        }
+    }
+
+    subscript(key: String) -> JSONView? { view[key] }
+
+    func name(_ key: String?) -> String { [at, key ?? ""].filter { !$0.isEmpty }.joined(separator: ".") }
+
+    func error(_ key: String?, _ problem: String) -> SluiceError {
+        let name = name(key)
+        return SluiceError(.connector, "\(path): \(name.isEmpty ? "the connector" : name) \(problem)")
+    }
+
+    func text(_ key: String) throws(SluiceError) -> String? {
+        guard let value = view[key] else { return nil }
+        guard let text = value.string else { throw error(key, "must be a string") }
+        return text
+    }
+
+    func requiredText(_ key: String) throws(SluiceError) -> String {
+        guard let text = try text(key), !text.isEmpty else { throw error(key, "is missing; write \(key) = \"...\"") }
+        return text
+    }
+
+    func flag(_ key: String) throws(SluiceError) -> Bool {
+        guard let value = view[key] else { return false }
+        guard let flag = value.bool else { throw error(key, "must be true or false") }
+        return flag
+    }
+
+    func whole(_ key: String) throws(SluiceError) -> Int64? {
+        guard let value = view[key] else { return nil }
+        guard let number = value.int64, number >= 0 else { throw error(key, "must be a whole number, 0 or more") }
+        return number
+    }
+
+    func seconds(_ key: String) throws(SluiceError) -> Span? {
+        guard let value = view[key] else { return nil }
+        guard let number = value.double, number >= 0, number < 1e10 else { throw error(key, "must be a number of seconds, 0 or more") }
+        return Span(milliseconds: Int64((number * 1000).rounded()))
+    }
+
+    func function(_ key: String) throws(SluiceError) -> LuaFunction? {
+        guard let value = view[key] else { return nil }
+        guard let number = value["$function"]?.int64, let line = value["line"]?.int64 else { throw error(key, "must be a function") }
+        return LuaFunction(number: Int32(number), line: Int(line), name: name(key))
+    }
+
+    func table(_ key: String, known: [String]) throws(SluiceError) -> LuaTable? {
+        guard let value = view[key] else { return nil }
+        return try LuaTable(value, path: path, at: name(key), known: known)
+    }
+
+    /// Any value without functions, as JSON.
+    func data(_ key: String) throws(SluiceError) -> [UInt8]? {
+        guard let value = view[key] else { return nil }
+        guard !LuaTable.holdsFunction(value) else { throw error(key, "must be data; a function has no place in it") }
+        return Array(value.bytes)
+    }
+
+    private static func holdsFunction(_ view: JSONView) -> Bool {
+        if let members = view.members { return members.contains { $0.key == "$function" || holdsFunction($0.value) } }
+        return view.elements?.contains(where: holdsFunction) ?? false
+    }
+}

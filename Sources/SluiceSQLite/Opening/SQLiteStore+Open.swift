@@ -1,0 +1,78 @@
+import GRDB
+import GRDBSQLite
+import SluiceCore
+import SluiceStore
+
+extension SQLiteStore {
+    /// Opens the store, making what is missing and bringing the tables up to date. Blocks: call it off the cooperative pool.
+    ///
+    /// Throws `.locked`, naming the process, where another server uses the directory, `.diskFull`, or `.storage` where the
+    /// directory cannot be written, or the database is damaged, not Sluice's, or from a newer Sluice.
+    public static func open(_ options: SQLiteOptions) throws -> SQLiteStore {
+        let lock = try DirectoryLock(directory: options.directory)
+        do {
+            let pool = try DatabasePool(path: options.directory + "/sluice.db", configuration: configuration(options))
+            try prepare(pool, options)
+            let queue = WriteQueue(options)
+            let writer = Writer(pool: pool, queue: queue, lock: lock, options: options)
+            try writer.start()
+            return SQLiteStore(pool: pool, queue: queue, writer: writer)
+        } catch {
+            throw SluiceError.storage(error).with("directory", options.directory)
+        }
+    }
+
+    private static func configuration(_ options: SQLiteOptions) -> Configuration {
+        var configuration = Configuration()
+        configuration.label = "sluice"
+        configuration.foreignKeysEnabled = false
+        configuration.maximumReaderCount = options.readersMax
+        configuration.busyMode = .timeout(1)
+        configuration.prepareDatabase { db in
+            // No connection copies the log into the database by itself; the writer does, between its turns.
+            try db.execute(sql: "PRAGMA wal_autocheckpoint = 0")
+            let cacheBytes = db.configuration.readonly ? 2 * 1024 * 1024 : options.cacheBytesMax
+            try db.execute(sql: "PRAGMA cache_size = -\(cacheBytes / 1024)")
+            try db.execute(sql: "PRAGMA temp_store = MEMORY")
+        }
+        return configuration
+    }
+
+    private static func prepare(_ pool: DatabasePool, _ options: SQLiteOptions) throws {
+        try pool.read { db in
+            let application = try Int32.fetchOne(db, sql: "PRAGMA application_id") ?? 0
+            let isEmpty = try Int.fetchOne(db, sql: "SELECT count(*) FROM sqlite_master WHERE name = 'grdb_migrations'") == 0
+            guard application == Schema.applicationID || (application == 0 && isEmpty) else {
+                throw SluiceError(.storage, "sluice.db belongs to another program: use another data directory")
+            }
+            if try !isEmpty && Schema.migrator.hasBeenSuperseded(db) {
+                throw SluiceError(.storage, "the database was written by a newer Sluice: upgrade, or restore an older backup")
+            }
+        }
+        try pool.writeWithoutTransaction { db in
+            // GRDB sets NORMAL when it turns the log on.
+            try db.execute(sql: "PRAGMA synchronous = \(options.synchronous.rawValue)")
+            try db.execute(sql: "PRAGMA journal_size_limit = \(64 * 1024 * 1024)")
+        }
+        try Schema.migrator.migrate(pool)
+        if let pagesMax = options.pagesMax {
+            try pool.writeWithoutTransaction { db in
+                _ = try Int.fetchOne(db, sql: "PRAGMA max_page_count = \(pagesMax)")
+            }
+        }
+    }
+}
+
+// MARK: - For tests and `doctor`
+
+extension SQLiteStore {
+    /// What the writer's connection runs with, for example `synchronous`.
+    package func writerSetting(_ name: String) async throws -> Int? {
+        try await pool.writeWithoutTransaction { try Int.fetchOne($0, sql: "PRAGMA \(name)") }
+    }
+
+    /// What a reader's connection runs with.
+    package func readerSetting(_ name: String) async throws -> Int? {
+        try await pool.read { try Int.fetchOne($0, sql: "PRAGMA \(name)") }
+    }
+}

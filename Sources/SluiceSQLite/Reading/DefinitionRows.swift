@@ -1,0 +1,106 @@
+import GRDB
+import SluiceCore
+import SluiceStore
+
+/// Rows of what is defined, as values.
+enum DefinitionRows {
+    static func all(_ db: Database, _ namespace: NamespaceID) throws -> Definitions {
+        Definitions(
+            connections: try rows(
+                db, "SELECT id, name, connector, fields, sealed_secrets, settings, problem, created_at FROM connection WHERE ns = ? ORDER BY name",
+                namespace
+            ) {
+                StoredConnection(
+                    id: $0.id(0), name: $0.text(1), connector: $0.text(2), fields: $0.bytes(3), sealedSecrets: $0.bytes(4),
+                    settings: $0.bytes(5), problem: $0.optionalText(6), createdAt: $0.time(7))
+            },
+            endpoints: try rows(db, "SELECT connection_id, token, created_at, expires_at FROM endpoint WHERE ns = ? ORDER BY id", namespace) {
+                StoredEndpoint(connection: $0.id(0), token: $0.text(1), createdAt: $0.time(2), expiresAt: $0.optionalTime(3))
+            },
+            topics: try rows(
+                db, "SELECT id, connection_id, key, signal_sequence, signalled_at FROM topic WHERE ns = ? ORDER BY connection_id, key",
+                namespace
+            ) {
+                StoredTopic(id: $0.id(0), connection: $0.id(1), key: $0.text(2), signalSequence: $0.id(3), signalledAt: $0.time(4))
+            },
+            triggers: try TriggerRow.fetch(db, where: "t.ns = ?") { $0.bind(1, namespace) },
+            destinations: try rows(
+                db, "SELECT id, name, kind, settings, sealed_secrets FROM destination WHERE ns = ? ORDER BY name", namespace
+            ) {
+                StoredDestination(id: $0.id(0), name: $0.text(1), kind: $0.text(2), settings: $0.bytes(3), sealedSecrets: $0.bytes(4))
+            },
+            attachments: try rows(
+                db, "SELECT trigger_id, destination_id, from_position FROM attachment WHERE ns = ? ORDER BY trigger_id, destination_id",
+                namespace
+            ) {
+                StoredAttachment(trigger: $0.id(0), destination: $0.id(1), fromPosition: $0.id(2))
+            })
+    }
+
+    private static func rows<T>(_ db: Database, _ sql: String, _ namespace: NamespaceID, _ read: (Prepared) throws -> T) throws -> [T] {
+        let query = try Prepared(db, sql)
+        query.bind(1, namespace)
+        return try query.all(read)
+    }
+}
+
+/// A trigger with its progress and topics.
+enum TriggerRow {
+    static func fetch(_ db: Database, where condition: String, _ bind: (Prepared) -> Void) throws -> [StoredTrigger] {
+        let query = try Prepared(
+            db,
+            """
+            SELECT t.id, t.uid, t.name, t.connection_id, t.type, t.input, t.settings, t.state, t.state_reason, t.generation, t.created_at,
+                p.cursor, p.cursor_mark, p.dedup_floor, p.covered_sequence, p.open_cycle, p.open_page_state, p.at_cycle,
+                p.cycles_completed, p.last_start_at, p.last_success_at, p.safety_due_at, p.failures, p.retry_at, p.last_error,
+                p.last_position, p.polls_by_cause, p.quarantined
+            FROM "trigger" t JOIN progress p ON p.trigger_id = t.id WHERE \(condition) ORDER BY t.name
+            """)
+        bind(query)
+        var triggers = try query.all(decode)
+        let topics = try Prepared(
+            db,
+            """
+            SELECT l.trigger_id, l.topic_id FROM trigger_topic l JOIN "trigger" t ON t.id = l.trigger_id AND t.ns = l.ns
+            WHERE \(condition) ORDER BY l.topic_id
+            """)
+        bind(topics)
+        var byTrigger: [TriggerID: [TopicID]] = [:]
+        for (trigger, topic) in try topics.all({ ($0.id(0) as TriggerID, $0.id(1) as TopicID) }) {
+            byTrigger[trigger, default: []].append(topic)
+        }
+        for index in triggers.indices { triggers[index].topics = byTrigger[triggers[index].id] ?? [] }
+        return triggers
+    }
+
+    private static func decode(_ row: Prepared) throws -> StoredTrigger {
+        guard let state = TriggerState(rawValue: row.text(7)) else {
+            throw SluiceError(.storage, "the database is damaged: a trigger is in the state \(row.text(7))")
+        }
+        return StoredTrigger(
+            id: row.id(0), uid: row.text(1), name: row.text(2), connection: row.id(3), type: row.text(4), input: row.bytes(5),
+            settings: row.bytes(6), state: state, stateReason: row.optionalText(8), generation: row.id(9), topics: [],
+            createdAt: row.time(10), progress: try progress(row))
+    }
+
+    private static func progress(_ row: Prepared) throws -> TriggerProgress {
+        var progress = TriggerProgress()
+        progress.cursor = row.optionalBytes(11)
+        progress.cursorMark = row.optionalInt(12)
+        progress.dedupFloor = row.optionalInt(13)
+        progress.coveredSequence = row.id(14)
+        progress.openCycle = try row.optionalBytes(15).map { try OpenCycleColumn.decode($0, pageState: row.optionalBytes(16)) }
+        progress.lastCycle = row.int(17)
+        progress.cyclesCompleted = row.int(18)
+        progress.lastStartAt = row.optionalTime(19)
+        progress.lastSuccessAt = row.optionalTime(20)
+        progress.safetyDueAt = row.optionalTime(21)
+        progress.failures = Int(row.int(22))
+        progress.retryAt = row.optionalTime(23)
+        progress.lastError = row.optionalText(24)
+        progress.lastPosition = row.id(25)
+        progress.pollsByCause = PollCounts.decode(row.bytes(26))
+        progress.quarantined = row.int(27)
+        return progress
+    }
+}

@@ -1,0 +1,60 @@
+import GRDB
+import SluiceCore
+import SluiceStore
+
+/// Deliveries, as people and the delivery service look at them.
+enum DeliveryRows {
+    static func pending(_ db: Database, _ namespace: NamespaceID) throws -> [(destination: DestinationID, dueAt: Timestamp, pending: Int)] {
+        let query = try Prepared(
+            db,
+            """
+            SELECT destination_id, min(next_attempt_at), count(*) FROM delivery WHERE state = 0 AND ns = ?
+                AND EXISTS (SELECT 1 FROM destination d WHERE d.id = destination_id)
+            GROUP BY destination_id ORDER BY destination_id
+            """)
+        query.bind(1, namespace)
+        return try query.all { (destination: $0.id(0), dueAt: $0.time(1), pending: Int($0.int(2))) }
+    }
+
+    static func list(_ db: Database, _ query: DeliveryQuery) throws -> [StoredDelivery] {
+        var conditions = "ns = ?1 AND EXISTS (SELECT 1 FROM destination d WHERE d.id = destination_id)"
+        if query.destination != nil { conditions += " AND destination_id = ?2" }
+        // Written out rather than bound, so that the partial indexes serve it.
+        if let state = query.state { conditions += " AND state = \(number(state))" }
+        let statement = try Prepared(
+            db,
+            """
+            SELECT id, destination_id, trigger_id, position, state, attempts, next_attempt_at, reason, last_status, created_at
+            FROM delivery WHERE \(conditions) ORDER BY id DESC LIMIT ?3
+            """)
+        statement.bind(1, query.namespace)
+        if let destination = query.destination { statement.bind(2, destination) }
+        statement.bind(3, query.limit)
+        return try statement.all(read)
+    }
+
+    private static func read(_ row: Prepared) throws -> StoredDelivery {
+        let state = try state(row.int(4))
+        return StoredDelivery(
+            id: row.int(0), destination: row.id(1), trigger: row.id(2), position: row.id(3), state: state, attempts: Int(row.int(5)),
+            nextAttemptAt: state == .pending ? row.time(6) : nil, reason: row.optionalText(7),
+            lastStatus: row.optionalInt(8).map { Int($0) }, createdAt: row.time(9))
+    }
+
+    private static func number(_ state: DeliveryState) -> Int {
+        switch state {
+        case .pending: 0
+        case .delivered: 1
+        case .dead: 2
+        }
+    }
+
+    private static func state(_ number: Int64) throws -> DeliveryState {
+        switch number {
+        case 0: .pending
+        case 1: .delivered
+        case 2: .dead
+        default: throw SluiceError(.storage, "the database is damaged: a delivery is in the state \(number)")
+        }
+    }
+}

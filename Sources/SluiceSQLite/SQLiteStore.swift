@@ -1,0 +1,170 @@
+import GRDB
+import SluiceCore
+import SluiceStore
+
+/// The embedded store: one directory, one process, one writer.
+///
+/// Intentions wait in a bounded queue for the writer's thread, which makes one transaction of whatever waits; reads run on
+/// GRDB's reader queues, each in a snapshot of its own. Neither touches Swift's cooperative pool.
+public final class SQLiteStore: Store {
+    let pool: DatabasePool
+    let queue: WriteQueue
+    private let writer: Writer
+
+    init(pool: DatabasePool, queue: WriteQueue, writer: Writer) {
+        self.pool = pool
+        self.queue = queue
+        self.writer = writer
+    }
+
+    /// A store that nobody holds any more ends as if it had been closed.
+    deinit { queue.close {} }
+
+    public func observe(_ observer: any StoreObserver) { writer.observe(observer) }
+
+    public func close() async {
+        await withCheckedContinuation { continuation in
+            queue.close { continuation.resume() }
+        }
+    }
+
+    /// Waits in the queue, then runs on the writer's thread in a savepoint of its own; returns after the commit.
+    private func write<Value: Sendable>(
+        bytes: Int = 256, records: Int = 0, _ body: @escaping @Sendable (Transaction) throws -> Value
+    ) async throws -> Value {
+        try await withCheckedThrowingContinuation { continuation in
+            if let refusal = queue.add(Change(bytes: bytes, records: records, body, continuation)) {
+                continuation.resume(throwing: refusal)
+            }
+        }
+    }
+
+    /// One consistent read.
+    private func read<Value: Sendable>(_ body: @Sendable (Database) throws -> Value) async throws -> Value {
+        guard queue.isOpen else { throw SluiceError.closed }
+        do {
+            return try await pool.read(body)
+        } catch let error as CancellationError {
+            throw error
+        } catch {
+            throw SluiceError.storage(error)
+        }
+    }
+
+    // MARK: Inbox
+
+    public func append(_ webhook: InboxEntry) async throws -> InboxReceipt {
+        try await withCheckedThrowingContinuation { continuation in
+            if let refusal = queue.add(WaitingAppend(entry: webhook, continuation: continuation)) {
+                continuation.resume(throwing: refusal)
+            }
+        }
+    }
+
+    public func inbox(_ query: InboxQuery) async throws -> [InboxItem] { try await read { try InboxRows.list($0, query) } }
+
+    public func inboxItem(_ namespace: NamespaceID, _ sequence: InboxSequence) async throws -> InboxItem? {
+        try await read { try InboxRows.item($0, namespace, sequence) }
+    }
+
+    // MARK: Definitions
+
+    public func definitions(_ namespace: NamespaceID) async throws -> Definitions {
+        try await read { try DefinitionRows.all($0, namespace) }
+    }
+
+    public func trigger(_ id: TriggerID) async throws -> StoredTrigger? {
+        try await read { db in try TriggerRow.fetch(db, where: "t.id = ?") { $0.bind(1, id) }.first }
+    }
+
+    public func trigger(_ namespace: NamespaceID, named name: String) async throws -> StoredTrigger? {
+        try await read { db in
+            try TriggerRow.fetch(db, where: "t.ns = ? AND t.name = ?") {
+                $0.bind(1, namespace)
+                $0.bind(2, name)
+            }.first
+        }
+    }
+
+    public func apply(_ changes: [DefinitionChange], namespace: NamespaceID, at time: Timestamp) async throws {
+        try await write(bytes: 1024 * changes.count) { try $0.apply(changes, namespace, at: time) }
+    }
+
+    public func setState(_ change: StateChange) async throws -> StoredTrigger { try await write { try $0.setState(change) } }
+
+    public func setCursor(
+        _ trigger: TriggerID, generation: Generation, cursor: [UInt8]?, at time: Timestamp
+    ) async throws -> StoredTrigger {
+        try await write { try $0.setCursor(trigger, generation, cursor) }
+    }
+
+    // MARK: Polls
+
+    public func acquireLease(shard: Int, holder: String, at time: Timestamp) async throws -> Fence {
+        try await write { try $0.acquireLease(shard: shard, holder: holder, at: time) }
+    }
+
+    public func commitPage(_ commit: PageCommit) async throws -> PageOutcome {
+        let bytes = commit.records.reduce(256) { $0 + $1.record.bytes.count + $1.dedupKey.count + 64 }
+        return try await write(bytes: bytes, records: max(1, commit.records.count)) { try $0.commitPage(commit) }
+    }
+
+    public func recordFailure(_ failure: CycleFailure) async throws -> PageOutcome { try await write { try $0.recordFailure(failure) } }
+
+    // MARK: Jobs
+
+    public func jobs(_ query: JobQuery) async throws -> JobPage { try await read { try JobRows.page($0, query) } }
+
+    public func quarantine(_ namespace: NamespaceID, trigger: TriggerID, limit: Int) async throws -> [QuarantinedRecord] {
+        try await read { try JobRows.quarantine($0, namespace, trigger, limit: limit) }
+    }
+
+    // MARK: Deliveries
+
+    public func claimDeliveries(
+        _ destination: DestinationID, limit: Int, at time: Timestamp, hiddenUntil: Timestamp
+    ) async throws -> [ClaimedDelivery] {
+        try await write { try $0.claim(destination, limit: limit, at: time, hiddenUntil: hiddenUntil) }
+    }
+
+    public func pendingDestinations(
+        _ namespace: NamespaceID
+    ) async throws -> [(destination: DestinationID, dueAt: Timestamp, pending: Int)] {
+        try await read { try DeliveryRows.pending($0, namespace) }
+    }
+
+    public func recordAttempts(_ attempts: [DeliveryAttempt]) async throws {
+        let bytes = attempts.reduce(0) { $0 + $1.response.count + 256 }
+        try await write(bytes: bytes) { try $0.record(attempts) }
+    }
+
+    public func deliveries(_ query: DeliveryQuery) async throws -> [StoredDelivery] {
+        try await read { try DeliveryRows.list($0, query) }
+    }
+
+    public func replayDeadLetters(
+        _ namespace: NamespaceID, destination: DestinationID?, delivery: Int64?, at time: Timestamp
+    ) async throws -> Int {
+        try await write { try $0.replayDeadLetters(namespace, destination, delivery, at: time) }
+    }
+
+    // MARK: Tokens and upkeep
+
+    public func createToken(name: String, hash: [UInt8], at time: Timestamp) async throws {
+        try await write { try $0.createToken(name: name, hash: hash, at: time) }
+    }
+
+    public func revokeToken(name: String) async throws { try await write { try $0.revokeToken(name: name) } }
+
+    public func tokens() async throws -> [StoredToken] { try await read { try UpkeepRows.tokens($0) } }
+
+    public func prune(_ retention: RetentionPolicy, at time: Timestamp) async throws -> PruneReport {
+        try await write { [writer] in try writer.sweep.run($0, retention, at: time) }
+    }
+
+    public func fact(_ name: String) async throws -> [UInt8]? { try await read { try UpkeepRows.fact($0, name) } }
+
+    public func setFact(_ name: String, _ value: [UInt8]) async throws {
+        try await write(bytes: value.count) { try $0.setFact(name, value) }
+    }
+}

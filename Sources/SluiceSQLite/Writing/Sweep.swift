@@ -1,0 +1,264 @@
+import SluiceCore
+import SluiceStore
+
+/// Retention, a bounded batch at a time. A sweep goes through its phases and, within each, through the rows in their
+/// order; it remembers where it stands between two calls, in memory only: a sweep that begins afresh does no harm.
+///
+/// Touched by the writer's thread only.
+final class Sweep: @unchecked Sendable {
+    private enum Phase: Int, CaseIterable { case deliveries, jobs, keys, webhooks, garbage }
+
+    private var phase = Phase.deliveries
+    /// The last row looked at in this phase.
+    private var after: Int64 = 0
+    private var afterKey: [UInt8] = []
+
+    /// Looks at `rowsPerBatchMax` rows or so and removes those that nothing protects.
+    func run(_ transaction: Transaction, _ retention: RetentionPolicy, at time: Timestamp) throws -> PruneReport {
+        let before = (phase, after, afterKey)
+        do {
+            return try sweep(transaction, retention, at: time)
+        } catch {
+            (phase, after, afterKey) = before
+            throw error
+        }
+    }
+
+    private func sweep(_ transaction: Transaction, _ retention: RetentionPolicy, at time: Timestamp) throws -> PruneReport {
+        var report = PruneReport()
+        var budget = max(1, retention.rowsPerBatchMax)
+        while budget > 0 {
+            let isDone =
+                switch phase {
+                case .deliveries: try expireDeliveries(transaction, before: time - retention.pendingDeliveries, time, &budget, &report)
+                case .jobs: try removeJobs(transaction, before: time - retention.jobs, &budget, &report)
+                case .keys: try removeKeys(transaction, &budget, &report)
+                case .webhooks: try removeWebhooks(transaction, before: time - retention.inbox, &budget, &report)
+                case .garbage: try removeGarbage(transaction, &budget)
+                }
+            guard isDone else { continue }
+            (after, afterKey) = (0, [])
+            guard let next = Phase(rawValue: phase.rawValue + 1) else {
+                phase = .deliveries
+                return report
+            }
+            phase = next
+        }
+        report.isPartial = true
+        return report
+    }
+
+    // MARK: Phases. Each returns whether it is done.
+
+    /// Deliveries are numbered in the order they were intended; one that was replayed counts from then.
+    private func expireDeliveries(
+        _ transaction: Transaction, before horizon: Timestamp, _ time: Timestamp, _ budget: inout Int, _ report: inout PruneReport
+    ) throws -> Bool {
+        let query = try transaction.prepare(
+            "SELECT id, state, pending_since, created_at FROM delivery WHERE id > ? ORDER BY id LIMIT ?")
+        query.bind(1, after)
+        query.bind(2, budget)
+        let rows = try query.all { (id: $0.int(0), isPending: $0.int(1) == 0, since: $0.time(2), createdAt: $0.time(3)) }
+        let asked = budget
+        for row in rows {
+            budget -= 1
+            if row.createdAt >= horizon { return true }
+            after = row.id
+            guard row.isPending, row.since < horizon else { continue }
+            try transaction.run(
+                "UPDATE delivery SET state = 2, reason = 'expired', settled_at = ? WHERE id = ?", time.milliseconds, row.id)
+            report.expiredDeliveries += 1
+        }
+        return rows.count < asked
+    }
+
+    /// A job goes with its deliveries, once each of them was delivered, or has been a dead letter for as long (P9).
+    private func removeJobs(
+        _ transaction: Transaction, before horizon: Timestamp, _ budget: inout Int, _ report: inout PruneReport
+    ) throws -> Bool {
+        let query = try transaction.prepare(
+            """
+            SELECT j.seq, j.created_at, j.ns, EXISTS (
+                SELECT 1 FROM delivery d WHERE d.ns = j.ns AND d.job_seq = j.seq AND (d.state = 0 OR (d.state = 2 AND d.settled_at >= ?1)))
+            FROM job j WHERE j.seq > ?2 ORDER BY j.seq LIMIT ?3
+            """)
+        query.bind(1, horizon)
+        query.bind(2, after)
+        query.bind(3, budget)
+        let rows = try query.all { (seq: $0.int(0), createdAt: $0.time(1), namespace: $0.int(2), isHeld: $0.int(3) != 0) }
+        let asked = budget
+        for row in rows {
+            budget -= 1
+            if row.createdAt >= horizon { return true }
+            after = row.seq
+            guard !row.isHeld else { continue }
+            try transaction.removeJob(row.namespace, row.seq)
+            report.jobs += 1
+        }
+        return rows.count < asked
+    }
+
+    /// Keys by the rule of `DedupRetention`, trigger by trigger (P4).
+    private func removeKeys(_ transaction: Transaction, _ budget: inout Int, _ report: inout PruneReport) throws -> Bool {
+        let next = try transaction.prepare(
+            """
+            SELECT p.trigger_id, p.ns, p.dedup_space, p.dedup_floor, p.cycles_completed FROM progress p WHERE p.trigger_id >= ?
+            ORDER BY p.trigger_id LIMIT 1
+            """)
+        next.bind(1, after)
+        let found = try next.first {
+            (trigger: $0.int(0), namespace: $0.int(1), space: $0.int(2), floor: $0.optionalInt(3), completed: $0.int(4))
+        }
+        guard let found else { return true }
+        if found.trigger != after { (after, afterKey) = (found.trigger, []) }
+        let asked = budget
+        let seen =
+            found.floor == nil && found.completed <= DedupRetention.cyclesKept
+            ? 0 : try removeKeys(transaction, found.namespace, found.space, found.floor, found.completed, asked, &report)
+        budget -= max(1, seen)
+        if seen < asked { (after, afterKey) = (found.trigger + 1, []) }
+        return false
+    }
+
+    private func removeKeys(
+        _ transaction: Transaction, _ namespace: Int64, _ space: Int64, _ floor: Int64?, _ completed: Int64, _ limit: Int,
+        _ report: inout PruneReport
+    ) throws -> Int {
+        let query = try transaction.prepare(
+            "SELECT key, mark, last_cycle FROM dedup WHERE ns = ? AND space = ? AND key > ? ORDER BY key LIMIT ?")
+        query.bind(1, namespace)
+        query.bind(2, space)
+        query.bind(3, afterKey)
+        query.bind(4, limit)
+        let rows = try query.all { (key: $0.bytes(0), mark: $0.optionalInt(1), lastCycle: $0.int(2)) }
+        let delete = try transaction.prepare("DELETE FROM dedup WHERE ns = ? AND space = ? AND key = ?")
+        for row in rows where DedupRetention.forgets(mark: row.mark, lastCycle: row.lastCycle, floor: floor, cyclesCompleted: completed) {
+            delete.bind(1, namespace)
+            delete.bind(2, space)
+            delete.bind(3, row.key)
+            try delete.run()
+            report.dedupKeys += 1
+        }
+        if let last = rows.last { afterKey = last.key }
+        return rows.count
+    }
+
+    /// Connection by connection: rows older than the retention that no polling trigger of it has still to cover.
+    private func removeWebhooks(
+        _ transaction: Transaction, before horizon: Timestamp, _ budget: inout Int, _ report: inout PruneReport
+    ) throws -> Bool {
+        let next = try transaction.prepare("SELECT id, ns FROM connection WHERE id > ? ORDER BY id LIMIT 1")
+        next.bind(1, after)
+        guard let found = try next.first({ (connection: $0.int(0), namespace: $0.int(1)) }) else { return true }
+        // Asking what its triggers have covered costs a look at each of them: only where something is old enough.
+        guard try hasWebhook(transaction, found.namespace, found.connection, before: horizon) else {
+            (after, budget) = (found.connection, budget - 1)
+            return false
+        }
+        let rows = try transaction.prepare(
+            "SELECT seq, received_at FROM inbox WHERE ns = ? AND connection_id = ? AND seq <= ? ORDER BY seq LIMIT ?")
+        rows.bind(1, found.namespace)
+        rows.bind(2, found.connection)
+        rows.bind(3, try covered(transaction, found.namespace, found.connection))
+        rows.bind(4, budget)
+        let asked = budget
+        let oldest = try rows.all { (seq: $0.int(0), receivedAt: $0.time(1)) }
+        var removed = 0
+        for row in oldest where row.receivedAt < horizon {
+            try transaction.run("DELETE FROM inbox WHERE seq = ?", row.seq)
+            removed += 1
+        }
+        report.webhooks += removed
+        budget -= max(1, oldest.count)
+        // Fewer than asked for, or some that are too young: nothing more is to be had here.
+        if removed < asked { after = found.connection }
+        return false
+    }
+
+    private func hasWebhook(_ transaction: Transaction, _ namespace: Int64, _ connection: Int64, before horizon: Timestamp) throws -> Bool {
+        let first = try transaction.prepare("SELECT received_at FROM inbox WHERE ns = ? AND connection_id = ? ORDER BY seq LIMIT 1")
+        first.bind(1, namespace)
+        first.bind(2, connection)
+        return try first.first { $0.time(0) }.map { $0 < horizon } ?? false
+    }
+
+    /// The last webhook that every polling trigger of a connection has covered. A paused or failed trigger needs only its
+    /// topic's mark, which stays.
+    private func covered(_ transaction: Transaction, _ namespace: Int64, _ connection: Int64) throws -> Int64 {
+        let query = try transaction.prepare(
+            """
+            SELECT min(p.covered_sequence) FROM "trigger" t CROSS JOIN progress p ON p.trigger_id = t.id
+                CROSS JOIN trigger_topic l ON l.ns = t.ns AND l.trigger_id = t.id CROSS JOIN topic o ON o.id = l.topic_id
+            WHERE t.ns = ? AND t.connection_id = ? AND t.state IN ('starting', 'running') AND o.signal_sequence > p.covered_sequence
+            """)
+        query.bind(1, namespace)
+        query.bind(2, connection)
+        return try query.first { $0.optionalInt(0) }.flatMap { $0 } ?? Int64.max
+    }
+
+    /// What removed triggers, destinations and connections left behind.
+    private func removeGarbage(_ transaction: Transaction, _ budget: inout Int) throws -> Bool {
+        let next = try transaction.prepare("SELECT id, ns, kind, target FROM garbage ORDER BY id LIMIT 1")
+        let found = try next.first { (id: $0.int(0), namespace: $0.int(1), kind: $0.text(2), target: $0.int(3)) }
+        guard let found else { return true }
+        let asked = budget
+        let removed = try transaction.removeGarbage(found.kind, found.namespace, found.target, limit: asked)
+        budget -= max(1, removed)
+        if removed < asked { try transaction.run("DELETE FROM garbage WHERE id = ?", found.id) }
+        return false
+    }
+}
+
+extension Transaction {
+    /// A job with its deliveries and their attempts.
+    func removeJob(_ namespace: Int64, _ sequence: Int64) throws {
+        try run(
+            "DELETE FROM attempt WHERE ns = ?1 AND delivery_id IN (SELECT id FROM delivery WHERE ns = ?1 AND job_seq = ?2)", namespace,
+            sequence)
+        try run("DELETE FROM delivery WHERE ns = ? AND job_seq = ?", namespace, sequence)
+        try run("DELETE FROM job WHERE seq = ?", sequence)
+    }
+
+    /// Returns how many rows went.
+    func removeGarbage(_ kind: String, _ namespace: Int64, _ target: Int64, limit: Int) throws -> Int {
+        switch Garbage(rawValue: kind) {
+        case .jobs:
+            let jobs = try numbers("SELECT seq FROM job WHERE ns = ? AND trigger_id = ? ORDER BY position LIMIT ?", namespace, target, limit)
+            for job in jobs { try removeJob(namespace, job) }
+            return jobs.count
+        case .deliveries:
+            let deliveries = try numbers(
+                "SELECT id FROM delivery WHERE ns = ? AND destination_id = ? ORDER BY id LIMIT ?", namespace, target, limit)
+            for delivery in deliveries {
+                try run("DELETE FROM attempt WHERE ns = ? AND delivery_id = ?", namespace, delivery)
+                try run("DELETE FROM delivery WHERE id = ?", delivery)
+            }
+            return deliveries.count
+        case .inbox:
+            let webhooks = try numbers("SELECT seq FROM inbox WHERE ns = ? AND connection_id = ? LIMIT ?", namespace, target, limit)
+            for webhook in webhooks { try run("DELETE FROM inbox WHERE seq = ?", webhook) }
+            return webhooks.count
+        case .keys:
+            let delete = try prepare(
+                """
+                DELETE FROM dedup WHERE ns = ?1 AND space = ?2 AND key IN (
+                    SELECT key FROM dedup WHERE ns = ?1 AND space = ?2 ORDER BY key LIMIT ?3)
+                """)
+            delete.bind(1, namespace)
+            delete.bind(2, target)
+            delete.bind(3, limit)
+            try delete.run()
+            return delete.changes
+        case nil:
+            throw SluiceError(.storage, "the database is damaged: there is garbage of the kind \(kind)")
+        }
+    }
+
+    private func numbers(_ sql: String, _ namespace: Int64, _ target: Int64, _ limit: Int) throws -> [Int64] {
+        let query = try prepare(sql)
+        query.bind(1, namespace)
+        query.bind(2, target)
+        query.bind(3, limit)
+        return try query.all { $0.int(0) }
+    }
+}

@@ -1,0 +1,139 @@
+import GRDBSQLite
+import SluiceCore
+import SluiceStore
+
+/// What makes a page's records into jobs: the loop that decides how fast a backfill is.
+extension Transaction {
+    private struct JobStatements {
+        let key: Prepared
+        let job: Prepared
+        let delivery: Prepared
+    }
+
+    /// Dedup key, job and deliveries of each new record; `standing.position` advances by the jobs made.
+    func insertJobs(_ commit: PageCommit, _ standing: inout Standing) throws {
+        guard !commit.records.isEmpty else { return }
+        let destinations = try pushDestinations(standing.namespace, commit.trigger)
+        let statements = JobStatements(
+            key: try prepare("INSERT INTO dedup (ns, space, key, mark, last_cycle) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"),
+            job: try prepare(
+                """
+                INSERT INTO job (seq, ns, trigger_id, position, cause, created_at, is_derived, dedup_key, record)
+                VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+                """),
+            delivery: try prepare(
+                """
+                INSERT INTO delivery (id, ns, destination_id, trigger_id, position, job_seq, next_attempt_at, created_at, pending_since)
+                VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?7, ?7)
+                """))
+        bindConstants(statements, commit, standing)
+        let cycle = standing.cyclesCompleted + 1
+        for keyed in commit.records {
+            try keyed.dedupKey.withUnsafeBytes { key in
+                statements.key.bindInPlace(3, key)
+                statements.key.bind(4, keyed.mark)
+                try statements.key.run()
+                guard statements.key.changes > 0 else {
+                    return try refreshKey(standing, keyed, cycle: cycle)
+                }
+                standing.position += 1
+                let sequence = try allocate(.job)
+                try insertJob(statements.job, keyed, key, sequence, standing.position)
+                for (destination, from) in destinations where standing.position > from {
+                    try insertDelivery(statements.delivery, destination, sequence, standing.position)
+                    effects.hasDeliveries = true
+                }
+            }
+        }
+    }
+
+    private func bindConstants(_ statements: JobStatements, _ commit: PageCommit, _ standing: Standing) {
+        statements.key.bind(1, standing.namespace)
+        statements.key.bind(2, standing.space)
+        statements.key.bind(5, standing.cyclesCompleted + 1)
+        statements.job.bind(2, standing.namespace)
+        statements.job.bind(3, commit.trigger)
+        statements.job.bind(5, commit.cause.rawValue)
+        statements.job.bind(6, commit.at)
+        statements.delivery.bind(2, standing.namespace)
+        statements.delivery.bind(4, commit.trigger)
+        statements.delivery.bind(7, commit.at)
+    }
+
+    @inline(__always)
+    private func insertJob(
+        _ insert: Prepared, _ keyed: KeyedRecord, _ key: UnsafeRawBufferPointer, _ sequence: Int64, _ position: Int64
+    ) throws {
+        insert.bind(1, sequence)
+        insert.bind(4, position)
+        insert.bind(7, keyed.record.isDerived ? 1 : 0)
+        insert.bindInPlace(8, key)
+        try keyed.record.bytes.withUnsafeBytes { bytes in
+            insert.bindInPlace(9, bytes)
+            try insert.run()
+        }
+    }
+
+    private func insertDelivery(_ insert: Prepared, _ destination: DestinationID, _ sequence: Int64, _ position: Int64) throws {
+        insert.bind(1, try allocate(.delivery))
+        insert.bind(3, destination)
+        insert.bind(5, position)
+        insert.bind(6, sequence)
+        try insert.run()
+    }
+
+    /// A key that came again stays as long as it may come once more: by its highest mark, or by when it was last returned.
+    private func refreshKey(_ standing: Standing, _ keyed: KeyedRecord, cycle: Int64) throws {
+        let query = try prepare("SELECT mark, last_cycle FROM dedup WHERE ns = ? AND space = ? AND key = ?")
+        query.bind(1, standing.namespace)
+        query.bind(2, standing.space)
+        query.bind(3, keyed.dedupKey)
+        let stored = try query.first { (mark: $0.optionalInt(0), lastCycle: $0.int(1)) }
+        guard let stored else { return }
+        if let mark = keyed.mark {
+            if let before = stored.mark, before >= mark { return }
+        } else if stored.mark == nil, stored.lastCycle == cycle {
+            return
+        }
+        let update = try prepare("UPDATE dedup SET mark = ?, last_cycle = ? WHERE ns = ? AND space = ? AND key = ?")
+        update.bind(1, keyed.mark)
+        update.bind(2, cycle)
+        update.bind(3, standing.namespace)
+        update.bind(4, standing.space)
+        update.bind(5, keyed.dedupKey)
+        try update.run()
+    }
+
+    private func pushDestinations(_ namespace: NamespaceID, _ trigger: TriggerID) throws -> [(DestinationID, Int64)] {
+        let query = try prepare(
+            """
+            SELECT a.destination_id, a.from_position FROM attachment a JOIN destination d ON d.id = a.destination_id
+            WHERE a.ns = ? AND a.trigger_id = ? AND d.kind = 'push' ORDER BY a.destination_id
+            """)
+        query.bind(1, namespace)
+        query.bind(2, trigger)
+        return try query.all { ($0.id(0), $0.int(1)) }
+    }
+
+    /// How many of the records were new.
+    func insertQuarantine(_ commit: PageCommit, _ namespace: NamespaceID) throws -> Int {
+        guard !commit.quarantined.isEmpty else { return 0 }
+        let insert = try prepare(
+            """
+            INSERT INTO quarantine (ns, trigger_id, digest, reason, bytes, created_at) VALUES (?, ?, ?, ?, ?, ?)
+            ON CONFLICT DO NOTHING
+            """)
+        var count = 0
+        for record in commit.quarantined {
+            insert.bind(1, namespace)
+            insert.bind(2, commit.trigger)
+            insert.bind(3, record.digest)
+            insert.bind(4, record.reason)
+            insert.bind(5, record.bytes)
+            insert.bind(6, commit.at)
+            try insert.run()
+            count += insert.changes
+        }
+        return count
+    }
+}

@@ -1,0 +1,171 @@
+import Glibc
+import SluiceCore
+import SluiceStore
+
+/// A webhook that waits for its commit.
+struct WaitingAppend: Sendable {
+    var entry: InboxEntry
+    var continuation: CheckedContinuation<InboxReceipt, any Error>
+}
+
+/// What one transaction takes.
+struct WriteWork {
+    var appends: [WaitingAppend] = []
+    var changes: [any WaitingChange] = []
+}
+
+/// The bounded queue before the writer's thread. Nothing waits for room: what does not fit is refused at once (P10).
+///
+/// The writer takes whatever is there, so the commit in flight forms the next batch. Webhooks go first, and after a
+/// transaction with page records the next one leaves pages out if webhooks wait: one of them waits for at most the page
+/// commit in flight and its own.
+final class WriteQueue: @unchecked Sendable {
+    // `@unchecked`: everything below is guarded by `mutex`.
+    private let mutex = UnsafeMutablePointer<pthread_mutex_t>.allocate(capacity: 1)
+    private let condition = UnsafeMutablePointer<pthread_cond_t>.allocate(capacity: 1)
+    private let options: SQLiteOptions
+    private var appends: [WaitingAppend] = []
+    private var appendBytes = 0
+    private var changes: [any WaitingChange] = []
+    private var changeBytes = 0
+    private var hadRecords = false
+    private var isClosing = false
+    private var isEnded = false
+    private var whenEnded: [@Sendable () -> Void] = []
+
+    init(_ options: SQLiteOptions) {
+        self.options = options
+        pthread_mutex_init(mutex, nil)
+        pthread_cond_init(condition, nil)
+    }
+
+    deinit {
+        pthread_mutex_destroy(mutex)
+        pthread_cond_destroy(condition)
+        mutex.deallocate()
+        condition.deallocate()
+    }
+
+    // MARK: Callers
+
+    /// Returns why it was refused, or nil.
+    func add(_ append: WaitingAppend) -> SluiceError? {
+        let bytes = append.entry.storedBytes
+        return locked {
+            if isClosing { return .closed }
+            guard appends.isEmpty || (appends.count < options.waitingAppendsMax && appendBytes + bytes <= options.waitingAppendBytesMax)
+            else { return WriteQueue.overloaded("webhooks", appends.count) }
+            appends.append(append)
+            appendBytes += bytes
+            pthread_cond_signal(condition)
+            return nil
+        }
+    }
+
+    func add(_ change: any WaitingChange) -> SluiceError? {
+        locked {
+            if isClosing { return .closed }
+            guard
+                changes.isEmpty
+                    || (changes.count < options.waitingChangesMax && changeBytes + change.bytes <= options.waitingChangeBytesMax)
+            else { return WriteQueue.overloaded("changes", changes.count) }
+            changes.append(change)
+            changeBytes += change.bytes
+            pthread_cond_signal(condition)
+            return nil
+        }
+    }
+
+    var isOpen: Bool { locked { !isClosing } }
+
+    /// Lets the writer finish what is queued and end; `whenEnded` is called once it has.
+    func close(_ whenEnded: @escaping @Sendable () -> Void) {
+        let callNow = locked {
+            isClosing = true
+            if !isEnded { self.whenEnded.append(whenEnded) }
+            pthread_cond_signal(condition)
+            return isEnded
+        }
+        if callNow { whenEnded() }
+    }
+
+    // MARK: The writer
+
+    /// Waits for work; nil once the queue is closed and empty.
+    func next() -> WriteWork? {
+        locked {
+            while appends.isEmpty && changes.isEmpty {
+                if isClosing { return nil }
+                pthread_cond_wait(condition, mutex)
+            }
+            var work = WriteWork()
+            takeAppends(&work)
+            takeChanges(&work)
+            return work
+        }
+    }
+
+    func ended() {
+        let callbacks = locked {
+            isEnded = true
+            defer { whenEnded = [] }
+            return whenEnded
+        }
+        for callback in callbacks { callback() }
+    }
+
+    private func takeAppends(_ work: inout WriteWork) {
+        var count = 0
+        var bytes = 0
+        while count < min(appends.count, options.batchAppendsMax) {
+            let more = appends[count].entry.storedBytes
+            if count > 0, bytes + more > options.batchAppendBytesMax { break }
+            bytes += more
+            count += 1
+        }
+        appendBytes -= bytes
+        if count == appends.count {
+            swap(&work.appends, &appends)
+        } else {
+            work.appends = Array(appends.prefix(count))
+            appends.removeFirst(count)
+        }
+    }
+
+    private func takeChanges(_ work: inout WriteWork) {
+        let leavesRecordsOut = hadRecords && !work.appends.isEmpty
+        hadRecords = false
+        var records = 0
+        var count = 0
+        while count < min(changes.count, 64) {
+            let change = changes[count]
+            if change.records > 0 {
+                // In order: what waits behind a page that is left out waits, too.
+                if leavesRecordsOut || (records > 0 && records + change.records > options.batchRecordsMax) { break }
+                records += change.records
+                hadRecords = true
+            }
+            changeBytes -= change.bytes
+            count += 1
+        }
+        work.changes = Array(changes.prefix(count))
+        changes.removeFirst(count)
+    }
+
+    private func locked<T>(_ body: () -> T) -> T {
+        pthread_mutex_lock(mutex)
+        defer { pthread_mutex_unlock(mutex) }
+        return body()
+    }
+
+    private static func overloaded(_ what: String, _ waiting: Int) -> SluiceError {
+        SluiceError(
+            .overloaded, "the store cannot keep up: too many \(what) wait for the disk; try again in a moment",
+            context: ["waiting": String(waiting)])
+    }
+}
+
+extension InboxEntry {
+    /// About what it takes in memory and on disk.
+    var storedBytes: Int { body.count + headers.count + path.utf8.count + query.utf8.count + 256 }
+}

@@ -1,0 +1,158 @@
+import Glibc
+import GRDB
+import GRDBSQLite
+import SluiceCore
+import SluiceStore
+import Synchronization
+
+/// The one thread that writes. Each turn makes one transaction of whatever waits:
+///
+/// ```
+/// next() ─▶ BEGIN IMMEDIATE ─▶ appends ─▶ each change in a savepoint ─▶ COMMIT (the sync) ─▶ answers ─▶ observers
+///                                                                         │ fails: all of the batch get the error,
+///                                                                         ▼ nothing is kept, the next turn begins afresh
+/// ```
+/// It alone copies the log into the database, between two turns: SQLite before 3.51.3 can damage a database when two
+/// connections do (sqlite.org/wal.html, "the WAL-reset bug").
+final class Writer: @unchecked Sendable {
+    // `@unchecked`: `logFrames` is touched by the writer's thread only.
+    let pool: DatabasePool
+    let queue: WriteQueue
+    let sweep = Sweep()
+    private let lock: DirectoryLock
+    private let checkpointPages: Int
+    private let observers = Mutex<[any StoreObserver]>([])
+    private let logFrames = UnsafeMutablePointer<Int32>.allocate(capacity: 1)
+
+    init(pool: DatabasePool, queue: WriteQueue, lock: DirectoryLock, options: SQLiteOptions) {
+        self.pool = pool
+        self.queue = queue
+        self.lock = lock
+        checkpointPages = options.checkpointPages
+        logFrames.initialize(to: 0)
+    }
+
+    deinit { logFrames.deallocate() }
+
+    func observe(_ observer: any StoreObserver) { observers.withLock { $0.append(observer) } }
+
+    /// Starts the thread, which keeps this object until the queue is closed and empty.
+    func start() throws(SluiceError) {
+        var thread = pthread_t()
+        let code = pthread_create(
+            &thread, nil,
+            { argument in
+                guard let argument else { return nil }
+                let writer = Unmanaged<Writer>.fromOpaque(argument).takeRetainedValue()
+                writer.loop()
+                return nil
+            }, Unmanaged.passRetained(self).toOpaque())
+        guard code == 0 else {
+            Unmanaged.passUnretained(self).release()
+            throw SluiceError(.storage, "the writer's thread did not start: \(String(cString: strerror(code)))")
+        }
+        pthread_detach(thread)
+    }
+
+    private func loop() {
+        let frames = logFrames
+        pool.writeWithoutTransaction { db in
+            _ = sqlite3_wal_hook(
+                db.sqliteConnection,
+                { context, _, _, count in
+                    context?.assumingMemoryBound(to: Int32.self).pointee = count
+                    return SQLITE_OK
+                }, frames)
+        }
+        while let work = queue.next() {
+            turn(work)
+            if logFrames.pointee >= checkpointPages { checkpoint() }
+        }
+        end()
+    }
+
+    private func end() {
+        pool.invalidateReadOnlyConnections()
+        pool.writeWithoutTransaction { db in
+            _ = sqlite3_wal_checkpoint_v2(db.sqliteConnection, nil, SQLITE_CHECKPOINT_TRUNCATE, nil, nil)
+        }
+        try? pool.close()
+        lock.release()
+        queue.ended()
+    }
+
+    /// Passive: waits for no reader. A log that readers keep from starting afresh is waited for once it is long.
+    private func checkpoint() {
+        let mode = Int(logFrames.pointee) >= checkpointPages * 8 ? SQLITE_CHECKPOINT_RESTART : SQLITE_CHECKPOINT_PASSIVE
+        pool.writeWithoutTransaction { db in
+            _ = sqlite3_wal_checkpoint_v2(db.sqliteConnection, nil, mode, nil, nil)
+        }
+    }
+
+    // MARK: One turn
+
+    private struct Outcome {
+        var receipts: [Result<InboxReceipt, SluiceError>] = []
+        var failures: [SluiceError?] = []
+        var effects = Effects()
+    }
+
+    private func turn(_ work: WriteWork) {
+        let outcome: Result<Outcome, SluiceError> = pool.writeWithoutTransaction { db in
+            let transaction = Transaction(db)
+            do {
+                try transaction.run("BEGIN IMMEDIATE")
+                let outcome = try Writer.perform(work, transaction)
+                try transaction.saveCounters()
+                try transaction.run("COMMIT")
+                return .success(outcome)
+            } catch {
+                if transaction.isActive { try? transaction.run("ROLLBACK") }
+                return .failure(.storage(error))
+            }
+        }
+        answer(work, outcome)
+        if case .success(let outcome) = outcome { tell(outcome.effects) }
+    }
+
+    private static func perform(_ work: WriteWork, _ transaction: Transaction) throws -> Outcome {
+        var outcome = Outcome()
+        outcome.receipts = try transaction.append(work.appends)
+        for change in work.changes {
+            do {
+                try transaction.savepoint { try change.perform(transaction) }
+                outcome.failures.append(nil)
+            } catch {
+                let failure = SluiceError.storage(error)
+                guard transaction.isActive else { throw failure }
+                outcome.failures.append(failure)
+            }
+        }
+        outcome.effects = transaction.effects
+        return outcome
+    }
+
+    private func answer(_ work: WriteWork, _ outcome: Result<Outcome, SluiceError>) {
+        switch outcome {
+        case .success(let outcome):
+            for (waiting, receipt) in zip(work.appends, outcome.receipts) {
+                waiting.continuation.resume(with: receipt.mapError { $0 as any Error })
+            }
+            for (change, failure) in zip(work.changes, outcome.failures) { change.finish(failure) }
+        case .failure(let failure):
+            for waiting in work.appends { waiting.continuation.resume(throwing: failure) }
+            for change in work.changes { change.finish(failure) }
+        }
+    }
+
+    private func tell(_ effects: Effects) {
+        let observers = observers.withLock { $0 }
+        let signals = effects.signals.values.sorted { $0.topic < $1.topic }
+        let triggers = effects.triggers.sorted()
+        for observer in observers {
+            if !signals.isEmpty { observer.signalled(signals) }
+            if !triggers.isEmpty { observer.jobsCommitted(triggers, at: effects.at) }
+            if effects.hasDeliveries { observer.deliveriesIntended() }
+        }
+    }
+}

@@ -1,0 +1,133 @@
+import SluiceCore
+import SluiceStore
+
+extension API {
+    /// Takes `{"manifest": text, "references": {"env:NAME": value}, "dry_run", "prune", "reset": [names]}`, or the manifest
+    /// itself with `?dry_run=true&prune=true&reset=NAME`. Answers the plan; nothing in it is secret.
+    func apply(_ call: APICall) async throws -> APIResponse {
+        let order = try ApplyOrder(call)
+        let manifest = try ManifestReader.read(order.manifest, references: order.references, file: order.file)
+        return try await changes.run {
+            let current = try CurrentState(definitions: try await self.definitions(), sealer: self.parts.sealer)
+            let options = ApplyOptions(prunes: order.prunes, resets: order.resets)
+            let plan = try ApplyPlanner.plan(
+                manifest, connectors: self.parts.connectors, current: current, options: options, file: order.file)
+            if !order.isDryRun { try await self.carryOut(plan) }
+            return plan.response(isDryRun: order.isDryRun)
+        }
+    }
+
+    /// Definitions in one transaction, then the commands; a repeated apply finishes what a crash in between left open.
+    private func carryOut(_ plan: ApplyPlan) async throws {
+        if !plan.changes.isEmpty {
+            try await parts.store.apply(try plan.sealed(by: parts.sealer), namespace: .default, at: parts.clock.now())
+            try await parts.control.definitionsChanged()
+        }
+        for entry in plan.commands {
+            for command in entry.commands { _ = try await parts.lifecycle.command(command, trigger: entry.trigger) }
+        }
+    }
+}
+
+/// What a request asks `apply` for.
+struct ApplyOrder: Sendable {
+    var manifest: String
+    var references: [String: String] = [:]
+    var file = "sluice.yaml"
+    var isDryRun: Bool
+    var prunes: Bool
+    var resets: Set<String>
+
+    init(_ call: APICall) throws(SluiceError) {
+        isDryRun = call.flag("dry_run")
+        prunes = call.flag("prune")
+        resets = Set(call.request.query.filter { $0.name == "reset" }.map(\.value))
+        guard let text = String(validating: call.request.body, as: UTF8.self) else {
+            throw SluiceError(.invalid, "the manifest is not UTF-8")
+        }
+        manifest = text
+        guard let root = (try? JSONDocument(call.request.body))?.root, let wrapped = root["manifest"] else { return }
+        guard let text = wrapped.string else { throw SluiceError(.invalid, "`manifest` is the text of the file") }
+        manifest = text
+        file = root["file"]?.string ?? file
+        isDryRun = isDryRun || root["dry_run"]?.bool == true
+        prunes = prunes || root["prune"]?.bool == true
+        resets.formUnion(root["reset"]?.elements?.compactMap(\.string) ?? [])
+        for member in root["references"]?.members ?? [] { references[member.key] = member.value.string }
+    }
+}
+
+extension ApplyPlan {
+    func response(isDryRun: Bool) -> APIResponse {
+        APIResponse.object { writer in
+            writer.member("applied", !isDryRun)
+            writer.member("changes", !isEmpty)
+            writer.list("plan", steps) { writer, step in
+                writer.member("action", step.action.rawValue)
+                writer.member("kind", step.kind)
+                writer.member("name", step.name)
+                writer.key("notes")
+                writer.array { writer in for note in step.notes { writer.value(note) } }
+            }
+            writer.key("warnings")
+            writer.array { writer in for warning in warnings { writer.value(warning) } }
+        }
+    }
+}
+
+/// What a command, or the server at its start, asks `apply` for.
+public struct ApplyRequest: Sendable {
+    public var manifest: String
+    /// Values of `env:NAME` and `file:PATH`, read where the person is who applies.
+    public var references: [String: String]
+    public var file: String
+    public var isDryRun = false
+    public var prunes = false
+    public var resets: [String] = []
+
+    public init(manifest: String, references: [String: String], file: String) {
+        self.manifest = manifest
+        self.references = references
+        self.file = file
+    }
+
+    public var request: APIRequest {
+        var writer = JSONWriter()
+        writer.object { writer in
+            writer.member("manifest", manifest)
+            writer.member("file", file)
+            writer.key("references")
+            writer.object { writer in for (name, value) in references.sorted(by: { $0.key < $1.key }) { writer.member(name, value) } }
+            writer.member("dry_run", isDryRun)
+            writer.member("prune", prunes)
+            writer.key("reset")
+            writer.array { writer in for name in resets { writer.value(name) } }
+        }
+        return APIRequest("POST", "/v1/apply", isTrusted: true, contentType: "application/json", body: writer.bytes)
+    }
+}
+
+/// An answer of `apply`, for people.
+public enum PlanText {
+    public static func text(_ body: [UInt8]) -> String {
+        guard let root = (try? JSONDocument(body))?.root else { return "" }
+        let signs = ["create": "+", "change": "~", "reset": "!", "stop": "-", "keep": " "]
+        var lines: [String] = []
+        for step in root["plan"]?.elements ?? [] {
+            let action = step["action"]?.string ?? ""
+            let notes = step["notes"]?.elements?.compactMap(\.string) ?? []
+            let head =
+                "\(signs[action] ?? "?") \(action.padded(6)) \((step["kind"]?.string ?? "").padded(11)) \(step["name"]?.string ?? "")"
+            lines.append(head + (notes.isEmpty ? "" : ": " + notes.joined(separator: "; ")))
+        }
+        for warning in root["warnings"]?.elements?.compactMap(\.string) ?? [] { lines.append("Warning: \(warning)") }
+        if root["changes"]?.bool == false { lines.append("Nothing changes.") }
+        if root["applied"]?.bool == false { lines.append("Dry run: nothing was changed.") }
+        return lines.joined(separator: "\n")
+    }
+}
+
+extension String {
+    /// With spaces up to a width.
+    public func padded(_ width: Int) -> String { self + String(repeating: " ", count: max(0, width - count)) }
+}

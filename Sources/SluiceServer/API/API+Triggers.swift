@@ -1,0 +1,145 @@
+import SluiceCore
+import SluiceStore
+
+extension API {
+    func listTriggers(_ call: APICall) async throws -> APIResponse {
+        let definitions = try await definitions()
+        let slice = try ListSlice(definitions.triggers, after: call.query("after"), limit: call.limit()) { $0.name }
+        return APIResponse.object { writer in
+            writer.list("triggers", slice.elements) { self.summary(&$0, $1, definitions) }
+            writer.member("next", slice.next)
+        }
+    }
+
+    private func summary(_ writer: inout JSONWriter, _ trigger: StoredTrigger, _ definitions: Definitions) {
+        let connection = definitions.connections.first { $0.id == trigger.connection }
+        let type = connection.flatMap { parts.connectors[$0.connector]?.definition.trigger(trigger.type) }
+        let signal = API.signal(trigger, definitions)
+        writer.member("name", trigger.name)
+        writer.member("connection", connection?.name)
+        writer.member("type", trigger.type)
+        writer.member("kind", type?.kind.rawValue)
+        writer.member("state", trigger.state.rawValue)
+        writer.member("reason", trigger.stateReason)
+        writer.member("jobs", trigger.progress.lastPosition.rawValue)
+        writer.member("news_waiting", trigger.state.listens && signal > trigger.progress.coveredSequence)
+        writer.member("last_success_at", trigger.progress.lastSuccessAt)
+        writer.member("last_error", trigger.progress.lastError)
+        let polls = trigger.progress.pollsByCause.sorted { $0.key.rawValue < $1.key.rawValue }
+        writer.key("polls_by_cause")
+        writer.object { writer in for (cause, count) in polls { writer.member(cause.rawValue, count) } }
+    }
+
+    /// The last signal on any topic of a trigger.
+    static func signal(_ trigger: StoredTrigger, _ definitions: Definitions) -> InboxSequence {
+        definitions.topics.filter { trigger.topics.contains($0.id) }.map(\.signalSequence).max() ?? .zero
+    }
+
+    func showTrigger(_ call: APICall) async throws -> APIResponse {
+        let definitions = try await definitions()
+        let name = call.parameter("name")
+        guard let trigger = definitions.triggers.first(where: { $0.name == name }) else { throw API.noTrigger(name) }
+        let runtime = await parts.control.runtimeStatus(of: trigger)
+        return APIResponse.object { writer in
+            summary(&writer, trigger, definitions)
+            writer.member("uid", trigger.uid)
+            writer.member("generation", trigger.generation.rawValue)
+            writer.member("input", json: trigger.input)
+            writer.member("settings", json: trigger.settings)
+            writer.key("webhook_keys")
+            writer.array { writer in
+                for topic in definitions.topics where trigger.topics.contains(topic.id) && !topic.key.isEmpty { writer.value(topic.key) }
+            }
+            writer.key("destinations")
+            writer.array { writer in
+                for attachment in definitions.attachments where attachment.trigger == trigger.id {
+                    if let destination = definitions.destinations.first(where: { $0.id == attachment.destination }) {
+                        writer.value(destination.name)
+                    }
+                }
+            }
+            progress(&writer, trigger, signal: API.signal(trigger, definitions))
+            due(&writer, trigger, runtime)
+        }
+    }
+
+    private func progress(_ writer: inout JSONWriter, _ trigger: StoredTrigger, signal: InboxSequence) {
+        let progress = trigger.progress
+        writer.member("cursor", json: progress.cursor)
+        writer.member("signal_sequence", signal.rawValue)
+        writer.member("covered_sequence", progress.coveredSequence.rawValue)
+        writer.key("open_cycle")
+        if let cycle = progress.openCycle {
+            writer.object { writer in
+                writer.member("number", cycle.number)
+                writer.member("cause", cycle.cause.rawValue)
+                writer.member("started_at", cycle.startedAt)
+                writer.member("next_page", Int64(cycle.nextPage))
+                writer.member("jobs", Int64(cycle.jobs))
+                writer.member("connector", cycle.connector)
+            }
+        } else {
+            writer.null()
+        }
+        writer.member("cycles_completed", progress.cyclesCompleted)
+        writer.member("last_start_at", progress.lastStartAt)
+        writer.member("failures", Int64(progress.failures))
+        writer.member("quarantined", progress.quarantined)
+        writer.member("created_at", trigger.createdAt)
+    }
+
+    /// When the next poll is due, and what it waits for (P2). Without pollers: what is stored.
+    private func due(_ writer: inout JSONWriter, _ trigger: StoredTrigger, _ runtime: RuntimeTriggerStatus?) {
+        let progress = trigger.progress
+        var status = runtime ?? RuntimeTriggerStatus()
+        if status.nextDueAt == nil, trigger.state.polls {
+            status.nextDueAt = progress.retryAt ?? progress.safetyDueAt
+            status.nextCause = progress.retryAt != nil ? .retry : progress.safetyDueAt != nil ? .safety : nil
+        }
+        if status.waitsFor == nil { status.waitsFor = standingStill(trigger) }
+        writer.member("polling_now", status.isPolling)
+        writer.member("next_due_at", status.nextDueAt)
+        writer.member("next_cause", status.nextCause?.rawValue)
+        writer.member("waits_for", status.waitsFor)
+        writer.member("waits_until", status.waitsUntil)
+    }
+
+    private func standingStill(_ trigger: StoredTrigger) -> String? {
+        switch trigger.state {
+        case .created, .stopped: "somebody to start it: `sluice trigger start \(trigger.name)`"
+        case .paused: "somebody to resume it: `sluice trigger resume \(trigger.name)`; webhooks are kept meanwhile"
+        case .failed: "the next probe: \(trigger.stateReason ?? "its polls failed for good")"
+        case .starting, .running: parts.isServing ? nil : "a server: `sluice serve`"
+        case .stopping: nil
+        }
+    }
+
+    func commandTrigger(_ call: APICall) async throws -> APIResponse {
+        let word = call.parameter("command")
+        guard let command = TriggerCommand(rawValue: word) else {
+            throw SluiceError(.notFound, "triggers take no `\(word)`: \(Words.hint(word, among: TriggerCommand.allCases.map(\.rawValue)))")
+        }
+        let name = call.parameter("name")
+        let before = try await trigger(name).state
+        let trigger = try await parts.lifecycle.command(command, trigger: name)
+        return APIResponse.object { writer in
+            writer.member("name", trigger.name)
+            writer.member("state", trigger.state.rawValue)
+            writer.member("state_before", before.rawValue)
+            if command == .poll, !parts.isServing { writer.member("note", "no server runs: it polls as soon as one starts") }
+        }
+    }
+
+    func listQuarantine(_ call: APICall) async throws -> APIResponse {
+        let trigger = try await trigger(call.parameter("name"))
+        let records = try await parts.store.quarantine(.default, trigger: trigger.id, limit: try call.limit())
+        return APIResponse.object { writer in
+            writer.list("quarantine", records) { writer, record in
+                writer.member("reason", record.reason)
+                writer.member("digest", Hex.text(record.digest))
+                writer.member("record", String(decoding: record.bytes, as: UTF8.self))
+            }
+            writer.member("total", trigger.progress.quarantined)
+        }
+    }
+}

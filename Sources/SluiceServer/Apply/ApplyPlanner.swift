@@ -1,0 +1,369 @@
+import SluiceConnectors
+import SluiceCore
+import SluiceStore
+
+/// Holds a manifest against the connectors and what is defined, and decides what `apply` changes. Pure: the same input gives
+/// the same plan; random names come from outside.
+///
+/// What the file does not name stays. Another type or connection of a trigger needs a reset, because its cursor and its
+/// jobs' identities belong to the old one; another input keeps the cursor and says so.
+public struct ApplyPlanner {
+    private let connectors: [String: any Connector]
+    private let current: CurrentState
+    private let options: ApplyOptions
+    private let names: NameSource
+    private var plan = ApplyPlan()
+    private var issues: [ManifestIssue] = []
+    /// The connector of each connection that will exist.
+    private var connectorNames: [String: String] = [:]
+
+    /// Where random names come from.
+    public struct NameSource: Sendable {
+        public var endpointToken: @Sendable () -> String
+        public var triggerUID: @Sendable () -> String
+        public init(endpointToken: @escaping @Sendable () -> String, triggerUID: @escaping @Sendable () -> String) {
+            self.endpointToken = endpointToken
+            self.triggerUID = triggerUID
+        }
+        public static let random = NameSource(endpointToken: Randomness.endpointToken, triggerUID: Randomness.triggerUID)
+    }
+
+    /// Throws `.invalid` listing every fault of the manifest with its line, `.conflict` where a reset is needed.
+    public static func plan(
+        _ manifest: Manifest, connectors: [String: any Connector], current: CurrentState, options: ApplyOptions = ApplyOptions(),
+        names: NameSource = .random, file: String = "sluice.yaml"
+    ) throws(SluiceError) -> ApplyPlan {
+        var planner = ApplyPlanner(connectors: connectors, current: current, options: options, names: names)
+        for connection in current.definitions.connections { planner.connectorNames[connection.name] = connection.connector }
+        for connection in manifest.connections { planner.connection(connection) }
+        for destination in manifest.destinations { planner.destination(destination) }
+        let destinations = Set(manifest.destinations.map(\.name) + current.definitions.destinations.map(\.name))
+        var refusals: [SluiceError] = []
+        for trigger in manifest.triggers {
+            if let refusal = planner.trigger(trigger, destinations: destinations) { refusals.append(refusal) }
+        }
+        if !planner.issues.isEmpty { throw SluiceError.manifest(planner.issues, file: file) }
+        if let refusal = refusals.first { throw refusal }
+        planner.unnamed(manifest)
+        try planner.checkResets(manifest)
+        return planner.plan
+    }
+
+    private init(connectors: [String: any Connector], current: CurrentState, options: ApplyOptions, names: NameSource) {
+        self.connectors = connectors
+        self.current = current
+        self.options = options
+        self.names = names
+    }
+
+    // MARK: Connections
+
+    private mutating func connection(_ spec: ConnectionSpec) {
+        guard let connector = connectors[spec.connector] else {
+            issue(
+                spec.line,
+                "connection \(spec.name): no connector `\(spec.connector)` is loaded: \(Words.hint(spec.connector, among: Array(connectors.keys)))"
+            )
+            return
+        }
+        connectorNames[spec.name] = spec.connector
+        let definition = connector.definition
+        let (fields, secrets) = connectionFields(spec, definition)
+        checkWebhook(spec, definition)
+        let stored = current.definitions.connections.first { $0.name == spec.name }
+        if let stored, stored.connector != spec.connector, current.definitions.triggers.contains(where: { $0.connection == stored.id }) {
+            issue(
+                spec.line,
+                "connection \(spec.name) has connector \(stored.connector) and triggers that depend on it: give the new one another name")
+            return
+        }
+        var notes: [String] = []
+        if let stored {
+            if stored.connector != spec.connector { notes.append("connector \(stored.connector) → \(spec.connector)") }
+            if stored.fields != fields { notes.append("fields change") }
+            if current.connectionSecrets[spec.name] != secrets { notes.append("secrets change") }
+            if stored.settings != spec.settings.json { notes.append("settings change") }
+        }
+        let hasEndpoint = stored.map { stored in current.definitions.endpoints.contains { $0.connection == stored.id } } ?? false
+        let needsEndpoint = definition.webhook != nil && !hasEndpoint
+        if stored == nil || !notes.isEmpty {
+            plan.changes.append(
+                .putConnection(name: spec.name, connector: spec.connector, fields: fields, secrets: secrets, settings: spec.settings.json))
+        }
+        if needsEndpoint {
+            plan.changes.append(.plain(.addEndpoint(connection: spec.name, token: names.endpointToken(), othersExpireAt: nil)))
+            notes.append("gets a webhook URL: see `sluice connection list`")
+        }
+        let action: ApplyPlan.Action = stored == nil ? .create : notes.isEmpty ? .keep : .change
+        plan.steps.append(.init(action, "connection", spec.name, notes))
+    }
+
+    private mutating func connectionFields(
+        _ spec: ConnectionSpec, _ definition: ConnectorDefinition
+    ) -> (fields: [UInt8], secrets: ConnectionSecrets) {
+        var secrets = ConnectionSecrets()
+        secrets.webhookSecrets = spec.webhookSecrets
+        let what = "connection \(spec.name)"
+        let values = typed(spec.fields, definition.connectionFields, of: what, line: spec.line)
+        var writer = JSONWriter()
+        writer.object { writer in
+            for (field, json) in values where !field.isSecret {
+                writer.key(field.name)
+                writer.raw(json)
+            }
+        }
+        for (field, json) in values where field.isSecret {
+            secrets.fields.append((field.name, json))
+            if let value = spec.fields.first(where: { $0.name == field.name }), !value.value.isReferenced {
+                plan.warnings.append("\(what): the secret `\(field.name)` stands in the file: better \"${env:NAME}\" or \"${file:PATH}\"")
+            }
+        }
+        if spec.hasInlineWebhookSecret {
+            plan.warnings.append("\(what): a webhook secret stands in the file: better \"${env:NAME}\" or \"${file:PATH}\"")
+        }
+        return (writer.bytes, secrets)
+    }
+
+    private mutating func checkWebhook(_ spec: ConnectionSpec, _ definition: ConnectorDefinition) {
+        let what = "connection \(spec.name)"
+        guard definition.webhook != nil || spec.settings.scheme != nil else { return }
+        let name = spec.settings.scheme ?? definition.webhook?.scheme ?? "none"
+        if let problem = WebhookSchemes.problem(name) { return issue(spec.line, "\(what): webhook: \(problem)") }
+        if name == "none" {
+            plan.warnings.append("\(what): UNSAFE: webhooks are not verified (scheme `none`): anyone who learns the URL can cause polls")
+        } else if spec.webhookSecrets.isEmpty {
+            issue(spec.line, "\(what) needs `webhook: {secrets: [...]}` for the scheme `\(name)`: \(WebhookSchemes.secretHint(name))")
+        }
+        if name == "header-token", spec.settings.header == nil {
+            issue(spec.line, "\(what) needs `webhook: {header: NAME}` for the scheme `header-token`")
+        }
+    }
+
+    /// Values by the declared fields, in the declared order; what is unknown, missing or of another type is an issue.
+    private mutating func typed(
+        _ values: [NamedValue], _ fields: [Field], of what: String, line: Int
+    ) -> [(field: Field, json: [UInt8])] {
+        for value in values where !fields.contains(where: { $0.name == value.name }) {
+            issue(value.line, "\(what) has no field `\(value.name)`: \(Words.hint(value.name, among: fields.map(\.name)))")
+        }
+        var result: [(field: Field, json: [UInt8])] = []
+        for field in fields {
+            guard let value = values.first(where: { $0.name == field.name }) else {
+                if !field.isOptional, field.defaultJSON == nil {
+                    issue(line, "\(what) needs `\(field.name)`" + (field.hint.map { ": \($0)" } ?? ""))
+                }
+                continue
+            }
+            switch FieldValues.json(value.value, for: field) {
+            case .success(let json): result.append((field, json))
+            case .failure(let problem): issue(value.line, "\(what): `\(field.name)` must be \(problem.expected)")
+            }
+        }
+        return result
+    }
+
+    // MARK: Destinations
+
+    private mutating func destination(_ spec: DestinationSpec) {
+        var secrets = DestinationSecrets()
+        secrets.secret = spec.secret
+        secrets.headers = spec.headers
+        if spec.hasInlineSecret {
+            plan.warnings.append("destination \(spec.name): the secret stands in the file: better \"${env:NAME}\" or \"${file:PATH}\"")
+        }
+        if let problem = PushDestinations.problem(spec.name, spec.settings, secrets), spec.kind == "push" { issue(spec.line, problem) }
+        let stored = current.definitions.destinations.first { $0.name == spec.name }
+        var notes: [String] = []
+        if let stored {
+            if stored.kind != spec.kind { notes.append("kind \(stored.kind) → \(spec.kind)") }
+            if stored.settings != spec.settings.json { notes.append("settings change") }
+            if current.destinationSecrets[spec.name] != secrets { notes.append("secret or headers change") }
+        }
+        if stored == nil || !notes.isEmpty {
+            plan.changes.append(.putDestination(name: spec.name, kind: spec.kind, settings: spec.settings.json, secrets: secrets))
+        }
+        plan.steps.append(.init(stored == nil ? .create : notes.isEmpty ? .keep : .change, "destination", spec.name, notes))
+    }
+
+    // MARK: Triggers
+
+    /// A refusal that asks for a reset, or nil.
+    private mutating func trigger(_ spec: TriggerSpec, destinations: Set<String>) -> SluiceError? {
+        let what = "trigger \(spec.name)"
+        guard let connectorName = connectorNames[spec.connection] else {
+            issue(
+                spec.line,
+                "\(what): there is no connection `\(spec.connection)`: \(Words.hint(spec.connection, among: Array(connectorNames.keys)))")
+            return nil
+        }
+        guard let connector = connectors[connectorName] else {
+            issue(spec.line, "\(what): the connector \(connectorName) of its connection is not loaded")
+            return nil
+        }
+        guard let type = connector.definition.trigger(spec.type) else {
+            let known = connector.definition.triggers.map(\.name)
+            issue(
+                spec.line, "\(what): connector \(connectorName) has no trigger type `\(spec.type)`: \(Words.hint(spec.type, among: known))")
+            return nil
+        }
+        for attachment in spec.destinations ?? [] where !destinations.contains(attachment.destination) {
+            issue(
+                attachment.line,
+                "\(what): there is no destination `\(attachment.destination)`: \(Words.hint(attachment.destination, among: Array(destinations)))"
+            )
+        }
+        let faults = issues.count
+        guard let input = input(spec, type), let keys = topicKeys(spec, type, connector, input), issues.count == faults else { return nil }
+        return put(spec, input: input, topicKeys: keys)
+    }
+
+    private mutating func input(_ spec: TriggerSpec, _ type: TriggerTypeDefinition) -> [UInt8]? {
+        for field in type.inputFields where field.isSecret && spec.input.contains(where: { $0.name == field.name }) {
+            issue(
+                spec.line,
+                "trigger \(spec.name): the input `\(field.name)` is secret, and inputs are not sealed: make it a field of the connection")
+            return nil
+        }
+        var writer = JSONWriter()
+        let values = typed(spec.input, type.inputFields, of: "trigger \(spec.name): input", line: spec.line)
+        writer.object { writer in
+            for (field, json) in values {
+                writer.key(field.name)
+                writer.raw(json)
+            }
+        }
+        return writer.bytes
+    }
+
+    /// The keys a trigger listens to: its own, and the empty one of the whole connection. None where it takes no webhooks.
+    private mutating func topicKeys(
+        _ spec: TriggerSpec, _ type: TriggerTypeDefinition, _ connector: any Connector, _ input: [UInt8]
+    ) -> [String]? {
+        guard type.kind == .hybrid || type.kind == .webhook else { return [] }
+        do {
+            let full = try JSONDocument(Defaults.filled(input, type.inputFields))
+            guard let key = try connector.webhookKey(triggerType: type.name, input: full), !key.isEmpty else { return [""] }
+            return ["", key]
+        } catch {
+            let reason = (error as? SluiceError)?.message ?? "its `webhook_key` failed"
+            issue(spec.line, "trigger \(spec.name): \(reason)")
+            return nil
+        }
+    }
+
+    private mutating func put(_ spec: TriggerSpec, input: [UInt8], topicKeys: [String]) -> SluiceError? {
+        let stored = current.definitions.triggers.first { $0.name == spec.name }
+        var notes: [String] = []
+        var resets = false
+        if let stored {
+            let former = current.definitions.connections.first { $0.id == stored.connection }?.name ?? "?"
+            if stored.type != spec.type || former != spec.connection {
+                guard options.resets.contains(spec.name) else { return needsReset(spec, stored, former) }
+                resets = true
+                notes.append(
+                    "\(former)/\(stored.type) → \(spec.connection)/\(spec.type): begins anew, its cursor and dedup keys are forgotten")
+            }
+            if !resets, stored.input != input {
+                notes.append("input changes; the cursor stays (`sluice trigger cursor reset \(spec.name)` to read again)")
+            }
+            if stored.settings != spec.settings.json { notes.append("settings change") }
+            let formerKeys = Set(stored.topics.compactMap { id in current.definitions.topics.first { $0.id == id }?.key })
+            if !resets, formerKeys != Set(topicKeys) { notes.append("listens to other webhooks") }
+        }
+        if stored == nil || !notes.isEmpty {
+            plan.changes.append(
+                .plain(
+                    .putTrigger(
+                        name: spec.name, uid: stored?.uid ?? names.triggerUID(), connection: spec.connection, type: spec.type, input: input,
+                        settings: spec.settings.json, topicKeys: topicKeys, resets: resets)))
+        }
+        attach(spec, stored, &notes)
+        command(spec, stored, &notes)
+        let action: ApplyPlan.Action = stored == nil ? .create : resets ? .reset : notes.isEmpty ? .keep : .change
+        plan.steps.append(.init(action, "trigger", spec.name, notes))
+        return nil
+    }
+
+    private func needsReset(_ spec: TriggerSpec, _ stored: StoredTrigger, _ former: String) -> SluiceError {
+        SluiceError(
+            .conflict,
+            "trigger \(spec.name) is \(former)/\(stored.type), and the file makes it \(spec.connection)/\(spec.type): its cursor does not fit that. "
+                + "Give the new one another name, or apply with `--reset \(spec.name)` to forget the cursor and the dedup keys"
+        ).with("trigger", spec.name)
+    }
+
+    private mutating func attach(_ spec: TriggerSpec, _ stored: StoredTrigger?, _ notes: inout [String]) {
+        guard let wanted = spec.destinations else { return }
+        let attached = current.definitions.attachments.filter { $0.trigger == stored?.id }.compactMap { attachment in
+            current.definitions.destinations.first { $0.id == attachment.destination }?.name
+        }
+        for attachment in wanted where !attached.contains(attachment.destination) {
+            plan.changes.append(.plain(.attach(trigger: spec.name, destination: attachment.destination, from: attachment.from)))
+            notes.append("delivers to \(attachment.destination) " + (attachment.from.map { "from position \($0)" } ?? "from now on"))
+        }
+        for name in attached where !wanted.contains(where: { $0.destination == name }) {
+            plan.changes.append(.plain(.detach(trigger: spec.name, destination: name)))
+            notes.append("no longer delivers to \(name)")
+        }
+    }
+
+    private mutating func command(_ spec: TriggerSpec, _ stored: StoredTrigger?, _ notes: inout [String]) {
+        let desired = stored == nil ? spec.state ?? .running : spec.state
+        guard let desired else { return }
+        let commands: [TriggerCommand] =
+            switch (desired, stored?.state ?? .created) {
+            case (.running, .created), (.running, .stopped): [.start]
+            case (.running, .paused): [.resume]
+            case (.paused, .created), (.paused, .stopped): [.start, .pause]
+            case (.paused, .starting), (.paused, .running), (.paused, .failed): [.pause]
+            case (.stopped, .created) where stored == nil: []
+            case (.stopped, .created), (.stopped, .starting), (.stopped, .running), (.stopped, .paused), (.stopped, .failed): [.stop]
+            default: []
+            }
+        if commands.isEmpty { return }
+        plan.commands.append(.init(trigger: spec.name, commands: commands))
+        notes.append(commands.map { word($0) }.joined(separator: ", then "))
+    }
+
+    private func word(_ command: TriggerCommand) -> String {
+        switch command {
+        case .start: "starts"
+        case .pause: "pauses; webhooks are still kept"
+        case .resume: "resumes from its cursor"
+        case .poll: "polls"
+        case .stop: "stops; its data stays"
+        }
+    }
+
+    // MARK: What the file does not name
+
+    private mutating func unnamed(_ manifest: Manifest) {
+        for trigger in current.definitions.triggers where !manifest.triggers.contains(where: { $0.name == trigger.name }) {
+            let isOver = trigger.state == .stopped || trigger.state == .stopping
+            if options.prunes, !isOver {
+                plan.commands.append(.init(trigger: trigger.name, commands: [.stop]))
+                plan.steps.append(.init(.stop, "trigger", trigger.name, ["not in the file: stops; its data stays"]))
+            } else {
+                plan.steps.append(.init(.keep, "trigger", trigger.name, ["not in the file" + (isOver ? "" : "; `--prune` would stop it")]))
+            }
+        }
+        for connection in current.definitions.connections where !manifest.connections.contains(where: { $0.name == connection.name }) {
+            plan.steps.append(.init(.keep, "connection", connection.name, ["not in the file"]))
+        }
+        for destination in current.definitions.destinations where !manifest.destinations.contains(where: { $0.name == destination.name }) {
+            plan.steps.append(.init(.keep, "destination", destination.name, ["not in the file"]))
+        }
+    }
+
+    private func checkResets(_ manifest: Manifest) throws(SluiceError) {
+        let reset = Set(plan.steps.filter { $0.action == .reset }.map(\.name))
+        for name in options.resets.subtracting(reset).sorted() {
+            throw SluiceError(
+                .conflict,
+                "`--reset \(name)`: neither its type nor its connection changes. To read again from the start: `sluice trigger cursor reset \(name)`"
+            ).with("trigger", name)
+        }
+    }
+
+    private mutating func issue(_ line: Int, _ message: String) { issues.append(ManifestIssue(line: line, message: message)) }
+}

@@ -1,0 +1,117 @@
+import SluiceConnectors
+import SluiceCore
+import SluiceStore
+
+/// What is defined, joined with the loaded connectors and with its secrets opened: what gateway, pollers and pushers work
+/// from. A value, made anew after every change.
+public struct Catalogue: Sendable {
+    public struct Connection: Sendable {
+        public var stored: StoredConnection
+        public var connector: any Connector
+        /// All fields, secrets and defaults included: a JSON object.
+        public var values: [UInt8]
+        public var webhookSecrets: [String]
+        public var settings: ConnectionSettings
+        public var endpoints: [StoredEndpoint]
+        public var topics: [StoredTopic]
+    }
+    public struct Trigger: Sendable {
+        public var stored: StoredTrigger
+        public var type: TriggerTypeDefinition
+        /// With defaults: a JSON object.
+        public var input: [UInt8]
+        public var settings: TriggerSettings
+    }
+    public struct Destination: Sendable {
+        public var stored: StoredDestination
+        public var settings: DestinationSettings
+        public var secrets: DestinationSecrets
+    }
+    /// Something defined that cannot be run: its connector is not loaded, or its secrets do not open.
+    public struct Problem: Sendable, Equatable {
+        public var subject: String
+        public var error: SluiceError
+    }
+
+    public var definitions = Definitions(connections: [], endpoints: [], topics: [], triggers: [], destinations: [], attachments: [])
+    public var connections: [ConnectionID: Connection] = [:]
+    public var triggers: [TriggerID: Trigger] = [:]
+    public var destinations: [DestinationID: Destination] = [:]
+    public var problems: [Problem] = []
+
+    public init() {}
+
+    public init(_ definitions: Definitions, connectors: [String: any Connector], sealer: SecretSealer) {
+        self.definitions = definitions
+        let endpoints = Dictionary(grouping: definitions.endpoints, by: \.connection)
+        let topics = Dictionary(grouping: definitions.topics, by: \.connection)
+        for stored in definitions.connections {
+            guard let connector = connectors[stored.connector] else {
+                problems.append(Problem(subject: "connection \(stored.name)", error: Catalogue.notLoaded(stored.connector)))
+                continue
+            }
+            add(stored, connector, endpoints[stored.id] ?? [], topics[stored.id] ?? [], sealer)
+        }
+        for stored in definitions.triggers { add(stored) }
+        for stored in definitions.destinations { add(stored, sealer) }
+    }
+
+    private mutating func add(
+        _ stored: StoredConnection, _ connector: any Connector, _ endpoints: [StoredEndpoint], _ topics: [StoredTopic],
+        _ sealer: SecretSealer
+    ) {
+        do {
+            let secrets = ConnectionSecrets(json: try sealer.open(stored.sealedSecrets, owner: SecretOwner.connection(stored.name)))
+            connections[stored.id] = Connection(
+                stored: stored, connector: connector,
+                values: Catalogue.joined(stored.fields, secrets.fields, connector.definition.connectionFields),
+                webhookSecrets: secrets.webhookSecrets, settings: ConnectionSettings(json: stored.settings),
+                endpoints: endpoints, topics: topics)
+        } catch {
+            problems.append(Problem(subject: "connection \(stored.name)", error: error))
+        }
+    }
+
+    private mutating func add(_ stored: StoredTrigger) {
+        guard let connection = connections[stored.connection] else { return }
+        let definition = connection.connector.definition
+        guard let type = definition.trigger(stored.type) else {
+            let error = SluiceError(
+                .connector, "connector \(definition.name) no longer has the trigger type `\(stored.type)`: load the version that has it")
+            problems.append(Problem(subject: "trigger \(stored.name)", error: error))
+            return
+        }
+        triggers[stored.id] = Trigger(
+            stored: stored, type: type, input: Defaults.filled(stored.input, type.inputFields),
+            settings: TriggerSettings(json: stored.settings))
+    }
+
+    private mutating func add(_ stored: StoredDestination, _ sealer: SecretSealer) {
+        do {
+            let secrets = DestinationSecrets(json: try sealer.open(stored.sealedSecrets, owner: SecretOwner.destination(stored.name)))
+            destinations[stored.id] = Destination(stored: stored, settings: DestinationSettings(json: stored.settings), secrets: secrets)
+        } catch {
+            problems.append(Problem(subject: "destination \(stored.name)", error: error))
+        }
+    }
+
+    private static func notLoaded(_ name: String) -> SluiceError {
+        SluiceError(.connector, "the connector `\(name)` is not loaded: put its file into the connectors directory and start again")
+    }
+
+    /// One object of the open fields, the secret ones and the defaults.
+    private static func joined(_ fields: [UInt8], _ secrets: [(name: String, json: [UInt8])], _ declared: [Field]) -> [UInt8] {
+        var writer = JSONWriter()
+        writer.object { writer in
+            for member in (try? JSONDocument(fields))?.root.members ?? [] {
+                writer.key(member.key)
+                writer.raw(member.value.bytes)
+            }
+            for secret in secrets {
+                writer.key(secret.name)
+                writer.raw(secret.json)
+            }
+        }
+        return Defaults.filled(writer.bytes, declared)
+    }
+}

@@ -1,0 +1,71 @@
+import SluiceConnectors
+import SluiceCore
+import SluiceStore
+import Synchronization
+
+/// Holds the current `Catalogue` and hands each new one to those who work from it.
+public final class RuntimeCatalogue: Sendable {
+    /// Called in the order of the catalogues, one at a time. Must return quickly.
+    public typealias Listener = @Sendable (Catalogue) -> Void
+
+    private struct State {
+        var catalogue = Catalogue()
+        var ticketsTaken = 0
+        var ticketShown = 0
+        var listeners: [Listener] = []
+        var troubled: Set<String> = []
+    }
+
+    private let store: any Store
+    private let connectors: [String: any Connector]
+    private let sealer: SecretSealer
+    private let alarms: any AlarmReporting
+    private let state = Mutex(State())
+
+    public init(store: any Store, connectors: [String: any Connector], sealer: SecretSealer, alarms: any AlarmReporting) {
+        self.store = store
+        self.connectors = connectors
+        self.sealer = sealer
+        self.alarms = alarms
+    }
+
+    public var current: Catalogue { state.withLock { $0.catalogue } }
+
+    /// Adds a listener, which hears the current catalogue at once and each later one.
+    public func listen(_ listener: @escaping Listener) {
+        state.withLock { state in
+            state.listeners.append(listener)
+            if state.ticketShown > 0 { listener(state.catalogue) }
+        }
+    }
+
+    /// Reads what is defined and hands it out. Of several at a time, an older reading never replaces a newer one.
+    public func refresh() async throws {
+        let ticket = state.withLock { state in
+            state.ticketsTaken += 1
+            return state.ticketsTaken
+        }
+        let catalogue = Catalogue(try await store.definitions(.default), connectors: connectors, sealer: sealer)
+        state.withLock { state in
+            guard ticket > state.ticketShown else { return }
+            state.ticketShown = ticket
+            state.catalogue = catalogue
+            for listener in state.listeners { listener(catalogue) }
+            report(catalogue, &state.troubled)
+        }
+    }
+
+    private func report(_ catalogue: Catalogue, _ troubled: inout Set<String>) {
+        let subjects = Set(catalogue.problems.map(\.subject))
+        for subject in troubled.subtracting(subjects) { alarms.clear(.notRunnable, subject: subject) }
+        for problem in catalogue.problems {
+            alarms.raise(Alarm(kind: .notRunnable, subject: problem.subject, message: problem.error.message))
+        }
+        troubled = subjects
+    }
+}
+
+extension Alarm.Kind {
+    /// Something is defined that cannot be run.
+    public static let notRunnable: Self = "not_runnable"
+}

@@ -1,0 +1,86 @@
+import SluiceCore
+import SluicePolling
+import SluiceStore
+import Synchronization
+
+/// Tells the polling service what the API changes, and the API what the polling service does.
+final class ServerControl: TriggerControl {
+    /// What the polling service was told last.
+    private struct Told {
+        var triggers: [TriggerID: Generation] = [:]
+        var topics: [TriggerID: [TopicID]] = [:]
+        var connections: [ConnectionID: [[UInt8]]] = [:]
+    }
+
+    private let catalogue: RuntimeCatalogue
+    private let polling: PollingService
+    private let told = Mutex(Told())
+
+    init(catalogue: RuntimeCatalogue, polling: PollingService) {
+        self.catalogue = catalogue
+        self.polling = polling
+    }
+
+    /// Notes what the polling service has loaded by itself.
+    func loaded(_ definitions: Definitions) { _ = news(definitions) }
+
+    func definitionsChanged() async throws {
+        try await catalogue.refresh()
+        let definitions = catalogue.current.definitions
+        let news = news(definitions)
+        for connection in news.connections { polling.connectionChanged(connection) }
+        for trigger in news.triggers { polling.triggerChanged(trigger) }
+        for trigger in news.removed { polling.triggerRemoved(trigger) }
+        // Until the gateway had the new routes, webhooks for a new key signalled nobody.
+        for trigger in news.listening { polling.webhooksMissed(trigger: trigger) }
+    }
+
+    private struct News {
+        var connections: [ConnectionID]
+        var triggers: [StoredTrigger]
+        var removed: [TriggerID]
+        /// Those that listen to other topics than before.
+        var listening: [TriggerID]
+    }
+
+    private func news(_ definitions: Definitions) -> News {
+        told.withLock { told in
+            let connections = Dictionary(
+                definitions.connections.map { ($0.id, [$0.fields, $0.sealedSecrets, $0.settings]) }
+            ) { first, _ in first }
+            let triggers = Dictionary(definitions.triggers.map { ($0.id, $0.generation) }) { first, _ in first }
+            let topics = Dictionary(definitions.triggers.map { ($0.id, $0.topics) }) { first, _ in first }
+            defer { told = Told(triggers: triggers, topics: topics, connections: connections) }
+            return News(
+                connections: definitions.connections.map(\.id).filter { told.connections[$0] != connections[$0] },
+                triggers: definitions.triggers.filter { told.triggers[$0.id] != $0.generation },
+                removed: told.triggers.keys.filter { triggers[$0] == nil },
+                listening: definitions.triggers.filter { told.topics[$0.id] != $0.topics && !$0.topics.isEmpty }.map(\.id))
+        }
+    }
+
+    func triggerChanged(_ trigger: StoredTrigger, poll cause: PollCause?) async {
+        told.withLock { $0.triggers[trigger.id] = trigger.generation }
+        polling.triggerChanged(trigger, poll: cause == .manual ? nil : cause)
+        if cause == .manual { polling.pollNow(trigger) }
+    }
+
+    func runtimeStatus(of trigger: StoredTrigger) async -> RuntimeTriggerStatus? {
+        let status = polling.status(of: trigger)
+        var result = RuntimeTriggerStatus()
+        switch status.waiting {
+        case nil: return nil
+        case .running: result.isPolling = true
+        case .due(let due): (result.nextDueAt, result.nextCause) = (due.at, due.cause)
+        case .connectionBusy: result.waitsFor = "other polls of its connection, which has as many at once as it may"
+        case .connectionBlocked(let until):
+            result.waitsFor =
+                status.isConnectionRefused
+                ? "its connection: the provider refuses the credentials; a probe is made then"
+                : "its connection: the provider asked to wait"
+            result.waitsUntil = until
+        case .resting: break
+        }
+        return result
+    }
+}

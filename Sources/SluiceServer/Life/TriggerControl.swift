@@ -1,0 +1,42 @@
+import SluiceCore
+import SluiceStore
+
+/// What the API asks of whoever runs the polls. The server's polling service implements it; a command that works without a
+/// server uses `NoPollers`.
+public protocol TriggerControl: Sendable {
+    /// Connections, triggers or destinations have changed: read them anew and take them over before returning.
+    func definitionsChanged() async throws
+    /// A trigger's state or cursor has changed; with `cause` it polls as soon as the budgets allow.
+    func triggerChanged(_ trigger: StoredTrigger, poll cause: PollCause?) async
+    /// What a trigger does or waits for; nil if it is not being run.
+    func runtimeStatus(of trigger: StoredTrigger) async -> RuntimeTriggerStatus?
+}
+
+/// What a trigger does or waits for at this moment (P2).
+public struct RuntimeTriggerStatus: Sendable, Equatable {
+    public var isPolling: Bool
+    /// When the next poll is due and why, as far as is known.
+    public var nextDueAt: Timestamp?
+    public var nextCause: PollCause?
+    /// What it waits for, and why, as a sentence; nil if nothing holds it up.
+    public var waitsFor: String?
+    public var waitsUntil: Timestamp?
+    public init(
+        isPolling: Bool = false, nextDueAt: Timestamp? = nil, nextCause: PollCause? = nil, waitsFor: String? = nil,
+        waitsUntil: Timestamp? = nil
+    ) {
+        self.isPolling = isPolling
+        self.nextDueAt = nextDueAt
+        self.nextCause = nextCause
+        self.waitsFor = waitsFor
+        self.waitsUntil = waitsUntil
+    }
+}
+
+/// No server runs: nothing polls until one starts, and then every trigger polls at once (P6).
+public struct NoPollers: TriggerControl {
+    public init() {}
+    public func definitionsChanged() async throws {}
+    public func triggerChanged(_ trigger: StoredTrigger, poll cause: PollCause?) async {}
+    public func runtimeStatus(of trigger: StoredTrigger) async -> RuntimeTriggerStatus? { nil }
+}

@@ -1,0 +1,262 @@
+import SluiceCore
+
+/// Reads a YAML document into a `Manifest`, collecting everything that is wrong before it gives up.
+public struct ManifestReader {
+    private let references: [String: String]
+    private var issues: [ManifestIssue] = []
+
+    /// - Parameter references: values of `env:NAME` and `file:PATH`, resolved where `apply` runs.
+    public static func read(_ text: String, references: [String: String], file: String = "sluice.yaml") throws(SluiceError) -> Manifest {
+        let root = try YAMLValue.parse(text, file: file)
+        var reader = ManifestReader(references: references)
+        let manifest = reader.manifest(root)
+        if !reader.issues.isEmpty { throw SluiceError.manifest(reader.issues, file: file) }
+        return manifest
+    }
+
+    private init(references: [String: String]) { self.references = references }
+
+    private mutating func manifest(_ root: YAMLValue) -> Manifest {
+        var manifest = Manifest()
+        let sections = members(root, of: "the file", allowed: ["connections", "triggers", "destinations"])
+        for member in named(sections["connections"], "connections") { manifest.connections.append(connection(member)) }
+        for member in named(sections["triggers"], "triggers") { manifest.triggers.append(trigger(member)) }
+        for member in named(sections["destinations"], "destinations") { manifest.destinations.append(destination(member)) }
+        return manifest
+    }
+
+    // MARK: Sections
+
+    private mutating func connection(_ member: YAMLValue.Member) -> ConnectionSpec {
+        var spec = ConnectionSpec(name: member.key, line: member.line)
+        let what = "connection \(member.key)"
+        let keys = members(
+            member.value, of: what,
+            allowed: ["connector", "fields", "webhook", "allow_private", "polls_at_once", "requests_per_second"])
+        spec.connector = requiredText(keys["connector"], "connector", of: what, line: member.line)
+        spec.fields = values(keys["fields"], of: "\(what): fields")
+        spec.settings.allowsPrivate = flag(keys["allow_private"], "allow_private") ?? false
+        spec.settings.pollsAtOnce = number(keys["polls_at_once"], "polls_at_once", 1...64).map { Int($0) }
+        spec.settings.requestsPerSecond = rate(keys["requests_per_second"])
+        if let webhook = keys["webhook"] { self.webhook(webhook, of: what, into: &spec) }
+        return spec
+    }
+
+    private mutating func webhook(_ value: YAMLValue, of what: String, into spec: inout ConnectionSpec) {
+        let keys = members(value, of: "\(what): webhook", allowed: ["scheme", "secrets", "header", "tolerance_seconds"])
+        spec.settings.scheme = text(keys["scheme"], "scheme")
+        spec.settings.header = text(keys["header"], "header")
+        spec.settings.tolerance = number(keys["tolerance_seconds"], "tolerance_seconds", 1...86_400).map(Span.seconds)
+        guard let secrets = keys["secrets"] else { return }
+        guard case .sequence(let list) = secrets.content, list.count <= 8 else {
+            issue(secrets.line, "`secrets` is a list of at most 8, for example [\"${env:WEBHOOK_SECRET}\"]")
+            return
+        }
+        for element in list {
+            guard let resolved = resolvedText(element, "secrets") else { continue }
+            if resolved.text.isEmpty { issue(element.line, "a webhook secret is empty") }
+            spec.webhookSecrets.append(resolved.text)
+            if !resolved.isReferenced { spec.hasInlineWebhookSecret = true }
+        }
+    }
+
+    private mutating func trigger(_ member: YAMLValue.Member) -> TriggerSpec {
+        var spec = TriggerSpec(name: member.key, line: member.line)
+        let what = "trigger \(member.key)"
+        let keys = members(
+            member.value, of: what,
+            allowed: ["connection", "type", "input", "safety_interval", "interval", "destinations", "state"])
+        spec.connection = requiredText(keys["connection"], "connection", of: what, line: member.line)
+        spec.type = requiredText(keys["type"], "type", of: what, line: member.line)
+        spec.input = values(keys["input"], of: "\(what): input")
+        spec.settings.safetyInterval = span(keys["safety_interval"], "safety_interval", least: .seconds(1))
+        spec.settings.interval = span(keys["interval"], "interval", least: .seconds(1))
+        if let list = keys["destinations"] { spec.destinations = attachments(list) }
+        if let state = keys["state"], let word = text(state, "state") {
+            spec.state = TriggerSpec.DesiredState(rawValue: word)
+            if spec.state == nil {
+                issue(state.line, "`state` cannot be this: \(Words.hint(word, among: TriggerSpec.DesiredState.allCases.map(\.rawValue)))")
+            }
+        }
+        return spec
+    }
+
+    private mutating func attachments(_ list: YAMLValue) -> [TriggerSpec.Attachment] {
+        guard case .sequence(let elements) = list.content else {
+            issue(list.line, "`destinations` is a list of names")
+            return []
+        }
+        var result: [TriggerSpec.Attachment] = []
+        for element in elements {
+            if case .mapping = element.content {
+                let keys = members(element, of: "a destination of a trigger", allowed: ["name", "from"])
+                let name = requiredText(keys["name"], "name", of: "a destination of a trigger", line: element.line)
+                let from = number(keys["from"], "from", 1...Int64.max).map(JobPosition.init)
+                result.append(.init(destination: name, line: element.line, from: from))
+            } else if let name = text(element, "destinations") {
+                result.append(.init(destination: name, line: element.line, from: nil))
+            }
+        }
+        for (index, attachment) in result.enumerated() where result[..<index].contains(where: { $0.destination == attachment.destination })
+        {
+            issue(attachment.line, "the destination \(attachment.destination) stands twice")
+        }
+        return result
+    }
+
+    private mutating func destination(_ member: YAMLValue.Member) -> DestinationSpec {
+        var spec = DestinationSpec(name: member.key, line: member.line)
+        let what = "destination \(member.key)"
+        let keys = members(
+            member.value, of: what, allowed: ["kind", "url", "secret", "headers", "allow_private", "timeout", "concurrency"])
+        spec.kind = requiredText(keys["kind"], "kind", of: what, line: member.line)
+        spec.settings.url = text(keys["url"], "url")
+        spec.settings.allowsPrivate = flag(keys["allow_private"], "allow_private") ?? false
+        spec.settings.timeout = span(keys["timeout"], "timeout", least: .seconds(1))
+        spec.settings.concurrency = number(keys["concurrency"], "concurrency", 1...64).map { Int($0) }
+        if let secret = keys["secret"], let resolved = resolvedText(secret, "secret") {
+            spec.secret = resolved.text
+            spec.hasInlineSecret = !resolved.isReferenced
+        }
+        for header in keys["headers"].map({ members($0, of: "\(what): headers", allowed: nil) }) ?? [:] {
+            guard let resolved = resolvedText(header.value, header.key) else { continue }
+            spec.headers.append(NamedText(name: header.key, value: resolved.text))
+        }
+        spec.headers.sort { $0.name < $1.name }
+        if spec.kind == "push" {
+            if keys["url"] == nil { issue(member.line, "\(what) needs `url`: where its pushes go") }
+            if keys["secret"] == nil {
+                issue(member.line, "\(what) needs `secret`, which signs its pushes, for example \"${env:PUSH_SECRET}\"")
+            }
+        } else if spec.kind != "pull", !spec.kind.isEmpty {
+            issue(
+                keys["kind"]?.line ?? member.line, "the kind of \(what) cannot be this: \(Words.hint(spec.kind, among: ["push", "pull"]))")
+        }
+        return spec
+    }
+
+    // MARK: Pieces
+
+    private mutating func issue(_ line: Int, _ message: String) { issues.append(ManifestIssue(line: line, message: message)) }
+
+    /// The members of a mapping by name. Keys that are not allowed are issues; `allowed` nil: any.
+    private mutating func members(_ value: YAMLValue, of what: String, allowed: [String]?) -> [String: YAMLValue] {
+        if case .scalar(let text, isPlain: true) = value.content, text.isEmpty || text == "null" || text == "~" { return [:] }
+        guard case .mapping(let members) = value.content else {
+            issue(value.line, "\(what) must be a list of `name: value` lines")
+            return [:]
+        }
+        var result: [String: YAMLValue] = [:]
+        for member in members {
+            if let allowed, !allowed.contains(member.key) {
+                issue(member.line, "\(what) has no `\(member.key)`: \(Words.hint(member.key, among: allowed))")
+            } else {
+                result[member.key] = member.value
+            }
+        }
+        return result
+    }
+
+    /// The members of a section in their order; their keys are names.
+    private mutating func named(_ section: YAMLValue?, _ title: String) -> [YAMLValue.Member] {
+        guard let section else { return [] }
+        _ = members(section, of: title, allowed: nil)
+        guard case .mapping(let members) = section.content else { return [] }
+        for member in members where !Words.isName(member.key) {
+            issue(member.line, "a name in \(title) is made of at most 64 letters, digits, `-`, `_` and `.`")
+        }
+        return members
+    }
+
+    private mutating func values(_ value: YAMLValue?, of what: String) -> [NamedValue] {
+        guard let value else { return [] }
+        _ = members(value, of: what, allowed: nil)
+        guard case .mapping(let members) = value.content else { return [] }
+        return members.compactMap { member in
+            resolved(member.value, member.key).map { NamedValue(name: member.key, line: member.line, value: $0) }
+        }
+    }
+
+    private mutating func resolved(_ value: YAMLValue, _ name: String) -> ManifestValue? {
+        switch value.content {
+        case .scalar(_, let isPlain):
+            guard let resolved = resolvedText(value, name) else { return nil }
+            return ManifestValue(
+                content: .scalar(resolved.text, isPlain: isPlain), line: value.line, isReferenced: resolved.isReferenced)
+        case .sequence(let elements):
+            let values = elements.compactMap { resolved($0, name) }
+            return ManifestValue(content: .array(values), line: value.line, isReferenced: values.contains(where: \.isReferenced))
+        case .mapping(let members):
+            let fields = members.compactMap { member in
+                resolved(member.value, member.key).map { ManifestValue.Field(name: member.key, value: $0) }
+            }
+            return ManifestValue(content: .object(fields), line: value.line, isReferenced: fields.contains(where: \.value.isReferenced))
+        }
+    }
+
+    private mutating func resolvedText(_ value: YAMLValue, _ name: String) -> (text: String, isReferenced: Bool)? {
+        guard case .scalar(let raw, _) = value.content else {
+            issue(value.line, "`\(name)` must be one value")
+            return nil
+        }
+        switch ReferenceText.parse(raw) {
+        case .failure(let malformed):
+            issue(value.line, "`\(name)`: \(malformed.reason)")
+            return nil
+        case .success(let text):
+            if let resolved = text.resolved(references) { return (resolved, !text.references.isEmpty) }
+            for reference in text.references where references[reference] == nil { issue(value.line, missing(reference, name)) }
+            return nil
+        }
+    }
+
+    private func missing(_ reference: String, _ name: String) -> String {
+        reference.hasPrefix("env:")
+            ? "`\(name)` needs the environment variable \(reference.dropFirst(4)), which is not set where `apply` runs"
+            : "`\(name)` needs the file \(reference.dropFirst(5)), which cannot be read where `apply` runs"
+    }
+
+    private mutating func text(_ value: YAMLValue?, _ name: String) -> String? {
+        guard let value else { return nil }
+        return resolvedText(value, name)?.text
+    }
+
+    private mutating func requiredText(_ value: YAMLValue?, _ name: String, of what: String, line: Int) -> String {
+        guard let value else {
+            issue(line, "\(what) needs `\(name)`")
+            return ""
+        }
+        let found = text(value, name)
+        if found?.isEmpty == true { issue(value.line, "\(what) needs `\(name)`") }
+        return found ?? ""
+    }
+
+    private mutating func flag(_ value: YAMLValue?, _ name: String) -> Bool? {
+        guard let value, let word = text(value, name) else { return nil }
+        if word == "true" || word == "false" { return word == "true" }
+        issue(value.line, "`\(name)` is true or false")
+        return nil
+    }
+
+    private mutating func number(_ value: YAMLValue?, _ name: String, _ range: ClosedRange<Int64>) -> Int64? {
+        guard let value, let word = text(value, name) else { return nil }
+        if let number = Int64(word), range.contains(number) { return number }
+        let bounds = range.upperBound == .max ? "from \(range.lowerBound) on" : "from \(range.lowerBound) to \(range.upperBound)"
+        issue(value.line, "`\(name)` is a whole number \(bounds)")
+        return nil
+    }
+
+    private mutating func rate(_ value: YAMLValue?) -> Double? {
+        guard let value, let word = text(value, "requests_per_second") else { return nil }
+        if let rate = Double(word), rate >= 0.01, rate <= 10_000 { return rate }
+        issue(value.line, "`requests_per_second` is a number from 0.01 to 10000")
+        return nil
+    }
+
+    private mutating func span(_ value: YAMLValue?, _ name: String, least: Span) -> Span? {
+        guard let value, let word = text(value, name) else { return nil }
+        if let span = Words.span(word), span >= least { return span }
+        issue(value.line, "`\(name)` is a time with its unit, at least \(Words.text(least)): for example 15s, 5m, 12h or 7d")
+        return nil
+    }
+}

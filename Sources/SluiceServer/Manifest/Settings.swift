@@ -1,0 +1,166 @@
+import SluiceCore
+
+/// What a connection may set besides its fields. Stored as JSON.
+public struct ConnectionSettings: Sendable, Equatable {
+    /// A scheme name; nil: the connector's.
+    public var scheme: String?
+    /// The header of the scheme `header-token`.
+    public var header: String?
+    public var tolerance: Span?
+    /// Polls may go to private and loopback addresses.
+    public var allowsPrivate = false
+    public var pollsAtOnce: Int?
+    public var requestsPerSecond: Double?
+    public init() {}
+
+    public var json: [UInt8] {
+        var writer = JSONWriter()
+        writer.object { writer in
+            if let scheme { writer.member("scheme", scheme) }
+            if let header { writer.member("header", header) }
+            if let tolerance { writer.member("tolerance_ms", tolerance.milliseconds) }
+            if allowsPrivate { writer.member("allow_private", true) }
+            if let pollsAtOnce { writer.member("polls_at_once", Int64(pollsAtOnce)) }
+            if let requestsPerSecond {
+                writer.key("requests_per_second")
+                writer.raw(String(requestsPerSecond).utf8)
+            }
+        }
+        return writer.bytes
+    }
+
+    /// Reads what `json` wrote; anything missing or unknown is left at its default.
+    public init(json: [UInt8]) {
+        guard let root = (try? JSONDocument(json))?.root else { return }
+        scheme = root["scheme"]?.string
+        header = root["header"]?.string
+        tolerance = root["tolerance_ms"]?.int64.map(Span.init(milliseconds:))
+        allowsPrivate = root["allow_private"]?.bool ?? false
+        pollsAtOnce = root["polls_at_once"]?.int64.map { Int($0) }
+        requestsPerSecond = root["requests_per_second"]?.double
+    }
+}
+
+/// Intervals of a trigger. Stored as JSON.
+public struct TriggerSettings: Sendable, Equatable {
+    /// The longest time between polls that needs no signal; nil: the default.
+    public var safetyInterval: Span?
+    /// How often a polling trigger polls; nil: the default.
+    public var interval: Span?
+    public init() {}
+
+    public var json: [UInt8] {
+        var writer = JSONWriter()
+        writer.object { writer in
+            if let safetyInterval { writer.member("safety_interval_ms", safetyInterval.milliseconds) }
+            if let interval { writer.member("interval_ms", interval.milliseconds) }
+        }
+        return writer.bytes
+    }
+
+    public init(json: [UInt8]) {
+        guard let root = (try? JSONDocument(json))?.root else { return }
+        safetyInterval = root["safety_interval_ms"]?.int64.map(Span.init(milliseconds:))
+        interval = root["interval_ms"]?.int64.map(Span.init(milliseconds:))
+    }
+}
+
+/// Where pushes go and how. Stored as JSON; the secret and the headers are sealed elsewhere.
+public struct DestinationSettings: Sendable, Equatable {
+    public var url: String?
+    public var allowsPrivate = false
+    public var timeout: Span?
+    /// Deliveries under way at once.
+    public var concurrency: Int?
+    public init() {}
+
+    public var json: [UInt8] {
+        var writer = JSONWriter()
+        writer.object { writer in
+            if let url { writer.member("url", url) }
+            if allowsPrivate { writer.member("allow_private", true) }
+            if let timeout { writer.member("timeout_ms", timeout.milliseconds) }
+            if let concurrency { writer.member("concurrency", Int64(concurrency)) }
+        }
+        return writer.bytes
+    }
+
+    public init(json: [UInt8]) {
+        guard let root = (try? JSONDocument(json))?.root else { return }
+        url = root["url"]?.string
+        allowsPrivate = root["allow_private"]?.bool ?? false
+        timeout = root["timeout_ms"]?.int64.map(Span.init(milliseconds:))
+        concurrency = root["concurrency"]?.int64.map { Int($0) }
+    }
+
+    /// The URL without what may be secret in it: user information and query.
+    public static func shown(_ url: String) -> String {
+        var text = Substring(url)
+        var tail = ""
+        if let cut = text.firstIndex(where: { $0 == "?" || $0 == "#" }) {
+            tail = "?…"
+            text = text[..<cut]
+        }
+        guard let scheme = text.firstRange(of: "://") else { return String(text) + tail }
+        let rest = text[scheme.upperBound...]
+        let end = rest.firstIndex(of: "/") ?? rest.endIndex
+        guard let at = rest[..<end].lastIndex(of: "@") else { return String(text) + tail }
+        return text[..<scheme.upperBound] + "…@" + rest[rest.index(after: at)...] + tail
+    }
+}
+
+/// The secret values of a connection. Sealed as JSON.
+public struct ConnectionSecrets: Sendable, Equatable {
+    /// JSON values by field name.
+    public var fields: [(name: String, json: [UInt8])] = []
+    public var webhookSecrets: [String] = []
+    public init() {}
+
+    public static func == (left: ConnectionSecrets, right: ConnectionSecrets) -> Bool { left.json == right.json }
+
+    public var json: [UInt8] {
+        var writer = JSONWriter()
+        writer.object { writer in
+            writer.key("fields")
+            writer.object { writer in
+                for field in fields.sorted(by: { $0.name < $1.name }) {
+                    writer.key(field.name)
+                    writer.raw(field.json)
+                }
+            }
+            writer.key("webhook_secrets")
+            writer.array { writer in for secret in webhookSecrets { writer.value(secret) } }
+        }
+        return writer.bytes
+    }
+
+    public init(json: [UInt8]) {
+        guard let root = (try? JSONDocument(json))?.root else { return }
+        fields = root["fields"]?.members?.map { ($0.key, Array($0.value.bytes)) } ?? []
+        webhookSecrets = root["webhook_secrets"]?.elements?.compactMap(\.string) ?? []
+    }
+}
+
+/// The secret values of a destination. Sealed as JSON.
+public struct DestinationSecrets: Sendable, Equatable {
+    public var secret: String?
+    public var headers: [NamedText] = []
+    public init() {}
+
+    public var json: [UInt8] {
+        var writer = JSONWriter()
+        writer.object { writer in
+            if let secret { writer.member("secret", secret) }
+            writer.key("headers")
+            writer.object { writer in for header in headers { writer.member(header.name, header.value) } }
+        }
+        return writer.bytes
+    }
+
+    public init(json: [UInt8]) {
+        guard let root = (try? JSONDocument(json))?.root else { return }
+        secret = root["secret"]?.string
+        headers =
+            root["headers"]?.members?.compactMap { member in member.value.string.map { NamedText(name: member.key, value: $0) } } ?? []
+    }
+}

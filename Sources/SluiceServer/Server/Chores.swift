@@ -1,0 +1,73 @@
+import Logging
+import ServiceLifecycle
+import SluiceCore
+import SluiceGateway
+import SluicePolling
+import SluiceStore
+import Synchronization
+
+/// Gathers refused webhooks and tells the polling service once a second at most: it looks at every trigger then (P6).
+final class RefusalCollector: GatewayObserver {
+    private struct State {
+        var all: Timestamp?
+        var byConnection: [ConnectionID: Timestamp] = [:]
+    }
+    private let state = Mutex(State())
+
+    func webhooksRefused(_ connection: ConnectionID?, at time: Timestamp) {
+        state.withLock { state in
+            if let connection { state.byConnection[connection] = time } else { state.all = time }
+        }
+    }
+
+    func tell(_ polling: PollingService) {
+        let gathered = state.withLock { state in
+            defer { state = State() }
+            return state
+        }
+        if let time = gathered.all { return polling.webhooksMissed(connection: nil, at: time) }
+        for (connection, time) in gathered.byConnection { polling.webhooksMissed(connection: connection, at: time) }
+    }
+}
+
+/// What is done again and again: refused webhooks are told every second, what retention allows is removed every minute.
+struct Chores: Service {
+    let store: any Store
+    let polling: PollingService
+    let refusals: RefusalCollector
+    let clock: any TimeSource
+    let retention: RetentionPolicy
+    let logger: Logger
+
+    func run() async throws {
+        await cancelWhenGracefulShutdown {
+            var seconds = 0
+            while !Task.isCancelled {
+                try? await Task.sleep(for: .seconds(1))
+                refusals.tell(polling)
+                seconds += 1
+                if seconds % 60 == 0 { await prune() }
+            }
+        }
+    }
+
+    private func prune() async {
+        do {
+            for _ in 0..<100 where !Task.isCancelled {
+                guard try await store.prune(retention, at: clock.now()).isPartial else { return }
+                // Webhooks that wait for the disk go first.
+                try await Task.sleep(for: .milliseconds(50))
+            }
+        } catch is CancellationError {
+            return
+        } catch {
+            logger.error("cannot remove what is past its time", metadata: ["error": "\(error)"])
+        }
+    }
+}
+
+/// A part that runs until it is cancelled, as a service that ends with the others.
+struct CancelledAtShutdown: Service {
+    let body: @Sendable () async -> Void
+    func run() async throws { await cancelWhenGracefulShutdown { await body() } }
+}

@@ -1,0 +1,48 @@
+import NIOPosix
+import SluiceConnectors
+import SluiceCore
+import SluiceDelivery
+import SluiceSQLite
+import SluiceStore
+
+/// A data directory, opened under its lock: what a server and a command without a server have in common.
+public struct Opened: Sendable {
+    public var store: any Store
+    public var sealer: SecretSealer
+    public var library: ConnectorLibrary
+    public var clock: AnchoredClock
+    /// For the person who starts it: a master key was made, a connector could not be loaded.
+    public var notices: [String]
+
+    /// Throws `.locked` where another process uses the directory, `.wrongKey`, `.storage`. `connectorsDirectory` nil: only
+    /// the connectors that come with Sluice.
+    public static func open(
+        dataDirectory: String, connectorsDirectory: String?, environment: [String: String]
+    ) async throws -> Opened {
+        let (store, library) = try await NIOThreadPool.singleton.runIfActive {
+            try SmallFile.makeDirectory(dataDirectory)
+            var library = ConnectorLibrary()
+            if let connectorsDirectory { try library.load(directory: connectorsDirectory) }
+            return (try SQLiteStore.open(SQLiteOptions(directory: dataDirectory)), library)
+        }
+        do {
+            let key = try await MasterKey.sealer(environment: environment, dataDirectory: dataDirectory, store: store)
+            let notices = (key.notice.map { [$0] } ?? []) + library.failures.map { "a connector is not loaded: \($0)" }
+            return Opened(store: store, sealer: key.sealer, library: library, clock: AnchoredClock(), notices: notices)
+        } catch {
+            await store.close()
+            throw error
+        }
+    }
+
+    /// The API without a server: nothing polls and nothing listens.
+    public func api() -> API {
+        let control = NoPollers()
+        return API(
+            API.Parts(
+                store: store, connectors: library.connectors, sealer: sealer, clock: clock, alarms: AlarmBoard(clock: clock),
+                control: control,
+                lifecycle: TriggerLifecycle(store: store, clock: clock, control: control, isServing: false), jobs: JobFeed(store: store),
+                address: PublicAddress(nil), isServing: false))
+    }
+}

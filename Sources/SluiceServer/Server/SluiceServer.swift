@@ -1,0 +1,209 @@
+import AsyncHTTPClient
+import Logging
+import NIOPosix
+import ServiceLifecycle
+import SluiceConnectors
+import SluiceCore
+import SluiceDelivery
+import SluiceGateway
+import SluicePolling
+import SluiceStore
+import Synchronization
+
+#if canImport(Glibc)
+    import Glibc
+#elseif canImport(Musl)
+    import Musl
+#endif
+
+/// How to start a server.
+public struct ServerOptions: Sendable {
+    public struct Address: Sendable, Equatable {
+        public var host: String
+        /// 0: any free one.
+        public var port: Int
+        public init(host: String, port: Int) {
+            self.host = host
+            self.port = port
+        }
+        /// As it stands in a URL.
+        func url(port: Int) -> String { "http://" + (host.contains(":") ? "[\(host)]" : host) + ":\(port)" }
+    }
+    public var dataDirectory = "data"
+    /// Where webhooks come in.
+    public var listen = Address(host: "127.0.0.1", port: 8080)
+    /// Where the API answers.
+    public var api = Address(host: "127.0.0.1", port: 8081)
+    /// How webhooks reach `listen` from outside, if not by its own address.
+    public var publicURL: String?
+    public var connectorsDirectory: String?
+    /// A manifest's text, and the values of its references: applied before anything is accepted.
+    public var manifest: (text: String, references: [String: String], file: String)?
+    /// Over how long polls are spread that make up for webhooks that could not be accepted, at most.
+    public var catchUpWindow = Span.minutes(10)
+    public var retention = RetentionPolicy()
+    public var logLevel = Logger.Level.info
+    public var environment: [String: String] = [:]
+    public init() {}
+}
+
+/// Puts the parts together: opens the store, joins gateway, polling and delivery to it, and runs them until it is told to
+/// stop (SIGTERM, SIGINT), which it does within ten seconds.
+public struct SluiceServer: Sendable {
+    private let options: ServerOptions
+    private let opened: Opened
+    private let logger: Logger
+    private let alarms: AlarmBoard
+    private let catalogue: RuntimeCatalogue
+    private let client: HTTPClient
+    private let polling: PollingService
+    private let push: PushService
+    private let feed: JobFeed
+    private let refusals = RefusalCollector()
+    private let gateway: Gateway
+    private let control: ServerControl
+    private let lifecycle: TriggerLifecycle
+    private let address: PublicAddress
+    private let localToken = Randomness.apiToken()
+    private let api: API
+
+    /// Runs a server to its end. `announce` is given what the person who starts it should read.
+    public static func run(_ options: ServerOptions, announce: @escaping @Sendable (String) -> Void) async throws {
+        var logger = Logger(label: "sluice")
+        logger.logLevel = options.logLevel
+        let opened = try await Opened.open(
+            dataDirectory: options.dataDirectory, connectorsDirectory: options.connectorsDirectory, environment: options.environment)
+        for notice in opened.notices { announce("Note: \(notice)") }
+        let server = SluiceServer(options, opened, logger)
+        do {
+            try await server.prepare(announce)
+            try await server.serve(announce)
+            try await server.end()
+        } catch {
+            try? await server.end()
+            throw error
+        }
+    }
+
+    private init(_ options: ServerOptions, _ opened: Opened, _ logger: Logger) {
+        self.options = options
+        self.opened = opened
+        self.logger = logger
+        let (store, clock) = (opened.store, opened.clock)
+        alarms = AlarmBoard(clock: clock)
+        catalogue = RuntimeCatalogue(store: store, connectors: opened.library.connectors, sealer: opened.sealer, alarms: alarms)
+        var configuration = HTTPClient.Configuration(redirectConfiguration: .disallow, timeout: .init(connect: .seconds(10)))
+        configuration.decompression = .enabled(limit: .size(PollLimits.pageBytesMax))
+        client = HTTPClient(eventLoopGroupProvider: .singleton, configuration: configuration)
+        var limits = PollingService.Limits()
+        limits.catchUpWindowMax = options.catchUpWindow
+        polling = PollingService(
+            store: store, catalogue: catalogue, time: clock, alarms: alarms, client: client, limits: limits, logger: logger,
+            random: { Double.random(in: 0..<1) }, guardAddress: { try await AddressResolver.check($0, allowsPrivate: $1) })
+        push = PushService(store: store, time: clock, alarms: alarms, logger: logger)
+        feed = JobFeed(store: store)
+        var gatewayLimits = GatewayLimits()
+        // What the benchmarks compare with: the same listener, reading the same bodies and keeping nothing.
+        gatewayLimits.enablesBaseline = options.environment["SLUICE_BENCHMARK_BASELINE"] == "1"
+        gateway = Gateway(store: store, time: clock, alarms: alarms, observer: refusals, limits: gatewayLimits, logger: logger)
+        control = ServerControl(catalogue: catalogue, polling: polling)
+        lifecycle = TriggerLifecycle(store: store, clock: clock, control: control, isServing: true)
+        address = PublicAddress(options.publicURL)
+        api = API(
+            API.Parts(
+                store: store, connectors: opened.library.connectors, sealer: opened.sealer, clock: clock, alarms: alarms, control: control,
+                lifecycle: lifecycle, jobs: feed, address: address, isServing: true),
+            localTokenHash: TokenGate.hash(localToken))
+    }
+
+    /// Everything that must be true before the first webhook is accepted.
+    private func prepare(_ announce: @Sendable (String) -> Void) async throws {
+        for observer in [polling, feed, push] as [any StoreObserver] { opened.store.observe(observer) }
+        catalogue.listen { [gateway, push] catalogue in
+            gateway.update(catalogue.gatewayRoutes())
+            push.update(
+                destinations: catalogue.destinations.values.compactMap(PushDestinations.destination),
+                triggers: Dictionary(catalogue.definitions.triggers.map { ($0.id, ($0.name, $0.uid)) }) { first, _ in first })
+        }
+        try await lifecycle.settleAll()
+        try await catalogue.refresh()
+        let definitions = try await opened.store.definitions(.default)
+        try await polling.load(definitions, holder: "process \(getpid())")
+        control.loaded(definitions)
+        try await applyManifest(announce)
+        for problem in catalogue.current.problems { announce("Warning: \(problem.subject): \(problem.error.message)") }
+    }
+
+    private func applyManifest(_ announce: @Sendable (String) -> Void) async throws {
+        guard let manifest = options.manifest else { return }
+        let request = ApplyRequest(manifest: manifest.text, references: manifest.references, file: manifest.file)
+        let answer = await api.respond(to: request.request)
+        if let error = answer.error { throw error }
+        announce(PlanText.text(answer.body))
+    }
+
+    private func serve(_ announce: @escaping @Sendable (String) -> Void) async throws {
+        // Polls begin once webhooks are taken: one that is lost before is made up for by a poll that starts after it.
+        let (listening, isListening) = AsyncStream.makeStream(of: Void.self)
+        let bound = BoundPorts { [options, address, localToken, polling, opened] publicPort, apiPort in
+            polling.webhooksMissed(connection: nil, at: opened.clock.now())
+            isListening.finish()
+            address.bound(options.listen.url(port: publicPort))
+            let session = Session(
+                apiURL: options.api.url(port: apiPort), publicURL: address.url ?? "", pid: getpid(), token: localToken)
+            do {
+                try session.write(dataDirectory: options.dataDirectory)
+            } catch {
+                announce("Note: commands will not find this server: \(error)")
+            }
+            announce("Webhooks  \(session.publicURL)/hooks/…   (listening on \(options.listen.url(port: publicPort)))")
+            announce("API       \(session.apiURL)/v1/   (token for this machine: \(options.dataDirectory)/local.token)")
+            announce("Ready. Stop with Ctrl-C or SIGTERM.")
+        }
+        let parts: [any Service] = [
+            CancelledAtShutdown { [polling] in
+                for await _ in listening {}
+                await polling.run()
+            },
+            CancelledAtShutdown { [push] in await push.run() },
+            Chores(
+                store: opened.store, polling: polling, refusals: refusals, clock: opened.clock, retention: options.retention, logger: logger
+            ),
+            APIServer(
+                api: api, host: options.api.host, port: options.api.port, logger: logger, onBound: { bound.api($0) },
+                onShutdown: { [feed] in feed.stopWaiting() }),
+            gateway.application(host: options.listen.host, port: options.listen.port, onBound: { bound.listener($0) }),
+        ]
+        var configuration = ServiceGroupConfiguration(
+            services: parts.map { .init(service: $0) }, gracefulShutdownSignals: [.sigterm, .sigint], logger: logger)
+        configuration.maximumGracefulShutdownDuration = .seconds(8)
+        configuration.maximumCancellationDuration = .seconds(2)
+        try await ServiceGroup(configuration: configuration).run()
+    }
+
+    private func end() async throws {
+        Session.remove(dataDirectory: options.dataDirectory)
+        await opened.store.close()
+        try await client.shutdown()
+    }
+}
+
+/// Tells once both listeners are bound.
+private final class BoundPorts: Sendable {
+    private let ports = Mutex<(listener: Int?, api: Int?)>((nil, nil))
+    private let body: @Sendable (Int, Int) -> Void
+
+    init(_ body: @escaping @Sendable (Int, Int) -> Void) { self.body = body }
+
+    func listener(_ port: Int) { note { $0.listener = port } }
+    func api(_ port: Int) { note { $0.api = port } }
+
+    private func note(_ change: (inout (listener: Int?, api: Int?)) -> Void) {
+        let both = ports.withLock { ports -> (Int, Int)? in
+            change(&ports)
+            if let listener = ports.listener, let api = ports.api { return (listener, api) }
+            return nil
+        }
+        if let both { body(both.0, both.1) }
+    }
+}

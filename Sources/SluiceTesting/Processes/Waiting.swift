@@ -1,0 +1,63 @@
+import NIOCore
+import NIOPosix
+import SluiceCore
+
+#if canImport(Glibc)
+    import Glibc
+#elseif canImport(Musl)
+    import Musl
+#elseif canImport(Darwin)
+    import Darwin
+#endif
+
+/// Asks until `condition` holds. Throws after `seconds`, saying `what` was waited for; an error of `condition` is thrown on.
+public func waitUntil(
+    _ what: String, seconds: Double = 10, everyMilliseconds: Int = 20, _ condition: @Sendable () async throws -> Bool
+) async throws {
+    let clock = ContinuousClock()
+    let deadline = clock.now + .milliseconds(Int64(seconds * 1000))
+    while true {
+        if try await condition() { return }
+        if clock.now >= deadline { throw SluiceError("timed_out", "Waited \(seconds) s in vain for: \(what).") }
+        try await Task.sleep(for: .milliseconds(everyMilliseconds))
+    }
+}
+
+/// Runs a blocking call on a thread of its own pool, off Swift's cooperative one.
+public func offPool<Value: Sendable>(_ body: @escaping @Sendable () throws -> Value) async throws -> Value {
+    try await NIOThreadPool.singleton.runIfActive(body)
+}
+
+/// Ports on 127.0.0.1.
+public enum LocalPort {
+    /// A port that was free a moment ago. Prefer port 0 where the program can tell which one it took.
+    public static func free() throws -> Int {
+        let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
+        guard descriptor >= 0 else { throw SluiceError(.internalError, "No socket: \(String(cString: strerror(errno))).") }
+        defer { close(descriptor) }
+        var address = sockaddr_in()
+        address.sin_family = sa_family_t(AF_INET)
+        address.sin_addr.s_addr = UInt32(0x7F00_0001).bigEndian
+        var length = socklen_t(MemoryLayout<sockaddr_in>.size)
+        let result = withUnsafeMutablePointer(to: &address) { pointer in
+            pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) { generic in
+                bind(descriptor, generic, length) == 0 ? getsockname(descriptor, generic, &length) : -1
+            }
+        }
+        guard result == 0 else { throw SluiceError(.internalError, "No free port: \(String(cString: strerror(errno))).") }
+        return Int(UInt16(bigEndian: address.sin_port))
+    }
+
+    /// Waits until something accepts connections on 127.0.0.1:`port`.
+    public static func waitForListener(_ port: Int, seconds: Double = 20) async throws {
+        try await waitUntil("a listener on port \(port)", seconds: seconds, everyMilliseconds: 50) { await accepts(port) }
+    }
+
+    /// Whether something accepts connections on 127.0.0.1:`port`.
+    public static func accepts(_ port: Int) async -> Bool {
+        let bootstrap = ClientBootstrap(group: MultiThreadedEventLoopGroup.singleton).connectTimeout(.milliseconds(500))
+        guard let channel = try? await bootstrap.connect(host: "127.0.0.1", port: port).get() else { return false }
+        try? await channel.close()
+        return true
+    }
+}

@@ -1,0 +1,110 @@
+import SluiceCore
+import SluiceStore
+
+extension StoreConformance {
+    static let dedup: [ConformanceCase] = [
+        ConformanceCase("P4_aKeyGivesOneJobInATrigger", oneJob),
+        ConformanceCase("P4_keysAreForgottenBelowTheFloorOnly", belowTheFloor),
+        ConformanceCase("P4_aKeyThatCameAgainCountsByItsHigherMark", higherMark),
+        ConformanceCase("P4_keysWithoutMarkAreForgottenByCycles", withoutMark),
+        ConformanceCase("P4_aLongPauseForgetsNothing", longPause),
+        ConformanceCase("P4_aCursorSetBackProtectsItsKeys", cursorSetBack),
+        ConformanceCase("P4_aResetForgetsKeysAndKeepsPositions", reset),
+    ]
+
+    private static func oneJob(_ bench: inout StoreBench) async throws {
+        let trigger = try await bench.makeTrigger()
+        let other = try await bench.makeTrigger("other", topicKeys: ["b"])
+        let fence = try await bench.lease()
+        try expectEqual(try await bench.cycle(trigger, fence, 1, keys: ["x", "y", "x", "y", "x"]), 2, "jobs of keys twice in a page")
+        try expectEqual(try await bench.cycle(trigger, fence, 2, keys: ["y", "z", "x"]), 1, "jobs of keys in a later page")
+        try expectEqual(try await bench.cycle(other, fence, 1, keys: ["x", "y"]), 2, "jobs of the keys in another trigger")
+        try expectEqual(try await bench.keys(trigger.id), ["x", "y", "z"], "jobs of the trigger")
+        try expectEqual(try await bench.keys(other.id), ["x", "y"], "jobs of the other")
+    }
+
+    private static func belowTheFloor(_ bench: inout StoreBench) async throws {
+        let trigger = try await bench.makeTrigger()
+        let other = try await bench.makeTrigger("other", topicKeys: ["b"])
+        let fence = try await bench.lease()
+        for mark in 1...6 { try await bench.cycle(trigger, fence, Int64(mark), keys: ["k\(mark)"], mark: Int64(mark * 10)) }
+        try await bench.cycle(other, fence, 1, keys: ["k1"], mark: 10)
+        let later = bench.start + .days(1000)
+        try expectEqual(try await bench.prune(at: later).dedupKeys, 0, "keys forgotten without a floor, however old")
+        try await bench.cycle(trigger, fence, 7, keys: [], floor: 30)
+        try expectEqual(try await bench.prune(RetentionPolicy(rowsPerBatchMax: 1), at: later).dedupKeys, 2, "keys below the floor")
+        try expectEqual(
+            try await bench.cycle(trigger, fence, 8, keys: (3...6).map { "k\($0)" }, mark: 60), 0, "jobs of keys at or above the floor")
+        try expectEqual(try await bench.cycle(trigger, fence, 9, keys: ["k1"], mark: 10), 1, "a key that was forgotten")
+        try expectEqual(try await bench.cycle(other, fence, 2, keys: ["k1"], mark: 10), 0, "another trigger's floor")
+    }
+
+    /// The key names no version, so the same record comes again with a later mark.
+    private static func higherMark(_ bench: inout StoreBench) async throws {
+        let trigger = try await bench.makeTrigger()
+        let fence = try await bench.lease()
+        try await bench.cycle(trigger, fence, 1, keys: ["k"], mark: 10)
+        try await bench.cycle(trigger, fence, 2, keys: ["k"], mark: 50)
+        try await bench.cycle(trigger, fence, 3, keys: ["k"], mark: 20, floor: 40)
+        try expectEqual(try await bench.prune(at: bench.start).dedupKeys, 0, "keys forgotten")
+        try expectEqual(try await bench.cycle(trigger, fence, 4, keys: ["k"], mark: 50), 0, "jobs of the key")
+    }
+
+    private static func withoutMark(_ bench: inout StoreBench) async throws {
+        let trigger = try await bench.makeTrigger()
+        let fence = try await bench.lease()
+        try await bench.cycle(trigger, fence, 1, keys: ["once", "again"])
+        let kept = DedupRetention.cyclesKept
+        for number in 2...kept { try await bench.cycle(trigger, fence, number, keys: number == 100 ? ["again"] : []) }
+        try await bench.cycle(trigger, fence, kept + 1, keys: [])
+        try expectEqual(try await bench.prune(at: bench.start).dedupKeys, 0, "keys after \(kept) more cycles")
+        try await bench.cycle(trigger, fence, kept + 2, keys: [])
+        try expectEqual(try await bench.prune(at: bench.start).dedupKeys, 1, "keys after one more")
+        try expectEqual(try await bench.cycle(trigger, fence, kept + 3, keys: ["again"]), 0, "jobs of the key that was returned later")
+        try expectEqual(try await bench.cycle(trigger, fence, kept + 4, keys: ["once"]), 1, "jobs of the key that was not")
+    }
+
+    private static func longPause(_ bench: inout StoreBench) async throws {
+        let trigger = try await bench.makeTrigger()
+        let fence = try await bench.lease()
+        try await bench.cycle(trigger, fence, 1, keys: ["x"])
+        try await bench.cycle(trigger, fence, 2, keys: ["y"], mark: 100, floor: 90)
+        let paused = try await bench.set(trigger, .paused)
+        let later = bench.start + .days(400)
+        let report = try await bench.prune(at: later)
+        try expectEqual(report.dedupKeys, 0, "keys forgotten in a pause")
+        try expectEqual(report.jobs, 2, "jobs older than the retention")
+        let resumed = try await bench.set(paused, .running)
+        try expectEqual(try await bench.cycle(resumed, fence, 3, keys: ["x"], at: later), 0, "doubled after the pause")
+        try expectEqual(try await bench.cycle(resumed, fence, 4, keys: ["y", "z"], mark: 100, at: later), 1, "jobs after the pause")
+        try expectEqual(try await bench.allJobs().map(\.position), [JobPosition(3)], "positions go on")
+    }
+
+    private static func cursorSetBack(_ bench: inout StoreBench) async throws {
+        let trigger = try await bench.makeTrigger()
+        let fence = try await bench.lease()
+        try await bench.cycle(trigger, fence, 1, keys: ["low"], mark: 10)
+        try await bench.cycle(trigger, fence, 2, keys: ["high"], mark: 100, floor: 50)
+        let changed = try await bench.store.setCursor(
+            trigger.id, generation: trigger.generation, cursor: StoreBench.bytes("5"), at: bench.start)
+        try expectEqual(try await bench.prune(at: bench.start).dedupKeys, 0, "keys forgotten while the cursor is back")
+        try expectEqual(try await bench.cycle(changed, fence, 3, keys: ["low", "high"], mark: 100), 0, "jobs of what is read again")
+    }
+
+    private static func reset(_ bench: inout StoreBench) async throws {
+        let trigger = try await bench.makeTrigger()
+        let fence = try await bench.lease()
+        try await bench.cycle(trigger, fence, 1, keys: ["x", "y"], mark: 9, floor: 3)
+        try await bench.apply([StoreBench.trigger("orders", type: "other_type", resets: true)])
+        let changed = try await bench.trigger()
+        try expectEqual(changed.type, "other_type", "type")
+        try expect(changed.generation > trigger.generation, "a reset did not raise the generation")
+        try expectEqual(changed.uid, trigger.uid, "uid")
+        try expectEqual(changed.progress.cursor, nil, "cursor")
+        try expectEqual(changed.progress.dedupFloor, nil, "floor")
+        try expectEqual(try await bench.cycle(changed, fence, 2, keys: ["x"]), 1, "jobs of a key that was forgotten")
+        _ = try await bench.prune(at: bench.start)
+        try expectEqual(try await bench.cycle(changed, fence, 3, keys: ["x"]), 0, "jobs of the key again")
+        try expectEqual(try await bench.allJobs().map(\.position.rawValue), [1, 2, 3], "positions go on")
+    }
+}

@@ -1,0 +1,209 @@
+import SluiceCore
+import SluiceStore
+
+extension StoreConformance {
+    static let deliveries: [ConformanceCase] = [
+        ConformanceCase("P9_aDeliveryIsIntendedWithItsJob", intendedWithJob),
+        ConformanceCase("P9_nothingIsClaimedTwiceAtOnce", claimedOnce),
+        ConformanceCase("P9_whatWasClaimedAndNotRecordedComesBack", hiddenComesBack),
+        ConformanceCase("P9_attemptsDecideWhatBecomesOfADelivery", attempts),
+        ConformanceCase("P9_aDeadLetterIsReplayed", replayed),
+        ConformanceCase("P9_aNewDestinationGetsJobsFromNowOn", attachFromNow),
+        ConformanceCase("P9_aNewDestinationGetsJobsFromAPosition", attachFromPosition),
+        ConformanceCase("P9_detachingKeepsWhatWasNotDelivered", detach),
+        ConformanceCase("P9_retentionSparesTheUndelivered", retentionSpares),
+        ConformanceCase("P9_atTheBoundADeliveryIsADeadLetter", expires),
+    ]
+
+    private static func makeAttached(_ bench: StoreBench) async throws -> (trigger: StoredTrigger, destination: DestinationID, fence: Fence) {
+        let trigger = try await bench.makeTrigger()
+        try await bench.apply([StoreBench.destination("hook"), .attach(trigger: "orders", destination: "hook", from: nil)])
+        return (trigger, try await bench.destination("hook"), try await bench.lease())
+    }
+
+    private static func claim(
+        _ bench: StoreBench, _ destination: DestinationID, limit: Int = 100, at time: Timestamp? = nil, hide: Span = .minutes(1)
+    ) async throws -> [ClaimedDelivery] {
+        let time = time ?? bench.start
+        return try await bench.store.claimDeliveries(destination, limit: limit, at: time, hiddenUntil: time + hide)
+    }
+
+    private static func attempt(_ delivery: Int64, _ outcome: DeliveryAttempt.Outcome, at time: Timestamp) -> DeliveryAttempt {
+        DeliveryAttempt(
+            delivery: delivery, outcome: outcome, status: outcome == .delivered ? 200 : 503, error: nil, response: [1, 2, 3], at: time,
+            durationMilliseconds: 12)
+    }
+
+    private static func intendedWithJob(_ bench: inout StoreBench) async throws {
+        let (trigger, destination, fence) = try await makeAttached(bench)
+        try await bench.apply([
+            StoreBench.destination("second"), StoreBench.destination("queue", kind: "pull"),
+            .attach(trigger: "orders", destination: "second", from: nil), .attach(trigger: "orders", destination: "queue", from: nil),
+        ])
+        let observer = RecordingObserver()
+        bench.store.observe(observer)
+        try await bench.cycle(trigger, fence, 1, keys: ["x", "y", "x"], at: bench.start + .seconds(3))
+        _ = try await observer.wait("the deliveries") { $0.deliveries > 0 }
+        try await bench.reopen()
+        let pending = try await bench.store.pendingDestinations(.default)
+        try expectEqual(pending.map(\.destination), [destination, try await bench.destination("second")], "push destinations that wait")
+        try expectEqual(pending.map(\.pending), [2, 2], "deliveries that wait")
+        try expectEqual(pending.map(\.dueAt), [bench.start + .seconds(3), bench.start + .seconds(3)], "due")
+        try expectEqual(try await claim(bench, destination).count, 0, "claimed before they are due")
+        let claimed = try await claim(bench, destination, at: bench.start + .seconds(3))
+        try expectEqual(claimed.map { String(decoding: $0.job.dedupKey, as: UTF8.self) }, ["x", "y"], "jobs, oldest first")
+        try expectEqual(claimed.map(\.job.record), try await bench.allJobs().map(\.record), "their records")
+        try expectEqual(claimed.map(\.attempts), [0, 0], "attempts before")
+        try expectEqual(claimed.map(\.createdAt), [bench.start + .seconds(3), bench.start + .seconds(3)], "intended at")
+        let queue = try await bench.destination("queue")
+        try expectEqual(try await bench.store.deliveries(DeliveryQuery(destination: queue)).count, 0, "deliveries to a pull destination")
+    }
+
+    private static func claimedOnce(_ bench: inout StoreBench) async throws {
+        let (trigger, destination, fence) = try await makeAttached(bench)
+        try await bench.cycle(trigger, fence, 1, keys: (0..<100).map { "k\($0)" })
+        let here = bench
+        let claimed = try await withThrowingTaskGroup(of: [ClaimedDelivery].self) { group in
+            for _ in 0..<20 { group.addTask { try await claim(here, destination, limit: 7) } }
+            return try await group.reduce(into: []) { $0 += $1 }
+        }
+        try expectEqual(claimed.count, 100, "deliveries claimed")
+        try expectEqual(Set(claimed.map(\.id)).count, 100, "different ones")
+    }
+
+    private static func hiddenComesBack(_ bench: inout StoreBench) async throws {
+        let (trigger, destination, fence) = try await makeAttached(bench)
+        try await bench.cycle(trigger, fence, 1, keys: ["x"])
+        let first = try await claim(bench, destination)
+        try await bench.reopen()
+        try expectEqual(try await claim(bench, destination, at: bench.start + .seconds(59)).count, 0, "claimed while hidden")
+        let again = try await claim(bench, destination, at: bench.start + .seconds(60))
+        try expectEqual(again.map(\.id), first.map(\.id), "claimed once no longer hidden")
+    }
+
+    private static func attempts(_ bench: inout StoreBench) async throws {
+        let (trigger, destination, fence) = try await makeAttached(bench)
+        try await bench.cycle(trigger, fence, 1, keys: ["good", "slow", "bad"])
+        let claimed = try await claim(bench, destination, hide: .hours(9))
+        let retryAt = bench.start + .minutes(5)
+        try await bench.store.recordAttempts([
+            attempt(claimed[0].id, .delivered, at: bench.start), attempt(claimed[1].id, .retry(at: retryAt), at: bench.start),
+            attempt(claimed[2].id, .dead(reason: "gone"), at: bench.start), attempt(999_999, .delivered, at: bench.start),
+        ])
+        try await bench.reopen()
+        let stored = try await bench.store.deliveries(DeliveryQuery())
+        try expectEqual(stored.map(\.state), [.dead, .pending, .delivered], "states, newest first")
+        try expectEqual(stored.map(\.attempts), [1, 1, 1], "attempts")
+        try expectEqual(stored.map(\.lastStatus), [503, 503, 200], "status")
+        try expectEqual(stored.map(\.nextAttemptAt), [nil, retryAt, nil], "next attempt")
+        try expectEqual(stored[0].reason, "gone", "why it is dead")
+        try expectEqual(stored.map(\.position.rawValue), [3, 2, 1], "positions")
+        try expectEqual(try await bench.store.deliveries(DeliveryQuery(state: .dead)).map(\.id), [claimed[2].id], "dead letters")
+        try expectEqual(try await bench.store.deliveries(DeliveryQuery(state: .delivered)).map(\.id), [claimed[0].id], "delivered")
+        try expectEqual(try await claim(bench, destination, at: retryAt - .milliseconds(1)).count, 0, "claimed before the retry is due")
+        let again = try await claim(bench, destination, at: retryAt)
+        try expectEqual(again.map(\.id), [claimed[1].id], "claimed once the retry is due")
+        try expectEqual(again.map(\.attempts), [1], "attempts before")
+    }
+
+    private static func replayed(_ bench: inout StoreBench) async throws {
+        let (trigger, destination, fence) = try await makeAttached(bench)
+        try await bench.cycle(trigger, fence, 1, keys: ["x", "y", "z"])
+        let claimed = try await claim(bench, destination)
+        try await bench.store.recordAttempts(claimed.map { attempt($0.id, .dead(reason: "exhausted"), at: bench.start) })
+        let observer = RecordingObserver()
+        bench.store.observe(observer)
+        let later = bench.start + .days(1)
+        let one = try await bench.store.replayDeadLetters(.default, destination: nil, delivery: claimed[1].id, at: later)
+        try expectEqual(one, 1, "one dead letter")
+        _ = try await observer.wait("the replay") { $0.deliveries > 0 }
+        try expectEqual(try await claim(bench, destination, at: later).map(\.job.position), [JobPosition(2)], "the same job")
+        try expectEqual(
+            try await bench.store.replayDeadLetters(NamespaceID(2), destination: nil, delivery: nil, at: later), 0, "of another namespace")
+        try expectEqual(
+            try await bench.store.replayDeadLetters(.default, destination: destination, delivery: nil, at: later), 2, "the others")
+        try expectEqual(try await bench.store.deliveries(DeliveryQuery(state: .dead)).count, 0, "dead letters left")
+        try expectEqual(try await claim(bench, destination, at: later).count, 2, "claimed")
+    }
+
+    private static func attachFromNow(_ bench: inout StoreBench) async throws {
+        let trigger = try await bench.makeTrigger()
+        let fence = try await bench.lease()
+        try await bench.cycle(trigger, fence, 1, keys: ["before"])
+        try await bench.apply([StoreBench.destination("hook"), .attach(trigger: "orders", destination: "hook", from: nil)])
+        try await bench.cycle(trigger, fence, 2, keys: ["after"])
+        let destination = try await bench.destination("hook")
+        try expectEqual(try await claim(bench, destination).map(\.job.position), [JobPosition(2)], "jobs delivered")
+        try await bench.apply([.attach(trigger: "orders", destination: "hook", from: nil)])
+        let attachment = try require(try await bench.store.definitions(.default).attachments.first, "the attachment")
+        try expectEqual(attachment.fromPosition, JobPosition(1), "attaching again changes nothing")
+    }
+
+    private static func attachFromPosition(_ bench: inout StoreBench) async throws {
+        let trigger = try await bench.makeTrigger()
+        let fence = try await bench.lease()
+        try await bench.cycle(trigger, fence, 1, keys: ["a", "b", "c", "d"])
+        let observer = RecordingObserver()
+        bench.store.observe(observer)
+        try await bench.apply([
+            StoreBench.destination("hook"), .attach(trigger: "orders", destination: "hook", from: JobPosition(3)),
+        ])
+        _ = try await observer.wait("the deliveries") { $0.deliveries > 0 }
+        let destination = try await bench.destination("hook")
+        try await bench.apply([.attach(trigger: "orders", destination: "hook", from: JobPosition(3))])
+        try expectEqual(try await claim(bench, destination).map(\.job.position.rawValue), [3, 4], "kept jobs from the third on, once")
+        try await bench.apply([.attach(trigger: "orders", destination: "hook", from: JobPosition(1))])
+        try expectEqual(try await claim(bench, destination).map(\.job.position.rawValue), [1, 2], "the earlier ones, asked for later")
+        try await bench.cycle(trigger, fence, 2, keys: ["e"])
+        try expectEqual(try await claim(bench, destination).map(\.job.position.rawValue), [5], "and the new ones")
+    }
+
+    private static func detach(_ bench: inout StoreBench) async throws {
+        let (trigger, destination, fence) = try await makeAttached(bench)
+        try await bench.cycle(trigger, fence, 1, keys: ["x"])
+        try await bench.apply([.detach(trigger: "orders", destination: "hook")])
+        try await bench.cycle(trigger, fence, 2, keys: ["y"])
+        try expectEqual(try await claim(bench, destination).count, 0, "claimed after detaching")
+        let dead = try await bench.store.deliveries(DeliveryQuery(state: .dead))
+        try expectEqual(dead.map(\.position.rawValue), [1], "what was not delivered stays visible")
+        let here = bench
+        try await expectError(.notFound, "detaching what is not attached") {
+            try await here.apply([.detach(trigger: "orders", destination: "hook")])
+        }
+        try await bench.apply([.removeDestination(name: "hook")])
+        _ = try await bench.prune(at: bench.start)
+        try expectEqual(try await bench.store.deliveries(DeliveryQuery()).count, 0, "deliveries of a removed destination")
+    }
+
+    private static func retentionSpares(_ bench: inout StoreBench) async throws {
+        let (trigger, destination, fence) = try await makeAttached(bench)
+        try await bench.cycle(trigger, fence, 1, keys: (0..<10).map { "k\($0)" })
+        let claimed = try await claim(bench, destination, limit: 4)
+        try await bench.store.recordAttempts(
+            claimed.prefix(3).map { attempt($0.id, .delivered, at: bench.start) }
+                + [attempt(claimed[3].id, .dead(reason: "exhausted"), at: bench.start + .days(5))])
+        let policy = RetentionPolicy(jobs: .days(10), pendingDeliveries: .days(40), rowsPerBatchMax: 4)
+        try expectEqual(try await bench.prune(policy, at: bench.start + .days(9)).jobs, 0, "jobs younger than the retention")
+        try expectEqual(try await bench.prune(policy, at: bench.start + .days(11)).jobs, 3, "jobs that were delivered")
+        try expectEqual(try await bench.allJobs().map(\.position.rawValue), Array(4...10), "undelivered jobs and a dead letter's")
+        try expectEqual(try await bench.prune(policy, at: bench.start + .days(16)).jobs, 1, "the dead letter's, after as long again")
+        try expectEqual(
+            try await claim(bench, destination, at: bench.start + .days(16)).map(\.job.position.rawValue), Array(5...10), "still delivered")
+    }
+
+    private static func expires(_ bench: inout StoreBench) async throws {
+        let (trigger, destination, fence) = try await makeAttached(bench)
+        try await bench.cycle(trigger, fence, 1, keys: ["x", "y"])
+        let policy = RetentionPolicy(jobs: .days(30), pendingDeliveries: .days(30), rowsPerBatchMax: 1)
+        try expectEqual(try await bench.prune(policy, at: bench.start + .days(29)).expiredDeliveries, 0, "before the bound")
+        let bound = bench.start + .days(31)
+        let report = try await bench.prune(policy, at: bound)
+        try expectEqual([report.expiredDeliveries, report.jobs], [2, 0], "at the bound: expired, and their jobs kept")
+        let dead = try await bench.store.deliveries(DeliveryQuery(state: .dead))
+        try expectEqual(dead.map(\.reason), ["expired", "expired"], "reasons")
+        try expectEqual(
+            try await bench.store.replayDeadLetters(.default, destination: destination, delivery: nil, at: bound), 2, "replayed")
+        try expectEqual(try await bench.prune(policy, at: bound + .days(1)).expiredDeliveries, 0, "a replayed one counts from the replay")
+        try expectEqual(try await claim(bench, destination, at: bound).count, 2, "claimed after the replay")
+    }
+}

@@ -1,0 +1,106 @@
+import ArgumentParser
+import Foundation
+import SluiceConnectors
+import SluiceCore
+import SluiceServer
+
+struct ConnectorCommands: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "connector", abstract: "What services can be connected to.", subcommands: [List.self, Check.self])
+
+    struct List: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(abstract: "The connectors that are loaded.")
+        @OptionGroup var reach: Reach
+        @OptionGroup var listing: Listing
+
+        func run() async throws {
+            try await reach.connected { caller in
+                let answer = try await caller.get("/v1/connectors", listing.query)
+                listing.show(
+                    answer, "connectors",
+                    [
+                        Column("name", "name"), Column("version", "version"), Column("language", "language"),
+                        Column("webhooks", "webhook_scheme"),
+                        Column("triggers") { row in row["triggers"]?.elements?.map { Show.text($0["name"]) }.joined(separator: ", ") ?? "-"
+                        },
+                    ], none: "No connector is loaded: name their directory with `sluice serve --connectors`.")
+            }
+        }
+    }
+
+    struct Check: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(abstract: "Load a connector's file and say what is wrong with it.")
+        @Argument(help: "connector.lua, or a directory that holds one.") var file: String
+
+        func run() async throws {
+            let connector = try ConnectorFile.load(file)
+            let definition = connector.definition
+            Terminal.out("\(definition.name) \(definition.version) (\(definition.title)) is good.")
+            Terminal.out("hash      \(definition.hash)")
+            Terminal.out(
+                "fields    \(definition.connectionFields.map { $0.name + ($0.isSecret ? " (secret)" : "") }.joined(separator: ", "))")
+            Terminal.out("webhooks  \(definition.webhook?.scheme ?? "none")")
+            for type in definition.triggers {
+                let input = type.inputFields.map { $0.name + ($0.isOptional ? "?" : "") }.joined(separator: ", ")
+                Terminal.out("trigger   \(type.name): \(type.kind.rawValue), input: \(input.isEmpty ? "none" : input)")
+            }
+        }
+    }
+}
+
+struct ConnectionCommands: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "connection", abstract: "Accounts at services, and the URLs for their webhooks.",
+        subcommands: [List.self, ShowOne.self, RotateURL.self])
+
+    struct List: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(abstract: "Connections and their webhook URLs.")
+        @OptionGroup var reach: Reach
+        @OptionGroup var listing: Listing
+
+        func run() async throws {
+            try await reach.connected { caller in
+                let answer = try await caller.get("/v1/connections", listing.query)
+                listing.show(
+                    answer, "connections",
+                    [
+                        Column("name", "name"), Column("connector", "connector"),
+                        Column("webhooks") { row in
+                            guard let scheme = row["webhook_scheme"]?.string else { return "none" }
+                            return row["webhooks_verified"]?.bool == true ? scheme : "\(scheme) (UNSAFE)"
+                        },
+                        Column("problem", "problem"), Column("webhook URL", "webhook_url"),
+                    ], none: "There are no connections: define one in sluice.yaml and `sluice apply -f sluice.yaml`.")
+            }
+        }
+    }
+
+    struct ShowOne: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(commandName: "show", abstract: "One connection, and how to set its webhooks up.")
+        @OptionGroup var reach: Reach
+        @OptionGroup var single: Single
+        @Argument var name: String
+
+        func run() async throws {
+            try await reach.connected { single.show(try await $0.get("/v1/connections/\(Percent.encoded(name))")) }
+        }
+    }
+
+    struct RotateURL: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(
+            commandName: "rotate-url", abstract: "Make a new webhook URL; the former ones work until the overlap ends.")
+        @OptionGroup var reach: Reach
+        @OptionGroup var single: Single
+        @Argument var name: String
+        @Option(help: "How long the former URLs still work.") var overlapHours: Int = 24
+
+        func run() async throws {
+            try await reach.connected { caller in
+                single.show(
+                    try await caller.post("/v1/connections/\(Percent.encoded(name))/rotate-endpoint") {
+                        $0.member("overlap_hours", Int64(overlapHours))
+                    })
+            }
+        }
+    }
+}

@@ -1,0 +1,148 @@
+import ArgumentParser
+import SluiceCore
+import SluiceServer
+
+struct InboxCommands: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "inbox", abstract: "Webhooks that were accepted.", subcommands: [List.self, ShowOne.self])
+
+    struct List: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(abstract: "Webhooks, the newest first.")
+        @OptionGroup var reach: Reach
+        @OptionGroup var listing: Listing
+        @Option(help: "Only of this connection.") var connection: String?
+        @Flag(help: "Only those that no trigger was waiting for.") var unmatched = false
+
+        func run() async throws {
+            try await reach.connected { caller in
+                let answer = try await caller.get(
+                    "/v1/inbox", listing.query + [("connection", connection), ("unmatched", unmatched ? "true" : nil)])
+                listing.show(
+                    answer, "webhooks",
+                    [
+                        Column("number", "sequence"), Column("received", "received_at"), Column("connection", "connection"),
+                        Column("bytes", "body_bytes"), Column("delivery id", "delivery_id"),
+                        Column("unmatched") { Show.brief(Show.text($0["unmatched_reason"])) },
+                    ], none: "No webhook was accepted yet.")
+            }
+        }
+    }
+
+    struct ShowOne: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(commandName: "show", abstract: "One webhook with its headers and body.")
+        @OptionGroup var reach: Reach
+        @OptionGroup var single: Single
+        @Argument(help: "Its number.") var number: Int
+
+        func run() async throws {
+            try await reach.connected { caller in
+                let answer = try await caller.get("/v1/inbox/\(number)")
+                if single.json { return single.show(answer) }
+                for member in answer.members ?? [] where member.key != "headers" && member.key != "body" {
+                    Terminal.out("\(member.key.padded(16))  \(Show.text(member.value))")
+                }
+                for header in answer["headers"]?.elements ?? [] {
+                    Terminal.out("\(Show.text(header["name"])): \(Show.text(header["value"]))")
+                }
+                Terminal.out("\n" + (answer["body"]?.string ?? Show.text(answer["body_hex"])))
+            }
+        }
+    }
+}
+
+struct DeliveryCommands: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "delivery", abstract: "Pushes to destinations, and dead letters.", subcommands: [List.self, Replay.self])
+
+    struct List: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(abstract: "Deliveries, the newest first.")
+        @OptionGroup var reach: Reach
+        @OptionGroup var listing: Listing
+        @Option(help: "Only to this destination.") var destination: String?
+        @Option(help: "pending, delivered or dead.") var state: String?
+
+        func run() async throws {
+            try await reach.connected { caller in
+                let answer = try await caller.get("/v1/deliveries", listing.query + [("destination", destination), ("state", state)])
+                listing.show(
+                    answer, "deliveries",
+                    [
+                        Column("id", "id"), Column("destination", "destination"), Column("trigger", "trigger"),
+                        Column("position", "position"),
+                        Column("state", "state"), Column("attempts", "attempts"), Column("status", "last_status"),
+                        Column("next attempt", "next_attempt_at"), Column("reason") { Show.brief(Show.text($0["reason"])) },
+                    ], none: "There are no deliveries.")
+            }
+        }
+    }
+
+    struct Replay: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(abstract: "Deliver dead letters again.")
+        @OptionGroup var reach: Reach
+        @Argument(help: "The number of one delivery.") var delivery: Int64?
+        @Option(help: "All dead letters of this destination.") var destination: String?
+        @Flag(help: "All dead letters.") var all = false
+        @OptionGroup var single: Single
+
+        func validate() throws {
+            if delivery == nil, destination == nil, !all { throw ValidationError("Say which: a number, --destination NAME, or --all.") }
+        }
+
+        func run() async throws {
+            try await reach.connected { caller in
+                single.show(
+                    try await caller.post("/v1/deliveries/replay") { writer in
+                        if let delivery { writer.member("delivery", delivery) }
+                        if let destination { writer.member("destination", destination) }
+                        if all { writer.member("all", true) }
+                    })
+            }
+        }
+    }
+}
+
+struct TokenCommands: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "token", abstract: "Who may use the API.", subcommands: [Create.self, List.self, Revoke.self])
+
+    struct Create: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(abstract: "Make a token. It is shown this once.")
+        @OptionGroup var reach: Reach
+        @Flag(help: "Print the API's answer as JSON.") var json = false
+        @Argument(help: "What to call it.") var name: String
+
+        func run() async throws {
+            try await reach.connected(makesData: true) { caller in
+                let answer = try await caller.post("/v1/tokens") { $0.member("name", name) }
+                Terminal.out(json ? String(decoding: answer.bytes, as: UTF8.self) : Show.text(answer["token"]))
+                if !json { Terminal.error("Keep it: only its hash is stored.") }
+            }
+        }
+    }
+
+    struct List: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(abstract: "The tokens' names.")
+        @OptionGroup var reach: Reach
+        @OptionGroup var listing: Listing
+
+        func run() async throws {
+            try await reach.connected { caller in
+                let answer = try await caller.get("/v1/tokens", listing.query)
+                listing.show(answer, "tokens", [Column("name", "name"), Column("made", "created_at")], none: "There are no tokens.")
+            }
+        }
+    }
+
+    struct Revoke: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(abstract: "Make a token worthless.")
+        @OptionGroup var reach: Reach
+        @OptionGroup var single: Single
+        @Argument var name: String
+
+        func run() async throws {
+            try await reach.connected { caller in
+                single.show(try await caller.ask(APIRequest("DELETE", "/v1/tokens/\(Percent.encoded(name))")))
+            }
+        }
+    }
+}

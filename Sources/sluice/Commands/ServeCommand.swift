@@ -1,0 +1,76 @@
+import ArgumentParser
+import Foundation
+import Logging
+import SluiceCore
+import SluiceServer
+
+struct ServeCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "serve", abstract: "Run the server: accept webhooks, poll, deliver jobs.",
+        discussion: """
+            Webhooks come in at --listen; put a TLS-terminating proxy before it and give its address as --public-url. The API \
+            answers at --api, on this machine only unless told otherwise. Secrets are sealed with the master key in \
+            SLUICE_MASTER_KEY, in the file named by SLUICE_MASTER_KEY_FILE, or in master.key in the data directory.
+            """)
+
+    @Option(help: ArgumentHelp("Where everything is kept (or SLUICE_DATA).", valueName: "directory")) var data: String?
+    @Option(help: ArgumentHelp("Where webhooks come in.", valueName: "host:port")) var listen = "127.0.0.1:8080"
+    @Option(help: ArgumentHelp("Where the API answers.", valueName: "host:port")) var api = "127.0.0.1:8081"
+    @Option(help: ArgumentHelp("How webhooks reach --listen from outside, for example https://hooks.example.com.", valueName: "url"))
+    var publicURL: String?
+    @Option(
+        help: ArgumentHelp(
+            "Lua connectors: NAME/connector.lua (or SLUICE_CONNECTORS; ./connectors if it is there).", valueName: "directory"))
+    var connectors: String?
+    @Option(help: ArgumentHelp("Apply this manifest before anything is accepted.", valueName: "file")) var config: String?
+    @Option(help: ArgumentHelp("Spread the polls after a downtime over at most this long.", valueName: "time")) var catchUpWindow = "10m"
+    @Option(help: "trace, debug, info, notice, warning, error or critical.") var logLevel = "info"
+
+    func validate() throws {
+        _ = try address(listen, "--listen")
+        _ = try address(api, "--api")
+        if Logger.Level(rawValue: logLevel) == nil { throw ValidationError("--log-level cannot be '\(logLevel)'") }
+        if Durations.span(catchUpWindow) == nil { throw ValidationError("--catch-up-window is a time with its unit, for example 10m") }
+        if let publicURL, !publicURL.hasPrefix("https://"), !publicURL.hasPrefix("http://") {
+            throw ValidationError("--public-url begins with https:// or http://")
+        }
+    }
+
+    func run() async throws {
+        let environment = ProcessInfo.processInfo.environment
+        var options = ServerOptions()
+        options.dataDirectory = data ?? environment["SLUICE_DATA"] ?? "./data"
+        options.listen = try address(listen, "--listen")
+        options.api = try address(api, "--api")
+        options.publicURL = publicURL
+        options.connectorsDirectory = ConnectorsDirectory.found(connectors, environment)
+        options.catchUpWindow = Durations.span(catchUpWindow) ?? options.catchUpWindow
+        options.logLevel = Logger.Level(rawValue: logLevel) ?? .info
+        options.environment = environment
+        if let config { options.manifest = try ManifestFile.read(config, environment) }
+        LoggingSystem.bootstrap { StreamLogHandler.standardError(label: $0) }
+        try await SluiceServer.run(options) { Terminal.out($0) }
+    }
+
+    private func address(_ text: String, _ option: String) throws -> ServerOptions.Address {
+        guard let colon = text.lastIndex(of: ":"), let port = Int(text[text.index(after: colon)...]), (0...65535).contains(port) else {
+            throw ValidationError("\(option) is HOST:PORT, for example 127.0.0.1:8080")
+        }
+        let host = text[..<colon].trimmingCharacters(in: CharacterSet(charactersIn: "[]"))
+        return ServerOptions.Address(host: host.isEmpty ? "0.0.0.0" : host, port: port)
+    }
+}
+
+/// Reads a manifest and the values of its references, here where the person is.
+enum ManifestFile {
+    static func read(_ path: String, _ environment: [String: String]) throws -> (text: String, references: [String: String], file: String) {
+        guard let bytes = try SmallFile.read(path) else {
+            throw SluiceError(.notFound, "there is no file \(path)").with("file", path)
+        }
+        guard let text = String(validating: bytes, as: UTF8.self) else {
+            throw SluiceError(.invalid, "\(path) is not UTF-8").with("file", path)
+        }
+        let name = path.split(separator: "/").last.map(String.init) ?? path
+        return (text, try References.values(of: text, file: name, environment: environment), name)
+    }
+}

@@ -1,0 +1,161 @@
+import ArgumentParser
+import SluiceCore
+import SluiceServer
+
+struct TriggerCommands: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "trigger", abstract: "What is watched: its state, its cursor, its polls.",
+        subcommands: [List.self, ShowOne.self, Start.self, Pause.self, Resume.self, Poll.self, Stop.self, Quarantine.self, Cursor.self])
+
+    struct List: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(abstract: "All triggers.")
+        @OptionGroup var reach: Reach
+        @OptionGroup var listing: Listing
+
+        func run() async throws {
+            try await reach.connected { caller in
+                let answer = try await caller.get("/v1/triggers", listing.query)
+                listing.show(
+                    answer, "triggers",
+                    [
+                        Column("name", "name"), Column("state", "state"), Column("connection", "connection"), Column("type", "type"),
+                        Column("jobs", "jobs"), Column("news", "news_waiting"), Column("last success", "last_success_at"),
+                        Column("trouble") { row in
+                            Show.brief(Show.text(row["reason"]?.isNull == false ? row["reason"] : row["last_error"]))
+                        },
+                    ], none: "There are no triggers: define one in sluice.yaml and `sluice apply -f sluice.yaml`.")
+            }
+        }
+    }
+
+    struct ShowOne: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(
+            commandName: "show", abstract: "One trigger: its progress, its next poll, what it waits for and until when.")
+        @OptionGroup var reach: Reach
+        @OptionGroup var single: Single
+        @Argument var name: String
+
+        func run() async throws {
+            try await reach.connected { single.show(try await $0.get("/v1/triggers/\(Percent.encoded(name))")) }
+        }
+    }
+
+    struct Named: ParsableArguments {
+        @OptionGroup var reach: Reach
+        @OptionGroup var single: Single
+        @Argument var name: String
+
+        func send(_ command: TriggerCommand) async throws {
+            try await reach.connected { caller in
+                let answer = try await caller.post("/v1/triggers/\(Percent.encoded(name))/\(command.rawValue)")
+                if single.json { return single.show(answer) }
+                let (before, now) = (Show.text(answer["state_before"]), Show.text(answer["state"]))
+                Terminal.out("\(name): \(before == now ? now : "\(before) → \(now)")" + (command == .poll ? "; polls" : ""))
+                if let note = answer["note"]?.string { Terminal.error("Note: \(note)") }
+            }
+        }
+    }
+
+    struct Start: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(abstract: "Start it: it polls at once.")
+        @OptionGroup var named: Named
+        func run() async throws { try await named.send(.start) }
+    }
+
+    struct Pause: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(abstract: "Stop polling; webhooks are kept, nothing is lost.")
+        @OptionGroup var named: Named
+        func run() async throws { try await named.send(.pause) }
+    }
+
+    struct Resume: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(abstract: "Go on from the cursor, at once.")
+        @OptionGroup var named: Named
+        func run() async throws { try await named.send(.resume) }
+    }
+
+    struct Poll: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(abstract: "Poll now.")
+        @OptionGroup var named: Named
+        func run() async throws { try await named.send(.poll) }
+    }
+
+    struct Stop: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(abstract: "Stop it: webhooks are no longer kept for it, its data stays.")
+        @OptionGroup var named: Named
+        func run() async throws { try await named.send(.stop) }
+    }
+
+    struct Quarantine: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(abstract: "Records that could not become jobs, and why.")
+        @OptionGroup var reach: Reach
+        @Flag(help: "Print the API's answer as JSON.") var json = false
+        @Option(help: "How many at most.") var limit = 50
+        @Argument var name: String
+
+        func run() async throws {
+            try await reach.connected { caller in
+                let answer = try await caller.get("/v1/triggers/\(Percent.encoded(name))/quarantine", [("limit", String(limit))])
+                if json { return Terminal.out(String(decoding: answer.bytes, as: UTF8.self)) }
+                let rows = (answer["quarantine"]?.elements ?? []).map {
+                    [Show.brief(Show.text($0["reason"])), Show.brief(Show.text($0["record"]))]
+                }
+                Terminal.out(rows.isEmpty ? "Nothing is in quarantine." : Table.text(["reason", "record"], rows))
+            }
+        }
+    }
+
+    struct Cursor: ParsableCommand {
+        static let configuration = CommandConfiguration(
+            commandName: "cursor", abstract: "How far its polls have come.",
+            subcommands: [ShowCursor.self, SetCursor.self, ResetCursor.self])
+    }
+
+    struct ShowCursor: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(commandName: "show", abstract: "The cursor, and how far back dedup keys are kept.")
+        @OptionGroup var reach: Reach
+        @OptionGroup var single: Single
+        @Argument var name: String
+        func run() async throws {
+            try await reach.connected { single.show(try await $0.get("/v1/triggers/\(Percent.encoded(name))/cursor")) }
+        }
+    }
+
+    struct SetCursor: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(commandName: "set", abstract: "Poll from another cursor.")
+        @OptionGroup var reach: Reach
+        @OptionGroup var single: Single
+        @Argument var name: String
+        @Argument(help: "The cursor as JSON, as `cursor show` prints it.") var cursor: String
+        @Flag(help: "Even if records that were jobs may become jobs again.") var confirm = false
+
+        func run() async throws {
+            guard (try? JSONDocument(Array(cursor.utf8))) != nil else {
+                throw ValidationError("the cursor must be JSON; quote a text: '\"…\"'")
+            }
+            try await reach.connected { caller in
+                single.show(
+                    try await caller.post("/v1/triggers/\(Percent.encoded(name))/cursor", method: "PUT") { writer in
+                        writer.key("cursor")
+                        writer.raw(cursor.utf8)
+                        writer.member("confirm", confirm)
+                    })
+            }
+        }
+    }
+
+    struct ResetCursor: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(commandName: "reset", abstract: "Poll as if for the first time.")
+        @OptionGroup var reach: Reach
+        @OptionGroup var single: Single
+        @Argument var name: String
+        @Flag(help: "Even if records that were jobs may become jobs again.") var confirm = false
+
+        func run() async throws {
+            try await reach.connected { caller in
+                let query: [(name: String, value: String)] = confirm ? [("confirm", "true")] : []
+                single.show(try await caller.ask(APIRequest("DELETE", "/v1/triggers/\(Percent.encoded(name))/cursor", query: query)))
+            }
+        }
+    }
+}

@@ -1,0 +1,198 @@
+import Logging
+import SluiceCore
+import SluiceStore
+import Synchronization
+import Testing
+
+@testable import SluiceDelivery
+
+/// A clock that runs on from a made time and can be pushed ahead.
+final class TestClock: TimeSource {
+    private let start = ContinuousClock.now
+    private let ahead = Mutex(Timestamp(milliseconds: 1_767_225_600_000))
+    func now() -> Timestamp {
+        ahead.withLock { $0 } + .milliseconds(Int64(start.duration(to: .now) / .milliseconds(1)))
+    }
+    func advance(_ span: Span) { ahead.withLock { $0 = $0 + span } }
+}
+
+final class TestAlarms: AlarmReporting {
+    private let raised = Mutex<[Alarm]>([])
+    var all: [Alarm] { raised.withLock { $0 } }
+    func raise(_ alarm: Alarm) { raised.withLock { $0.append(alarm) } }
+    func clear(_ kind: Alarm.Kind, subject: String) { raised.withLock { $0.removeAll { $0.kind == kind && $0.subject == subject } } }
+}
+
+/// Jobs and deliveries in memory, with the store's rules for claims.
+final class FakeStore: JobStore, DeliveryStore {
+    struct Delivery {
+        var claimed: ClaimedDelivery
+        var state = DeliveryState.pending
+        var dueAt: Timestamp
+        var reason: String?
+    }
+    struct State {
+        var jobs: [StoredJob] = []
+        var deliveries: [Int64: Delivery] = [:]
+        var attempts: [DeliveryAttempt] = []
+        var recordBatches = 0
+        var claims = 0
+        var reads = 0
+        var failingRecords = 0
+        var observers: [any StoreObserver] = []
+    }
+    let state = Mutex(State())
+    /// Happens once, after the next read and before its answer arrives.
+    let afterRead = Mutex<(@Sendable () -> Void)?>(nil)
+
+    func observe(_ observer: any StoreObserver) { state.withLock { $0.observers.append(observer) } }
+
+    /// Commits a job of a trigger, with its deliveries, and tells.
+    @discardableResult
+    func commit(_ key: String, trigger: TriggerID = TriggerID(1), to destinations: [DestinationID] = [], at time: Timestamp) -> [Int64] {
+        let (ids, observers) = state.withLock { state in
+            let number = state.jobs.count + 1
+            let job = StoredJob(
+                trigger: trigger, position: JobPosition(Int64(number)), token: String(number), dedupKey: Array(key.utf8),
+                record: Array("{\"id\": \"\(key)\",  \"n\":1.50}".utf8), isDerived: false, cause: .webhook, createdAt: time)
+            state.jobs.append(job)
+            let ids = destinations.map { destination in
+                let id = Int64(state.deliveries.count + 1)
+                state.deliveries[id] = Delivery(
+                    claimed: ClaimedDelivery(id: id, destination: destination, job: job, attempts: 0, createdAt: time), dueAt: time)
+                return id
+            }
+            return (ids, state.observers)
+        }
+        for observer in observers {
+            observer.jobsCommitted([trigger], at: time)
+            observer.deliveriesIntended()
+        }
+        return ids
+    }
+
+    func delivery(_ id: Int64) -> Delivery { state.withLock { $0.deliveries[id]! } }
+    func attempts(_ id: Int64) -> [DeliveryAttempt] { state.withLock { $0.attempts.filter { $0.delivery == id } } }
+    func count(_ wanted: DeliveryState) -> Int { state.withLock { $0.deliveries.values.count { $0.state == wanted } } }
+
+    func jobs(_ query: JobQuery) async throws -> JobPage {
+        defer {
+            let action = afterRead.withLock { action in
+                defer { action = nil }
+                return action
+            }
+            action?()
+        }
+        return state.withLock { state in
+            state.reads += 1
+            let after = query.after.flatMap { Int($0) } ?? 0
+            let all = state.jobs.filter { Int($0.token)! > after && (query.trigger == nil || $0.trigger == query.trigger) }
+            let page = Array(all.prefix(query.limit))
+            return JobPage(jobs: page, next: page.last?.token ?? query.after ?? "0", more: all.count > page.count)
+        }
+    }
+    func quarantine(_ namespace: NamespaceID, trigger: TriggerID, limit: Int) async throws -> [QuarantinedRecord] { [] }
+
+    func claimDeliveries(
+        _ destination: DestinationID, limit: Int, at time: Timestamp, hiddenUntil: Timestamp
+    ) async throws -> [ClaimedDelivery] {
+        state.withLock { state in
+            state.claims += 1
+            let due = state.deliveries.values.filter {
+                $0.claimed.destination == destination && $0.state == .pending && $0.dueAt <= time
+            }.sorted { $0.claimed.id < $1.claimed.id }.prefix(limit)
+            for delivery in due { state.deliveries[delivery.claimed.id]!.dueAt = hiddenUntil }
+            return due.map(\.claimed)
+        }
+    }
+
+    func pendingDestinations(_ namespace: NamespaceID) async throws -> [(destination: DestinationID, dueAt: Timestamp, pending: Int)] {
+        state.withLock { state in
+            Dictionary(grouping: state.deliveries.values.filter { $0.state == .pending }, by: \.claimed.destination)
+                .map { ($0.key, $0.value.map(\.dueAt).min()!, $0.value.count) }
+        }
+    }
+
+    func recordAttempts(_ attempts: [DeliveryAttempt]) async throws {
+        try state.withLock { state in
+            if state.failingRecords > 0 {
+                state.failingRecords -= 1
+                throw SluiceError(.storage, "made to fail")
+            }
+            state.recordBatches += 1
+            for attempt in attempts {
+                state.attempts.append(attempt)
+                state.deliveries[attempt.delivery]!.claimed.attempts += 1
+                switch attempt.outcome {
+                case .delivered: state.deliveries[attempt.delivery]!.state = .delivered
+                case .retry(let at): state.deliveries[attempt.delivery]!.dueAt = at
+                case .dead(let reason):
+                    state.deliveries[attempt.delivery]!.state = .dead
+                    state.deliveries[attempt.delivery]!.reason = reason
+                }
+            }
+        }
+    }
+
+    func deliveries(_ query: DeliveryQuery) async throws -> [StoredDelivery] { [] }
+    func replayDeadLetters(_ namespace: NamespaceID, destination: DestinationID?, delivery: Int64?, at time: Timestamp) async throws -> Int
+    {
+        let (count, observers) = state.withLock { state in
+            var count = 0
+            for (id, entry) in state.deliveries where entry.state == .dead && (delivery == nil || delivery == id) {
+                state.deliveries[id]!.state = .pending
+                state.deliveries[id]!.dueAt = time
+                state.deliveries[id]!.claimed.attempts = 0
+                count += 1
+            }
+            return (count, state.observers)
+        }
+        for observer in observers { observer.deliveriesIntended() }
+        return count
+    }
+}
+
+/// Looks again until it holds; fails after `seconds`.
+func eventually(
+    _ what: Comment, seconds: Int = 20, sourceLocation: SourceLocation = #_sourceLocation, _ condition: () async throws -> Bool
+) async throws {
+    let deadline = ContinuousClock.now + .seconds(seconds)
+    while ContinuousClock.now < deadline {
+        if try await condition() { return }
+        try await Task.sleep(for: .milliseconds(5))
+    }
+    try #require(Bool(false), what, sourceLocation: sourceLocation)
+}
+
+let testSecret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+
+func destination(
+    _ number: Int64 = 1, url: String, secrets: [String] = [testSecret], allowsPrivate: Bool = true, atOnce: Int = 8,
+    timeoutSeconds: Int = 15,
+    retries: [Span] = [.milliseconds(10)]
+) throws -> PushDestination {
+    PushDestination(
+        id: DestinationID(number), name: "d\(number)", url: url, secrets: secrets, allowsPrivate: allowsPrivate, attemptsAtOnceMax: atOnce,
+        timeoutSeconds: timeoutSeconds, retrySchedule: try RetrySchedule(delays: retries))
+}
+
+/// A push service that runs while `body` does.
+func withPush(
+    _ store: FakeStore, _ destinations: [PushDestination], clock: TestClock = TestClock(), alarms: TestAlarms = TestAlarms(),
+    options: PushOptions = PushOptions(), gone: @escaping @Sendable (DestinationID) async -> Void = { _ in },
+    _ body: (PushService) async throws -> Void
+) async throws {
+    let push = PushService(
+        store: store, time: clock, alarms: alarms, options: options, logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() },
+        random: { 0.5 }, destinationGone: gone)
+    push.update(
+        destinations: destinations, triggers: [TriggerID(1): (name: "orders", uid: "uid1"), TriggerID(2): (name: "two", uid: "uid2")])
+    store.observe(push)
+    try await withThrowingTaskGroup(of: Void.self) { group in
+        group.addTask { await push.run() }
+        defer { push.stop() }
+        try await body(push)
+        push.stop()
+        try await group.waitForAll()
+    }
+}

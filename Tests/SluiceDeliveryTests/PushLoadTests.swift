@@ -1,0 +1,158 @@
+import SluiceCore
+import SluiceStore
+import Synchronization
+import Testing
+
+@testable import SluiceDelivery
+
+@Suite(.timeLimit(.minutes(2))) struct PushLoadTests {
+    let store = FakeStore()
+    let clock = TestClock()
+
+    @Test func P12_hangingDestinationsDoNotHoldUpAHealthyOne() async throws {
+        try await Sink.with({ _, _ in .hang }) { dead in
+            try await Sink.with({ _, _ in .answer(200) }) { healthy in
+                let hanging = try (2...21).map { try destination($0, url: dead.url, timeoutSeconds: 60) }
+                for number in 0..<20 { store.commit("dead\(number)", to: hanging.map(\.id), at: clock.now()) }
+                try await withThrowingTaskGroup(of: Void.self) { group in
+                    // Its requests never end by themselves: this run is cancelled.
+                    group.addTask {
+                        try await withPush(store, hanging + [try destination(1, url: healthy.url)], clock: clock) { push in
+                            try await eventually("the shared slots are taken") { push.inFlight == 84 }
+                            for number in 0..<300 { store.commit("ok\(number)", to: [DestinationID(1)], at: clock.now()) }
+                            try await eventually("the healthy one gets all") { store.count(.delivered) == 300 }
+                            #expect(push.inFlight == 84)
+                            withUnsafeCurrentTask { $0?.cancel() }
+                        }
+                    }
+                    try await group.waitForAll()
+                }
+                #expect(healthy.requests.count == 300)
+                #expect(store.state.withLock { $0.attempts.allSatisfy { $0.status == 200 } })
+            }
+        }
+    }
+
+    @Test func P10_requestsInFlightAreBounded() async throws {
+        try await Sink.with({ number, _ in number < 4 ? .hang : .answer(200) }) { sink in
+            for number in 0..<100 { store.commit("k\(number)", to: [DestinationID(1)], at: clock.now()) }
+            try await withPush(
+                store, [try destination(url: sink.url, atOnce: 4, timeoutSeconds: 1, retries: [.zero, .zero])], clock: clock
+            ) { push in
+                try await eventually("four hang") { sink.requests.count == 4 }
+                #expect(push.inFlight == 4)
+                try await eventually("all delivered") { store.count(.delivered) == 100 }
+            }
+            #expect(sink.openMax == 4)
+            #expect(sink.requests.count == 104)
+        }
+    }
+
+    @Test func attemptsShareTransactions() async throws {
+        try await Sink.with({ _, _ in .answer(200) }) { sink in
+            let targets = try (1...8).map { try destination($0, url: sink.url) }
+            for number in 0..<250 { store.commit("k\(number)", to: targets.map(\.id), at: clock.now()) }
+            store.state.withLock { $0.failingRecords = 2 }
+            try await withPush(store, targets, clock: clock) { push in
+                try await eventually("all delivered", seconds: 60) { store.count(.delivered) == 2000 }
+                try await eventually("all counted") { push.counters.delivered == 2000 }
+            }
+            // Exactly once each, as nothing went wrong but the recording.
+            #expect(sink.requests.count == 2000)
+            #expect(store.state.withLock(\.recordBatches) <= 2000)
+            #expect(store.state.withLock(\.claims) < 1000)
+        }
+    }
+
+    @Test func P9_claimsOfAKilledServerComeBack() async throws {
+        try await Sink.with({ _, _ in .answer(200) }) { sink in
+            let ids = (0..<5).map { store.commit("k\($0)", to: [DestinationID(1)], at: clock.now())[0] }
+            // A server claimed them and died.
+            let now = clock.now()
+            let claimed = try await store.claimDeliveries(DestinationID(1), limit: 100, at: now, hiddenUntil: now + .seconds(105))
+            #expect(claimed.count == 5)
+            try await withPush(store, [try destination(url: sink.url)], clock: clock) { push in
+                store.commit("new", to: [DestinationID(1)], at: clock.now())
+                try await eventually("the new one") { store.count(.delivered) == 1 }
+                #expect(sink.requests.count == 1)
+                clock.advance(.seconds(105))
+                push.deliveriesIntended()
+                try await eventually("those too") { ids.allSatisfy { store.delivery($0).state == .delivered } }
+            }
+            #expect(sink.requests.count == 6)
+        }
+    }
+
+    @Test func P9_cancelledAttemptsAreMadeAgain() async throws {
+        try await Sink.with({ number, _ in number == 0 ? .hang : .answer(200) }) { sink in
+            let id = store.commit("a", to: [DestinationID(1)], at: clock.now())[0]
+            let target = try destination(url: sink.url, timeoutSeconds: 60)
+            await withTaskGroup(of: Void.self) { group in
+                group.addTask {
+                    try? await withPush(store, [target], clock: clock) { _ in try await Task.sleep(for: .seconds(60)) }
+                }
+                try? await eventually("in flight") { sink.requests.count == 1 }
+                group.cancelAll()
+            }
+            #expect(store.attempts(id).isEmpty)
+            clock.advance(.minutes(10))
+            try await withPush(store, [target], clock: clock) { _ in
+                try await eventually("delivered") { store.delivery(id).state == .delivered }
+            }
+            #expect(Set(sink.requests.map { $0.header("webhook-id")! }).count == 1)
+        }
+    }
+
+    @Test func stopWaitsForWhatIsInFlight() async throws {
+        try await Sink.with({ _, _ in .answer(200) }) { sink in
+            for number in 0..<200 { store.commit("k\(number)", to: [DestinationID(1)], at: clock.now()) }
+            try await withPush(store, [try destination(url: sink.url)], clock: clock) { push in
+                try await eventually("begun") { !sink.requests.isEmpty }
+                push.stop()
+            }
+            // What was answered is recorded; the rest waits for the next start.
+            #expect(store.count(.delivered) == sink.requests.count)
+            #expect(store.count(.delivered) + store.count(.pending) == 200)
+        }
+    }
+
+    @Test func recordedAttemptsSurviveOneBadEntry() async throws {
+        let recorder = AttemptRecorder(store: RefusingStore(refused: 2), logger: .init(label: "t"))
+        let results = await withTaskGroup(of: (Int64, Bool).self) { group in
+            for id in Int64(1)...3 {
+                group.addTask {
+                    let attempt = DeliveryAttempt(
+                        delivery: id, outcome: .delivered, status: 200, error: nil, response: [], at: Timestamp(seconds: 1),
+                        durationMilliseconds: 1)
+                    return (id, await recorder.record(attempt))
+                }
+            }
+            group.addTask {
+                await recorder.run()
+                return (0, true)
+            }
+            var results: [Int64: Bool] = [:]
+            for await (id, isRecorded) in group {
+                results[id] = isRecorded
+                if results.count == 3 { recorder.finish() }
+            }
+            return results
+        }
+        #expect(results == [0: true, 1: true, 2: false, 3: true])
+    }
+}
+
+/// Refuses attempts of one delivery for good.
+private struct RefusingStore: DeliveryStore {
+    let refused: Int64
+    func recordAttempts(_ attempts: [DeliveryAttempt]) async throws {
+        if attempts.contains(where: { $0.delivery == refused }) { throw SluiceError(.notFound, "no such delivery") }
+    }
+    func claimDeliveries(
+        _ destination: DestinationID, limit: Int, at time: Timestamp, hiddenUntil: Timestamp
+    ) async throws -> [ClaimedDelivery] { [] }
+    func pendingDestinations(_ namespace: NamespaceID) async throws -> [(destination: DestinationID, dueAt: Timestamp, pending: Int)] { [] }
+    func deliveries(_ query: DeliveryQuery) async throws -> [StoredDelivery] { [] }
+    func replayDeadLetters(_ namespace: NamespaceID, destination: DestinationID?, delivery: Int64?, at time: Timestamp) async throws -> Int
+    { 0 }
+}

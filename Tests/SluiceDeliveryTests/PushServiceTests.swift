@@ -1,0 +1,229 @@
+import Crypto
+import Foundation
+import SluiceConnectors
+import SluiceCore
+import SluiceStore
+import Synchronization
+import Testing
+
+@testable import SluiceDelivery
+
+@Suite(.timeLimit(.minutes(2))) struct PushServiceTests {
+    let store = FakeStore()
+    let clock = TestClock()
+    let first = DestinationID(1)
+
+    /// Standard Webhooks by the specification's text, apart from the code that signs.
+    private func isSigned(_ request: Sink.Request, secret: String, index: Int = 0) throws -> Bool {
+        let key = try #require(Data(base64Encoded: String(secret.dropFirst(6))))
+        let id = try #require(request.header("webhook-id"))
+        let time = try #require(request.header("webhook-timestamp"))
+        let header = try #require(request.header("webhook-signature"))
+        let content = Data("\(id).\(time).".utf8) + Data(request.body)
+        let parts = header.split(separator: " ").map { $0.split(separator: ",", maxSplits: 1).map(String.init) }
+        guard parts.indices.contains(index), parts[index].first == "v1", let code = Data(base64Encoded: parts[index][1]) else {
+            return false
+        }
+        return HMAC<SHA256>.isValidAuthenticationCode(code, authenticating: content, using: SymmetricKey(data: key))
+    }
+
+    @Test func P9_intendedIsDelivered() async throws {
+        try await Sink.with({ _, _ in .answer(204) }) { sink in
+            let other = "whsec_" + Data((0..<32).map { UInt8($0) }).base64EncodedString()
+            var target = try destination(url: sink.url, secrets: [other, testSecret])
+            target.headers = [HTTPField("x-key", "v"), HTTPField("Webhook-Id", "forged"), HTTPField("Content-Length", "1")]
+            let before = store.commit("before@1", to: [first], at: clock.now())[0]
+            try await withPush(store, [target], clock: clock) { _ in
+                try await eventually("delivered") { store.delivery(before).state == .delivered }
+                let later = store.commit("later@1", to: [first], at: clock.now())[0]
+                try await eventually("delivered") { store.delivery(later).state == .delivered }
+            }
+            let request = try #require(sink.requests.first)
+            #expect(sink.requests.count == 2)
+            #expect(request.path == "/hook?a=b")
+            #expect(request.headers["webhook-id"] == [JobIdentity.id(uid: "uid1", dedupKey: Array("before@1".utf8))])
+            #expect(request.header("content-type") == "application/json")
+            #expect(request.header("user-agent") == "Sluice")
+            #expect(request.header("x-key") == "v")
+            #expect(request.header("host") == "127.0.0.1:\(sink.port)")
+            #expect(request.headers["content-length"] == [String(request.body.count)])
+            #expect(try isSigned(request, secret: other, index: 0))
+            #expect(try isSigned(request, secret: testSecret, index: 1))
+            #expect(try !isSigned(request, secret: testSecret, index: 0))
+            #expect(request.body == JobJSON.pushBody(store.delivery(before).claimed.job, triggerName: "orders", uid: "uid1"))
+            #expect(store.attempts(before).map(\.status) == [204])
+        }
+    }
+
+    @Test(arguments: [301, 302, 307, 308, 400, 401, 404, 429, 500, 503]) func failuresAreTriedAgain(_ status: Int) async throws {
+        try await Sink.with({ number, _ in
+            number == 0 ? .answer(status, [("location", "/elsewhere"), ("retry-after", "0")], Array("why".utf8)) : .answer(200)
+        }) { sink in
+            let id = store.commit("a", to: [first], at: clock.now())[0]
+            try await withPush(store, [try destination(url: sink.url)], clock: clock) { _ in
+                try await eventually("delivered") { store.delivery(id).state == .delivered }
+            }
+            #expect(store.attempts(id).map(\.status) == [status, 200])
+            #expect(store.attempts(id)[0].response == Array("why".utf8))
+            #expect(store.attempts(id)[0].error?.contains(String(status)) == true)
+            // The id and the body stay, and a redirect is not followed.
+            #expect(Set(sink.requests.map { $0.header("webhook-id")! }).count == 1)
+            #expect(Set(sink.requests.map(\.body)).count == 1)
+            #expect(sink.requests.map(\.path) == ["/hook?a=b", "/hook?a=b"])
+        }
+    }
+
+    @Test func P9_deadLetterAfterTheScheduleCanBeReplayed() async throws {
+        let alarms = TestAlarms()
+        let works = Mutex(false)
+        try await Sink.with({ _, _ in works.withLock { $0 } ? .answer(200) : .answer(500) }) { sink in
+            let id = store.commit("a", to: [first], at: clock.now())[0]
+            let retries: [Span] = [.milliseconds(5), .milliseconds(10), .milliseconds(20)]
+            try await withPush(store, [try destination(url: sink.url, retries: retries)], clock: clock, alarms: alarms) { _ in
+                try await eventually("dead") { store.delivery(id).state == .dead }
+                #expect(store.delivery(id).reason == "exhausted")
+                #expect(store.attempts(id).map(\.status) == [500, 500, 500, 500])
+                try await eventually("alarm") { !alarms.all.isEmpty }
+                #expect(alarms.all.map(\.kind) == [.deadLetters])
+                #expect(alarms.all.map(\.subject) == ["destination d1"])
+                works.withLock { $0 = true }
+                _ = try await store.replayDeadLetters(.default, destination: nil, delivery: id, at: clock.now())
+                try await eventually("replayed") { store.delivery(id).state == .delivered }
+            }
+            #expect(Set(sink.requests.map { $0.header("webhook-id")! }).count == 1)
+        }
+    }
+
+    @Test func goneDisablesTheDestination() async throws {
+        let told = Mutex<[DestinationID]>([])
+        try await Sink.with({ _, _ in .answer(410) }) { sink in
+            let id = store.commit("a", to: [first], at: clock.now())[0]
+            let target = try destination(url: sink.url)
+            try await withPush(store, [target], clock: clock, gone: { id in told.withLock { $0.append(id) } }) { push in
+                try await eventually("dead") { store.delivery(id).state == .dead }
+                #expect(store.delivery(id).reason == "gone")
+                let later = store.commit("b", to: [first], at: clock.now())[0]
+                push.update(destinations: [target], triggers: [TriggerID(1): (name: "orders", uid: "uid1")])
+                try await Sink.with({ _, _ in .answer(200) }) { healthy in
+                    // The URL is another one: it may be tried again.
+                    #expect(sink.requests.count == 1)
+                    push.update(
+                        destinations: [try destination(url: healthy.url)], triggers: [TriggerID(1): (name: "orders", uid: "uid1")])
+                    try await eventually("delivered") { store.delivery(later).state == .delivered }
+                }
+            }
+            #expect(sink.requests.count == 1)
+            #expect(told.withLock { $0 } == [first])
+        }
+    }
+
+    @Test func retryAfterPutsTheDestinationOff() async throws {
+        try await Sink.with({ number, _ in number == 0 ? .answer(429, [("Retry-After", "600")]) : .answer(200) }) { sink in
+            let id = store.commit("a", to: [first], at: clock.now())[0]
+            try await withPush(store, [try destination(url: sink.url, atOnce: 1)], clock: clock) { push in
+                try await eventually("put off") { store.attempts(id).count == 1 }
+                let asked = store.delivery(id).dueAt - store.attempts(id)[0].at
+                #expect(asked >= .seconds(600) && asked < .seconds(660))
+                let other = store.commit("b", to: [first], at: clock.now())[0]
+                clock.advance(.seconds(601))
+                push.deliveriesIntended()
+                try await eventually("both delivered") { [id, other].allSatisfy { store.delivery($0).state == .delivered } }
+            }
+            let second = try #require(store.state.withLock { $0.attempts.dropFirst().first })
+            #expect(second.at - store.attempts(id)[0].at >= .seconds(600))
+        }
+    }
+
+    @Test func aHangIsCutOff() async throws {
+        try await Sink.with({ number, _ in number == 0 ? .hang : .answer(200) }) { sink in
+            let id = store.commit("a", to: [first], at: clock.now())[0]
+            try await withPush(store, [try destination(url: sink.url, timeoutSeconds: 1)], clock: clock) { _ in
+                try await eventually("delivered") { store.delivery(id).state == .delivered }
+            }
+            #expect(store.attempts(id).map(\.status) == [nil, 200])
+            #expect(store.attempts(id)[0].error == "no answer within 1 s")
+            #expect(store.attempts(id)[0].durationMilliseconds >= 1000)
+        }
+    }
+
+    @Test func aResetAndARefusalAreTriedAgain() async throws {
+        try await Sink.with({ number, _ in number == 0 ? .reset : .answer(200) }) { sink in
+            let id = store.commit("a", to: [first], at: clock.now())[0]
+            try await withPush(store, [try destination(url: sink.url)], clock: clock) { _ in
+                try await eventually("delivered") { store.delivery(id).state == .delivered }
+            }
+            #expect(store.attempts(id).map(\.status) == [nil, 200])
+            #expect(store.attempts(id)[0].error?.contains("connection") == true)
+        }
+        // Nobody listens on port 1.
+        let id = store.commit("b", to: [first], at: clock.now())[0]
+        try await withPush(store, [try destination(url: "http://127.0.0.1:1/", retries: [])], clock: clock) { _ in
+            try await eventually("dead") { store.delivery(id).state == .dead }
+        }
+        #expect(store.attempts(id)[0].error == "the connection was refused")
+    }
+
+    @Test func P10_aHugeAnswerIsCutOff() async throws {
+        try await Sink.with({ _, _ in .endless }) { sink in
+            let id = store.commit("a", to: [first], at: clock.now())[0]
+            try await withPush(store, [try destination(url: sink.url)], clock: clock) { _ in
+                try await eventually("delivered") { store.delivery(id).state == .delivered }
+            }
+            #expect(store.attempts(id)[0].response == Array(repeating: UInt8(ascii: "z"), count: 4096))
+            let sent = sink.bytesSent
+            #expect(sent < 32 * 1024 * 1024)
+        }
+    }
+
+    @Test func aDribblingAnswerCountsByItsStatus() async throws {
+        try await Sink.with({ _, _ in .dribble }) { sink in
+            let id = store.commit("a", to: [first], at: clock.now())[0]
+            try await withPush(store, [try destination(url: sink.url, timeoutSeconds: 1)], clock: clock) { _ in
+                try await eventually("delivered") { store.delivery(id).state == .delivered }
+            }
+            #expect(store.attempts(id)[0].response == [UInt8(ascii: "x")])
+        }
+    }
+
+    @Test(arguments: ["http://127.0.0.1:PORT/", "http://localhost:PORT/", "http://[::ffff:127.0.0.1]:PORT/", "http://127.1:PORT/"])
+    func privateAddressesAreRefused(_ url: String) async throws {
+        try await Sink.with({ _, _ in .answer(200) }) { sink in
+            let id = store.commit("a", to: [first], at: clock.now())[0]
+            let url = url.replacing("PORT", with: String(sink.port))
+            try await withPush(store, [try destination(url: url, allowsPrivate: false, retries: [])], clock: clock) { _ in
+                try await eventually("dead") { store.delivery(id).state == .dead }
+            }
+            #expect(sink.requests.isEmpty)
+            #expect(store.attempts(id)[0].error?.contains("allow_private") == true)
+        }
+    }
+
+    @Test func namesAreResolvedAndKeptInTheHostHeader() async throws {
+        try await Sink.with({ _, _ in .answer(200) }) { sink in
+            let id = store.commit("a", to: [first], at: clock.now())[0]
+            let url = "http://LOCALHOST:\(sink.port)/x"
+            try await withPush(store, [try destination(url: url, retries: Array(repeating: .milliseconds(5), count: 5))], clock: clock) {
+                _ in
+                // localhost may resolve to ::1 first, where nobody listens: then the next address is taken.
+                try await eventually("delivered") { store.delivery(id).state == .delivered }
+            }
+            #expect(sink.requests.first?.header("host") == "localhost:\(sink.port)")
+        }
+    }
+
+    @Test func badSettingsAreShownNotSent() async throws {
+        try await Sink.with({ _, _ in .answer(200) }) { sink in
+            let bad = try destination(url: sink.url, secrets: ["whsec_***"], retries: [])
+            #expect(throws: SluiceError.self) { try bad.validate() }
+            #expect(throws: SluiceError.self) { try destination(url: sink.url, secrets: []).validate() }
+            #expect(throws: SluiceError.self) { try destination(url: sink.url, allowsPrivate: false).validate() }
+            try destination(url: sink.url).validate()
+            let id = store.commit("a", to: [first], at: clock.now())[0]
+            try await withPush(store, [bad], clock: clock) { _ in
+                try await eventually("dead") { store.delivery(id).state == .dead }
+            }
+            #expect(sink.requests.isEmpty)
+            #expect(store.attempts(id)[0].error?.contains("***") == false)
+        }
+    }
+}

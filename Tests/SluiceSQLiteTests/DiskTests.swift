@@ -1,0 +1,170 @@
+import Foundation
+import GRDB
+import SluiceCore
+import SluiceSQLite
+import SluiceStore
+import Testing
+
+/// What the disk does to the store: full, slow, gone in the middle of a commit.
+@Suite struct DiskTests {
+    private static let start = Timestamp(seconds: 1_700_000_000)
+
+    private func prepare(_ store: SQLiteStore) async throws -> (trigger: StoredTrigger, connection: ConnectionID, fence: Fence) {
+        try await store.apply(
+            [
+                .putConnection(name: "shop", connector: "demo", fields: [], sealedSecrets: [], settings: []),
+                .putTrigger(
+                    name: "orders", uid: "u", connection: "shop", type: "t", input: [], settings: [], topicKeys: ["a"], resets: false),
+            ], namespace: .default, at: Self.start)
+        let trigger = try #require(try await store.trigger(.default, named: "orders"))
+        return (trigger, trigger.connection, try await store.acquireLease(shard: 0, holder: "test", at: Self.start))
+    }
+
+    private func webhook(_ connection: ConnectionID, _ topics: [TopicID], bytes: Int = 100) -> InboxEntry {
+        InboxEntry(connection: connection, receivedAt: Self.start, body: [UInt8](repeating: 7, count: bytes), topics: topics)
+    }
+
+    private func page(_ trigger: StoredTrigger, _ fence: Fence, _ cycle: Int64, keys: Range<Int>) -> PageCommit {
+        let end = CycleEnd(cause: .webhook, startedAt: Self.start, coveredSequence: .zero, safetyDueAt: Self.start)
+        return PageCommit(
+            fence: fence, trigger: trigger.id, generation: trigger.generation, cycle: cycle, page: 0, chunk: 0, cause: .webhook,
+            records: keys.map {
+                KeyedRecord(record: Record(bytes: [UInt8](repeating: 0x31, count: 200)[...]), dedupKey: Array("key\($0)".utf8))
+            },
+            completion: PageCompletion(cursor: Array("\(cycle)".utf8), end: end), at: Self.start)
+    }
+
+    @Test func P10_aFullDiskIsSaidAndNothingIsHalfKept() async throws {
+        let directory = try TemporaryDirectory()
+        let options = directory.options { $0.pagesMax = 120 }
+        var store = try await TemporaryDirectory.open(options)
+        let (trigger, connection, fence) = try await prepare(store)
+        var acknowledged: Set<InboxSequence> = []
+        var refusal: SluiceError?
+        for _ in 0..<1000 {
+            do {
+                acknowledged.insert(try await store.append(webhook(connection, trigger.topics, bytes: 5000)).sequence)
+            } catch {
+                refusal = error as? SluiceError
+                break
+            }
+        }
+        #expect(refusal?.code == .diskFull)
+        await #expect(throws: SluiceError.self) { _ = try await store.commitPage(page(trigger, fence, 1, keys: 0..<1000)) }
+        #expect(try await store.trigger(.default, named: "orders")?.progress.cursor == nil)
+        #expect(try await store.jobs(JobQuery()).jobs.isEmpty)
+        #expect(Set(try await store.inbox(InboxQuery(limit: 1000)).map(\.sequence)) == acknowledged)
+        // Room is made while the store runs on: old webhooks go, their pages are used again.
+        let policy = RetentionPolicy(inbox: .zero)
+        for _ in 0..<10 where try await store.prune(policy, at: Self.start + .days(1)).isPartial {}
+        let more = try await store.append(webhook(connection, trigger.topics)).sequence
+        #expect(more > acknowledged.max() ?? .zero)
+        #expect(try await store.commitPage(page(trigger, fence, 1, keys: 0..<500)) == .committed(jobs: 500, lastPosition: JobPosition(500)))
+        await store.close()
+        store = try await TemporaryDirectory.open(directory.options())
+        #expect(try await store.inbox(InboxQuery(limit: 1000)).map(\.sequence) == [more])
+        #expect(try await store.jobs(JobQuery(limit: 1000)).jobs.count == 500)
+        await store.close()
+    }
+
+    @Test func P10_whatDoesNotFitInTheQueueIsRefusedAtOnce() async throws {
+        let directory = try TemporaryDirectory()
+        let store = try await TemporaryDirectory.open(directory.options { $0.waitingAppendsMax = 20 })
+        let (trigger, connection, _) = try await prepare(store)
+        let outcomes = await withTaskGroup(of: Result<InboxReceipt, any Error>.self) { group in
+            for _ in 0..<2000 {
+                group.addTask {
+                    do { return .success(try await store.append(webhook(connection, trigger.topics))) } catch { return .failure(error) }
+                }
+            }
+            return await group.reduce(into: []) { $0.append($1) }
+        }
+        let kept = outcomes.compactMap { try? $0.get().sequence }
+        let refused = outcomes.compactMap { outcome -> SluiceError? in
+            if case .failure(let error) = outcome { error as? SluiceError } else { nil }
+        }
+        #expect(kept.count + refused.count == 2000)
+        #expect(refused.allSatisfy { $0.code == .overloaded })
+        #expect(!refused.isEmpty)
+        #expect(Set(try await store.inbox(InboxQuery(limit: 5000)).map(\.sequence)) == Set(kept))
+        await store.close()
+    }
+
+    /// Copies the files aside while commits are under way, as a power cut would leave them, and opens the copy: what was
+    /// acknowledged before the copy began is there, and each commit is there as a whole or not at all.
+    @Test func P3_aCopyTakenInMidCommitHoldsWholeCommits() async throws {
+        let directory = try TemporaryDirectory()
+        let options = directory.options { $0.checkpointPages = 200 }
+        let store = try await TemporaryDirectory.open(options)
+        let (trigger, connection, fence) = try await prepare(store)
+        let pageSize = 50
+        try await withThrowingTaskGroup(of: Void.self) { group in
+            group.addTask {
+                for cycle in 1...120 {
+                    let keys = (cycle - 1) * pageSize..<cycle * pageSize
+                    _ = try await store.commitPage(page(trigger, fence, Int64(cycle), keys: keys))
+                    _ = try await store.append(webhook(connection, trigger.topics))
+                }
+            }
+            group.addTask {
+                for number in 0..<12 {
+                    let before = try await store.jobs(JobQuery(limit: 1, newestFirst: true)).jobs.first?.position ?? .zero
+                    let copy = directory.path + "/copy\(number)"
+                    try Self.copy(options.directory, to: copy)
+                    try await Self.check(copy, atLeast: before, pageSize: pageSize)
+                }
+            }
+            try await group.waitForAll()
+        }
+        await store.close()
+    }
+
+    /// The log last, so that it is never older than the database: a checkpoint in between is the only thing that a copy
+    /// could see and a power cut could not, so a copy during which the log began afresh is taken again.
+    private static func copy(_ source: String, to target: String) throws {
+        for _ in 0..<100 {
+            try? FileManager.default.removeItem(atPath: target)
+            try FileManager.default.createDirectory(atPath: target, withIntermediateDirectories: false)
+            let before = try header(source), database = try checksum(source)
+            for name in ["sluice.db-wal", "sluice.db"] { try FileManager.default.copyItem(atPath: "\(source)/\(name)", toPath: "\(target)/\(name)") }
+            if try header(source) == before, try checksum(source) == database { return }
+        }
+        Issue.record("no copy could be taken between two checkpoints")
+    }
+
+    private static func header(_ directory: String) throws -> Data {
+        let file = try FileHandle(forReadingFrom: URL(fileURLWithPath: directory + "/sluice.db-wal"))
+        defer { try? file.close() }
+        return try file.read(upToCount: 32) ?? Data()
+    }
+
+    private static func checksum(_ directory: String) throws -> Int {
+        try Data(contentsOf: URL(fileURLWithPath: directory + "/sluice.db")).hashValue
+    }
+
+    private static func check(_ directory: String, atLeast: JobPosition, pageSize: Int) async throws {
+        let store = try await TemporaryDirectory.open(SQLiteOptions(directory: directory))
+        let progress = try #require(try await store.trigger(.default, named: "orders")).progress
+        let jobs = try await store.jobs(JobQuery(limit: 100_000)).jobs
+        #expect(progress.lastPosition >= atLeast)
+        #expect(jobs.map(\.position.rawValue) == Array(1..<progress.lastPosition.rawValue + 1))
+        #expect(jobs.count % pageSize == 0)
+        #expect(progress.cyclesCompleted == Int64(jobs.count / pageSize))
+        #expect(progress.cursor == (jobs.isEmpty ? nil : Array("\(progress.cyclesCompleted)".utf8)))
+        #expect(try await store.inbox(InboxQuery(limit: 1000)).count >= Int(progress.cyclesCompleted) - 1)
+        await store.close()
+        let queue = try DatabaseQueue(path: directory + "/sluice.db")
+        #expect(try await queue.read { try String.fetchAll($0, sql: "PRAGMA integrity_check") } == ["ok"])
+        try queue.close()
+    }
+
+    @Test func P1_theDatabaseSyncsEachCommit() async throws {
+        let directory = try TemporaryDirectory()
+        let store = try await TemporaryDirectory.open(directory.options())
+        // 2 is FULL: a commit returns only after the log was synced.
+        #expect(try await store.writerSetting("synchronous") == 2)
+        #expect(try await store.writerSetting("wal_autocheckpoint") == 0)
+        #expect(try await store.readerSetting("wal_autocheckpoint") == 0)
+        await store.close()
+    }
+}

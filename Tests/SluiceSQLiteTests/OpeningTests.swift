@@ -1,0 +1,85 @@
+import Foundation
+import GRDB
+import SluiceCore
+import SluiceSQLite
+import SluiceStore
+import Testing
+
+@Suite struct OpeningTests {
+    private func failure(_ options: SQLiteOptions) async -> SluiceError? {
+        do {
+            await (try TemporaryDirectory.open(options)).close()
+            return nil
+        } catch {
+            return error as? SluiceError
+        }
+    }
+
+    @Test func aSecondServerIsRefusedAndNamesTheFirst() async throws {
+        let directory = try TemporaryDirectory()
+        let first = try await TemporaryDirectory.open(directory.options())
+        let refusal = try #require(await failure(directory.options()))
+        #expect(refusal.code == .locked)
+        #expect(refusal.message.contains("\(ProcessInfo.processInfo.processIdentifier)"))
+        await first.close()
+        #expect(await failure(directory.options()) == nil)
+    }
+
+    @Test func theDirectoryIsMadeForItsOwnerOnly() async throws {
+        let directory = try TemporaryDirectory()
+        await (try TemporaryDirectory.open(directory.options())).close()
+        let attributes = try FileManager.default.attributesOfItem(atPath: directory.path + "/data")
+        #expect(attributes[.posixPermissions] as? NSNumber == 0o700)
+    }
+
+    @Test func whatIsNoDirectoryIsRefused() async throws {
+        let directory = try TemporaryDirectory()
+        try Data().write(to: URL(fileURLWithPath: directory.path + "/data"))
+        let refusal = try #require(await failure(directory.options()))
+        #expect(refusal.code == .storage)
+        #expect(refusal.message.contains("not a directory"))
+    }
+
+    /// Under /proc not even root can make files.
+    @Test(arguments: ["/proc/self", "/proc/self/data", "/proc/nothing/here"])
+    func aDirectoryThatCannotBeWrittenIsRefused(_ path: String) async throws {
+        let refusal = try #require(await failure(SQLiteOptions(directory: path)))
+        #expect(refusal.code == .storage)
+        #expect(refusal.message.contains(path))
+    }
+
+    @Test func aDamagedDatabaseIsRefused() async throws {
+        let directory = try TemporaryDirectory()
+        try FileManager.default.createDirectory(atPath: directory.path + "/data", withIntermediateDirectories: false)
+        try Data(repeating: 0x5A, count: 8192).write(to: URL(fileURLWithPath: directory.path + "/data/sluice.db"))
+        let refusal = try #require(await failure(directory.options()))
+        #expect(refusal.code == .storage)
+        #expect(refusal.message.contains("backup"))
+        // And the lock is let go.
+        try FileManager.default.removeItem(atPath: directory.path + "/data/sluice.db")
+        #expect(await failure(directory.options()) == nil)
+    }
+
+    @Test func aDatabaseOfANewerVersionIsRefused() async throws {
+        let directory = try TemporaryDirectory()
+        await (try TemporaryDirectory.open(directory.options())).close()
+        try change(directory, "INSERT INTO grdb_migrations (identifier) VALUES ('99')")
+        let refusal = try #require(await failure(directory.options()))
+        #expect(refusal.code == .storage)
+        #expect(refusal.message.contains("newer"))
+    }
+
+    @Test func aDatabaseOfAnotherProgramIsRefused() async throws {
+        let directory = try TemporaryDirectory()
+        await (try TemporaryDirectory.open(directory.options())).close()
+        try change(directory, "PRAGMA application_id = 7")
+        let refusal = try #require(await failure(directory.options()))
+        #expect(refusal.message.contains("another program"))
+    }
+
+    private func change(_ directory: TemporaryDirectory, _ sql: String) throws {
+        let queue = try DatabaseQueue(path: directory.path + "/data/sluice.db")
+        try queue.writeWithoutTransaction { try $0.execute(sql: sql) }
+        try queue.close()
+    }
+}

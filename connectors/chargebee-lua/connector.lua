@@ -1,0 +1,149 @@
+-- Chargebee by lambdas. What its API promises: https://apidocs.chargebee.com/docs/api (lists, filters, webhooks).
+--
+-- The traps of this source, and what is done about each:
+--   * updated_at has whole seconds and updated_at[after] is strict: ask from one second below the mark, and further
+--     below by OVERLAP, so that records of the same second and late visible ones are read again. dedup drops the rest.
+--   * offsets are good for one walk over a list only: they stand in the closure of an open cycle, never in the cursor.
+--   * our clock is not theirs: the first start and the upper bound come from the Date header of their answers.
+
+local HOUR = 3600
+-- Seconds below the mark that are read again.
+local OVERLAP = 10
+local PAGE = 100
+
+local function resource_of(input)
+  local resource = input.resource
+  if type(resource) ~= "string" or not resource:find("^[%l_]+$") then
+    error("the input 'resource' must be a name such as subscription, customer or invoice")
+  end
+  return resource
+end
+
+local function authorization(connection)
+  return "Basic " .. base64_encode(connection.api_key .. ":")
+end
+
+local function server_now(response)
+  local now = parse_http_date(response.headers.date or "")
+  if not now then
+    poll_failure("transient", "Chargebee's answer has no Date header that can be read, and polls rely on their clock")
+  end
+  return now
+end
+
+local function list(connection, resource, after, offset)
+  local site = connection.site_url:gsub("/+$", "")
+  local response = get(site .. "/api/v2/" .. resource .. "s", {
+    headers = { Authorization = authorization(connection), Accept = "application/json" },
+    params = {
+      ["sort_by[asc]"] = "updated_at",
+      ["updated_at[after]"] = after,
+      limit = PAGE,
+      offset = offset,
+      include_deleted = true,
+    },
+  })
+  if response.status ~= 200 then
+    local code = (response.json or {}).api_error_code or "unknown"
+    if offset then
+      poll_failure("page_state_expired", "Chargebee did not take the offset: status " .. response.status .. ", " .. code)
+    end
+    poll_failure("permanent", "Chargebee answered status " .. response.status .. ", " .. code)
+  end
+  return response
+end
+
+-- Before the first committed cursor there is no mark: begin where the input says, or an hour ago by their clock.
+local function first_mark(connection, input, resource)
+  local since = input.since
+  if math.type(since) == "integer" then
+    return since
+  end
+  local far_future = 4102444800
+  return server_now(list(connection, resource, far_future)) - HOUR
+end
+
+local function poll_updated(connection, input, closure)
+  local resource = resource_of(input)
+  closure = closure or { mark = first_mark(connection, input, resource) }
+  local after = closure.after or closure.mark - 1 - OVERLAP
+  local response = list(connection, resource, after, closure.offset)
+  local body = response.json
+  local now = server_now(response)
+
+  local events, highest = {}, closure.highest or closure.mark
+  for index, entry in ipairs(body.list) do
+    local record = entry[resource]
+    if record == nil then
+      error("entry " .. index .. " of the list has no '" .. resource .. "'")
+    end
+    events[index] = record
+    local updated = record.updated_at
+    -- A date in their future must not carry the mark past records that are still to come.
+    if math.type(updated) == "integer" and updated > highest then
+      highest = math.min(updated, math.max(now, highest))
+    end
+  end
+
+  local offset = body.next_offset
+  if offset ~= nil then
+    -- The mark moves after the last page only; until then a lost offset means to read this cycle again.
+    return {
+      events = events,
+      can_poll_more = true,
+      next_poll = { mark = closure.mark, highest = highest, after = after, offset = offset },
+    }
+  end
+  return { events = events, can_poll_more = false, next_poll = { mark = highest } }
+end
+
+return {
+  name = "chargebee-lua",
+  title = "Chargebee (Lua)",
+  version = "1.0.0",
+
+  connection = {
+    fields = {
+      { name = "site_url", label = "Site URL", hint = "For example https://acme.chargebee.com" },
+      { name = "api_key", label = "API key", secret = true, hint = "A read-only key is enough: Settings > API keys" },
+    },
+  },
+
+  webhook = { scheme = "basic-auth", delivery_id = { body = { "id" } } },
+
+  webhook_keys = function(request)
+    local event_type = request.json.event_type
+    local resource = event_type and event_type:match("^%l+")
+    return { resource or error("the webhook has no event_type") }
+  end,
+
+  help = function(webhook_base_url)
+    return "In Chargebee, open Settings > Configure Chargebee > Webhooks and add a webhook with the URL " .. webhook_base_url
+      .. ". Turn on \"Protect webhook URL with basic authentication\" and give the user name and password of this"
+      .. " connection as its webhook secret, written user:password."
+  end,
+
+  triggers = {
+    updated_record = {
+      title = "New or updated record",
+      input_fields = {
+        { name = "resource", label = "Resource", hint = "subscription, customer, invoice, ... in the singular" },
+        { name = "since", label = "Since", type = "integer", optional = true,
+          hint = "Unix seconds; records updated from then on are read. Left out: from one hour before the first start" },
+      },
+      output_fields = {
+        { name = "id", label = "Id" },
+        { name = "updated_at", label = "Updated at", type = "integer" },
+        { name = "deleted", label = "Deleted", type = "boolean", optional = true },
+      },
+      sample_output = { id = "sub_1", updated_at = 1700000000, deleted = false, object = "subscription" },
+      visibility_lag_seconds = 5,
+
+      webhook_key = resource_of,
+      poll = poll_updated,
+      dedup = function(record)
+        return record.id .. "@" .. record.updated_at
+      end,
+    },
+  },
+}
