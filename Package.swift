@@ -116,6 +116,8 @@ let package = Package(
             dependencies: ["SluiceDelivery", "SluiceStore", "SluiceConnectors", "SluiceCore", nioCore, nioPosix, nioHTTP1, crypto, logging],
             swiftSettings: strict),
         .testTarget(name: "SluiceTidyTests", swiftSettings: strict),
+        .testTarget(
+            name: "SluiceDocsTests", dependencies: ["SluiceServer", "SluiceLua", "SluiceConnectors", "SluiceCore"], swiftSettings: strict),
         .testTarget(name: "SluiceLiveTests", dependencies: ["SluiceTesting", "SluiceCore", "sluice", httpClient, nioCore], swiftSettings: strict),
         .testTarget(
             name: "SluiceGatewayTests",

@@ -39,6 +39,7 @@ extension API {
         }
         if let floor = reach.floor { try await parts.store.setFact(API.floorFact(trigger), Array(String(floor).utf8)) }
         let changed = try await parts.store.setCursor(trigger.id, generation: trigger.generation, cursor: cursor, at: parts.clock.now())
+        parts.alarms.clear(.gap, subject: "trigger \(changed.name)")
         await parts.control.triggerChanged(changed, poll: changed.state.polls || changed.state == .failed ? .manual : nil)
         return APIResponse.object { writer in
             writer.member("trigger", changed.name)
