@@ -19,15 +19,21 @@ struct CycleRunner {
     }
 
     func run() async -> TriggerSchedule.Outcome {
+        var name = "\(start.trigger)"
         let context: Context
         do {
-            guard let opened = try await open() else { return .fenced }
+            guard let trigger = try await stored() else { return .fenced }
+            name = trigger.name
+            guard let opened = try open(trigger) else { return .fenced }
             context = opened
         } catch {
-            return await failed(error, trigger: nil, openCycle: start.isContinuation ? start.cycle : nil)
+            return couldNotBegin(error, name)
         }
         var cycle = start.cycle
-        cycle.connector = identity(context.plan.connector)
+        // A changed connector may not understand the other's page state: it begins again from the cursor, in the same cycle.
+        let connector = identity(context.plan.connector)
+        if cycle.nextPage > 0, cycle.connector != connector { cycle.pageState = nil }
+        cycle.connector = connector
         let barren = service.state.withLock { $0.barrenPages[start.trigger] ?? 0 }
         var slice = CycleSlice(cycle: cycle, barrenPages: barren, limits: service.limits.slice, at: service.time.now())
         var cursor = context.trigger.progress.cursor
@@ -36,12 +42,26 @@ struct CycleRunner {
         } catch {
             // What was committed is the open cycle to go on with; a first page that failed leaves none.
             let committed = slice.cycle.nextPage > 0 ? try? await service.store.trigger(start.trigger)?.progress.openCycle : nil
-            return await failed(error, trigger: context, openCycle: committed ?? nil)
+            let begun = error as? PageBegun
+            return await failed(begun?.cause ?? error, trigger: context, openCycle: committed ?? nil, hasBegunPage: begun != nil)
         }
     }
 
-    private func open() async throws -> Context? {
-        guard let fence = service.state.withLock({ $0.fence }), let trigger = try await service.store.trigger(start.trigger) else { return nil }
+    /// A page failed after some of its chunks were committed.
+    private struct PageBegun: Error { var cause: any Error }
+
+    /// The trigger as it is now. Nil if it is gone, or was changed after the schedule decided: what the slice would go on with
+    /// is no longer true then, and the generation read now would let its commits pass.
+    private func stored() async throws -> StoredTrigger? {
+        guard let trigger = try await service.store.trigger(start.trigger), trigger.state.polls || trigger.state == .failed else { return nil }
+        guard start.cycle.nextPage > 0 else { return start.cycle.number > trigger.progress.lastCycle ? trigger : nil }
+        guard let open = trigger.progress.openCycle else { return nil }
+        let isSame = (open.number, open.nextPage) == (start.cycle.number, start.cycle.nextPage) && open.pageState == start.cycle.pageState
+        return isSame ? trigger : nil
+    }
+
+    private func open(_ trigger: StoredTrigger) throws -> Context? {
+        guard let fence = service.state.withLock({ $0.fence }) else { return nil }
         let plan = try service.catalogue.plan(for: trigger)
         return Context(
             fence: fence, trigger: trigger, plan: plan, http: service.lane(trigger.connection), timing: service.catalogue.timing(of: trigger))
@@ -121,7 +141,9 @@ struct CycleRunner {
                 fence: context.fence, trigger: start.trigger, generation: context.trigger.generation, cycle: cycle.number,
                 page: cycle.nextPage, chunk: chunk, cause: cycle.cause, records: Array(records[chunk * size..<min(records.count, (chunk + 1) * size)]),
                 quarantined: isLast ? quarantined : [], completion: isLast ? completion(page, after: after, context) : nil, at: service.time.now())
-            switch try await service.store.commitPage(commit) {
+            let outcome: PageOutcome
+            do { outcome = try await service.store.commitPage(commit) } catch { throw chunk > 0 ? PageBegun(cause: error) : error }
+            switch outcome {
             case .committed(let new, _): jobs += new
             case .repeated: break
             case .fenced(let reason):
@@ -191,19 +213,28 @@ struct CycleRunner {
         if context.trigger.state == .failed { await setState(context.trigger, .recovered) }
     }
 
-    private func failed(_ error: any Error, trigger context: Context?, openCycle: OpenCycle?) async -> TriggerSchedule.Outcome {
+    /// The connector is not loaded, a secret does not open, the store cannot be read. The open cycle stays as it is.
+    private func couldNotBegin(_ error: any Error, _ name: String) -> TriggerSchedule.Outcome {
+        if error is CancellationError || Task.isCancelled { return .fenced }
+        let failure = PollFailure.classify(error).error
+        let delay = max(.seconds(30), Backoff.delay(failures: failuresWithThis, random: service.random()))
+        service.logger.error("a poll could not begin", metadata: ["trigger": "\(name)", "error": "\(failure)"])
+        service.alarms.raise(Alarm(kind: .triggerFailing, subject: "trigger \(name)", message: failure.message))
+        return .failed(openCycle: start.cycle.nextPage > 0 ? start.cycle : nil, delay: delay)
+    }
+
+    private var failuresWithThis: Int { (service.state.withLock { $0.schedule.schedule(of: start.trigger)?.failures } ?? 0) + 1 }
+
+    private func failed(
+        _ error: any Error, trigger context: Context, openCycle: OpenCycle?, hasBegunPage: Bool
+    ) async -> TriggerSchedule.Outcome {
         if error is CancellationError || Task.isCancelled { return .fenced }
         let failure = PollFailure.classify(error)
-        guard let context else {
-            service.logger.error("a poll could not begin", metadata: ["trigger": "\(start.trigger)", "error": "\(failure.error)"])
-            service.alarms.raise(Alarm(kind: .triggerFailing, subject: "trigger \(start.trigger)", message: failure.error.message))
-            return .failed(openCycle: openCycle, delay: .seconds(30))
-        }
         let now = service.time.now()
-        let failures = (service.state.withLock { $0.schedule.schedule(of: start.trigger)?.failures } ?? 0) + 1
+        let failures = failuresWithThis
         let backoff = Backoff.delay(failures: failures, random: service.random())
         let delay = max(failure.retryAfter ?? .zero, backoff)
-        let kept = failure.kind == .pageStateExpired ? nil : openCycle
+        var kept = failure.kind == .pageStateExpired ? nil : openCycle
         service.logger.warning(
             "a poll failed", metadata: ["trigger": "\(context.trigger.name)", "failures": "\(failures)", "error": "\(failure.error)"])
         let record = CycleFailure(
@@ -214,6 +245,9 @@ struct CycleRunner {
             if case .fenced = try await service.store.recordFailure(record) { return .fenced }
         } catch {
             service.logger.error("a failed poll could not be recorded", metadata: ["error": "\(error)"])
+            // The store still counts the begun page's chunks as committed, and read again they may hold other records: a new
+            // cycle, with a number of its own, reads from the cursor.
+            if hasBegunPage { kept = nil }
         }
         if failure.kind == .rateLimited, let wait = failure.retryAfter {
             service.state.withLock { $0.schedule.block(start.connection, until: now + wait) }

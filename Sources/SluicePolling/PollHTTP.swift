@@ -73,10 +73,12 @@ final class PollHTTP: HTTPSending {
         if request.headers["user-agent"].isEmpty { request.headers.add(name: "user-agent", value: "Sluice") }
         if !plan.body.isEmpty { request.body = .bytes(plan.body) }
         do {
-            let response = try await client.execute(request, timeout: .milliseconds(settings.requestSpanMax.milliseconds))
-            let body = try await response.body.collect(upTo: PollLimits.pageBytesMax)
-            let headers = response.headers.map { HTTPField($0.name, $0.value) }
-            return HTTPReply(status: Int(response.status.code), headers: headers, body: Array(buffer: body))
+            return try await withinTime { [client, settings, request] in
+                let response = try await client.execute(request, timeout: .milliseconds(settings.requestSpanMax.milliseconds))
+                let body = try await response.body.collect(upTo: PollLimits.pageBytesMax)
+                let headers = response.headers.map { HTTPField($0.name, $0.value) }
+                return HTTPReply(status: Int(response.status.code), headers: headers, body: Array(buffer: body))
+            }
         } catch is CancellationError {
             throw CancellationError()
         } catch is NIOTooManyBytesError {
@@ -86,6 +88,20 @@ final class PollHTTP: HTTPSending {
         } catch {
             // The client's errors name no URL and no header, so nothing secret is in them.
             throw PollFailure(.transient, SluiceError(.providerUnreachable, "no whole answer from the provider: \(error)"))
+        }
+    }
+
+    /// The client's own deadline ends with the answer's head: a body that never ends would hold its cycle for ever.
+    private func withinTime(_ body: @escaping @Sendable () async throws -> HTTPReply) async throws -> HTTPReply {
+        try await withThrowingTaskGroup(of: HTTPReply?.self) { group in
+            group.addTask { try await body() }
+            group.addTask { [settings] in
+                try await Task.sleep(for: .milliseconds(settings.requestSpanMax.milliseconds))
+                return nil
+            }
+            defer { group.cancelAll() }
+            guard let first = try await group.next(), let reply = first else { throw HTTPClientError.deadlineExceeded }
+            return reply
         }
     }
 

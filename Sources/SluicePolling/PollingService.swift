@@ -98,9 +98,11 @@ public final class PollingService: StoreObserver, Sendable {
 
     /// A connection was made or changed. What was blocked or refused gets another chance.
     public func connectionChanged(_ id: ConnectionID) {
+        let now = time.now()
         state.withLock { state in
             configure(id, in: &state)
-            state.schedule.setRefused(id, probeAt: nil)
+            // One that was refused is tried at once; the success takes the mark and the alarm away.
+            state.schedule.setRefused(id, probeAt: state.schedule.isRefused(id) ? now : nil)
         }
         waker.call()
     }
@@ -143,6 +145,13 @@ public final class PollingService: StoreObserver, Sendable {
                 Double(UInt64(bitPattern: id.rawValue) &* 0x9E37_79B9_7F4A_7C15 >> 11) / Double(1 << 53)
             }
         }
+        waker.call()
+    }
+
+    /// Webhooks of one trigger may not have been matched to it until now.
+    public func webhooksMissed(trigger: TriggerID) {
+        let now = time.now()
+        state.withLock { $0.schedule.missedWebhooks(trigger: trigger, until: now, at: now) }
         waker.call()
     }
 

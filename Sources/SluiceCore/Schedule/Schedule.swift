@@ -117,7 +117,8 @@ public struct Schedule: Sendable {
         let topicIndices = topicIDs.map { topicIndex($0) }
         if let index = slotOf[id] {
             leaveQueue(index)
-            slots[Int(index)].waitsFor = 0
+            // Entered anew with each change, the listeners of a topic that nobody signals would only ever grow.
+            if slots[Int(index)].topics != topicIndices { slots[Int(index)].waitsFor = 0 }
             if slots[Int(index)].connection != connectionIndex, slots[Int(index)].schedule.isRunning {
                 connections[Int(slots[Int(index)].connection)].running -= 1
                 connections[Int(connectionIndex)].running += 1
@@ -196,6 +197,13 @@ public struct Schedule: Sendable {
             slots[index].schedule.missedWebhooks(until: time, dueAt: now + offset)
             refresh(Int32(index), at: now)
         }
+    }
+
+    /// One trigger may have missed webhooks until `time`: it polls once, now.
+    public mutating func missedWebhooks(trigger: TriggerID, until time: Timestamp, at now: Timestamp) {
+        guard let index = slotOf[trigger] else { return }
+        slots[Int(index)].schedule.missedWebhooks(until: time, dueAt: now)
+        refresh(index, at: now)
     }
 
     /// The provider asked this connection to wait (429, Retry-After, rate headers).

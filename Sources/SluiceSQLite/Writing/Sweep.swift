@@ -150,6 +150,11 @@ final class Sweep: @unchecked Sendable {
         let next = try transaction.prepare("SELECT id, ns FROM connection WHERE id > ? ORDER BY id LIMIT 1")
         next.bind(1, after)
         guard let found = try next.first({ (connection: $0.int(0), namespace: $0.int(1)) }) else { return true }
+        // Asking what its triggers have covered costs a look at each of them: only where something is old enough.
+        guard try hasWebhook(transaction, found.namespace, found.connection, before: horizon) else {
+            (after, budget) = (found.connection, budget - 1)
+            return false
+        }
         let rows = try transaction.prepare(
             "SELECT seq, received_at FROM inbox WHERE ns = ? AND connection_id = ? AND seq <= ? ORDER BY seq LIMIT ?")
         rows.bind(1, found.namespace)
@@ -170,14 +175,21 @@ final class Sweep: @unchecked Sendable {
         return false
     }
 
+    private func hasWebhook(_ transaction: Transaction, _ namespace: Int64, _ connection: Int64, before horizon: Timestamp) throws -> Bool {
+        let first = try transaction.prepare("SELECT received_at FROM inbox WHERE ns = ? AND connection_id = ? ORDER BY seq LIMIT 1")
+        first.bind(1, namespace)
+        first.bind(2, connection)
+        return try first.first { $0.time(0) }.map { $0 < horizon } ?? false
+    }
+
     /// The last webhook that every polling trigger of a connection has covered. A paused or failed trigger needs only its
     /// topic's mark, which stays.
     private func covered(_ transaction: Transaction, _ namespace: Int64, _ connection: Int64) throws -> Int64 {
         let query = try transaction.prepare(
             """
-            SELECT min(p.covered_sequence) FROM topic o JOIN trigger_topic l ON l.ns = o.ns AND l.topic_id = o.id
-                JOIN "trigger" t ON t.id = l.trigger_id JOIN progress p ON p.trigger_id = t.id
-            WHERE o.ns = ? AND o.connection_id = ? AND o.signal_sequence > p.covered_sequence AND t.state IN ('starting', 'running')
+            SELECT min(p.covered_sequence) FROM "trigger" t CROSS JOIN progress p ON p.trigger_id = t.id
+                CROSS JOIN trigger_topic l ON l.ns = t.ns AND l.trigger_id = t.id CROSS JOIN topic o ON o.id = l.topic_id
+            WHERE t.ns = ? AND t.connection_id = ? AND t.state IN ('starting', 'running') AND o.signal_sequence > p.covered_sequence
             """)
         query.bind(1, namespace)
         query.bind(2, connection)

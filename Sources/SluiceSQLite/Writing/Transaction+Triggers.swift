@@ -37,6 +37,10 @@ extension Transaction {
         let hasSameTopics = try listened(namespace, trigger) == topics
         if isSame && hasSameTopics && !definition.resets { return }
         try changeTrigger(trigger, definition)
+        // A page token belongs to the input it was given for.
+        if stored.input != definition.input {
+            try run("UPDATE progress SET open_cycle = NULL, open_page_state = NULL WHERE trigger_id = ?", existing)
+        }
         if !hasSameTopics { try listen(namespace, trigger, topics) }
         if definition.resets { try forget(namespace, trigger) }
     }
@@ -76,6 +80,13 @@ extension Transaction {
         update.bind(4, definition.settings)
         update.bind(5, trigger)
         try update.run()
+        try readPageAnew(trigger)
+    }
+
+    /// After a change of generation the page in hand is fetched again. What its chunks hold may differ by then, so none of them
+    /// counts as committed; the dedup keys drop what is the same.
+    private func readPageAnew(_ trigger: TriggerID) throws {
+        try run("UPDATE progress SET at_chunk = -1 WHERE trigger_id = ?", trigger.rawValue)
     }
 
     private func listened(_ namespace: NamespaceID, _ trigger: TriggerID) throws -> Set<TopicID> {
@@ -136,6 +147,7 @@ extension Transaction {
         update.bind(2, change.reason)
         update.bind(3, change.trigger)
         try update.run()
+        try readPageAnew(change.trigger)
         return try stored(change.trigger)
     }
 

@@ -96,7 +96,12 @@ public final class API: Sendable {
 final class TokenGate: Sendable {
     private let store: any Store
     private let localHash: [UInt8]?
-    private let cached = Mutex<[StoredToken]?>(nil)
+    private struct Cache {
+        var tokens: [StoredToken]?
+        /// Raised by each change: what was read before it is out of date.
+        var version = 0
+    }
+    private let cached = Mutex(Cache())
 
     init(store: any Store, localHash: [UInt8]?) {
         self.store = store
@@ -114,12 +119,18 @@ final class TokenGate: Sendable {
     }
 
     /// Called when tokens were made or revoked.
-    func forget() { cached.withLock { $0 = nil } }
+    func forget() {
+        cached.withLock { cache in
+            cache.tokens = nil
+            cache.version += 1
+        }
+    }
 
     private func tokens() async throws -> [StoredToken] {
-        if let known = cached.withLock({ $0 }) { return known }
+        let (known, version) = cached.withLock { ($0.tokens, $0.version) }
+        if let known { return known }
         let read = try await store.tokens()
-        cached.withLock { $0 = read }
+        cached.withLock { if $0.version == version { $0.tokens = read } }
         return read
     }
 

@@ -43,26 +43,30 @@ public struct Catalogue: Sendable {
 
     public init(_ definitions: Definitions, connectors: [String: any Connector], sealer: SecretSealer) {
         self.definitions = definitions
+        let endpoints = Dictionary(grouping: definitions.endpoints, by: \.connection)
+        let topics = Dictionary(grouping: definitions.topics, by: \.connection)
         for stored in definitions.connections {
             guard let connector = connectors[stored.connector] else {
                 problems.append(Problem(subject: "connection \(stored.name)", error: Catalogue.notLoaded(stored.connector)))
                 continue
             }
-            add(stored, connector, definitions, sealer)
+            add(stored, connector, endpoints[stored.id] ?? [], topics[stored.id] ?? [], sealer)
         }
         for stored in definitions.triggers { add(stored) }
         for stored in definitions.destinations { add(stored, sealer) }
     }
 
-    private mutating func add(_ stored: StoredConnection, _ connector: any Connector, _ definitions: Definitions, _ sealer: SecretSealer) {
+    private mutating func add(
+        _ stored: StoredConnection, _ connector: any Connector, _ endpoints: [StoredEndpoint], _ topics: [StoredTopic],
+        _ sealer: SecretSealer
+    ) {
         do {
             let secrets = ConnectionSecrets(json: try sealer.open(stored.sealedSecrets, owner: SecretOwner.connection(stored.name)))
             connections[stored.id] = Connection(
                 stored: stored, connector: connector,
                 values: Catalogue.joined(stored.fields, secrets.fields, connector.definition.connectionFields),
                 webhookSecrets: secrets.webhookSecrets, settings: ConnectionSettings(json: stored.settings),
-                endpoints: definitions.endpoints.filter { $0.connection == stored.id },
-                topics: definitions.topics.filter { $0.connection == stored.id })
+                endpoints: endpoints, topics: topics)
         } catch {
             problems.append(Problem(subject: "connection \(stored.name)", error: error))
         }

@@ -8,6 +8,7 @@ final class ServerControl: TriggerControl {
     /// What the polling service was told last.
     private struct Told {
         var triggers: [TriggerID: Generation] = [:]
+        var topics: [TriggerID: [TopicID]] = [:]
         var connections: [ConnectionID: [[UInt8]]] = [:]
     }
 
@@ -30,20 +31,31 @@ final class ServerControl: TriggerControl {
         for connection in news.connections { polling.connectionChanged(connection) }
         for trigger in news.triggers { polling.triggerChanged(trigger) }
         for trigger in news.removed { polling.triggerRemoved(trigger) }
+        // Until the gateway had the new routes, webhooks for a new key signalled nobody.
+        for trigger in news.listening { polling.webhooksMissed(trigger: trigger) }
     }
 
-    private func news(_ definitions: Definitions) -> (connections: [ConnectionID], triggers: [StoredTrigger], removed: [TriggerID]) {
+    private struct News {
+        var connections: [ConnectionID]
+        var triggers: [StoredTrigger]
+        var removed: [TriggerID]
+        /// Those that listen to other topics than before.
+        var listening: [TriggerID]
+    }
+
+    private func news(_ definitions: Definitions) -> News {
         told.withLock { told in
             let connections = Dictionary(
                 definitions.connections.map { ($0.id, [$0.fields, $0.sealedSecrets, $0.settings]) }
             ) { first, _ in first }
             let triggers = Dictionary(definitions.triggers.map { ($0.id, $0.generation) }) { first, _ in first }
-            defer { told = Told(triggers: triggers, connections: connections) }
-            return (
-                definitions.connections.map(\.id).filter { told.connections[$0] != connections[$0] },
-                definitions.triggers.filter { told.triggers[$0.id] != $0.generation },
-                told.triggers.keys.filter { triggers[$0] == nil }
-            )
+            let topics = Dictionary(definitions.triggers.map { ($0.id, $0.topics) }) { first, _ in first }
+            defer { told = Told(triggers: triggers, topics: topics, connections: connections) }
+            return News(
+                connections: definitions.connections.map(\.id).filter { told.connections[$0] != connections[$0] },
+                triggers: definitions.triggers.filter { told.triggers[$0.id] != $0.generation },
+                removed: told.triggers.keys.filter { triggers[$0] == nil },
+                listening: definitions.triggers.filter { told.topics[$0.id] != $0.topics && !$0.topics.isEmpty }.map(\.id))
         }
     }
 

@@ -55,7 +55,11 @@ struct Chores: Service {
         do {
             for _ in 0..<100 where !Task.isCancelled {
                 guard try await store.prune(retention, at: clock.now()).isPartial else { return }
+                // Webhooks that wait for the disk go first.
+                try await Task.sleep(for: .milliseconds(50))
             }
+        } catch is CancellationError {
+            return
         } catch {
             logger.error("cannot remove what is past its time", metadata: ["error": "\(error)"])
         }

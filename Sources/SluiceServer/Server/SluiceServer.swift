@@ -143,7 +143,11 @@ public struct SluiceServer: Sendable {
     }
 
     private func serve(_ announce: @escaping @Sendable (String) -> Void) async throws {
-        let bound = BoundPorts { [options, address, localToken] publicPort, apiPort in
+        // Polls begin once webhooks are taken: one that is lost before is made up for by a poll that starts after it.
+        let (listening, isListening) = AsyncStream.makeStream(of: Void.self)
+        let bound = BoundPorts { [options, address, localToken, polling, opened] publicPort, apiPort in
+            polling.webhooksMissed(connection: nil, at: opened.clock.now())
+            isListening.finish()
             address.bound(options.listen.url(port: publicPort))
             let session = Session(
                 apiURL: options.api.url(port: apiPort), publicURL: address.url ?? "", pid: getpid(), token: localToken)
@@ -157,7 +161,10 @@ public struct SluiceServer: Sendable {
             announce("Ready. Stop with Ctrl-C or SIGTERM.")
         }
         let parts: [any Service] = [
-            CancelledAtShutdown { [polling] in await polling.run() },
+            CancelledAtShutdown { [polling] in
+                for await _ in listening {}
+                await polling.run()
+            },
             CancelledAtShutdown { [push] in await push.run() },
             Chores(
                 store: opened.store, polling: polling, refusals: refusals, clock: opened.clock, retention: options.retention, logger: logger

@@ -45,7 +45,8 @@ struct Monitor {
             watches[index].outstanding.append(change.number)
             if let bound = watches[index].bound, !feed.lists(change.updatedAt, above: bound) {
                 violate(
-                    .P3_cursorNotAheadOfJobs, "trigger \(index): change \(change.number) was made below the committed cursor, which ran ahead of the clock",
+                    .P3_cursorNotAheadOfJobs,
+                    "trigger \(index): change \(change.number) was made below the committed cursor, which ran ahead of the clock",
                     at: now)
             }
         }
@@ -140,7 +141,8 @@ struct Monitor {
             let hidden = crashes.count { $0 >= first }
             let most = 2 + Int((now - first).milliseconds / TriggerSchedule.throttle.milliseconds) + hidden
             if count > most {
-                violate(.P5_startsPerWindow, "trigger \(index): \(count) polls for webhooks within \(now - first), at most \(most)", at: now)
+                violate(
+                    .P5_startsPerWindow, "trigger \(index): \(count) polls for webhooks within \(now - first), at most \(most)", at: now)
             }
         }
     }
@@ -168,7 +170,8 @@ struct Monitor {
         if !jobs.isEmpty { watches[index].outstanding.removeAll { jobs.contains($0) } }
         let position = world.store.triggers[index].progress.lastPosition.rawValue
         if position != Int64(watches[index].jobs.count) {
-            violate(.P3_positionsGapFree, "trigger \(index): \(watches[index].jobs.count) jobs, but the last position is \(position)", at: now)
+            violate(
+                .P3_positionsGapFree, "trigger \(index): \(watches[index].jobs.count) jobs, but the last position is \(position)", at: now)
         }
         if let end = commit.completion?.end { succeeded(index, startedAt: end.startedAt, readBound: readBound, world: world) }
         checkCovered(commit.trigger, world.store.triggers[index].progress.coveredSequence, at: now)
@@ -183,7 +186,8 @@ struct Monitor {
         watches[index].notBefore = nil
         dropSuperseded(index, provider: world.provider, at: world.now)
         for number in watches[index].outstanding where world.provider.changes[number].visibleAt <= readBound {
-            let message = "trigger \(index): change \(number) was visible at the read bound \(readBound) of a cycle that succeeded, and is no job"
+            let message =
+                "trigger \(index): change \(number) was visible at the read bound \(readBound) of a cycle that succeeded, and is no job"
             violate(.P2_cycleSeesWhatWasVisible, message, at: world.now)
         }
     }
@@ -208,12 +212,14 @@ struct Monitor {
     mutating func checkCovered(_ trigger: TriggerID, _ covered: InboxSequence, at now: Timestamp) {
         let index = Int(trigger.rawValue)
         guard let first = watches[index].pending.first, first.sequence <= covered else { return }
-        let message = "trigger \(index): covered is \(covered), but no cycle could see what webhook \(first.sequence) of \(first.arrivedAt) told"
+        let message =
+            "trigger \(index): covered is \(covered), but no cycle could see what webhook \(first.sequence) of \(first.arrivedAt) told"
         violate(.P2_coveredNeverAhead, message, at: now)
     }
 
     mutating func repeated(_ outcome: PageOutcome, jobs: [Int], before: StoreModel.Trigger, after: StoreModel.Trigger, at now: Timestamp) {
-        let isSame = before.progress.lastPosition == after.progress.lastPosition && before.progress.cursor == after.progress.cursor
+        let isSame =
+            before.progress.lastPosition == after.progress.lastPosition && before.progress.cursor == after.progress.cursor
             && before.keys.count == after.keys.count && before.progress.cyclesCompleted == after.progress.cyclesCompleted
         let isRecognised = outcome == .repeated || outcome == .committed(jobs: 0, lastPosition: before.progress.lastPosition)
         if !isRecognised || !jobs.isEmpty || !isSame {
@@ -245,7 +251,9 @@ struct Monitor {
         guard let node, trigger.state.polls, trigger.progress.openCycle == nil, !node.isRunning(TriggerID(Int64(index))),
             !node.schedule.isRefused(ConnectionID(Int64(trigger.connection)))
         else { return .distantFuture }
-        if node.runningByConnection[trigger.connection] >= world.scenario.connections[trigger.connection].runningMax { return .distantFuture }
+        if node.runningByConnection[trigger.connection] >= world.scenario.connections[trigger.connection].runningMax {
+            return .distantFuture
+        }
         if node.runningCount >= world.scenario.cyclesAtOnceMax { return .distantFuture }
         return max(world.now, node.blockedUntil[trigger.connection] ?? world.now, watches[index].notBefore ?? world.now)
     }
@@ -257,7 +265,9 @@ struct Monitor {
         for index in watches.indices {
             dropSuperseded(index, provider: provider, at: now)
             let watch = watches[index]
-            guard watch.outstanding.isEmpty, watch.pending.isEmpty, watch.obligations.isEmpty, store.triggers[index].state.polls else { return false }
+            guard watch.outstanding.isEmpty, watch.pending.isEmpty, watch.obligations.isEmpty, store.triggers[index].state.polls else {
+                return false
+            }
         }
         return true
     }

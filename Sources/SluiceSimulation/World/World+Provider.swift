@@ -17,7 +17,9 @@ extension World {
         let hidden = isHidden ? Span.milliseconds(random.milliseconds(1...Int(lag.milliseconds))) : .zero
         let isNew = random.chance(scenario.newShare)
         guard let change = provider.change(resource, isNew: isNew, hiddenFor: hidden, at: now, random: &random) else { return }
-        note("change \(change.number): resource \(resource) record r\(change.id) updated at \(Timestamp(milliseconds: change.updatedAt)), visible at \(change.visibleAt)")
+        note(
+            "change \(change.number): resource \(resource) record r\(change.id) updated at \(Timestamp(milliseconds: change.updatedAt)), visible at \(change.visibleAt)"
+        )
         if isHidden { monitor.occurred(.lateVisibility) }
         if provider.resources[resource].groupCount > 1 { monitor.occurred(.equalTimestamps) }
         if nodes.contains(where: { node in

@@ -10,7 +10,33 @@ extension StoreConformance {
         ConformanceCase("P7_onlySetStateChangesTheState", stateStays),
         ConformanceCase("P7_aStateIsChangedOnceAGeneration", stateConflicts),
         ConformanceCase("P3_settingTheCursorClosesTheCycle", setCursor),
+        ConformanceCase("P3_aPageBegunBeforeAPauseIsReadAnew", begunPage),
+        ConformanceCase("P3_anotherInputClosesTheCycle", otherInput),
     ]
+
+    /// Read again, the page holds other records: those that took the place of committed ones must not pass for committed.
+    private static func begunPage(_ bench: inout StoreBench) async throws {
+        let trigger = try await bench.makeTrigger()
+        let fence = try await bench.lease()
+        _ = try await bench.store.commitPage(bench.page(trigger, fence, cycle: 1, page: 0, chunk: 0, keys: ["a", "b"]))
+        let resumed = try await bench.set(try await bench.set(trigger, .paused), .running)
+        let again = bench.page(resumed, fence, cycle: 1, page: 0, chunk: 0, keys: ["b", "c"])
+        try expectEqual(try await bench.store.commitPage(again), .committed(jobs: 1, lastPosition: JobPosition(3)), "the first chunk, read again")
+        _ = try await bench.store.commitPage(bench.page(resumed, fence, cycle: 1, page: 0, chunk: 1, keys: ["d"], completion: bench.end()))
+        try expectEqual(try await bench.keys(), ["a", "b", "c", "d"], "jobs")
+    }
+
+    private static func otherInput(_ bench: inout StoreBench) async throws {
+        let trigger = try await bench.makeTrigger()
+        let fence = try await bench.lease()
+        let cycle = open(bench, 1, nextPage: 1, pageState: "\"t\"")
+        let completion = PageCompletion(cursor: StoreBench.bytes("7"), openCycle: cycle)
+        _ = try await bench.store.commitPage(bench.page(trigger, fence, cycle: 1, keys: ["a"], completion: completion))
+        try await bench.apply([StoreBench.trigger("orders", input: "{\"status\":\"paid\"}")])
+        let progress = try await bench.trigger().progress
+        try expectEqual(progress.openCycle, nil, "the cycle of the former input")
+        try expectEqual(progress.cursor, StoreBench.bytes("7"), "the cursor")
+    }
 
     private static func open(_ bench: StoreBench, _ number: Int64, nextPage: Int, pageState: String?) -> OpenCycle {
         OpenCycle(
