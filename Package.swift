@@ -122,6 +122,8 @@ let package = Package(
         .testTarget(name: "SluiceTidyTests", swiftSettings: strict),
         .testTarget(
             name: "SluiceLiveTests", dependencies: ["SluiceTesting", "SluiceCore", "sluice", httpClient, nioCore], swiftSettings: strict),
+            name: "SluiceDocsTests", dependencies: ["SluiceServer", "SluiceLua", "SluiceConnectors", "SluiceCore"], swiftSettings: strict),
+        .testTarget(name: "SluiceLiveTests", dependencies: ["SluiceTesting", "SluiceCore", "sluice", httpClient, nioCore], swiftSettings: strict),
         .testTarget(
             name: "SluiceGatewayTests",
             dependencies: [

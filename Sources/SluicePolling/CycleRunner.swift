@@ -156,6 +156,8 @@ struct CycleRunner {
         }
         for warning in page.warnings.prefix(5) {
             service.logger.warning("\(warning)", metadata: ["trigger": "\(context.trigger.name)"])
+            // It stands until somebody has read everything again: no later poll can find what is gone.
+            if warning.hasPrefix("gap:") { warn(.gap, context, warning) }
         }
         return .committed(jobs: jobs)
     }

@@ -20,7 +20,12 @@ extension API {
     /// Definitions in one transaction, then the commands; a repeated apply finishes what a crash in between left open.
     private func carryOut(_ plan: ApplyPlan) async throws {
         if !plan.changes.isEmpty {
-            try await parts.store.apply(try plan.sealed(by: parts.sealer), namespace: .default, at: parts.clock.now())
+            let mended = plan.changes.compactMap { change -> DefinitionChange? in
+                // Whatever was refused, was refused with what is replaced now; a restart must not hold it against the new.
+                if case .putConnection(let name, _, _, _, _) = change { .setConnectionProblem(name: name, problem: nil) } else { nil }
+            }
+            try await parts.store.apply(try plan.sealed(by: parts.sealer) + mended, namespace: .default, at: parts.clock.now())
+            for case .setConnectionProblem(let name, _) in mended { parts.alarms.clear(.connectionRefused, subject: "connection \(name)") }
             try await parts.control.definitionsChanged()
         }
         for entry in plan.commands {
