@@ -73,7 +73,9 @@ let package = Package(
             swiftSettings: strict),
         .target(
             name: "SluiceDelivery",
-            dependencies: ["SluiceStore", "SluiceConnectors", "SluiceCore", httpClient, hummingbird, nioCore, nioPosix, nioHTTP1, crypto, logging],
+            dependencies: [
+                "SluiceStore", "SluiceConnectors", "SluiceCore", httpClient, hummingbird, nioCore, nioPosix, nioHTTP1, crypto, logging,
+            ],
             swiftSettings: strict),
         .target(
             name: "SluiceServer",
@@ -98,6 +100,8 @@ let package = Package(
                 lifecycle,
             ],
             swiftSettings: strict),
+        .testTarget(name: "SluiceCoreTests", dependencies: ["SluiceCore"], swiftSettings: strict),
+        .testTarget(name: "SluiceSimulationTests", dependencies: ["SluiceSimulation", "SluiceCore"], swiftSettings: strict),
         .testTarget(name: "SluiceConnectorsTests", dependencies: ["SluiceConnectors", "SluiceCore"], swiftSettings: strict),
         .testTarget(
             name: "SluiceServerTests",
@@ -111,14 +115,18 @@ let package = Package(
         .testTarget(name: "SluiceTestingTests", dependencies: ["SluiceTesting", "SluiceCore", httpClient], swiftSettings: strict),
         .testTarget(
             name: "SluiceDeliveryTests",
-            dependencies: ["SluiceDelivery", "SluiceStore", "SluiceConnectors", "SluiceCore", nioCore, nioPosix, nioHTTP1, crypto, logging],
+            dependencies: [
+                "SluiceDelivery", "SluiceStore", "SluiceConnectors", "SluiceCore", nioCore, nioPosix, nioHTTP1, crypto, logging,
+            ],
             swiftSettings: strict),
         .testTarget(name: "SluiceTidyTests", swiftSettings: strict),
-        .testTarget(name: "SluiceLiveTests", dependencies: ["SluiceTesting", "SluiceCore", "sluice", httpClient, nioCore], swiftSettings: strict),
+        .testTarget(
+            name: "SluiceLiveTests", dependencies: ["SluiceTesting", "SluiceCore", "sluice", httpClient, nioCore], swiftSettings: strict),
         .testTarget(
             name: "SluiceGatewayTests",
             dependencies: [
-                "SluiceGateway", "SluiceStore", "SluiceConnectors", "SluiceCore", "SluiceTesting", nioCore, nioPosix, crypto, logging, lifecycle,
+                "SluiceGateway", "SluiceStore", "SluiceConnectors", "SluiceCore", "SluiceTesting", nioCore, nioPosix, crypto, logging,
+                lifecycle,
             ],
             swiftSettings: strict),
         .testTarget(
