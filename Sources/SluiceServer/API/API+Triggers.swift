@@ -5,16 +5,33 @@ extension API {
     func listTriggers(_ call: APICall) async throws -> APIResponse {
         let definitions = try await definitions()
         let slice = try ListSlice(definitions.triggers, after: call.query("after"), limit: call.limit()) { $0.name }
+        let known = Known(definitions)
         return APIResponse.object { writer in
-            writer.list("triggers", slice.elements) { self.summary(&$0, $1, definitions) }
+            writer.list("triggers", slice.elements) { self.summary(&$0, $1, known) }
             writer.member("next", slice.next)
         }
     }
 
-    private func summary(_ writer: inout JSONWriter, _ trigger: StoredTrigger, _ definitions: Definitions) {
-        let connection = definitions.connections.first { $0.id == trigger.connection }
+    /// What a list of triggers looks up for each of them.
+    private struct Known {
+        var connections: [ConnectionID: StoredConnection]
+        var topics: [TopicID: StoredTopic]
+
+        init(_ definitions: Definitions) {
+            connections = Dictionary(definitions.connections.map { ($0.id, $0) }) { first, _ in first }
+            topics = Dictionary(definitions.topics.map { ($0.id, $0) }) { first, _ in first }
+        }
+
+        /// The last signal on any topic of a trigger.
+        func signal(_ trigger: StoredTrigger) -> InboxSequence {
+            trigger.topics.compactMap { topics[$0]?.signalSequence }.max() ?? .zero
+        }
+    }
+
+    private func summary(_ writer: inout JSONWriter, _ trigger: StoredTrigger, _ known: Known) {
+        let connection = known.connections[trigger.connection]
         let type = connection.flatMap { parts.connectors[$0.connector]?.definition.trigger(trigger.type) }
-        let signal = API.signal(trigger, definitions)
+        let signal = known.signal(trigger)
         writer.member("name", trigger.name)
         writer.member("connection", connection?.name)
         writer.member("type", trigger.type)
@@ -30,18 +47,14 @@ extension API {
         writer.object { writer in for (cause, count) in polls { writer.member(cause.rawValue, count) } }
     }
 
-    /// The last signal on any topic of a trigger.
-    static func signal(_ trigger: StoredTrigger, _ definitions: Definitions) -> InboxSequence {
-        definitions.topics.filter { trigger.topics.contains($0.id) }.map(\.signalSequence).max() ?? .zero
-    }
-
     func showTrigger(_ call: APICall) async throws -> APIResponse {
         let definitions = try await definitions()
         let name = call.parameter("name")
         guard let trigger = definitions.triggers.first(where: { $0.name == name }) else { throw API.noTrigger(name) }
+        let known = Known(definitions)
         let runtime = await parts.control.runtimeStatus(of: trigger)
         return APIResponse.object { writer in
-            summary(&writer, trigger, definitions)
+            summary(&writer, trigger, known)
             writer.member("uid", trigger.uid)
             writer.member("generation", trigger.generation.rawValue)
             writer.member("input", json: trigger.input)
@@ -58,7 +71,7 @@ extension API {
                     }
                 }
             }
-            progress(&writer, trigger, signal: API.signal(trigger, definitions))
+            progress(&writer, trigger, signal: known.signal(trigger))
             due(&writer, trigger, runtime, definitions)
         }
     }
