@@ -48,8 +48,8 @@ struct Scenario {
 
     enum Mischief: CaseIterable {
         case crash, crashBeforeSignal, crashBeforeCommit, crashBetweenChunks, crashBeforeFinish, downtime
-        case leaseLost, pause, stop, changeDefinition, pollByHand, prune
-        case refuseCredentials, breakFeed, refuseWebhooks, failStore, repeatCommit
+        case leaseLost, pause, pauseInCycle, stop, changeDefinition, pollByHand, prune
+        case refuseCredentials, breakFeed, refuseWebhooks, failStore, failStoreBetweenChunks, repeatCommit
     }
 
     init(seed: UInt64, stepsMin: Int, random: inout SimulationRandom) {
@@ -70,9 +70,10 @@ struct Scenario {
         webhookRates = rates
         mischiefs = Mischief.allCases.filter { _ in random.chance(0.5) }
         recordsPerCommitMax = random.int(1...4)
+        let rests = random.chance(0.5)
         slice = CycleSlice.Limits(
             pagesPerSliceMax: random.pick([1, 2, 5, 50]), sliceSpanMax: .seconds(random.pick([1, 10])),
-            barrenPagesMax: random.pick([3, 10, 600]), restSpan: random.pick([.seconds(30), .minutes(5)]))
+            barrenPagesMax: rests ? random.int(3...10) : 600, restSpan: rests ? .seconds(20) : .minutes(5))
         catchUpSpanPerTrigger = random.pick([.milliseconds(20), .seconds(5)])
         catchUpWindowMax = .minutes(10)
         cyclesAtOnceMax = random.pick([1, 2, 64])
@@ -94,10 +95,11 @@ struct Scenario {
                 feeds.append((feed, index))
             }
         }
+        // Of one order, so that none polls thousands of times while another waits.
+        let intervals: [Span] = random.pick([[.seconds(30), .minutes(2)], [.minutes(5), .minutes(20)], [.hours(1), .hours(12)]])
         for _ in 0..<random.int(1...4) {
             let listens = random.chance(0.9)
-            let interval: Span = listens
-                ? random.pick([.seconds(30), .minutes(2), .minutes(10), .hours(1), .hours(12)]) : random.pick([.seconds(30), .minutes(5)])
+            let interval = random.pick(intervals)
             triggers.append(Trigger(resource: random.int(0...feeds.count - 1), listens: listens, safetyInterval: interval))
         }
     }

@@ -8,7 +8,8 @@ import SluiceServer
 /// Where a command finds Sluice.
 struct Reach: ParsableArguments {
     @Option(help: ArgumentHelp("The server's data directory (or SLUICE_DATA).", valueName: "directory")) var data: String?
-    @Option(help: ArgumentHelp("A server's API (or SLUICE_API_URL), with its token in SLUICE_TOKEN or SLUICE_TOKEN_FILE.", valueName: "url"))
+    @Option(
+        help: ArgumentHelp("A server's API (or SLUICE_API_URL), with its token in SLUICE_TOKEN or SLUICE_TOKEN_FILE.", valueName: "url"))
     var apiURL: String?
 
     var dataDirectory: String { data ?? environment["SLUICE_DATA"] ?? "./data" }
@@ -27,7 +28,8 @@ struct Reach: ParsableArguments {
         guard hasData || makesData else {
             throw SluiceError(
                 .notFound,
-                "no server runs on \(dataDirectory), and there is no data in it: start one with `sluice serve`, or name another with --data or --api-url")
+                "no server runs on \(dataDirectory), and there is no data in it: start one with `sluice serve`, or name another with --data or --api-url"
+            )
         }
         let opened = try await Opened.open(
             dataDirectory: dataDirectory, connectorsDirectory: ConnectorsDirectory.found(nil, environment), environment: environment)

@@ -27,7 +27,7 @@ struct Sluice: AsyncParsableCommand {
         version: API.version,
         subcommands: [
             ServeCommand.self, ApplyCommand.self, StatusCommand.self, ConnectorCommands.self, ConnectionCommands.self, TriggerCommands.self,
-            JobCommands.self, InboxCommands.self, DeliveryCommands.self, TokenCommands.self,
+            JobCommands.self, InboxCommands.self, DeliveryCommands.self, TokenCommands.self, Simulate.self,
         ])
 
     func run() async throws { Terminal.out(Sluice.helpMessage()) }

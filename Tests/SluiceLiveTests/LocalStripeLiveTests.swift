@@ -20,7 +20,7 @@ extension Live {
             destinations:
               app: { kind: push, url: "\(push)", secret: "${env:PUSH_SECRET}", allow_private: true }
             triggers:
-              events: { connection: stripe, type: new_event, destinations: [app] }
+              events: { connection: stripe, type: event, destinations: [app] }
             """
         }
 

@@ -47,7 +47,9 @@ enum Chargebee {
 
     /// Holds what the provider changed against what Sluice made of it.
     static func verdict(_ provider: StandInProvider, _ sluice: SluiceProcess) async throws -> DeliveryChecker.Verdict {
-        try await observer(provider, sluice).report(cutoff: SystemTime.now()).verdict
+        var observer = try observer(provider, sluice)
+        try await observer.refresh()
+        return try await observer.report(cutoff: SystemTime.now()).verdict
     }
 
     static func observer(_ provider: StandInProvider, _ sluice: SluiceProcess) throws -> DeliveryObserver {

@@ -47,10 +47,12 @@ import Testing
         ("POST", "/v1/triggers/orders/strat", "", 404, "not_found"), ("POST", "/v1/triggers/orders/resume", "", 200, ""),
         ("PUT", "/v1/triggers/orders/cursor", "{", 400, "invalid"), ("PUT", "/v1/triggers/orders/cursor", "[]", 400, "invalid"),
         ("PUT", "/v1/triggers/orders/cursor", "{}", 400, "invalid"), ("GET", "/v1/jobs/x", "", 400, "invalid"),
-        ("GET", "/v1/jobs/orders:1", "", 404, "not_found"), ("GET", "/v1/inbox/x", "", 400, "invalid"), ("GET", "/v1/inbox/9", "", 404, "not_found"),
+        ("GET", "/v1/jobs/orders:1", "", 404, "not_found"), ("GET", "/v1/inbox/x", "", 400, "invalid"),
+        ("GET", "/v1/inbox/9", "", 404, "not_found"),
         ("POST", "/v1/deliveries/replay", "{}", 400, "invalid"), ("POST", "/v1/tokens", #"{"name":"a b"}"#, 400, "invalid"),
         ("POST", "/v1/connections/none/rotate-endpoint", "", 404, "not_found"),
-        ("POST", "/v1/connections/main/rotate-endpoint", #"{"overlap_hours":-1}"#, 400, "invalid"), ("POST", "/v1/apply", "a: 1", 400, "invalid"),
+        ("POST", "/v1/connections/main/rotate-endpoint", #"{"overlap_hours":-1}"#, 400, "invalid"),
+        ("POST", "/v1/apply", "a: 1", 400, "invalid"),
     ])
     func errorsHaveTheirStatusAndShape(_ method: String, _ path: String, _ body: String, _ status: Int, _ code: String) async throws {
         try await Fixture.withAPI { api, _ in
@@ -65,7 +67,8 @@ import Testing
 
     @Test func aBodyBeyondTheLimitIsRefused() async throws {
         try await Fixture.withAPI { api, _ in
-            let request = APIRequest("POST", "/v1/apply", isTrusted: true, body: [UInt8](repeating: 0x20, count: APIRequest.bodyBytesMax + 1))
+            let request = APIRequest(
+                "POST", "/v1/apply", isTrusted: true, body: [UInt8](repeating: 0x20, count: APIRequest.bodyBytesMax + 1))
             #expect(await api.respond(to: request).status == 413)
         }
     }
@@ -77,7 +80,8 @@ import Testing
             let connection = try #require(try await store.definitions(.default).connections.first)
             _ = try await store.append(
                 InboxEntry(
-                    connection: connection.id, receivedAt: Timestamp(seconds: 1), headers: Array("Authorization: Basic canary-basic\nX-A: 1\n".utf8),
+                    connection: connection.id, receivedAt: Timestamp(seconds: 1),
+                    headers: Array("Authorization: Basic canary-basic\nX-A: 1\n".utf8),
                     body: Array("{}".utf8), topics: []))
             for route in API.routes {
                 for name in ["main", "orders", "out", "1", "start", "nothing"] {
@@ -86,7 +90,9 @@ import Testing
                 }
             }
             // Faults in each place where a secret stands.
-            for (part, other) in [("shop", "shopp"), ("fields:", "felds:"), ("record", "recrod"), ("push", "pusch"), ("headers", "haeders")] {
+            for (part, other) in [
+                ("shop", "shopp"), ("fields:", "felds:"), ("record", "recrod"), ("push", "pusch"), ("headers", "haeders"),
+            ] {
                 answers.append(String(decoding: await api.apply(Fixture.manifest.replacingAll(part, other)).body, as: UTF8.self))
             }
             var inline = Fixture.manifest
@@ -106,7 +112,9 @@ import Testing
     @Test func aTriggerGoesThroughItsLife() async throws {
         try await Fixture.withAPI { api, store in
             _ = await api.apply(Fixture.manifest)
-            for (command, state) in [("pause", "paused"), ("resume", "running"), ("stop", "stopped"), ("start", "running"), ("poll", "running")] {
+            for (command, state) in [
+                ("pause", "paused"), ("resume", "running"), ("stop", "stopped"), ("start", "running"), ("poll", "running"),
+            ] {
                 let answer = await api.ask("POST", "/v1/triggers/orders/\(command)")
                 #expect(answer.status == 200 && answer.text.contains("\"state\":\"\(state)\""), "\(command): \(answer.text)")
             }
@@ -154,7 +162,8 @@ import Testing
             try await Jobs.make(5, floor: nil, store)
             var (after, seen): (String?, [Int64]) = (nil, [])
             for _ in 0..<5 {
-                let query: [(name: String, value: String)] = [("limit", "2"), ("trigger", "orders")] + (after.map { [("after", $0)] } ?? [])
+                let query: [(name: String, value: String)] =
+                    [("limit", "2"), ("trigger", "orders")] + (after.map { [("after", $0)] } ?? [])
                 let page = try JSONDocument(Array(await api.ask("GET", "/v1/jobs", query: query).text.utf8)).root
                 seen += page["jobs"]?.elements?.compactMap { $0["position"]?.int64 } ?? []
                 after = page["next"]?.string
@@ -186,13 +195,17 @@ enum Jobs {
         let trigger = try await store.orders()
         let fence = try await store.acquireLease(shard: 0, holder: "test", at: Timestamp(seconds: 1))
         let records = (1...count).map { number in
-            KeyedRecord(record: Record(bytes: Array("{\"n\":\(number).0}".utf8)[...]), dedupKey: Array("k\(number)".utf8), mark: Int64(number) + 1000)
+            KeyedRecord(
+                record: Record(bytes: Array("{\"n\":\(number).0}".utf8)[...]), dedupKey: Array("k\(number)".utf8),
+                mark: Int64(number) + 1000)
         }
         let end = CycleEnd(
-            cause: .start, startedAt: Timestamp(seconds: 1), coveredSequence: .zero, safetyDueAt: Timestamp(seconds: 100), dedupFloor: floor)
+            cause: .start, startedAt: Timestamp(seconds: 1), coveredSequence: .zero, safetyDueAt: Timestamp(seconds: 100), dedupFloor: floor
+        )
         let outcome = try await store.commitPage(
             PageCommit(
-                fence: fence, trigger: trigger.id, generation: trigger.generation, cycle: 1, page: 0, chunk: 0, cause: .start, records: records,
+                fence: fence, trigger: trigger.id, generation: trigger.generation, cycle: 1, page: 0, chunk: 0, cause: .start,
+                records: records,
                 completion: PageCompletion(cursor: Array("1".utf8), cursorMark: 1, end: end), at: Timestamp(seconds: 2)))
         #expect(outcome == .committed(jobs: count, lastPosition: JobPosition(Int64(count))))
     }

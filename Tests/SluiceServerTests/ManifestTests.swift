@@ -62,21 +62,26 @@ import Testing
         #expect(try ReferenceText.parse(text).get().resolved(Fixture.references) == expected)
     }
 
-    @Test(arguments: [
-        ("500ms", 500), ("15s", 15_000), ("5m", 300_000), ("12h", 43_200_000), ("7d", 604_800_000), ("15", nil), ("1 h", nil), ("-1s", nil),
-        ("99999999999999999999s", nil), ("9223372036854775807d", nil), ("1.5h", nil), ("", nil),
-    ] as [(String, Int64?)])
+    @Test(
+        arguments: [
+            ("500ms", 500), ("15s", 15_000), ("5m", 300_000), ("12h", 43_200_000), ("7d", 604_800_000), ("15", nil), ("1 h", nil),
+            ("-1s", nil),
+            ("99999999999999999999s", nil), ("9223372036854775807d", nil), ("1.5h", nil), ("", nil),
+        ] as [(String, Int64?)])
     func durationsHaveUnits(_ text: String, _ milliseconds: Int64?) {
         #expect(Words.span(text)?.milliseconds == milliseconds)
     }
 
-    @Test(arguments: [
-        (Field.FieldType.string, "0123", "\"0123\""), (.string, "1e3", "\"1e3\""), (.string, "true", "\"true\""),
-        (.integer, "9007199254740993", "9007199254740993"), (.integer, "0123", nil), (.integer, "1.0", nil), (.integer, "1_000", nil),
-        (.number, "1.50", "1.50"), (.number, ".5", nil), (.number, "0x1F", nil), (.boolean, "true", "true"), (.boolean, "yes", nil),
-        (.dateTime, "2026-01-31T09:00:00Z", "\"2026-01-31T09:00:00Z\""), (.dateTime, "2026-01-31T09:00:00.250+02:00", "\"2026-01-31T09:00:00.250+02:00\""),
-        (.dateTime, "2026-01-31T09:00:00", nil), (.dateTime, "1700000000", "1700000000"), (.dateTime, "yesterday", nil), (.object, "x", nil),
-    ] as [(Field.FieldType, String, String?)])
+    @Test(
+        arguments: [
+            (Field.FieldType.string, "0123", "\"0123\""), (.string, "1e3", "\"1e3\""), (.string, "true", "\"true\""),
+            (.integer, "9007199254740993", "9007199254740993"), (.integer, "0123", nil), (.integer, "1.0", nil), (.integer, "1_000", nil),
+            (.number, "1.50", "1.50"), (.number, ".5", nil), (.number, "0x1F", nil), (.boolean, "true", "true"), (.boolean, "yes", nil),
+            (.dateTime, "2026-01-31T09:00:00Z", "\"2026-01-31T09:00:00Z\""),
+            (.dateTime, "2026-01-31T09:00:00.250+02:00", "\"2026-01-31T09:00:00.250+02:00\""),
+            (.dateTime, "2026-01-31T09:00:00", nil), (.dateTime, "1700000000", "1700000000"), (.dateTime, "yesterday", nil),
+            (.object, "x", nil),
+        ] as [(Field.FieldType, String, String?)])
     func valuesKeepWhatIsWritten(_ type: Field.FieldType, _ text: String, _ json: String?) {
         let value = ManifestValue(content: .scalar(text, isPlain: true), line: 1, isReferenced: false)
         let made = try? FieldValues.json(value, for: Field("f", type: type)).get()

@@ -16,9 +16,10 @@ import Testing
 
     @Test func aNewManifestCreatesAllAndStarts() throws {
         let plan = try PlanTests.plan(Fixture.manifest)
-        #expect(plan.steps.map { "\($0.action) \($0.kind) \($0.name)" } == [
-            "create connection main", "create destination out", "create trigger orders",
-        ])
+        #expect(
+            plan.steps.map { "\($0.action) \($0.kind) \($0.name)" } == [
+                "create connection main", "create destination out", "create trigger orders",
+            ])
         #expect(plan.commands == [.init(trigger: "orders", commands: [.start])])
         #expect(plan.warnings.isEmpty)
         guard case .plain(.putTrigger(_, let uid, _, _, let input, _, let keys, let resets)) = plan.changes[3] else {
@@ -62,9 +63,26 @@ import Testing
         #expect(error.message.contains(part), "\(error.message)")
     }
 
+    /// The example fits the connectors that come with Sluice.
+    @Test func theExampleIsGood() throws {
+        let root = #filePath.split(separator: "/").dropLast(3).reduce("") { $0 + "/" + $1 }
+        var library = ConnectorLibrary()
+        try library.load(directory: root + "/connectors")
+        #expect(library.failures.isEmpty, "\(library.failures)")
+        let text = String(decoding: try #require(try SmallFile.read(root + "/examples/sluice.yaml")), as: UTF8.self)
+        let names = ReferenceText.all(in: try YAMLValue.parse(text, file: "sluice.yaml"))
+        let values = Dictionary(names.map { ($0, "whsec_Y2FuYXJ5Y2FuYXJ5Y2FuYXJ5Y2FuYXJ5") }) { first, _ in first }
+        let manifest = try ManifestReader.read(text, references: values)
+        let plan = try ApplyPlanner.plan(manifest, connectors: library.connectors, current: PlanTests.nothing)
+        #expect(plan.steps.filter { $0.action == .create }.count == 5 && plan.warnings.isEmpty, "\(plan.warnings)")
+    }
+
     @Test func unsafeAndInlineSecretsAreWarnedOf() throws {
-        let plan = try PlanTests.plan("connections:\n  a: {connector: shop, fields: {site: x, api_key: inline-canary}, webhook: {scheme: none}}")
-        #expect(plan.warnings.count == 2 && plan.warnings.contains { $0.contains("UNSAFE") } && plan.warnings.contains { $0.contains("api_key") })
+        let plan = try PlanTests.plan(
+            "connections:\n  a: {connector: shop, fields: {site: x, api_key: inline-canary}, webhook: {scheme: none}}")
+        #expect(
+            plan.warnings.count == 2 && plan.warnings.contains { $0.contains("UNSAFE") }
+                && plan.warnings.contains { $0.contains("api_key") })
         #expect(!"\(plan.warnings)\(plan.steps)".contains("canary"))
     }
 
@@ -83,7 +101,8 @@ import Testing
     @Test func anotherTypeNeedsAReset() async throws {
         try await Fixture.withAPI { api, store in
             _ = await api.apply(Fixture.manifest)
-            let other = Fixture.manifest.replacing("type: record", with: "type: tick").replacing("input: {resource: order, code: 0123}", with: "input: {}")
+            let other = Fixture.manifest.replacing("type: record", with: "type: tick").replacing(
+                "input: {resource: order, code: 0123}", with: "input: {}")
             let refused = await api.apply(other)
             #expect(refused.status == 409)
             #expect(refused.error?.message.contains("--reset orders") == true, "\(String(describing: refused.error))")

@@ -50,11 +50,15 @@ import Testing
             #expect(SmallFile.mode(directory + "/master.key") == 0o600)
 
             let wrong = String(repeating: "ab", count: 32)
-            let error = try #require(await failure { try await MasterKey.sealer(environment: ["SLUICE_MASTER_KEY": wrong], dataDirectory: directory, store: store) })
+            let error = try #require(
+                await failure {
+                    try await MasterKey.sealer(environment: ["SLUICE_MASTER_KEY": wrong], dataDirectory: directory, store: store)
+                })
             #expect(error.code == .wrongKey && error.message.contains("SLUICE_MASTER_KEY"))
 
             SmallFile.remove(directory + "/master.key")
-            let missing = try #require(await failure { try await MasterKey.sealer(environment: [:], dataDirectory: directory, store: store) })
+            let missing = try #require(
+                await failure { try await MasterKey.sealer(environment: [:], dataDirectory: directory, store: store) })
             #expect(missing.code == .wrongKey && missing.message.contains(directory + "/master.key is missing"))
             #expect(try SmallFile.read(directory + "/master.key") == nil, "a lost key must not be replaced")
             await store.close()

@@ -24,7 +24,8 @@ struct FakeConnector: Connector {
         ],
         webhook: WebhookDescription(scheme: "basic-auth"),
         triggers: [
-            TriggerTypeDefinition(name: "record", title: "Record", kind: .hybrid, inputFields: [Field("resource"), Field("code", isOptional: true)]),
+            TriggerTypeDefinition(
+                name: "record", title: "Record", kind: .hybrid, inputFields: [Field("resource"), Field("code", isOptional: true)]),
             TriggerTypeDefinition(name: "tick", title: "Tick", kind: .polling),
         ])
 
@@ -57,7 +58,8 @@ enum Fixture {
           out: {kind: push, url: "https://example.com/in?key=urlcanary", secret: "${env:PUSH}", headers: {Authorization: "Bearer ${env:HEADER}"}}
         """
     static let references = [
-        "env:KEY": "canary-key", "env:HOOK": "user:canary-hook", "env:PUSH": "whsec_Y2FuYXJ5Y2FuYXJ5Y2FuYXJ5Y2FuYXJ5", "env:HEADER": "canary-header",
+        "env:KEY": "canary-key", "env:HOOK": "user:canary-hook", "env:PUSH": "whsec_Y2FuYXJ5Y2FuYXJ5Y2FuYXJ5Y2FuYXJ5",
+        "env:HEADER": "canary-header",
     ]
 
     /// A directory of its own, removed after the body.
@@ -113,7 +115,9 @@ enum Fixture {
 
 extension API {
     /// Asks as somebody inside the process.
-    func ask(_ method: String, _ path: String, _ body: String = "", query: [(name: String, value: String)] = []) async -> (status: Int, text: String) {
+    func ask(_ method: String, _ path: String, _ body: String = "", query: [(name: String, value: String)] = []) async -> (
+        status: Int, text: String
+    ) {
         let answer = await respond(to: APIRequest(method, path, query: query, isTrusted: true, body: Array(body.utf8)))
         return (answer.status, String(decoding: answer.body, as: UTF8.self))
     }

@@ -25,7 +25,9 @@ extension IncrementalPoll {
         state.lower = lower
         state.pages += 1
         state.firstNow = state.firstNow ?? now
-        if rules.cursor?.order == .ascending, !scan.isAscending || isBelow(scan, state.seen), !state.isUnordered {
+        // A page that restarted from the mark begins below it, by the overlap.
+        let goesOn = state.position != .first
+        if rules.cursor?.order == .ascending, !scan.isAscending || goesOn && isBelow(scan, state.seen), !state.isUnordered {
             state.isUnordered = true
             warnings.append(
                 "the records are not in ascending order, though the connector says so; the cursor moves after the last page only")

@@ -102,8 +102,8 @@ public struct Schedule: Sendable {
     /// What is known of a topic from before.
     public mutating func restoreTopic(_ id: TopicID, sequence: InboxSequence, at time: Timestamp) {
         guard sequence > .zero else { return }
-        let index = topicIndex(id)
-        topics[Int(index)].log.append(sequence, at: time)
+        let index = Int(topicIndex(id))
+        if sequence > topics[index].log.last { topics[index].log.restore(sequence, at: time) }
     }
 
     public func contains(_ id: TriggerID) -> Bool { slotOf[id] != nil }

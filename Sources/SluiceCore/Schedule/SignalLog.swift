@@ -40,10 +40,16 @@ public struct SignalLog: Sendable {
         }
     }
 
-    /// When the first signal after `covered` arrived, at the latest; nil if there is none.
+    /// Takes over what a store knows: the last sequence and when it arrived, but not when those before it did.
+    public mutating func restore(_ sequence: InboxSequence, at time: Timestamp) {
+        entries = [Entry(openedAt: .distantPast, firstSequence: InboxSequence(1), arrivedAt: time, sequence: sequence)]
+    }
+
+    /// When the first signal after `covered` arrived, at the latest; where that is not known to a second, at the earliest,
+    /// so that nobody waits for what came long ago. Nil if there is none.
     public func firstArrival(after covered: InboxSequence) -> Timestamp? {
-        guard last > covered else { return nil }
-        return entries.first { $0.sequence > covered }?.arrivedAt
+        guard last > covered, let entry = entries.first(where: { $0.sequence > covered }) else { return nil }
+        return entry.arrivedAt - entry.openedAt < SignalLog.entrySpan ? entry.arrivedAt : entry.openedAt
     }
 
     /// The first sequence that may have arrived after `time`; nil if all had arrived by then.

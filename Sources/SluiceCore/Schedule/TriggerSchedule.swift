@@ -123,9 +123,16 @@ public struct TriggerSchedule: Sendable {
         safetyDueAt = min(stored.safetyDueAt ?? now, now + timing.safetyInterval)
         failures = stored.failures
         retryAt = stored.retryAt.map { min($0, now + Backoff.delayMax) }
-        openCycle = stored.openCycle
         lastCycle = stored.lastCycle
-        continueAt = stored.openCycle == nil ? nil : now
+        openCycle = TriggerSchedule.standing(stored.openCycle, lastCycle: stored.lastCycle)
+        continueAt = openCycle == nil ? nil : now
+    }
+
+    /// An open cycle goes on only while it is the last one. The store would take the pages of one that a later cycle has
+    /// overtaken for repetitions; the next cycle begins from the cursor instead.
+    private static func standing(_ cycle: OpenCycle?, lastCycle: Int64) -> OpenCycle? {
+        guard let cycle, cycle.number >= lastCycle else { return nil }
+        return cycle
     }
 
     // MARK: Events
@@ -152,7 +159,8 @@ public struct TriggerSchedule: Sendable {
         lastCycle = max(lastCycle, before.lastCycle)
         if let start = before.lastStartAt { lastStartAt = max(lastStartAt ?? start, start) }
         lastSignalStartAt = before.lastSignalStartAt
-        if isRunning { openCycle = before.openCycle }
+        // A delay that was over before the cycle began must not come back from the store and outlive its success.
+        if isRunning { (openCycle, retryAt) = (before.openCycle, nil) }
         // A failure that the store could not take still counts.
         if !isRunning, before.failures > failures, let retry = before.retryAt { (failures, retryAt) = (before.failures, retry) }
         (isHurried, answers, fencedAnswers) = (before.isHurried, before.answers, before.fencedAnswers)
@@ -195,7 +203,7 @@ public struct TriggerSchedule: Sendable {
             openCycle = cycle
             continueAt = notBefore
         case .failed(let cycle, let delay):
-            openCycle = cycle
+            openCycle = TriggerSchedule.standing(cycle, lastCycle: lastCycle)
             // Who asked is answered by a success only.
             urgent = urgent ?? answers
             (answers, fencedAnswers) = (nil, 0)
@@ -261,6 +269,8 @@ public struct TriggerSchedule: Sendable {
     private func signalDue(firstArrival: Timestamp, at now: Timestamp) -> Timestamp {
         guard let lastSignalStartAt else { return now }
         let throttled = lastSignalStartAt + TriggerSchedule.throttle
+        // An idle trigger does not wait.
+        if firstArrival >= throttled { return throttled }
         // Waiting a little longer can make this poll the one that covers.
         let coverable = firstArrival + timing.visibilityLag
         return coverable > throttled && coverable <= lastSignalStartAt + TriggerSchedule.startsApartMax ? coverable : throttled

@@ -17,7 +17,8 @@ enum DeliveryRows {
     }
 
     static func list(_ db: Database, _ query: DeliveryQuery) throws -> [StoredDelivery] {
-        var conditions = "ns = ?1 AND EXISTS (SELECT 1 FROM destination d WHERE d.id = destination_id)"
+        let hasIndex = query.destination != nil && query.state == .dead
+        var conditions = "\(hasIndex ? "" : "+")ns = ?1 AND EXISTS (SELECT 1 FROM destination d WHERE d.id = destination_id)"
         if query.destination != nil { conditions += " AND destination_id = ?2" }
         // Written out rather than bound, so that the partial indexes serve it.
         if let state = query.state { conditions += " AND state = \(number(state))" }

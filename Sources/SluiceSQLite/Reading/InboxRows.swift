@@ -10,7 +10,9 @@ enum InboxRows {
         """
 
     static func list(_ db: Database, _ query: InboxQuery) throws -> [InboxItem] {
-        var conditions = "ns = ?1 AND seq < ?2"
+        // Of all: the plus keeps SQLite from an index that begins with `ns` and from sorting all there is.
+        let hasIndex = query.connection != nil || query.unmatchedOnly
+        var conditions = "\(hasIndex ? "" : "+")ns = ?1 AND seq < ?2"
         if query.connection != nil { conditions += " AND connection_id = ?4" }
         if query.unmatchedOnly { conditions += " AND unmatched_reason IS NOT NULL" }
         let statement = try Prepared(db, "\(columns) WHERE \(conditions) ORDER BY seq DESC LIMIT ?3")

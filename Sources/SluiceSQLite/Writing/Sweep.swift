@@ -160,7 +160,7 @@ final class Sweep: @unchecked Sendable {
         let oldest = try rows.all { (seq: $0.int(0), receivedAt: $0.time(1)) }
         var removed = 0
         for row in oldest where row.receivedAt < horizon {
-            try transaction.run("DELETE FROM inbox WHERE seq = ?", row.seq)
+            try transaction.removeWebhook(row.seq)
             removed += 1
         }
         report.webhooks += removed
@@ -198,6 +198,16 @@ final class Sweep: @unchecked Sendable {
 }
 
 extension Transaction {
+    /// A webhook and its entry among the digests.
+    func removeWebhook(_ sequence: Int64) throws {
+        let query = try prepare("SELECT ns, digest_head FROM inbox WHERE seq = ?")
+        query.bind(1, sequence)
+        if let (namespace, head) = try query.first({ ($0.id(0) as NamespaceID, $0.optionalInt(1)) }), let head {
+            try digests.remove(namespace, head, InboxSequence(sequence), self)
+        }
+        try run("DELETE FROM inbox WHERE seq = ?", sequence)
+    }
+
     /// A job with its deliveries and their attempts.
     func removeJob(_ namespace: Int64, _ sequence: Int64) throws {
         try run(
@@ -211,7 +221,8 @@ extension Transaction {
     func removeGarbage(_ kind: String, _ namespace: Int64, _ target: Int64, limit: Int) throws -> Int {
         switch Garbage(rawValue: kind) {
         case .jobs:
-            let jobs = try numbers("SELECT seq FROM job WHERE ns = ? AND trigger_id = ? ORDER BY position LIMIT ?", namespace, target, limit)
+            let jobs = try numbers(
+                "SELECT seq FROM job WHERE ns = ? AND trigger_id = ? ORDER BY position LIMIT ?", namespace, target, limit)
             for job in jobs { try removeJob(namespace, job) }
             return jobs.count
         case .deliveries:
@@ -224,7 +235,7 @@ extension Transaction {
             return deliveries.count
         case .inbox:
             let webhooks = try numbers("SELECT seq FROM inbox WHERE ns = ? AND connection_id = ? LIMIT ?", namespace, target, limit)
-            for webhook in webhooks { try run("DELETE FROM inbox WHERE seq = ?", webhook) }
+            for webhook in webhooks { try removeWebhook(webhook) }
             return webhooks.count
         case .keys:
             let delete = try prepare(

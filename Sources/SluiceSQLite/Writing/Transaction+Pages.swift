@@ -14,7 +14,9 @@ extension Transaction {
         take.bind(2, holder)
         take.bind(3, time)
         // Stepped to its end: only then is the row written.
-        guard let epoch: LeaseEpoch = try take.all({ $0.id(0) as LeaseEpoch }).first else { throw SluiceError(.storage, "the lease was not written") }
+        guard let epoch: LeaseEpoch = try take.all({ $0.id(0) as LeaseEpoch }).first else {
+            throw SluiceError(.storage, "the lease was not written")
+        }
         return Fence(shard: shard, epoch: epoch)
     }
 

@@ -22,13 +22,15 @@ extension Transaction {
         let trigger = TriggerID(existing)
         let before = try prepare("SELECT connection_id, type, input, settings FROM \"trigger\" WHERE id = ?")
         before.bind(1, trigger)
-        let stored = try before.first { (connection: $0.id(0) as ConnectionID, type: $0.text(1), input: $0.bytes(2), settings: $0.bytes(3)) }
+        let stored = try before.first {
+            (connection: $0.id(0) as ConnectionID, type: $0.text(1), input: $0.bytes(2), settings: $0.bytes(3))
+        }
         guard let stored else { return }
         let movesOn = stored.connection == definition.connection && stored.type == definition.type
         guard movesOn || definition.resets else {
             throw SluiceError(
                 .conflict,
-                "the trigger \(definition.name) has another type or connection: its cursor and dedup keys would be forgotten; apply with a reset",
+                "the trigger \(definition.name) has another type or connection: apply with a reset, which forgets its cursor and keys",
                 context: ["trigger": definition.name])
         }
         let isSame = movesOn && stored.input == definition.input && stored.settings == definition.settings

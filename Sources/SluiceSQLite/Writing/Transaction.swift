@@ -24,13 +24,17 @@ struct Effects {
 /// The write transaction in hand, on the writer's thread.
 final class Transaction {
     let db: Database
+    let digests: DigestIndex
     var effects = Effects()
     private var counters = [Int64?](repeating: nil, count: Counter.allCases.count)
 
     /// Rows of the table `counter`.
     enum Counter: Int, CaseIterable { case inbox, job, delivery, space }
 
-    init(_ db: Database) { self.db = db }
+    init(_ db: Database, _ digests: DigestIndex) {
+        self.db = db
+        self.digests = digests
+    }
 
     func prepare(_ sql: String) throws(SluiceError) -> Prepared { try Prepared(db, sql) }
     func run(_ sql: String) throws(SluiceError) { try Prepared(db, sql).run() }
@@ -74,6 +78,7 @@ final class Transaction {
             try run("RELEASE change")
         } catch {
             effects = before
+            digests.forget()
             if isActive {
                 try run("ROLLBACK TO change")
                 try run("RELEASE change")

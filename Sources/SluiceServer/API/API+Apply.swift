@@ -42,7 +42,9 @@ struct ApplyOrder: Sendable {
         isDryRun = call.flag("dry_run")
         prunes = call.flag("prune")
         resets = Set(call.request.query.filter { $0.name == "reset" }.map(\.value))
-        guard let text = String(validating: call.request.body, as: UTF8.self) else { throw SluiceError(.invalid, "the manifest is not UTF-8") }
+        guard let text = String(validating: call.request.body, as: UTF8.self) else {
+            throw SluiceError(.invalid, "the manifest is not UTF-8")
+        }
         manifest = text
         guard let root = (try? JSONDocument(call.request.body))?.root, let wrapped = root["manifest"] else { return }
         guard let text = wrapped.string else { throw SluiceError(.invalid, "`manifest` is the text of the file") }
@@ -114,7 +116,8 @@ public enum PlanText {
         for step in root["plan"]?.elements ?? [] {
             let action = step["action"]?.string ?? ""
             let notes = step["notes"]?.elements?.compactMap(\.string) ?? []
-            let head = "\(signs[action] ?? "?") \(action.padded(6)) \((step["kind"]?.string ?? "").padded(11)) \(step["name"]?.string ?? "")"
+            let head =
+                "\(signs[action] ?? "?") \(action.padded(6)) \((step["kind"]?.string ?? "").padded(11)) \(step["name"]?.string ?? "")"
             lines.append(head + (notes.isEmpty ? "" : ": " + notes.joined(separator: "; ")))
         }
         for warning in root["warnings"]?.elements?.compactMap(\.string) ?? [] { lines.append("Warning: \(warning)") }

@@ -62,7 +62,8 @@ extension API {
 
     private static func connection(_ name: String, _ definitions: Definitions) throws(SluiceError) -> StoredConnection {
         guard let connection = definitions.connections.first(where: { $0.name == name }) else {
-            throw SluiceError(.notFound, "there is no connection `\(name)`: \(Words.hint(name, among: definitions.connections.map(\.name)))")
+            throw SluiceError(
+                .notFound, "there is no connection `\(name)`: \(Words.hint(name, among: definitions.connections.map(\.name)))")
         }
         return connection
     }
@@ -93,7 +94,9 @@ extension API {
     }
 
     /// The addresses that work now, the newest first.
-    private func endpoints(_ stored: StoredConnection, _ definitions: Definitions, _ now: Timestamp) -> [(url: String, expiresAt: Timestamp?)] {
+    private func endpoints(_ stored: StoredConnection, _ definitions: Definitions, _ now: Timestamp) -> [(
+        url: String, expiresAt: Timestamp?
+    )] {
         definitions.endpoints.filter { $0.connection == stored.id && ($0.expiresAt.map { $0 > now } ?? true) }
             .sorted { ($0.expiresAt ?? .distantFuture, $0.createdAt) > ($1.expiresAt ?? .distantFuture, $1.createdAt) }
             .map { ((parts.address.url ?? "") + WebhookPath.path($0.token), $0.expiresAt) }

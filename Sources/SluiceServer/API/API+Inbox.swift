@@ -33,7 +33,9 @@ extension API {
     }
 
     func showInbox(_ call: APICall) async throws -> APIResponse {
-        guard let number = Int64(call.parameter("sequence")), number > 0 else { throw SluiceError(.invalid, "a webhook is named by its number") }
+        guard let number = Int64(call.parameter("sequence")), number > 0 else {
+            throw SluiceError(.invalid, "a webhook is named by its number")
+        }
         guard let item = try await parts.store.inboxItem(.default, InboxSequence(number)) else {
             throw SluiceError(.notFound, "webhook \(number) is not in the inbox: it never was, or was removed after its time")
         }

@@ -51,7 +51,8 @@ extension API {
     private func job(at position: JobPosition, of trigger: StoredTrigger) async throws -> (StoredJob, StoredTrigger) {
         let page = try await parts.store.jobs(JobQuery(trigger: trigger.id, fromPosition: position, limit: 1))
         guard let job = page.jobs.first, job.position == position else {
-            throw SluiceError(.notFound, "trigger \(trigger.name) has no job at position \(position): its last is \(trigger.progress.lastPosition)")
+            throw SluiceError(
+                .notFound, "trigger \(trigger.name) has no job at position \(position): its last is \(trigger.progress.lastPosition)")
         }
         return (job, trigger)
     }
@@ -74,7 +75,8 @@ extension API {
             after = page.next
         }
         throw SluiceError(
-            .notFound, "no such job among the last \(API.jobsSearchedMax) of trigger \(trigger.name): it was removed after its time, or never was")
+            .notFound,
+            "no such job among the last \(API.jobsSearchedMax) of trigger \(trigger.name): it was removed after its time, or never was")
     }
 
     // MARK: Deliveries
@@ -125,7 +127,8 @@ extension API {
 
     private static func destination(_ name: String, _ definitions: Definitions) throws(SluiceError) -> DestinationID {
         guard let destination = definitions.destinations.first(where: { $0.name == name }) else {
-            throw SluiceError(.notFound, "there is no destination `\(name)`: \(Words.hint(name, among: definitions.destinations.map(\.name)))")
+            throw SluiceError(
+                .notFound, "there is no destination `\(name)`: \(Words.hint(name, among: definitions.destinations.map(\.name)))")
         }
         return destination.id
     }

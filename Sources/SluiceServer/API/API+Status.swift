@@ -43,7 +43,8 @@ extension API {
         if !isServing { sentences.append("no server runs: nothing is accepted and nothing polls") }
         for trigger in definitions.triggers {
             switch trigger.state {
-            case .failed: sentences.append("trigger \(trigger.name) failed: \(trigger.stateReason ?? trigger.progress.lastError ?? "unknown reason")")
+            case .failed:
+                sentences.append("trigger \(trigger.name) failed: \(trigger.stateReason ?? trigger.progress.lastError ?? "unknown reason")")
             case .paused: sentences.append("trigger \(trigger.name) is paused")
             case .starting, .running:
                 if trigger.progress.failures > 0 {

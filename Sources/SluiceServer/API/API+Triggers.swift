@@ -53,7 +53,9 @@ extension API {
             writer.key("destinations")
             writer.array { writer in
                 for attachment in definitions.attachments where attachment.trigger == trigger.id {
-                    if let destination = definitions.destinations.first(where: { $0.id == attachment.destination }) { writer.value(destination.name) }
+                    if let destination = definitions.destinations.first(where: { $0.id == attachment.destination }) {
+                        writer.value(destination.name)
+                    }
                 }
             }
             progress(&writer, trigger, signal: API.signal(trigger, definitions))

@@ -75,7 +75,8 @@ public final class API: Sendable {
             return .failure(SluiceError(.overloaded, "the server is stopping"))
         } catch {
             // Whatever it says may hold what it was working on.
-            return .failure(SluiceError(.internalError, "the request failed inside the server: its log says more").with("kind", "\(type(of: error))"))
+            return .failure(
+                SluiceError(.internalError, "the request failed inside the server: its log says more").with("kind", "\(type(of: error))"))
         }
     }
 

@@ -15,7 +15,8 @@ public struct APIRequest: Sendable {
     public var body: [UInt8]
 
     public init(
-        _ method: String, _ path: String, query: [(name: String, value: String)] = [], authorization: String? = nil, isTrusted: Bool = false,
+        _ method: String, _ path: String, query: [(name: String, value: String)] = [], authorization: String? = nil,
+        isTrusted: Bool = false,
         contentType: String? = nil, body: [UInt8] = []
     ) {
         self.method = method

@@ -60,7 +60,10 @@ public struct ApplyPlanner {
 
     private mutating func connection(_ spec: ConnectionSpec) {
         guard let connector = connectors[spec.connector] else {
-            issue(spec.line, "connection \(spec.name): no connector `\(spec.connector)` is loaded: \(Words.hint(spec.connector, among: Array(connectors.keys)))")
+            issue(
+                spec.line,
+                "connection \(spec.name): no connector `\(spec.connector)` is loaded: \(Words.hint(spec.connector, among: Array(connectors.keys)))"
+            )
             return
         }
         connectorNames[spec.name] = spec.connector
@@ -146,7 +149,9 @@ public struct ApplyPlanner {
         var result: [(field: Field, json: [UInt8])] = []
         for field in fields {
             guard let value = values.first(where: { $0.name == field.name }) else {
-                if !field.isOptional, field.defaultJSON == nil { issue(line, "\(what) needs `\(field.name)`" + (field.hint.map { ": \($0)" } ?? "")) }
+                if !field.isOptional, field.defaultJSON == nil {
+                    issue(line, "\(what) needs `\(field.name)`" + (field.hint.map { ": \($0)" } ?? ""))
+                }
                 continue
             }
             switch FieldValues.json(value.value, for: field) {
@@ -186,7 +191,9 @@ public struct ApplyPlanner {
     private mutating func trigger(_ spec: TriggerSpec, destinations: Set<String>) -> SluiceError? {
         let what = "trigger \(spec.name)"
         guard let connectorName = connectorNames[spec.connection] else {
-            issue(spec.line, "\(what): there is no connection `\(spec.connection)`: \(Words.hint(spec.connection, among: Array(connectorNames.keys)))")
+            issue(
+                spec.line,
+                "\(what): there is no connection `\(spec.connection)`: \(Words.hint(spec.connection, among: Array(connectorNames.keys)))")
             return nil
         }
         guard let connector = connectors[connectorName] else {
@@ -195,13 +202,15 @@ public struct ApplyPlanner {
         }
         guard let type = connector.definition.trigger(spec.type) else {
             let known = connector.definition.triggers.map(\.name)
-            issue(spec.line, "\(what): connector \(connectorName) has no trigger type `\(spec.type)`: \(Words.hint(spec.type, among: known))")
+            issue(
+                spec.line, "\(what): connector \(connectorName) has no trigger type `\(spec.type)`: \(Words.hint(spec.type, among: known))")
             return nil
         }
         for attachment in spec.destinations ?? [] where !destinations.contains(attachment.destination) {
             issue(
                 attachment.line,
-                "\(what): there is no destination `\(attachment.destination)`: \(Words.hint(attachment.destination, among: Array(destinations)))")
+                "\(what): there is no destination `\(attachment.destination)`: \(Words.hint(attachment.destination, among: Array(destinations)))"
+            )
         }
         let faults = issues.count
         guard let input = input(spec, type), let keys = topicKeys(spec, type, connector, input), issues.count == faults else { return nil }
@@ -210,7 +219,9 @@ public struct ApplyPlanner {
 
     private mutating func input(_ spec: TriggerSpec, _ type: TriggerTypeDefinition) -> [UInt8]? {
         for field in type.inputFields where field.isSecret && spec.input.contains(where: { $0.name == field.name }) {
-            issue(spec.line, "trigger \(spec.name): the input `\(field.name)` is secret, and inputs are not sealed: make it a field of the connection")
+            issue(
+                spec.line,
+                "trigger \(spec.name): the input `\(field.name)` is secret, and inputs are not sealed: make it a field of the connection")
             return nil
         }
         var writer = JSONWriter()
@@ -249,9 +260,12 @@ public struct ApplyPlanner {
             if stored.type != spec.type || former != spec.connection {
                 guard options.resets.contains(spec.name) else { return needsReset(spec, stored, former) }
                 resets = true
-                notes.append("\(former)/\(stored.type) → \(spec.connection)/\(spec.type): begins anew, its cursor and dedup keys are forgotten")
+                notes.append(
+                    "\(former)/\(stored.type) → \(spec.connection)/\(spec.type): begins anew, its cursor and dedup keys are forgotten")
             }
-            if !resets, stored.input != input { notes.append("input changes; the cursor stays (`sluice trigger cursor reset \(spec.name)` to read again)") }
+            if !resets, stored.input != input {
+                notes.append("input changes; the cursor stays (`sluice trigger cursor reset \(spec.name)` to read again)")
+            }
             if stored.settings != spec.settings.json { notes.append("settings change") }
             let formerKeys = Set(stored.topics.compactMap { id in current.definitions.topics.first { $0.id == id }?.key })
             if !resets, formerKeys != Set(topicKeys) { notes.append("listens to other webhooks") }

@@ -78,7 +78,8 @@ public struct Catalogue: Sendable {
             return
         }
         triggers[stored.id] = Trigger(
-            stored: stored, type: type, input: Defaults.filled(stored.input, type.inputFields), settings: TriggerSettings(json: stored.settings))
+            stored: stored, type: type, input: Defaults.filled(stored.input, type.inputFields),
+            settings: TriggerSettings(json: stored.settings))
     }
 
     private mutating func add(_ stored: StoredDestination, _ sealer: SecretSealer) {

@@ -35,7 +35,8 @@ final class ServerControl: TriggerControl {
     private func news(_ definitions: Definitions) -> (connections: [ConnectionID], triggers: [StoredTrigger], removed: [TriggerID]) {
         told.withLock { told in
             let connections = Dictionary(
-                definitions.connections.map { ($0.id, [$0.fields, $0.sealedSecrets, $0.settings]) }) { first, _ in first }
+                definitions.connections.map { ($0.id, [$0.fields, $0.sealedSecrets, $0.settings]) }
+            ) { first, _ in first }
             let triggers = Dictionary(definitions.triggers.map { ($0.id, $0.generation) }) { first, _ in first }
             defer { told = Told(triggers: triggers, connections: connections) }
             return (

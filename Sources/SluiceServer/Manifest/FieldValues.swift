@@ -1,5 +1,5 @@
-import SluiceCore
 import SluiceConnectors
+import SluiceCore
 
 /// Makes JSON of what a manifest says, by the types that a connector declares. Numbers keep their literal; text that looks
 /// like a number stays text where text is asked for.

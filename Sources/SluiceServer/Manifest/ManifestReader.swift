@@ -97,7 +97,8 @@ public struct ManifestReader {
                 result.append(.init(destination: name, line: element.line, from: nil))
             }
         }
-        for (index, attachment) in result.enumerated() where result[..<index].contains(where: { $0.destination == attachment.destination }) {
+        for (index, attachment) in result.enumerated() where result[..<index].contains(where: { $0.destination == attachment.destination })
+        {
             issue(attachment.line, "the destination \(attachment.destination) stands twice")
         }
         return result
@@ -106,7 +107,8 @@ public struct ManifestReader {
     private mutating func destination(_ member: YAMLValue.Member) -> DestinationSpec {
         var spec = DestinationSpec(name: member.key, line: member.line)
         let what = "destination \(member.key)"
-        let keys = members(member.value, of: what, allowed: ["kind", "url", "secret", "headers", "allow_private", "timeout", "concurrency"])
+        let keys = members(
+            member.value, of: what, allowed: ["kind", "url", "secret", "headers", "allow_private", "timeout", "concurrency"])
         spec.kind = requiredText(keys["kind"], "kind", of: what, line: member.line)
         spec.settings.url = text(keys["url"], "url")
         spec.settings.allowsPrivate = flag(keys["allow_private"], "allow_private") ?? false
@@ -123,9 +125,12 @@ public struct ManifestReader {
         spec.headers.sort { $0.name < $1.name }
         if spec.kind == "push" {
             if keys["url"] == nil { issue(member.line, "\(what) needs `url`: where its pushes go") }
-            if keys["secret"] == nil { issue(member.line, "\(what) needs `secret`, which signs its pushes, for example \"${env:PUSH_SECRET}\"") }
+            if keys["secret"] == nil {
+                issue(member.line, "\(what) needs `secret`, which signs its pushes, for example \"${env:PUSH_SECRET}\"")
+            }
         } else if spec.kind != "pull", !spec.kind.isEmpty {
-            issue(keys["kind"]?.line ?? member.line, "the kind of \(what) cannot be this: \(Words.hint(spec.kind, among: ["push", "pull"]))")
+            issue(
+                keys["kind"]?.line ?? member.line, "the kind of \(what) cannot be this: \(Words.hint(spec.kind, among: ["push", "pull"]))")
         }
         return spec
     }

@@ -27,7 +27,8 @@ public struct ReferenceText: Sendable, Equatable {
             } else if rest.hasPrefix("${") {
                 guard let end = rest.firstIndex(of: "}") else { return .failure(Malformed(reason: "a `${` is not closed by `}`")) }
                 let name = String(rest[rest.index(rest.startIndex, offsetBy: 2)..<end])
-                guard let colon = name.firstIndex(of: ":"), ["env", "file"].contains(name[..<colon]), name.index(after: colon) < name.endIndex
+                guard let colon = name.firstIndex(of: ":"), ["env", "file"].contains(name[..<colon]),
+                    name.index(after: colon) < name.endIndex
                 else {
                     return .failure(Malformed(reason: "a reference is written ${env:NAME} or ${file:PATH} (write $${ for a plain ${)"))
                 }

@@ -160,6 +160,7 @@ public struct DestinationSecrets: Sendable, Equatable {
     public init(json: [UInt8]) {
         guard let root = (try? JSONDocument(json))?.root else { return }
         secret = root["secret"]?.string
-        headers = root["headers"]?.members?.compactMap { member in member.value.string.map { NamedText(name: member.key, value: $0) } } ?? []
+        headers =
+            root["headers"]?.members?.compactMap { member in member.value.string.map { NamedText(name: member.key, value: $0) } } ?? []
     }
 }

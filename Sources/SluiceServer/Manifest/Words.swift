@@ -53,9 +53,12 @@ enum Words {
     /// Names of connections, triggers and destinations: they stand in URLs and on command lines.
     static func isName(_ text: String) -> Bool {
         let bytes = text.utf8
-        guard (1...64).contains(bytes.count), let first = bytes.first, first != UInt8(ascii: "-"), first != UInt8(ascii: ".") else { return false }
+        guard (1...64).contains(bytes.count), let first = bytes.first, first != UInt8(ascii: "-"), first != UInt8(ascii: ".") else {
+            return false
+        }
         return bytes.allSatisfy { byte in
-            (0x30...0x39).contains(byte) || (0x61...0x7A).contains(ASCII.lowercased(byte)) || byte == UInt8(ascii: "-") || byte == UInt8(ascii: "_")
+            (0x30...0x39).contains(byte) || (0x61...0x7A).contains(ASCII.lowercased(byte)) || byte == UInt8(ascii: "-")
+                || byte == UInt8(ascii: "_")
                 || byte == UInt8(ascii: ".")
         }
     }

@@ -28,7 +28,9 @@ public enum MasterKey {
     }
 
     static func verify(_ sealer: SecretSealer, check: [UInt8]) throws(SluiceError) {
-        guard try sealer.open(check, owner: checkOwner) == checkText else { throw sealer.wrongKey(needed: SecretSealer.keyID(of: check) ?? []) }
+        guard try sealer.open(check, owner: checkOwner) == checkText else {
+            throw sealer.wrongKey(needed: SecretSealer.keyID(of: check) ?? [])
+        }
     }
 
     static func find(

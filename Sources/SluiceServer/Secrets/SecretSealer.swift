@@ -47,7 +47,8 @@ public struct SecretSealer: Sendable {
         let nonceStart = 1 + SecretSealer.keyIDCount
         do {
             let box = try AES.GCM.SealedBox(
-                nonce: AES.GCM.Nonce(data: sealed[nonceStart..<nonceStart + 12]), ciphertext: sealed[(nonceStart + 12)..<(sealed.count - 16)],
+                nonce: AES.GCM.Nonce(data: sealed[nonceStart..<nonceStart + 12]),
+                ciphertext: sealed[(nonceStart + 12)..<(sealed.count - 16)],
                 tag: sealed.suffix(16))
             return Array(try AES.GCM.open(box, using: key, authenticating: Array(owner.utf8)))
         } catch {

@@ -13,7 +13,8 @@ public enum ConnectorFile {
         }
         let parts = file.split(separator: "/").map(String.init)
         let parent = parts.count > 1 ? parts[parts.count - 2] : ""
-        let name = parts.last == "connector.lua" && !parent.isEmpty && parent != "." ? parent : String((parts.last ?? "connector").dropLast(4))
+        let name =
+            parts.last == "connector.lua" && !parent.isEmpty && parent != "." ? parent : String((parts.last ?? "connector").dropLast(4))
         return try LuaConnector.load(source: source, name: name, path: file)
     }
 }

@@ -159,7 +159,9 @@ public struct SluiceServer: Sendable {
         let parts: [any Service] = [
             CancelledAtShutdown { [polling] in await polling.run() },
             CancelledAtShutdown { [push] in await push.run() },
-            Chores(store: opened.store, polling: polling, refusals: refusals, clock: opened.clock, retention: options.retention, logger: logger),
+            Chores(
+                store: opened.store, polling: polling, refusals: refusals, clock: opened.clock, retention: options.retention, logger: logger
+            ),
             APIServer(
                 api: api, host: options.api.host, port: options.api.port, logger: logger, onBound: { bound.api($0) },
                 onShutdown: { [feed] in feed.stopWaiting() }),

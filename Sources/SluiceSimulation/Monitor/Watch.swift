@@ -34,6 +34,8 @@ struct Watch {
     /// A failed poll waits until then, unless somebody asked for one.
     var notBefore: Timestamp?
     var isAsked = false
+    /// The cycle that runs was asked for.
+    var isAnswering = false
     var wasPaused = false
     /// Changes that are no job yet.
     var outstanding: [Int] = []

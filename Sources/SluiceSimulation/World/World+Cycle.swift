@@ -22,8 +22,9 @@ extension World {
         case .finish(let outcome): next = finish(outcome, &cycle, node)
         case .reload:
             note("process \(node.number) reloads trigger \(cycle.start.trigger)")
-            put(node, Int(cycle.start.trigger.rawValue), stored: stored(Int(cycle.start.trigger.rawValue)))
-            if node === holder { monitor.reloaded(Int(cycle.start.trigger.rawValue), store: store) }
+            let index = Int(cycle.start.trigger.rawValue)
+            put(node, index, stored: stored(index))
+            if node === holder { monitor.reloaded(index, isRunning: node.isRunning(cycle.start.trigger), store: store) }
             pump(node)
         }
         guard let next, node.isAlive else { return }
@@ -35,7 +36,7 @@ extension World {
 
     private func open(_ cycle: inout RunningCycle, _ node: Node) -> Timestamp? {
         let index = Int(cycle.start.trigger.rawValue)
-        if isStoreFailing {
+        if !isStoreReadable {
             let open = cycle.start.isContinuation ? cycle.start.cycle : nil
             return end(&cycle, .failed(openCycle: open, delay: .seconds(30)))
         }
@@ -162,6 +163,7 @@ extension World {
 
     private func commit(_ chunk: Int, _ cycle: inout RunningCycle, _ node: Node) -> Timestamp? {
         guard let page = cycle.page else { return nil }
+        if node === holder { reachesCommit(chunk, cycle.start.trigger) }
         let size = scenario.recordsPerCommitMax
         let chunks = max(1, (cycle.keyed.count + size - 1) / size)
         let isLast = chunk == chunks - 1
@@ -276,7 +278,7 @@ extension World {
     private func fail(_ failure: PollFailure, _ cycle: inout RunningCycle, _ node: Node) -> Timestamp? {
         let trigger = cycle.start.trigger
         let index = Int(trigger.rawValue)
-        let open = cycle.slice.cycle.nextPage > 0 && !isStoreFailing ? store.triggers[index].progress.openCycle : nil
+        let open = cycle.slice.cycle.nextPage > 0 && isStoreReadable ? store.triggers[index].progress.openCycle : nil
         let failures = (node.schedule.schedule(of: trigger)?.failures ?? 0) + 1
         let delay = max(failure.retryAfter ?? .zero, Backoff.delay(failures: failures, random: random.unit()))
         let kept = failure.kind == .pageStateExpired ? nil : open

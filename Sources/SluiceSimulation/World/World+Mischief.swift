@@ -8,9 +8,10 @@ extension World {
         case .crash: crash(.crash, downFor: random.milliseconds(200...20_000))
         case .downtime: crash(.crash, downFor: random.milliseconds(30_000...600_000))
         case .crashBeforeSignal, .crashBeforeCommit, .crashBetweenChunks, .crashBeforeFinish: crashPoint = kind
+        case .pauseInCycle, .failStoreBetweenChunks: commitPoint = kind
         case .leaseLost: loseLease()
-        case .pause: interrupt(.pause, then: .resume, after: random.milliseconds(1000...600_000))
-        case .stop: interrupt(.stop, then: .start, after: random.milliseconds(3000...300_000))
+        case .pause: interrupt(random.int(0...store.triggers.count - 1), .pause, then: .resume, after: random.milliseconds(1000...600_000))
+        case .stop: interrupt(random.int(0...store.triggers.count - 1), .stop, then: .start, after: random.milliseconds(3000...300_000))
         case .changeDefinition: changeDefinition(random.int(0...store.triggers.count - 1))
         case .pollByHand: command(random.int(0...store.triggers.count - 1), .poll)
         case .prune:
@@ -28,11 +29,7 @@ extension World {
             refusesWebhooks = true
             note("webhooks are refused")
             queue.schedule(.takeWebhooks, at: now + .milliseconds(random.milliseconds(1000...60_000)))
-        case .failStore:
-            guard !isStoreFailing else { return }
-            isStoreFailing = true
-            note("the store takes nothing")
-            queue.schedule(.mendStore, at: now + .milliseconds(random.milliseconds(100...20_000)))
+        case .failStore: failStore()
         case .repeatCommit: repeatsNextCommit = true
         }
     }
@@ -64,12 +61,30 @@ extension World {
         boot()
     }
 
-    private func interrupt(_ command: TriggerCommand, then next: TriggerCommand, after milliseconds: Int64) {
-        let trigger = random.int(0...store.triggers.count - 1)
-        guard store.triggers[trigger].state.polls || store.triggers[trigger].state == .failed else { return }
-        if let node = holder, node.cycles.values.contains(where: { $0.start.trigger == TriggerID(Int64(trigger)) }), command == .pause {
+    private func failStore() {
+        guard !isStoreFailing else { return }
+        isStoreFailing = true
+        isStoreReadable = random.chance(0.5)
+        note("the store takes nothing\(isStoreReadable ? ", but can be read" : "")")
+        queue.schedule(.mendStore, at: now + .milliseconds(random.milliseconds(100...20_000)))
+    }
+
+    /// What was armed for the moment before a commit.
+    func reachesCommit(_ chunk: Int, _ trigger: TriggerID) {
+        switch commitPoint {
+        case .pauseInCycle:
+            commitPoint = nil
             monitor.occurred(.pausedInCycle)
+            interrupt(Int(trigger.rawValue), .pause, then: .resume, after: random.milliseconds(1000...600_000))
+        case .failStoreBetweenChunks where chunk > 0:
+            commitPoint = nil
+            failStore()
+        default: break
         }
+    }
+
+    private func interrupt(_ trigger: Int, _ command: TriggerCommand, then next: TriggerCommand, after milliseconds: Int64) {
+        guard store.triggers[trigger].state.polls || store.triggers[trigger].state == .failed else { return }
         monitor.occurred(command == .pause ? .paused : .stopped)
         self.command(trigger, command)
         queue.schedule(.command(trigger: trigger, next), at: now + .milliseconds(milliseconds))
@@ -155,7 +170,7 @@ extension World {
     }
 
     func mendStore() {
-        isStoreFailing = false
+        (isStoreFailing, isStoreReadable) = (false, true)
         note("the store takes commits again")
         missed()
     }
@@ -170,7 +185,7 @@ extension World {
     func calm() {
         note("the faults stop")
         isCalm = true
-        crashPoint = nil
+        (crashPoint, commitPoint) = (nil, nil)
         repeatsNextCommit = false
         brokenFeeds = []
         for connection in refusedCredentials.sorted() { mendCredentials(connection, tellsSluice: random.chance(0.5)) }

@@ -52,7 +52,7 @@ extension World {
     func triggerChanged(_ index: Int, poll cause: PollCause?) {
         guard let node = holder else { return }
         put(node, index, stored: stored(index))
-        monitor.reloaded(index, store: store)
+        monitor.reloaded(index, isRunning: node.isRunning(TriggerID(Int64(index))), store: store)
         if let cause { node.schedule.pollNow(TriggerID(Int64(index)), cause: cause, at: now) }
         pump(node)
     }

@@ -49,11 +49,15 @@ final class World {
     var nextCycle = 0
     /// Armed by mischief: the next time this place is reached, the process crashes.
     var crashPoint: Scenario.Mischief?
+    /// Armed likewise, for the moment before a commit.
+    var commitPoint: Scenario.Mischief?
     var repeatsNextCommit = false
     var refusedCredentials: Set<Int> = []
     var brokenFeeds: Set<Int> = []
     var refusesWebhooks = false
     var isStoreFailing = false
+    /// A full disk can still be read.
+    var isStoreReadable = true
     var lastWebhookSentAt: Timestamp?
     var trace: [String]?
 

@@ -63,7 +63,9 @@ public final class SluiceProcess: Sendable {
         do {
             try await waitUntil("sluice answers", seconds: seconds) {
                 if !started.isRunning { return true }
-                guard await LocalPort.accepts(self.hooksPort) else { return false }
+                // Written last, once both listeners and the local token are there; a killed server leaves an old one.
+                let session = (try? String(contentsOfFile: self.dataDirectory + "/server.json", encoding: .utf8)) ?? ""
+                guard session.filter({ $0 != " " }).contains("\"pid\":\(started.pid)"), await LocalPort.accepts(self.hooksPort) else { return false }
                 return (try? await self.send("GET", "/v1/health"))?.status == 200
             }
             guard started.isRunning else { throw SluiceError(.internalError, "sluice ended early") }

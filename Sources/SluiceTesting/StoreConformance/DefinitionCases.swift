@@ -19,13 +19,15 @@ extension StoreConformance {
             try await here.apply([StoreBench.connection(), StoreBench.destination("hook"), StoreBench.trigger("t", connection: "nobody")])
         }
         let nothing = try await bench.store.definitions(.default)
-        try expectEqual([nothing.connections.count, nothing.destinations.count, nothing.topics.count], [0, 0, 0], "kept of a refused apply")
+        try expectEqual(
+            [nothing.connections.count, nothing.destinations.count, nothing.topics.count], [0, 0, 0], "kept of a refused apply")
         try await bench.apply([
             StoreBench.connection(), StoreBench.trigger("t"), StoreBench.destination("hook"),
             .attach(trigger: "t", destination: "hook", from: nil),
         ])
         let all = try await bench.store.definitions(.default)
-        try expectEqual([all.connections.count, all.triggers.count, all.destinations.count, all.attachments.count], [1, 1, 1, 1], "applied")
+        try expectEqual(
+            [all.connections.count, all.triggers.count, all.destinations.count, all.attachments.count], [1, 1, 1, 1], "applied")
         try expectEqual(try await bench.store.definitions(NamespaceID(2)).connections.count, 0, "seen in another namespace")
         for change in [
             DefinitionChange.removeConnection(name: "x"), .removeTrigger(name: "x"), .removeDestination(name: "x"),

@@ -15,7 +15,8 @@ extension StoreConformance {
         ConformanceCase("P9_atTheBoundADeliveryIsADeadLetter", expires),
     ]
 
-    private static func makeAttached(_ bench: StoreBench) async throws -> (trigger: StoredTrigger, destination: DestinationID, fence: Fence) {
+    private static func makeAttached(_ bench: StoreBench) async throws -> (trigger: StoredTrigger, destination: DestinationID, fence: Fence)
+    {
         let trigger = try await bench.makeTrigger()
         try await bench.apply([StoreBench.destination("hook"), .attach(trigger: "orders", destination: "hook", from: nil)])
         return (trigger, try await bench.destination("hook"), try await bench.lease())

@@ -64,7 +64,8 @@ extension StoreConformance {
         try expectEqual(try await bench.store.recordFailure(failure), .fenced(.leaseLost), "a failure under the old epoch")
         let other = Fence(shard: 7, epoch: new.epoch)
         try expectEqual(
-            try await bench.store.commitPage(bench.page(trigger, other, cycle: 1, keys: ["x"])), .fenced(.leaseLost), "of a shard never leased")
+            try await bench.store.commitPage(bench.page(trigger, other, cycle: 1, keys: ["x"])), .fenced(.leaseLost),
+            "of a shard never leased")
         try expectEqual(try await bench.keys(), [], "jobs")
         try expectEqual(try await bench.trigger().progress.failures, 0, "failures")
         try expectEqual(try await bench.cycle(trigger, new, 1, keys: ["x"]), 1, "jobs of the new holder")

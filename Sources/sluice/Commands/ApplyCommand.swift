@@ -14,7 +14,8 @@ struct ApplyCommand: AsyncParsableCommand {
     @Option(name: .shortAndLong, help: "The manifest.") var file = "sluice.yaml"
     @Flag(help: "Only print what would change.") var dryRun = false
     @Flag(help: "Stop triggers that the file does not name; their data stays.") var prune = false
-    @Option(help: ArgumentHelp("Let this trigger begin anew where its type or connection changes.", valueName: "trigger")) var reset: [String] = []
+    @Option(help: ArgumentHelp("Let this trigger begin anew where its type or connection changes.", valueName: "trigger")) var reset:
+        [String] = []
     @Flag(help: "Print the API's answer as JSON.") var json = false
 
     func run() async throws {
@@ -44,7 +45,8 @@ struct StatusCommand: AsyncParsableCommand {
             let alarms = try await caller.get("/v1/alarms")["alarms"]?.elements ?? []
             if !single.json {
                 for alarm in alarms {
-                    Terminal.out("ALARM  \(Show.text(alarm["subject"])): \(Show.text(alarm["message"])) (since \(Show.text(alarm["since"])))")
+                    Terminal.out(
+                        "ALARM  \(Show.text(alarm["subject"])): \(Show.text(alarm["message"])) (since \(Show.text(alarm["since"])))")
                 }
             }
             if status["being_missed"]?.elements?.isEmpty == false { throw ExitCode(1) }

@@ -21,7 +21,8 @@ struct ConnectorCommands: ParsableCommand {
                     [
                         Column("name", "name"), Column("version", "version"), Column("language", "language"),
                         Column("webhooks", "webhook_scheme"),
-                        Column("triggers") { row in row["triggers"]?.elements?.map { Show.text($0["name"]) }.joined(separator: ", ") ?? "-" },
+                        Column("triggers") { row in row["triggers"]?.elements?.map { Show.text($0["name"]) }.joined(separator: ", ") ?? "-"
+                        },
                     ], none: "No connector is loaded: name their directory with `sluice serve --connectors`.")
             }
         }
@@ -36,7 +37,8 @@ struct ConnectorCommands: ParsableCommand {
             let definition = connector.definition
             Terminal.out("\(definition.name) \(definition.version) (\(definition.title)) is good.")
             Terminal.out("hash      \(definition.hash)")
-            Terminal.out("fields    \(definition.connectionFields.map { $0.name + ($0.isSecret ? " (secret)" : "") }.joined(separator: ", "))")
+            Terminal.out(
+                "fields    \(definition.connectionFields.map { $0.name + ($0.isSecret ? " (secret)" : "") }.joined(separator: ", "))")
             Terminal.out("webhooks  \(definition.webhook?.scheme ?? "none")")
             for type in definition.triggers {
                 let input = type.inputFields.map { $0.name + ($0.isOptional ? "?" : "") }.joined(separator: ", ")

@@ -41,7 +41,9 @@ struct InboxCommands: ParsableCommand {
                 for member in answer.members ?? [] where member.key != "headers" && member.key != "body" {
                     Terminal.out("\(member.key.padded(16))  \(Show.text(member.value))")
                 }
-                for header in answer["headers"]?.elements ?? [] { Terminal.out("\(Show.text(header["name"])): \(Show.text(header["value"]))") }
+                for header in answer["headers"]?.elements ?? [] {
+                    Terminal.out("\(Show.text(header["name"])): \(Show.text(header["value"]))")
+                }
                 Terminal.out("\n" + (answer["body"]?.string ?? Show.text(answer["body_hex"])))
             }
         }
@@ -65,7 +67,8 @@ struct DeliveryCommands: ParsableCommand {
                 listing.show(
                     answer, "deliveries",
                     [
-                        Column("id", "id"), Column("destination", "destination"), Column("trigger", "trigger"), Column("position", "position"),
+                        Column("id", "id"), Column("destination", "destination"), Column("trigger", "trigger"),
+                        Column("position", "position"),
                         Column("state", "state"), Column("attempts", "attempts"), Column("status", "last_status"),
                         Column("next attempt", "next_attempt_at"), Column("reason") { Show.brief(Show.text($0["reason"])) },
                     ], none: "There are no deliveries.")

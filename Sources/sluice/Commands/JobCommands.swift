@@ -4,7 +4,8 @@ import SluiceServer
 
 struct JobCommands: ParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "jobs", abstract: "What the polls found: one job for each new record.", subcommands: [List.self, ShowOne.self, Tail.self])
+        commandName: "jobs", abstract: "What the polls found: one job for each new record.",
+        subcommands: [List.self, ShowOne.self, Tail.self])
 
     static let columns = [
         Column("made", "created_at"), Column("trigger", "trigger"), Column("position", "position"), Column("cause", "cause"),
@@ -28,7 +29,8 @@ struct JobCommands: ParsableCommand {
                     let rows = (answer["jobs"]?.elements ?? []).map { row in JobCommands.columns.map { $0.value(row) } }
                     return Terminal.out(rows.isEmpty ? "There are no jobs yet." : Table.text(JobCommands.columns.map(\.title), rows))
                 }
-                listing.show(answer, "jobs", JobCommands.columns, none: "There are no jobs" + (listing.after == nil ? " yet." : " after that."))
+                listing.show(
+                    answer, "jobs", JobCommands.columns, none: "There are no jobs" + (listing.after == nil ? " yet." : " after that."))
             }
         }
     }
@@ -45,7 +47,8 @@ struct JobCommands: ParsableCommand {
     }
 
     struct Tail: AsyncParsableCommand {
-        static let configuration = CommandConfiguration(abstract: "Jobs as they are made, until Ctrl-C. With --json a line each, with its record.")
+        static let configuration = CommandConfiguration(
+            abstract: "Jobs as they are made, until Ctrl-C. With --json a line each, with its record.")
         @OptionGroup var reach: Reach
         @Flag(help: "Each job as JSON, on a line of its own.") var json = false
         @Option(help: "Only of this trigger.") var trigger: String?
@@ -54,7 +57,9 @@ struct JobCommands: ParsableCommand {
 
         func run() async throws {
             try await reach.connected { caller in
-                guard caller.isServer else { throw SluiceError(.notFound, "no server runs, so no jobs are made: start one with `sluice serve`") }
+                guard caller.isServer else {
+                    throw SluiceError(.notFound, "no server runs, so no jobs are made: start one with `sluice serve`")
+                }
                 var token = all ? nil : after
                 if token == nil, !all { token = try await newest(caller) }
                 Terminal.progress("waiting for jobs…")
@@ -76,7 +81,9 @@ struct JobCommands: ParsableCommand {
         }
 
         private func line(_ job: JSONView) -> String {
-            [Show.text(job["created_at"]), Show.text(job["trigger"]), "#" + Show.text(job["position"]), Show.text(job["cause"]).padded(8),
+            [
+                Show.text(job["created_at"]), Show.text(job["trigger"]), "#" + Show.text(job["position"]),
+                Show.text(job["cause"]).padded(8),
                 Show.text(job["dedup_key"]),
             ].joined(separator: "  ")
         }

@@ -18,7 +18,9 @@ struct ServeCommand: AsyncParsableCommand {
     @Option(help: ArgumentHelp("Where the API answers.", valueName: "host:port")) var api = "127.0.0.1:8081"
     @Option(help: ArgumentHelp("How webhooks reach --listen from outside, for example https://hooks.example.com.", valueName: "url"))
     var publicURL: String?
-    @Option(help: ArgumentHelp("Lua connectors: NAME/connector.lua (or SLUICE_CONNECTORS; ./connectors if it is there).", valueName: "directory"))
+    @Option(
+        help: ArgumentHelp(
+            "Lua connectors: NAME/connector.lua (or SLUICE_CONNECTORS; ./connectors if it is there).", valueName: "directory"))
     var connectors: String?
     @Option(help: ArgumentHelp("Apply this manifest before anything is accepted.", valueName: "file")) var config: String?
     @Option(help: ArgumentHelp("Spread the polls after a downtime over at most this long.", valueName: "time")) var catchUpWindow = "10m"
@@ -65,7 +67,9 @@ enum ManifestFile {
         guard let bytes = try SmallFile.read(path) else {
             throw SluiceError(.notFound, "there is no file \(path)").with("file", path)
         }
-        guard let text = String(validating: bytes, as: UTF8.self) else { throw SluiceError(.invalid, "\(path) is not UTF-8").with("file", path) }
+        guard let text = String(validating: bytes, as: UTF8.self) else {
+            throw SluiceError(.invalid, "\(path) is not UTF-8").with("file", path)
+        }
         let name = path.split(separator: "/").last.map(String.init) ?? path
         return (text, try References.values(of: text, file: name, environment: environment), name)
     }

@@ -97,7 +97,9 @@ struct TriggerCommands: ParsableCommand {
             try await reach.connected { caller in
                 let answer = try await caller.get("/v1/triggers/\(Percent.encoded(name))/quarantine", [("limit", String(limit))])
                 if json { return Terminal.out(String(decoding: answer.bytes, as: UTF8.self)) }
-                let rows = (answer["quarantine"]?.elements ?? []).map { [Show.brief(Show.text($0["reason"])), Show.brief(Show.text($0["record"]))] }
+                let rows = (answer["quarantine"]?.elements ?? []).map {
+                    [Show.brief(Show.text($0["reason"])), Show.brief(Show.text($0["record"]))]
+                }
                 Terminal.out(rows.isEmpty ? "Nothing is in quarantine." : Table.text(["reason", "record"], rows))
             }
         }
@@ -105,7 +107,8 @@ struct TriggerCommands: ParsableCommand {
 
     struct Cursor: ParsableCommand {
         static let configuration = CommandConfiguration(
-            commandName: "cursor", abstract: "How far its polls have come.", subcommands: [ShowCursor.self, SetCursor.self, ResetCursor.self])
+            commandName: "cursor", abstract: "How far its polls have come.",
+            subcommands: [ShowCursor.self, SetCursor.self, ResetCursor.self])
     }
 
     struct ShowCursor: AsyncParsableCommand {
@@ -127,7 +130,9 @@ struct TriggerCommands: ParsableCommand {
         @Flag(help: "Even if records that were jobs may become jobs again.") var confirm = false
 
         func run() async throws {
-            guard (try? JSONDocument(Array(cursor.utf8))) != nil else { throw ValidationError("the cursor must be JSON; quote a text: '\"…\"'") }
+            guard (try? JSONDocument(Array(cursor.utf8))) != nil else {
+                throw ValidationError("the cursor must be JSON; quote a text: '\"…\"'")
+            }
             try await reach.connected { caller in
                 single.show(
                     try await caller.post("/v1/triggers/\(Percent.encoded(name))/cursor", method: "PUT") { writer in
