@@ -16,6 +16,10 @@ public struct ApplyPlanner {
     private var issues: [ManifestIssue] = []
     /// The connector of each connection that will exist.
     private var connectorNames: [String: String] = [:]
+    /// What is defined, to be found at once: there may be a hundred thousand triggers.
+    private let triggersByName: [String: StoredTrigger]
+    private let connectionNames: [ConnectionID: String]
+    private let topicKeysByID: [TopicID: String]
 
     /// Where random names come from.
     public struct NameSource: Sendable {
@@ -54,6 +58,10 @@ public struct ApplyPlanner {
         self.current = current
         self.options = options
         self.names = names
+        let definitions = current.definitions
+        triggersByName = Dictionary(definitions.triggers.map { ($0.name, $0) }) { first, _ in first }
+        connectionNames = Dictionary(definitions.connections.map { ($0.id, $0.name) }) { first, _ in first }
+        topicKeysByID = Dictionary(definitions.topics.map { ($0.id, $0.key) }) { first, _ in first }
     }
 
     // MARK: Connections
@@ -252,11 +260,11 @@ public struct ApplyPlanner {
     }
 
     private mutating func put(_ spec: TriggerSpec, input: [UInt8], topicKeys: [String]) -> SluiceError? {
-        let stored = current.definitions.triggers.first { $0.name == spec.name }
+        let stored = triggersByName[spec.name]
         var notes: [String] = []
         var resets = false
         if let stored {
-            let former = current.definitions.connections.first { $0.id == stored.connection }?.name ?? "?"
+            let former = connectionNames[stored.connection] ?? "?"
             if stored.type != spec.type || former != spec.connection {
                 guard options.resets.contains(spec.name) else { return needsReset(spec, stored, former) }
                 resets = true
@@ -267,7 +275,7 @@ public struct ApplyPlanner {
                 notes.append("input changes; the cursor stays (`sluice trigger cursor reset \(spec.name)` to read again)")
             }
             if stored.settings != spec.settings.json { notes.append("settings change") }
-            let formerKeys = Set(stored.topics.compactMap { id in current.definitions.topics.first { $0.id == id }?.key })
+            let formerKeys = Set(stored.topics.compactMap { topicKeysByID[$0] })
             if !resets, formerKeys != Set(topicKeys) { notes.append("listens to other webhooks") }
         }
         if stored == nil || !notes.isEmpty {
@@ -338,7 +346,8 @@ public struct ApplyPlanner {
     // MARK: What the file does not name
 
     private mutating func unnamed(_ manifest: Manifest) {
-        for trigger in current.definitions.triggers where !manifest.triggers.contains(where: { $0.name == trigger.name }) {
+        let named = Set(manifest.triggers.map(\.name))
+        for trigger in current.definitions.triggers where !named.contains(trigger.name) {
             let isOver = trigger.state == .stopped || trigger.state == .stopping
             if options.prunes, !isOver {
                 plan.commands.append(.init(trigger: trigger.name, commands: [.stop]))
