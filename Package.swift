@@ -51,7 +51,6 @@ let package = Package(
         .systemLibrary(name: "CLua54", pkgConfig: "lua5.4", providers: [.apt(["liblua5.4-dev"])]),
         .target(name: "CLua", dependencies: ["CLua54"], cSettings: [.unsafeFlags(["-O2"])]),
         .target(name: "SluiceLua", dependencies: ["CLua", "SluiceConnectors", "SluiceCore", crypto], swiftSettings: pure),
-        .testTarget(name: "SluiceLuaTests", dependencies: ["SluiceLua", "SluiceConnectors", "SluiceCore"], swiftSettings: strict),
         .target(name: "SluiceStore", dependencies: ["SluiceCore"], swiftSettings: strict),
         .target(
             name: "SluiceSQLite",

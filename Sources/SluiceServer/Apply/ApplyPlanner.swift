@@ -16,7 +16,6 @@ public struct ApplyPlanner {
     private var issues: [ManifestIssue] = []
     /// The connector of each connection that will exist.
     private var connectorNames: [String: String] = [:]
-<<<<<<< HEAD
     /// Connections of the manifest that cannot be made; what needs them says nothing of its own.
     private var faultyConnections: Set<String> = []
     /// `current`, to be looked up by name and number.
@@ -45,12 +44,6 @@ public struct ApplyPlanner {
             withTriggers = Set(definitions.triggers.map(\.connection))
         }
     }
-=======
-    /// What is defined, to be found at once: there may be a hundred thousand triggers.
-    private let triggersByName: [String: StoredTrigger]
-    private let connectionNames: [ConnectionID: String]
-    private let topicKeysByID: [TopicID: String]
->>>>>>> bae592822922f040d69c1735e11ff676628f848d
 
     /// Where random names come from.
     public struct NameSource: Sendable {
@@ -89,14 +82,7 @@ public struct ApplyPlanner {
         self.current = current
         self.options = options
         self.names = names
-<<<<<<< HEAD
         known = Known(current.definitions)
-=======
-        let definitions = current.definitions
-        triggersByName = Dictionary(definitions.triggers.map { ($0.name, $0) }) { first, _ in first }
-        connectionNames = Dictionary(definitions.connections.map { ($0.id, $0.name) }) { first, _ in first }
-        topicKeysByID = Dictionary(definitions.topics.map { ($0.id, $0.key) }) { first, _ in first }
->>>>>>> bae592822922f040d69c1735e11ff676628f848d
     }
 
     // MARK: Connections
@@ -298,19 +284,11 @@ public struct ApplyPlanner {
     }
 
     private mutating func put(_ spec: TriggerSpec, input: [UInt8], topicKeys: [String]) -> SluiceError? {
-<<<<<<< HEAD
         let stored = known.triggers[spec.name]
         var notes: [String] = []
         var resets = false
         if let stored {
             let former = known.connectionNames[stored.connection] ?? "?"
-=======
-        let stored = triggersByName[spec.name]
-        var notes: [String] = []
-        var resets = false
-        if let stored {
-            let former = connectionNames[stored.connection] ?? "?"
->>>>>>> bae592822922f040d69c1735e11ff676628f848d
             if stored.type != spec.type || former != spec.connection {
                 guard options.resets.contains(spec.name) else { return needsReset(spec, stored, former) }
                 resets = true
@@ -321,11 +299,7 @@ public struct ApplyPlanner {
                 notes.append("input changes; the cursor stays (`sluice trigger cursor reset \(spec.name)` to read again)")
             }
             if stored.settings != spec.settings.json { notes.append("settings change") }
-<<<<<<< HEAD
             let formerKeys = Set(stored.topics.compactMap { known.topicKeys[$0] })
-=======
-            let formerKeys = Set(stored.topics.compactMap { topicKeysByID[$0] })
->>>>>>> bae592822922f040d69c1735e11ff676628f848d
             if !resets, formerKeys != Set(topicKeys) { notes.append("listens to other webhooks") }
         }
         if stored == nil || !notes.isEmpty {

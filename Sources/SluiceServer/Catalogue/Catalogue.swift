@@ -37,12 +37,8 @@ public struct Catalogue: Sendable {
     public init() {}
 
     public init(_ definitions: Definitions, connectors: [String: any Connector], sealer: SecretSealer) {
-<<<<<<< HEAD
-        self.definitions = definitions
         let endpoints = Dictionary(grouping: definitions.endpoints, by: \.connection)
         let topics = Dictionary(grouping: definitions.topics, by: \.connection)
-=======
->>>>>>> bae592822922f040d69c1735e11ff676628f848d
         for stored in definitions.connections {
             connectionNames[stored.id] = stored.name
             guard let connector = connectors[stored.connector] else {
