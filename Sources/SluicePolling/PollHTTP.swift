@@ -95,8 +95,14 @@ final class PollHTTP: HTTPSending {
     private func withinTime(_ body: @escaping @Sendable () async throws -> HTTPReply) async throws -> HTTPReply {
         try await withThrowingTaskGroup(of: HTTPReply?.self) { group in
             group.addTask { try await body() }
-            group.addTask { [settings] in
-                try await Task.sleep(for: .milliseconds(settings.requestSpanMax.milliseconds))
+            // A timer of the loop goes when it is cancelled; one of Task.sleep would stay until its time, and there is one a poll.
+            let timer = client.eventLoopGroup.any().scheduleTask(in: .milliseconds(settings.requestSpanMax.milliseconds)) {}
+            group.addTask {
+                try await withTaskCancellationHandler {
+                    do { try await timer.futureResult.get() } catch { throw CancellationError() }
+                } onCancel: {
+                    timer.cancel()
+                }
                 return nil
             }
             defer { group.cancelAll() }
