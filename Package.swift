@@ -110,6 +110,13 @@ let package = Package(
             swiftSettings: strict),
         .testTarget(name: "SluiceTestingTests", dependencies: ["SluiceTesting", "SluiceCore", httpClient], swiftSettings: strict),
         .testTarget(
+            name: "SluicePollingTests",
+            dependencies: [
+                "SluicePolling", "SluiceSQLite", "SluiceLua", "SluiceStore", "SluiceConnectors", "SluiceCore", "SluiceTesting", httpClient,
+                nioCore, nioPosix, logging,
+            ],
+            swiftSettings: strict),
+        .testTarget(
             name: "SluiceDeliveryTests",
             dependencies: ["SluiceDelivery", "SluiceStore", "SluiceConnectors", "SluiceCore", nioCore, nioPosix, nioHTTP1, crypto, logging],
             swiftSettings: strict),

@@ -9,22 +9,40 @@ struct CycleRunner {
     let service: PollingService
     let start: Schedule.Start
 
-    /// What the slice needs and does not change.
-    private struct Context {
+    /// Whose slice it is, and the right to commit it.
+    private struct Standing {
         var fence: Fence
         var trigger: StoredTrigger
-        var plan: PollPlan
-        var http: PollHTTP
         var timing: TriggerSchedule.Timing
     }
 
+    /// What the slice needs and does not change.
+    private struct Context {
+        var standing: Standing
+        var plan: PollPlan
+        var http: PollHTTP
+        var fence: Fence { standing.fence }
+        var trigger: StoredTrigger { standing.trigger }
+        var timing: TriggerSchedule.Timing { standing.timing }
+    }
+
     func run() async -> TriggerSchedule.Outcome {
+        let openBefore = start.isContinuation ? start.cycle : nil
+        let standing: Standing
+        do {
+            guard let found = try await stand() else { return .fenced }
+            standing = found
+        } catch {
+            return unknown(error, openCycle: openBefore)
+        }
         let context: Context
         do {
-            guard let opened = try await open() else { return .fenced }
-            context = opened
+            let plan = try service.catalogue.plan(for: standing.trigger)
+            context = Context(standing: standing, plan: plan, http: service.lane(standing.trigger.connection))
         } catch {
-            return await failed(error, trigger: nil, openCycle: start.isContinuation ? start.cycle : nil)
+            // Mended here, by loading a connector or a key, and not at the provider: tried again, never given up.
+            let failure = PollFailure(.transient, PollFailure.classify(error).error)
+            return await failed(failure, standing, connectionName: nil, openCycle: openBefore)
         }
         var cycle = start.cycle
         cycle.connector = identity(context.plan.connector)
@@ -36,15 +54,15 @@ struct CycleRunner {
         } catch {
             // What was committed is the open cycle to go on with; a first page that failed leaves none.
             let committed = slice.cycle.nextPage > 0 ? try? await service.store.trigger(start.trigger)?.progress.openCycle : nil
-            return await failed(error, trigger: context, openCycle: committed ?? nil)
+            return await failed(error, standing, connectionName: context.plan.connectionName, openCycle: committed ?? nil)
         }
     }
 
-    private func open() async throws -> Context? {
-        guard let fence = service.state.withLock({ $0.fence }), let trigger = try await service.store.trigger(start.trigger) else { return nil }
-        let plan = try service.catalogue.plan(for: trigger)
-        return Context(
-            fence: fence, trigger: trigger, plan: plan, http: service.lane(trigger.connection), timing: service.catalogue.timing(of: trigger))
+    private func stand() async throws -> Standing? {
+        guard let fence = service.state.withLock({ $0.fence }), let trigger = try await service.store.trigger(start.trigger) else {
+            return nil
+        }
+        return Standing(fence: fence, trigger: trigger, timing: service.catalogue.timing(of: trigger))
     }
 
     private func identity(_ connector: any Connector) -> String {
@@ -77,7 +95,9 @@ struct CycleRunner {
                 fetched = next
             case .yield(let notBefore): return .yielded(slice.cycle, notBefore: notBefore)
             case .rest(let until):
-                warn(.triggerResting, context, "it read \(service.limits.slice.barrenPagesMax) pages in a row without a job and rests until \(until)")
+                warn(
+                    .triggerResting, context,
+                    "it read \(service.limits.slice.barrenPagesMax) pages in a row without a job and rests until \(until)")
                 return .yielded(slice.cycle, notBefore: until)
             case .end:
                 await succeeded(context)
@@ -94,12 +114,15 @@ struct CycleRunner {
         guard page.records.count <= request.recordsMax else {
             throw PollFailure(
                 .permanent,
-                SluiceError(.connector, "the poll returned \(page.records.count) records, more than \(request.recordsMax): ask for smaller pages"))
+                SluiceError(
+                    .connector, "the poll returned \(page.records.count) records, more than \(request.recordsMax): ask for smaller pages"))
         }
         for state in [page.cursor, page.pageState].compactMap({ $0 }) where state.count > PollLimits.cursorBytesMax {
             throw PollFailure(
                 .permanent,
-                SluiceError(.connector, "the poll returned a cursor of \(state.count) bytes, more than \(PollLimits.cursorBytesMax): keep less in it"))
+                SluiceError(
+                    .connector,
+                    "the poll returned a cursor of \(state.count) bytes, more than \(PollLimits.cursorBytesMax): keep less in it"))
         }
         return page
     }
@@ -119,13 +142,16 @@ struct CycleRunner {
             let isLast = chunk == chunks - 1
             let commit = PageCommit(
                 fence: context.fence, trigger: start.trigger, generation: context.trigger.generation, cycle: cycle.number,
-                page: cycle.nextPage, chunk: chunk, cause: cycle.cause, records: Array(records[chunk * size..<min(records.count, (chunk + 1) * size)]),
-                quarantined: isLast ? quarantined : [], completion: isLast ? completion(page, after: after, context) : nil, at: service.time.now())
+                page: cycle.nextPage, chunk: chunk, cause: cycle.cause,
+                records: Array(records[chunk * size..<min(records.count, (chunk + 1) * size)]),
+                quarantined: isLast ? quarantined : [], completion: isLast ? completion(page, after: after, context) : nil,
+                at: service.time.now())
             switch try await service.store.commitPage(commit) {
             case .committed(let new, _): jobs += new
             case .repeated: break
             case .fenced(let reason):
-                service.logger.info("a commit was fenced", metadata: ["trigger": "\(context.trigger.name)", "reason": "\(reason.rawValue)"])
+                service.logger.info(
+                    "a commit was fenced", metadata: ["trigger": "\(context.trigger.name)", "reason": "\(reason.rawValue)"])
                 return .fenced
             }
         }
@@ -163,7 +189,9 @@ struct CycleRunner {
                 let mark = index < page.marks.count ? page.marks[index] : nil
                 records.append(KeyedRecord(record: page.records[index], dedupKey: bytes, mark: mark))
             case .success(let bytes):
-                let reason = bytes.isEmpty ? "its dedup key is empty" : "its dedup key has \(bytes.count) bytes, more than \(KeyedRecord.dedupKeyBytesMax)"
+                let reason =
+                    bytes.isEmpty
+                    ? "its dedup key is empty" : "its dedup key has \(bytes.count) bytes, more than \(KeyedRecord.dedupKeyBytesMax)"
                 quarantined.append(setAside(page.records[index], reason))
             case .failure(let error): quarantined.append(setAside(page.records[index], error.message))
             }
@@ -181,6 +209,7 @@ struct CycleRunner {
         let subject = "trigger \(context.trigger.name)"
         service.alarms.clear(.triggerFailing, subject: subject)
         service.alarms.clear(.triggerResting, subject: subject)
+        service.state.withLock { $0.streaks[start.trigger] = nil }
         if service.state.withLock({ $0.schedule.isRefused(start.connection) }) {
             service.state.withLock { $0.schedule.setRefused(start.connection, probeAt: nil) }
             service.alarms.clear(.connectionRefused, subject: "connection \(context.plan.connectionName)")
@@ -189,23 +218,28 @@ struct CycleRunner {
         if context.trigger.state == .failed { await setState(context.trigger, .recovered) }
     }
 
-    private func failed(_ error: any Error, trigger context: Context?, openCycle: OpenCycle?) async -> TriggerSchedule.Outcome {
+    /// The store could not be read, so nothing can be recorded in it either.
+    private func unknown(_ error: any Error, openCycle: OpenCycle?) -> TriggerSchedule.Outcome {
+        if error is CancellationError || Task.isCancelled { return .fenced }
+        service.logger.error(
+            "a poll could not begin", metadata: ["trigger": "\(start.trigger)", "error": "\(PollFailure.classify(error).error)"])
+        return .failed(openCycle: openCycle, delay: .seconds(30))
+    }
+
+    private func failed(
+        _ error: any Error, _ standing: Standing, connectionName: String?, openCycle: OpenCycle?
+    ) async -> TriggerSchedule.Outcome {
         if error is CancellationError || Task.isCancelled { return .fenced }
         let failure = PollFailure.classify(error)
-        guard let context else {
-            service.logger.error("a poll could not begin", metadata: ["trigger": "\(start.trigger)", "error": "\(failure.error)"])
-            service.alarms.raise(Alarm(kind: .triggerFailing, subject: "trigger \(start.trigger)", message: failure.error.message))
-            return .failed(openCycle: openCycle, delay: .seconds(30))
-        }
         let now = service.time.now()
-        let failures = (service.state.withLock { $0.schedule.schedule(of: start.trigger)?.failures } ?? 0) + 1
+        let (failures, streak) = count(failure)
         let backoff = Backoff.delay(failures: failures, random: service.random())
         let delay = max(failure.retryAfter ?? .zero, backoff)
         let kept = failure.kind == .pageStateExpired ? nil : openCycle
         service.logger.warning(
-            "a poll failed", metadata: ["trigger": "\(context.trigger.name)", "failures": "\(failures)", "error": "\(failure.error)"])
+            "a poll failed", metadata: ["trigger": "\(standing.trigger.name)", "failures": "\(failures)", "error": "\(failure.error)"])
         let record = CycleFailure(
-            fence: context.fence, trigger: start.trigger, generation: context.trigger.generation, cause: start.cycle.cause,
+            fence: standing.fence, trigger: start.trigger, generation: standing.trigger.generation, cause: start.cycle.cause,
             startedAt: start.cycle.startedAt, error: failure.error, failures: failures, retryAt: now + delay,
             dropsOpenCycle: kept == nil, at: now)
         do {
@@ -216,29 +250,47 @@ struct CycleRunner {
         if failure.kind == .rateLimited, let wait = failure.retryAfter {
             service.state.withLock { $0.schedule.block(start.connection, until: now + wait) }
         }
-        warn(.triggerFailing, context, "poll \(failures) in a row failed, the next try is at \(now + delay): \(failure.error.message)")
-        await consequences(of: failure, failures: failures, context, at: now)
+        let message = "poll \(failures) in a row failed, the next try is at \(now + delay): \(failure.error.message)"
+        service.alarms.raise(Alarm(kind: .triggerFailing, subject: "trigger \(standing.trigger.name)", message: message))
+        await consequences(of: failure, streak: streak, standing, connectionName: connectionName, at: now)
         return .failed(openCycle: kept, delay: delay)
     }
 
-    private func consequences(of failure: PollFailure, failures: Int, _ context: Context, at now: Timestamp) async {
+    /// Failures in a row with this one, and those of its kind.
+    private func count(_ failure: PollFailure) -> (failures: Int, streak: Int) {
+        service.state.withLock { state in
+            let failures = (state.schedule.schedule(of: start.trigger)?.failures ?? 0) + 1
+            if state.streaks[start.trigger] == nil {
+                state.streaks[start.trigger] = FailureStreak(failure.kind)
+            } else {
+                state.streaks[start.trigger]?.failed(failure.kind)
+            }
+            return (failures, state.streaks[start.trigger]?.count ?? 1)
+        }
+    }
+
+    private func consequences(
+        of failure: PollFailure, streak: Int, _ standing: Standing, connectionName: String?, at now: Timestamp
+    ) async {
         switch failure.kind {
-        case .unauthorized where failures >= 2 || service.state.withLock({ $0.schedule.isRefused(start.connection) }):
-            let probeAt = now + context.timing.safetyInterval
+        case .unauthorized where streak >= 2 || service.state.withLock({ $0.schedule.isRefused(start.connection) }):
+            let probeAt = now + standing.timing.safetyInterval
             service.state.withLock { $0.schedule.setRefused(start.connection, probeAt: probeAt) }
+            guard let connectionName else { return }
             let message = "\(failure.error.message); until then one poll is tried each safety interval, next at \(probeAt)"
-            service.alarms.raise(Alarm(kind: .connectionRefused, subject: "connection \(context.plan.connectionName)", message: message))
-            await setConnectionProblem(context.plan.connectionName, failure.error.message)
-        case .badCursor: await setState(context.trigger, .failedForGood(reason: failure.error.description))
-        case .permanent where failures >= service.limits.permanentFailuresMax:
-            await setState(context.trigger, .failedForGood(reason: failure.error.description))
+            service.alarms.raise(Alarm(kind: .connectionRefused, subject: "connection \(connectionName)", message: message))
+            await setConnectionProblem(connectionName, failure.error.message)
+        case .badCursor: await setState(standing.trigger, .failedForGood(reason: failure.error.description))
+        case .permanent where streak >= service.limits.permanentFailuresMax:
+            await setState(standing.trigger, .failedForGood(reason: failure.error.description))
         default: break
         }
     }
 
     private func setConnectionProblem(_ name: String, _ problem: String?) async {
         do {
-            try await service.store.apply([.setConnectionProblem(name: name, problem: problem)], namespace: .default, at: service.time.now())
+            try await service.store.apply(
+                [.setConnectionProblem(name: name, problem: problem)], namespace: .default, at: service.time.now())
         } catch {
             service.logger.error("a connection's problem could not be recorded", metadata: ["connection": "\(name)", "error": "\(error)"])
         }
@@ -250,7 +302,8 @@ struct CycleRunner {
         var reason: String?
         if case .failedForGood(let text) = event { reason = text }
         do {
-            let change = StateChange(trigger: trigger.id, generation: trigger.generation, state: next, reason: reason, at: service.time.now())
+            let change = StateChange(
+                trigger: trigger.id, generation: trigger.generation, state: next, reason: reason, at: service.time.now())
             let changed = try await service.store.setState(change)
             service.triggerChanged(changed)
             service.stateChanged(changed)
@@ -265,12 +318,15 @@ struct CycleRunner {
 }
 
 extension PollFailure {
+    /// What passes by itself: the store's troubles, and a host that cannot be looked up.
+    private static let passing: Set<SluiceError.Code> = [.storage, .diskFull, .overloaded, .providerUnreachable]
+
     /// Any error of a poll, in the kinds that call for different answers.
     static func classify(_ error: any Error) -> PollFailure {
         switch error {
         case let failure as PollFailure: failure
         case let error as SluiceError where error.code == .badCursor: PollFailure(.badCursor, error)
-        case let error as SluiceError where [.storage, .diskFull, .overloaded].contains(error.code): PollFailure(.transient, error)
+        case let error as SluiceError where passing.contains(error.code): PollFailure(.transient, error)
         case let error as SluiceError: PollFailure(.permanent, error)
         default: PollFailure(.transient, SluiceError(.internalError, "\(error)"))
         }
