@@ -12,6 +12,7 @@ final class PollHTTP: HTTPSending {
     private let settings: ConnectionPollSettings
     private let time: any TimeSource
     private let guardAddress: AddressCheck
+    private let routes: PollRoutes?
     private let budget: Mutex<RequestBudget>
 
     /// Throws `PollFailure` if a host may not be reached.
@@ -20,7 +21,11 @@ final class PollHTTP: HTTPSending {
     static let redirectsMax = 5
     static let retryAfterMax = Span.hours(24)
 
-    init(client: HTTPClient, settings: ConnectionPollSettings, time: any TimeSource, guardAddress: @escaping AddressCheck) {
+    init(
+        client: HTTPClient, settings: ConnectionPollSettings, time: any TimeSource, guardAddress: @escaping AddressCheck,
+        routes: PollRoutes? = nil
+    ) {
+        self.routes = routes
         self.client = client
         self.settings = settings
         self.time = time
@@ -35,9 +40,10 @@ final class PollHTTP: HTTPSending {
         var request = request
         for _ in 0...PollHTTP.redirectsMax {
             let url = try PollHTTP.address(of: request)
-            try await guardAddress(url.host() ?? "", settings.allowsPrivate)
+            let host = url.host() ?? ""
+            try await guardAddress(host, settings.allowsPrivate)
             try await waitForBudget()
-            let reply = try await exchange(request)
+            let reply = try await exchange(request, host)
             guard [301, 302, 303, 307, 308].contains(reply.status), !request.acceptsAnyStatus else {
                 try check(reply, of: request)
                 return reply
@@ -66,7 +72,20 @@ final class PollHTTP: HTTPSending {
         throw PollFailure(.rateLimited, SluiceError(.rateLimited, "the connection's requests_per_second is used up"), retryAfter: .seconds(5))
     }
 
-    private func exchange(_ plan: HTTPRequestPlan) async throws -> HTTPReply {
+    private func exchange(_ plan: HTTPRequestPlan, _ host: String) async throws -> HTTPReply {
+        guard let pinned = try await routes?.client(for: host, allowsPrivate: settings.allowsPrivate, on: client.eventLoopGroup) else {
+            return try await exchange(plan, with: client)
+        }
+        defer { pinned.end() }
+        do {
+            return try await exchange(plan, with: pinned.client)
+        } catch let failure as PollFailure where failure.kind == .transient {
+            routes?.failed(host)
+            throw failure
+        }
+    }
+
+    private func exchange(_ plan: HTTPRequestPlan, with client: HTTPClient) async throws -> HTTPReply {
         var request = HTTPClientRequest(url: plan.url)
         request.method = HTTPMethod(rawValue: plan.method)
         for field in plan.headers { request.headers.add(name: field.name, value: field.value) }

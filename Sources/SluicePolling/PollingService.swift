@@ -51,6 +51,7 @@ public final class PollingService: StoreObserver, Sendable {
     let logger: Logger
     let random: @Sendable () -> Double
     let guardAddress: @Sendable (_ host: String, _ allowsPrivate: Bool) async throws -> Void
+    let routes: PollRoutes?
     /// Told when a trigger's state changed because of its polls.
     let stateChanged: @Sendable (StoredTrigger) -> Void
     let state = Mutex(State())
@@ -59,9 +60,10 @@ public final class PollingService: StoreObserver, Sendable {
     public init(
         store: any Store, catalogue: any PollingCatalogue, time: any TimeSource, alarms: any AlarmReporting, client: HTTPClient,
         limits: Limits = Limits(), logger: Logger, random: @escaping @Sendable () -> Double,
-        guardAddress: @escaping @Sendable (_ host: String, _ allowsPrivate: Bool) async throws -> Void,
+        guardAddress: @escaping @Sendable (_ host: String, _ allowsPrivate: Bool) async throws -> Void, routes: PollRoutes? = nil,
         stateChanged: @escaping @Sendable (StoredTrigger) -> Void = { _ in }
     ) {
+        self.routes = routes
         self.store = store
         self.catalogue = catalogue
         self.time = time
@@ -207,6 +209,7 @@ public final class PollingService: StoreObserver, Sendable {
             }
             group.cancelAll()
         }
+        routes?.close()
     }
 
     private func perform(_ start: Schedule.Start) async {
@@ -246,7 +249,8 @@ public final class PollingService: StoreObserver, Sendable {
     private func configure(_ connection: ConnectionID, in state: inout State) {
         let settings = catalogue.settings(of: connection)
         state.schedule.setConnection(connection, runningMax: settings.pollsAtOnceMax)
-        state.lanes[connection] = PollHTTP(client: client, settings: settings, time: time, guardAddress: guardAddress)
+        state.lanes[connection] = PollHTTP(
+            client: client, settings: settings, time: time, guardAddress: guardAddress, routes: routes)
     }
 
     func lane(_ connection: ConnectionID) -> PollHTTP {

@@ -99,7 +99,8 @@ public struct SluiceServer: Sendable {
         limits.catchUpWindowMax = options.catchUpWindow
         polling = PollingService(
             store: store, catalogue: catalogue, time: clock, alarms: alarms, client: client, limits: limits, logger: logger,
-            random: { Double.random(in: 0..<1) }, guardAddress: { try await AddressResolver.check($0, allowsPrivate: $1) })
+            random: { Double.random(in: 0..<1) }, guardAddress: { _, _ in },
+            routes: PollRoutes(configuration: configuration) { try await AddressResolver.addresses(of: $0, allowsPrivate: $1) })
         push = PushService(store: store, time: clock, alarms: alarms, logger: logger)
         feed = JobFeed(store: store)
         var gatewayLimits = GatewayLimits()
