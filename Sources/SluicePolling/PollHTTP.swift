@@ -13,6 +13,7 @@ final class PollHTTP: HTTPSending {
     private let time: any TimeSource
     private let guardAddress: AddressCheck
     private let pageBytesMax: Int
+    private let routes: PollRoutes?
     private let budget: Mutex<RequestBudget>
 
     /// Throws `PollFailure` if a host may not be reached.
@@ -22,8 +23,10 @@ final class PollHTTP: HTTPSending {
     static let retryAfterMax = Span.hours(24)
 
     init(
-        client: HTTPClient, settings: ConnectionPollSettings, time: any TimeSource, pageBytesMax: Int, guardAddress: @escaping AddressCheck
+        client: HTTPClient, settings: ConnectionPollSettings, time: any TimeSource, pageBytesMax: Int,
+        guardAddress: @escaping AddressCheck, routes: PollRoutes? = nil
     ) {
+        self.routes = routes
         self.client = client
         self.pageBytesMax = pageBytesMax
         self.settings = settings
@@ -39,9 +42,10 @@ final class PollHTTP: HTTPSending {
         var request = request
         for _ in 0...PollHTTP.redirectsMax {
             let url = try PollHTTP.address(of: request)
-            try await guardAddress(url.host() ?? "", settings.allowsPrivate)
+            let host = url.host() ?? ""
+            try await guardAddress(host, settings.allowsPrivate)
             try await waitForBudget()
-            let reply = try await exchange(request)
+            let reply = try await exchange(request, host)
             guard [301, 302, 303, 307, 308].contains(reply.status), !request.acceptsAnyStatus else {
                 try check(reply, of: request)
                 return reply
@@ -72,14 +76,27 @@ final class PollHTTP: HTTPSending {
             .rateLimited, SluiceError(.rateLimited, "the connection's requests_per_second is used up"), retryAfter: .seconds(5))
     }
 
-    private func exchange(_ plan: HTTPRequestPlan) async throws -> HTTPReply {
+    private func exchange(_ plan: HTTPRequestPlan, _ host: String) async throws -> HTTPReply {
+        guard let pinned = try await routes?.client(for: host, allowsPrivate: settings.allowsPrivate, on: client.eventLoopGroup) else {
+            return try await exchange(plan, with: client)
+        }
+        defer { pinned.end() }
+        do {
+            return try await exchange(plan, with: pinned.client)
+        } catch let failure as PollFailure where failure.kind == .transient {
+            routes?.failed(host)
+            throw failure
+        }
+    }
+
+    private func exchange(_ plan: HTTPRequestPlan, with client: HTTPClient) async throws -> HTTPReply {
         var request = HTTPClientRequest(url: plan.url)
         request.method = HTTPMethod(rawValue: plan.method)
         for field in plan.headers { request.headers.add(name: field.name, value: field.value) }
         if request.headers["user-agent"].isEmpty { request.headers.add(name: "user-agent", value: "Sluice") }
         if !plan.body.isEmpty { request.body = .bytes(plan.body) }
         do {
-            return try await read(request)
+            return try await read(request, with: client)
         } catch let failure as PollFailure {
             throw failure
         } catch is CancellationError {
@@ -97,11 +114,11 @@ final class PollHTTP: HTTPSending {
     }
 
     /// The client's own deadline ends with the answer's head; this one holds until the last byte of the body.
-    private func read(_ request: HTTPClientRequest) async throws -> HTTPReply {
+    private func read(_ request: HTTPClientRequest, with client: HTTPClient) async throws -> HTTPReply {
         let span = settings.requestSpanMax
         return try await withThrowingTaskGroup(of: HTTPReply?.self) { group in
             defer { group.cancelAll() }
-            group.addTask { [client, pageBytesMax] in
+            group.addTask { [pageBytesMax] in
                 let response = try await client.execute(request, timeout: .milliseconds(span.milliseconds + 1000))
                 let body = try await response.body.collect(upTo: pageBytesMax)
                 let headers = response.headers.map { HTTPField($0.name, $0.value) }

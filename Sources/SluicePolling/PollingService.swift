@@ -57,6 +57,7 @@ public final class PollingService: StoreObserver, Sendable {
     let logger: Logger
     let random: @Sendable () -> Double
     let guardAddress: @Sendable (_ host: String, _ allowsPrivate: Bool) async throws -> Void
+    let routes: PollRoutes?
     /// Told when a trigger's state changed because of its polls.
     let stateChanged: @Sendable (StoredTrigger) -> Void
     let state = Mutex(State())
@@ -65,9 +66,10 @@ public final class PollingService: StoreObserver, Sendable {
     public init(
         store: any Store, catalogue: any PollingCatalogue, time: any TimeSource, alarms: any AlarmReporting, client: HTTPClient,
         limits: Limits = Limits(), logger: Logger, random: @escaping @Sendable () -> Double,
-        guardAddress: @escaping @Sendable (_ host: String, _ allowsPrivate: Bool) async throws -> Void,
+        guardAddress: @escaping @Sendable (_ host: String, _ allowsPrivate: Bool) async throws -> Void, routes: PollRoutes? = nil,
         stateChanged: @escaping @Sendable (StoredTrigger) -> Void = { _ in }
     ) {
+        self.routes = routes
         self.store = store
         self.catalogue = catalogue
         self.time = time
@@ -214,6 +216,7 @@ public final class PollingService: StoreObserver, Sendable {
             }
             group.cancelAll()
         }
+        routes?.close()
     }
 
     private func perform(_ start: Schedule.Start) async {
@@ -254,7 +257,7 @@ public final class PollingService: StoreObserver, Sendable {
         let settings = catalogue.settings(of: connection)
         state.schedule.setConnection(connection, runningMax: settings.pollsAtOnceMax)
         state.lanes[connection] = PollHTTP(
-            client: client, settings: settings, time: time, pageBytesMax: limits.pageBytesMax, guardAddress: guardAddress)
+            client: client, settings: settings, time: time, pageBytesMax: limits.pageBytesMax, guardAddress: guardAddress, routes: routes)
     }
 
     func lane(_ connection: ConnectionID) -> PollHTTP {
