@@ -30,6 +30,7 @@ struct CycleRunner {
             return couldNotBegin(error, name)
         }
         var cycle = start.cycle
+        if cycle.nextPage == 0 { watchForGap(context) }
         // A changed connector may not understand the other's page state: it begins again from the cursor, in the same cycle.
         let connector = identity(context.plan.connector)
         if cycle.nextPage > 0, cycle.connector != connector { cycle.pageState = nil }
@@ -42,13 +43,9 @@ struct CycleRunner {
         } catch {
             // What was committed is the open cycle to go on with; a first page that failed leaves none.
             let committed = slice.cycle.nextPage > 0 ? try? await service.store.trigger(start.trigger)?.progress.openCycle : nil
-            let begun = error as? PageBegun
-            return await failed(begun?.cause ?? error, trigger: context, openCycle: committed ?? nil, hasBegunPage: begun != nil)
+            return await failed(error, trigger: context, openCycle: committed ?? nil)
         }
     }
-
-    /// A page failed after some of its chunks were committed.
-    private struct PageBegun: Error { var cause: any Error }
 
     /// The trigger as it is now. Nil if it is gone, or was changed after the schedule decided: what the slice would go on with
     /// is no longer true then, and the generation read now would let its commits pass.
@@ -65,6 +62,17 @@ struct CycleRunner {
         let plan = try service.catalogue.plan(for: trigger)
         return Context(
             fence: fence, trigger: trigger, plan: plan, http: service.lane(trigger.connection), timing: service.catalogue.timing(of: trigger))
+    }
+
+    /// The source may have dropped what changed since the last success, for example while the trigger was paused (P7).
+    private func watchForGap(_ context: Context) {
+        let (name, progress) = (context.trigger.name, context.trigger.progress)
+        guard progress.cursor != nil else { return service.alarms.clear(.gap, subject: "trigger \(name)") }
+        guard let kept = context.plan.triggerType.retention, let last = progress.lastSuccessAt, start.cycle.startedAt - last > kept else { return }
+        warn(
+            .gap, context,
+            "its last success was at \(last), and the source keeps what it lists for \(kept) only: changes before \(start.cycle.startedAt - kept) "
+                + "may be missing. `sluice trigger cursor reset \(name)` reads everything that is left")
     }
 
     private func identity(_ connector: any Connector) -> String {
@@ -141,9 +149,7 @@ struct CycleRunner {
                 fence: context.fence, trigger: start.trigger, generation: context.trigger.generation, cycle: cycle.number,
                 page: cycle.nextPage, chunk: chunk, cause: cycle.cause, records: Array(records[chunk * size..<min(records.count, (chunk + 1) * size)]),
                 quarantined: isLast ? quarantined : [], completion: isLast ? completion(page, after: after, context) : nil, at: service.time.now())
-            let outcome: PageOutcome
-            do { outcome = try await service.store.commitPage(commit) } catch { throw chunk > 0 ? PageBegun(cause: error) : error }
-            switch outcome {
+            switch try await service.store.commitPage(commit) {
             case .committed(let new, _): jobs += new
             case .repeated: break
             case .fenced(let reason):
@@ -225,16 +231,14 @@ struct CycleRunner {
 
     private var failuresWithThis: Int { (service.state.withLock { $0.schedule.schedule(of: start.trigger)?.failures } ?? 0) + 1 }
 
-    private func failed(
-        _ error: any Error, trigger context: Context, openCycle: OpenCycle?, hasBegunPage: Bool
-    ) async -> TriggerSchedule.Outcome {
+    private func failed(_ error: any Error, trigger context: Context, openCycle: OpenCycle?) async -> TriggerSchedule.Outcome {
         if error is CancellationError || Task.isCancelled { return .fenced }
         let failure = PollFailure.classify(error)
         let now = service.time.now()
         let failures = failuresWithThis
         let backoff = Backoff.delay(failures: failures, random: service.random())
         let delay = max(failure.retryAfter ?? .zero, backoff)
-        var kept = failure.kind == .pageStateExpired ? nil : openCycle
+        let kept = failure.kind == .pageStateExpired ? nil : openCycle
         service.logger.warning(
             "a poll failed", metadata: ["trigger": "\(context.trigger.name)", "failures": "\(failures)", "error": "\(failure.error)"])
         let record = CycleFailure(
@@ -245,9 +249,6 @@ struct CycleRunner {
             if case .fenced = try await service.store.recordFailure(record) { return .fenced }
         } catch {
             service.logger.error("a failed poll could not be recorded", metadata: ["error": "\(error)"])
-            // The store still counts the begun page's chunks as committed, and read again they may hold other records: a new
-            // cycle, with a number of its own, reads from the cursor.
-            if hasBegunPage { kept = nil }
         }
         if failure.kind == .rateLimited, let wait = failure.retryAfter {
             service.state.withLock { $0.schedule.block(start.connection, until: now + wait) }
@@ -306,7 +307,9 @@ extension PollFailure {
         switch error {
         case let failure as PollFailure: failure
         case let error as SluiceError where error.code == .badCursor: PollFailure(.badCursor, error)
-        case let error as SluiceError where [.storage, .diskFull, .overloaded].contains(error.code): PollFailure(.transient, error)
+        // A name server that is down for a minute must not make triggers fail for good.
+        case let error as SluiceError where [.storage, .diskFull, .overloaded, .providerUnreachable].contains(error.code):
+            PollFailure(.transient, error)
         case let error as SluiceError: PollFailure(.permanent, error)
         default: PollFailure(.transient, SluiceError(.internalError, "\(error)"))
         }

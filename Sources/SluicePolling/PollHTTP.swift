@@ -149,10 +149,7 @@ final class PollHTTP: HTTPSending {
 /// What providers say about waiting: Retry-After (RFC 9110, 10.2.3), and the rate headers of GitHub, Zendesk and others.
 enum RateHeaders {
     static func wait(_ headers: [HTTPField], status: Int, now: Timestamp) -> Span? {
-        if let value = headers.first("retry-after") {
-            if let seconds = Int64(value), seconds >= 0, seconds < 1 << 31 { return .seconds(seconds) }
-            if let date = HTTPDate.parse(value) { return max(.zero, date - now) }
-        }
+        if let wait = headers.first("retry-after").flatMap({ RetryAfter.parse($0, now: now) }) { return wait }
         guard let remaining = headers.first("x-ratelimit-remaining") ?? headers.first("ratelimit-remaining"), Int64(remaining) == 0,
             let text = headers.first("x-ratelimit-reset") ?? headers.first("ratelimit-reset"), let reset = Int64(text), reset >= 0
         else { return nil }

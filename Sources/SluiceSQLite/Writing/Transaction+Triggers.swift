@@ -80,13 +80,6 @@ extension Transaction {
         update.bind(4, definition.settings)
         update.bind(5, trigger)
         try update.run()
-        try readPageAnew(trigger)
-    }
-
-    /// After a change of generation the page in hand is fetched again. What its chunks hold may differ by then, so none of them
-    /// counts as committed; the dedup keys drop what is the same.
-    private func readPageAnew(_ trigger: TriggerID) throws {
-        try run("UPDATE progress SET at_chunk = -1 WHERE trigger_id = ?", trigger.rawValue)
     }
 
     private func listened(_ namespace: NamespaceID, _ trigger: TriggerID) throws -> Set<TopicID> {
@@ -147,7 +140,6 @@ extension Transaction {
         update.bind(2, change.reason)
         update.bind(3, change.trigger)
         try update.run()
-        try readPageAnew(change.trigger)
         return try stored(change.trigger)
     }
 

@@ -28,10 +28,22 @@ extension API {
             for case .setConnectionProblem(let name, _) in mended { parts.alarms.clear(.connectionRefused, subject: "connection \(name)") }
             try await parts.control.definitionsChanged()
         }
-        for entry in plan.commands {
-            for command in entry.commands { _ = try await parts.lifecycle.command(command, trigger: entry.trigger) }
+        // Several at a time share their commits; those of one trigger come one after the other.
+        try await withThrowingDiscardingTaskGroup { group in
+            let workers = min(API.commandsAtOnceMax, plan.commands.count)
+            for worker in 0..<workers {
+                group.addTask {
+                    for index in stride(from: worker, to: plan.commands.count, by: workers) {
+                        let entry = plan.commands[index]
+                        for command in entry.commands { _ = try await self.parts.lifecycle.command(command, trigger: entry.trigger) }
+                    }
+                }
+            }
         }
+        Memory.giveBack()
     }
+
+    private static let commandsAtOnceMax = 64
 }
 
 /// What a request asks `apply` for.

@@ -84,9 +84,7 @@ extension API {
     func listDeliveries(_ call: APICall) async throws -> APIResponse {
         let definitions = try await definitions()
         let limit = try call.limit()
-        let before = try call.number("after", 1...Int64.max)
-        // The store gives the newest; what a reader has seen already is left out here.
-        var query = DeliveryQuery(limit: before == nil ? limit + 1 : 10_000)
+        var query = DeliveryQuery(before: try call.number("after", 1...Int64.max), limit: limit + 1)
         if let name = call.query("destination") { query.destination = try API.destination(name, definitions) }
         if let word = call.query("state") {
             guard let state = DeliveryState(rawValue: word) else {
@@ -94,13 +92,15 @@ extension API {
             }
             query.state = state
         }
-        let all = try await parts.store.deliveries(query).filter { $0.id < before ?? .max }
+        let all = try await parts.store.deliveries(query)
         let shown = all.prefix(limit)
+        let triggers = Dictionary(definitions.triggers.map { ($0.id, $0.name) }) { first, _ in first }
+        let destinations = Dictionary(definitions.destinations.map { ($0.id, $0.name) }) { first, _ in first }
         return APIResponse.object { writer in
             writer.list("deliveries", shown) { writer, delivery in
                 writer.member("id", delivery.id)
-                writer.member("destination", definitions.destinations.first { $0.id == delivery.destination }?.name)
-                writer.member("trigger", definitions.triggers.first { $0.id == delivery.trigger }?.name)
+                writer.member("destination", destinations[delivery.destination])
+                writer.member("trigger", triggers[delivery.trigger])
                 writer.member("position", delivery.position.rawValue)
                 writer.member("state", delivery.state.rawValue)
                 writer.member("attempts", Int64(delivery.attempts))
