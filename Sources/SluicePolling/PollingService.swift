@@ -20,9 +20,12 @@ public final class PollingService: StoreObserver, Sendable {
         public var slice: CycleSlice.Limits
         /// Permanent failures in a row after which a trigger counts as failed.
         public var permanentFailuresMax: Int
+        /// A larger answer of a provider is refused.
+        public var pageBytesMax: Int
         public init(
             cyclesAtOnceMax: Int = 64, recordsPerCommitMax: Int = 1000, catchUpSpanPerTrigger: Span = .milliseconds(20),
-            catchUpWindowMax: Span = .minutes(10), slice: CycleSlice.Limits = CycleSlice.Limits(), permanentFailuresMax: Int = 5
+            catchUpWindowMax: Span = .minutes(10), slice: CycleSlice.Limits = CycleSlice.Limits(), permanentFailuresMax: Int = 5,
+            pageBytesMax: Int = PollLimits.pageBytesMax
         ) {
             self.cyclesAtOnceMax = cyclesAtOnceMax
             self.recordsPerCommitMax = recordsPerCommitMax
@@ -30,6 +33,7 @@ public final class PollingService: StoreObserver, Sendable {
             self.catchUpWindowMax = catchUpWindowMax
             self.slice = slice
             self.permanentFailuresMax = permanentFailuresMax
+            self.pageBytesMax = pageBytesMax
         }
     }
 
@@ -39,6 +43,8 @@ public final class PollingService: StoreObserver, Sendable {
         var lanes: [ConnectionID: PollHTTP] = [:]
         /// Pages in a row without news, of triggers that are in the middle of a long read.
         var barrenPages: [TriggerID: Int] = [:]
+        /// Failures in a row of one kind, of triggers whose last cycle failed.
+        var streaks: [TriggerID: FailureStreak] = [:]
         var cyclesRunning = 0
     }
 
@@ -123,6 +129,7 @@ public final class PollingService: StoreObserver, Sendable {
         state.withLock { state in
             state.schedule.remove(id)
             state.barrenPages[id] = nil
+            state.streaks[id] = nil
         }
     }
 
@@ -250,7 +257,8 @@ public final class PollingService: StoreObserver, Sendable {
         let settings = catalogue.settings(of: connection)
         state.schedule.setConnection(connection, runningMax: settings.pollsAtOnceMax)
         state.lanes[connection] = PollHTTP(
-            client: client, settings: settings, time: time, guardAddress: guardAddress, routes: routes)
+            client: client, settings: settings, time: time, pageBytesMax: limits.pageBytesMax, guardAddress: guardAddress,
+            routes: routes)
     }
 
     func lane(_ connection: ConnectionID) -> PollHTTP {
@@ -258,5 +266,22 @@ public final class PollingService: StoreObserver, Sendable {
             if state.lanes[connection] == nil { configure(connection, in: &state) }
             return state.lanes[connection]!
         }
+    }
+}
+
+/// How often in a row a trigger failed for the same kind of reason: an outage must not count towards what is wrong for good.
+struct FailureStreak {
+    private(set) var kind: PollFailure.Kind
+    private(set) var count = 1
+
+    init(_ kind: PollFailure.Kind) { self.kind = kind }
+
+    mutating func failed(_ kind: PollFailure.Kind) {
+        self = FailureStreak(kind, after: self)
+    }
+
+    private init(_ kind: PollFailure.Kind, after streak: FailureStreak) {
+        self.kind = kind
+        count = streak.kind == kind ? streak.count + 1 : 1
     }
 }

@@ -27,7 +27,7 @@ struct Sluice: AsyncParsableCommand {
         version: API.version,
         subcommands: [
             ServeCommand.self, ApplyCommand.self, StatusCommand.self, ConnectorCommands.self, ConnectionCommands.self, TriggerCommands.self,
-            JobCommands.self, InboxCommands.self, DeliveryCommands.self, TokenCommands.self, Simulate.self,
+            JobCommands.self, InboxCommands.self, DestinationCommands.self, DeliveryCommands.self, TokenCommands.self, Simulate.self,
         ])
 
     func run() async throws { Terminal.out(Sluice.helpMessage()) }
@@ -41,7 +41,8 @@ struct Sluice: AsyncParsableCommand {
                 try command.run()
             }
         } catch let error as SluiceError {
-            Terminal.error(error.description)
+            // The message says where; the rest of the context is for programs, in the API's answer.
+            Terminal.error("Error (\(error.code.rawValue)): \(error.message)")
             Terminal.end(1)
         } catch let code as ExitCode {
             Terminal.end(code.rawValue)

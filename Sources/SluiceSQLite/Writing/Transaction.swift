@@ -29,7 +29,18 @@ final class Transaction {
     private var counters = [Int64?](repeating: nil, count: Counter.allCases.count)
 
     /// Rows of the table `counter`.
-    enum Counter: Int, CaseIterable { case inbox, job, delivery, space }
+    enum Counter: Int, CaseIterable {
+        case inbox, job, delivery, space
+
+        var name: String {
+            switch self {
+            case .inbox: "inbox"
+            case .job: "job"
+            case .delivery: "delivery"
+            case .space: "space"
+            }
+        }
+    }
 
     init(_ db: Database, _ digests: DigestIndex) {
         self.db = db
@@ -51,7 +62,7 @@ final class Transaction {
 
     private func current(_ counter: Counter) throws -> Int64 {
         let query = try prepare("SELECT value FROM counter WHERE name = ?")
-        query.bind(1, "\(counter)")
+        query.bind(1, counter.name)
         guard let value = try query.first({ $0.int(0) }) else {
             throw SluiceError(.storage, "the database is damaged: it has no counter \(counter)")
         }
@@ -64,7 +75,7 @@ final class Transaction {
             guard let value = counters[counter.rawValue] else { continue }
             let update = try prepare("UPDATE counter SET value = ? WHERE name = ?")
             update.bind(1, value)
-            update.bind(2, "\(counter)")
+            update.bind(2, counter.name)
             try update.run()
         }
     }

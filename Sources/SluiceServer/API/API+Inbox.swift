@@ -12,7 +12,8 @@ extension API {
         query.before = try (call.number("before", 1...Int64.max) ?? call.number("after", 1...Int64.max)).map(InboxSequence.init)
         if let name = call.query("connection") {
             guard let connection = definitions.connections.first(where: { $0.name == name }) else {
-                throw SluiceError(.notFound, "there is no connection `\(name)`")
+                throw SluiceError(
+                    .notFound, "there is no connection `\(name)`: \(Words.hint(name, among: definitions.connections.map(\.name)))")
             }
             query.connection = connection.id
         }

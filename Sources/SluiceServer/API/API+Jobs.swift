@@ -88,7 +88,7 @@ extension API {
         if let name = call.query("destination") { query.destination = try API.destination(name, definitions) }
         if let word = call.query("state") {
             guard let state = DeliveryState(rawValue: word) else {
-                throw SluiceError(.invalid, "`state` is \(Words.hint(word, among: ["pending", "delivered", "dead"]))")
+                throw SluiceError(.invalid, "`state` is pending, delivered or dead, not `\(word.prefix(64))`")
             }
             query.state = state
         }
@@ -122,6 +122,9 @@ extension API {
             throw SluiceError(.invalid, "say which dead letters: `delivery`, `destination`, or `all`: true")
         }
         let count = try await parts.store.replayDeadLetters(.default, destination: destination, delivery: delivery, at: parts.clock.now())
+        if let delivery, count == 0 {
+            throw SluiceError(.notFound, "delivery \(delivery) is no dead letter: see `sluice delivery list --state dead`")
+        }
         return APIResponse.object { $0.member("replayed", Int64(count)) }
     }
 

@@ -72,7 +72,7 @@ extension API {
                 }
             }
             progress(&writer, trigger, signal: known.signal(trigger))
-            due(&writer, trigger, runtime)
+            due(&writer, trigger, runtime, known)
         }
     }
 
@@ -102,19 +102,34 @@ extension API {
     }
 
     /// When the next poll is due, and what it waits for (P2). Without pollers: what is stored.
-    private func due(_ writer: inout JSONWriter, _ trigger: StoredTrigger, _ runtime: RuntimeTriggerStatus?) {
+    private func due(_ writer: inout JSONWriter, _ trigger: StoredTrigger, _ runtime: RuntimeTriggerStatus?, _ known: Known) {
         let progress = trigger.progress
         var status = runtime ?? RuntimeTriggerStatus()
-        if status.nextDueAt == nil, trigger.state.polls {
+        if status.nextDueAt == nil, let until = status.waitsUntil {
+            (status.nextDueAt, status.nextCause) = (until, .retry)
+        } else if status.nextDueAt == nil, trigger.state.polls {
             status.nextDueAt = progress.retryAt ?? progress.safetyDueAt
             status.nextCause = progress.retryAt != nil ? .retry : progress.safetyDueAt != nil ? .safety : nil
         }
         if status.waitsFor == nil { status.waitsFor = standingStill(trigger) }
+        let hasNews = known.signal(trigger) > progress.coveredSequence
+        if status.waitsFor == nil, hasNews, trigger.state.polls {
+            status.waitsFor = status.isPolling ? "the poll that runs now" : waitForNews(trigger, known)
+            status.waitsUntil = status.isPolling ? nil : status.nextDueAt
+        }
         writer.member("polling_now", status.isPolling)
         writer.member("next_due_at", status.nextDueAt)
         writer.member("next_cause", status.nextCause?.rawValue)
         writer.member("waits_for", status.waitsFor)
         writer.member("waits_until", status.waitsUntil)
+    }
+
+    /// Why news waits although nothing is wrong: polls keep their distance, and a poll covers only what the provider shows by then.
+    private func waitForNews(_ trigger: StoredTrigger, _ known: Known) -> String {
+        let connector = known.connections[trigger.connection]?.connector
+        let lag = connector.flatMap { parts.connectors[$0]?.definition.trigger(trigger.type)?.visibilityLag } ?? .zero
+        let sentence = "its next poll: polls that webhooks cause start at least 20 s apart"
+        return lag == .zero ? sentence : sentence + ", and a webhook counts as covered by a poll that starts \(Words.text(lag)) after it"
     }
 
     private func standingStill(_ trigger: StoredTrigger) -> String? {

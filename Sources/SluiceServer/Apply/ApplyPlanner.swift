@@ -16,6 +16,8 @@ public struct ApplyPlanner {
     private var issues: [ManifestIssue] = []
     /// The connector of each connection that will exist.
     private var connectorNames: [String: String] = [:]
+    /// Connections of the manifest that cannot be made; what needs them says nothing of its own.
+    private var faultyConnections: Set<String> = []
     /// `current`, to be looked up by name and number.
     private let known: Known
 
@@ -87,6 +89,7 @@ public struct ApplyPlanner {
 
     private mutating func connection(_ spec: ConnectionSpec) {
         guard let connector = connectors[spec.connector] else {
+            faultyConnections.insert(spec.name)
             issue(
                 spec.line,
                 "connection \(spec.name): no connector `\(spec.connector)` is loaded: \(Words.hint(spec.connector, among: Array(connectors.keys)))"
@@ -218,6 +221,8 @@ public struct ApplyPlanner {
     private mutating func trigger(_ spec: TriggerSpec, destinations: Set<String>) -> SluiceError? {
         let what = "trigger \(spec.name)"
         guard let connectorName = connectorNames[spec.connection] else {
+            // Its own fault is named already.
+            if faultyConnections.contains(spec.connection) { return nil }
             issue(
                 spec.line,
                 "\(what): there is no connection `\(spec.connection)`: \(Words.hint(spec.connection, among: Array(connectorNames.keys)))")

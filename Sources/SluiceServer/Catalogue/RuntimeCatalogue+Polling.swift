@@ -32,7 +32,7 @@ extension RuntimeCatalogue: PollingCatalogue {
     public func plan(for trigger: StoredTrigger) throws -> PollPlan {
         let catalogue = current
         guard let connection = catalogue.connections[trigger.connection] else {
-            let name = catalogue.definitions.connections.first { $0.id == trigger.connection }?.name ?? "?"
+            let name = catalogue.connectionNames[trigger.connection] ?? "?"
             throw catalogue.problems.first { $0.subject == "connection \(name)" }?.error
                 ?? SluiceError(.connector, "the connection of trigger \(trigger.name) cannot be used")
         }

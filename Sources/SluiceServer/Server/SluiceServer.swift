@@ -125,11 +125,10 @@ public struct SluiceServer: Sendable {
             gateway.update(catalogue.gatewayRoutes())
             push.update(
                 destinations: catalogue.destinations.values.compactMap(PushDestinations.destination),
-                triggers: Dictionary(catalogue.definitions.triggers.map { ($0.id, ($0.name, $0.uid)) }) { first, _ in first })
+                triggers: catalogue.triggerNames)
         }
         try await lifecycle.settleAll()
-        try await catalogue.refresh()
-        let definitions = try await opened.store.definitions(.default)
+        let definitions = try await catalogue.refresh()
         try await polling.load(definitions, holder: "process \(getpid())")
         control.loaded(definitions)
         try await applyManifest(announce)

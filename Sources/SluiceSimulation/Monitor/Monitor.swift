@@ -45,7 +45,8 @@ struct Monitor {
             watches[index].outstanding.append(change.number)
             if let bound = watches[index].bound, !feed.lists(change.updatedAt, above: bound) {
                 violate(
-                    .P3_cursorNotAheadOfJobs, "trigger \(index): change \(change.number) was made below the committed cursor, which ran ahead of the clock",
+                    .P3_cursorNotAheadOfJobs,
+                    "trigger \(index): change \(change.number) was made below the committed cursor, which ran ahead of the clock",
                     at: now)
             }
         }
@@ -56,7 +57,7 @@ struct Monitor {
             let isIdle = watches[index].pending.isEmpty && watches[index].excuseEnd <= now
             watches[index].pending.append((sequence, now))
             watches[index].lastAcceptedAt = now
-            let throttleEnd = watches[index].lastStartAt.map { $0 + TriggerSchedule.throttle } ?? .distantPast
+            let throttleEnd = watches[index].lastSignalStartAt.map { $0 + TriggerSchedule.throttle } ?? .distantPast
             if isIdle, throttleEnd <= now {
                 watches[index].obligations.append(
                     Obligation(invariant: .P5_idleStartsAtOnce, from: now, deadline: now, isThrottled: false, needsSuccess: false))
@@ -72,6 +73,7 @@ struct Monitor {
         crashes.append(now)
         for index in watches.indices {
             watches[index].isAsked = false
+            watches[index].lastSignalStartAt = watches[index].lastStartAt
             watches[index].notBefore = store.triggers[index].progress.retryAt
             watches[index].obligations.removeAll { $0.invariant == .P5_idleStartsAtOnce }
             // What was asked of a process that is gone is made up for by the catch-up poll, or by the next one of the interval.
@@ -128,6 +130,7 @@ struct Monitor {
         watches[index].notBefore = nil
         guard start.cycle.startedAt == now, !start.isContinuation else { return }
         watches[index].lastStartAt = now
+        if start.cause == .webhook || start.cause == .catchUp { watches[index].lastSignalStartAt = now }
         watches[index].obligations.removeAll { !$0.needsSuccess && $0.from <= now }
         if start.cause == .webhook { startedForWebhook(index, at: now) }
     }
@@ -140,7 +143,8 @@ struct Monitor {
             let hidden = crashes.count { $0 >= first }
             let most = 2 + Int((now - first).milliseconds / TriggerSchedule.throttle.milliseconds) + hidden
             if count > most {
-                violate(.P5_startsPerWindow, "trigger \(index): \(count) polls for webhooks within \(now - first), at most \(most)", at: now)
+                violate(
+                    .P5_startsPerWindow, "trigger \(index): \(count) polls for webhooks within \(now - first), at most \(most)", at: now)
             }
         }
     }
@@ -168,7 +172,8 @@ struct Monitor {
         if !jobs.isEmpty { watches[index].outstanding.removeAll { jobs.contains($0) } }
         let position = world.store.triggers[index].progress.lastPosition.rawValue
         if position != Int64(watches[index].jobs.count) {
-            violate(.P3_positionsGapFree, "trigger \(index): \(watches[index].jobs.count) jobs, but the last position is \(position)", at: now)
+            violate(
+                .P3_positionsGapFree, "trigger \(index): \(watches[index].jobs.count) jobs, but the last position is \(position)", at: now)
         }
         if let end = commit.completion?.end { succeeded(index, startedAt: end.startedAt, readBound: readBound, world: world) }
         checkCovered(commit.trigger, world.store.triggers[index].progress.coveredSequence, at: now)
@@ -183,7 +188,8 @@ struct Monitor {
         watches[index].notBefore = nil
         dropSuperseded(index, provider: world.provider, at: world.now)
         for number in watches[index].outstanding where world.provider.changes[number].visibleAt <= readBound {
-            let message = "trigger \(index): change \(number) was visible at the read bound \(readBound) of a cycle that succeeded, and is no job"
+            let message =
+                "trigger \(index): change \(number) was visible at the read bound \(readBound) of a cycle that succeeded, and is no job"
             violate(.P2_cycleSeesWhatWasVisible, message, at: world.now)
         }
     }
@@ -208,15 +214,16 @@ struct Monitor {
     mutating func checkCovered(_ trigger: TriggerID, _ covered: InboxSequence, at now: Timestamp) {
         let index = Int(trigger.rawValue)
         guard let first = watches[index].pending.first, first.sequence <= covered else { return }
-        let message = "trigger \(index): covered is \(covered), but no cycle could see what webhook \(first.sequence) of \(first.arrivedAt) told"
+        let message =
+            "trigger \(index): covered is \(covered), but no cycle could see what webhook \(first.sequence) of \(first.arrivedAt) told"
         violate(.P2_coveredNeverAhead, message, at: now)
     }
 
     mutating func repeated(_ outcome: PageOutcome, jobs: [Int], before: StoreModel.Trigger, after: StoreModel.Trigger, at now: Timestamp) {
-        let isSame = before.progress.lastPosition == after.progress.lastPosition && before.progress.cursor == after.progress.cursor
+        let isSame =
+            before.progress.lastPosition == after.progress.lastPosition && before.progress.cursor == after.progress.cursor
             && before.keys.count == after.keys.count && before.progress.cyclesCompleted == after.progress.cyclesCompleted
-        let isRecognised = outcome == .repeated || outcome == .committed(jobs: 0, lastPosition: before.progress.lastPosition)
-        if !isRecognised || !jobs.isEmpty || !isSame {
+        if outcome != .repeated || !jobs.isEmpty || !isSame {
             violate(.P3_repeatChangesNothing, "committing the same chunk again gave \(outcome)", at: now)
         }
     }
@@ -245,7 +252,9 @@ struct Monitor {
         guard let node, trigger.state.polls, trigger.progress.openCycle == nil, !node.isRunning(TriggerID(Int64(index))),
             !node.schedule.isRefused(ConnectionID(Int64(trigger.connection)))
         else { return .distantFuture }
-        if node.runningByConnection[trigger.connection] >= world.scenario.connections[trigger.connection].runningMax { return .distantFuture }
+        if node.runningByConnection[trigger.connection] >= world.scenario.connections[trigger.connection].runningMax {
+            return .distantFuture
+        }
         if node.runningCount >= world.scenario.cyclesAtOnceMax { return .distantFuture }
         return max(world.now, node.blockedUntil[trigger.connection] ?? world.now, watches[index].notBefore ?? world.now)
     }
@@ -257,7 +266,9 @@ struct Monitor {
         for index in watches.indices {
             dropSuperseded(index, provider: provider, at: now)
             let watch = watches[index]
-            guard watch.outstanding.isEmpty, watch.pending.isEmpty, watch.obligations.isEmpty, store.triggers[index].state.polls else { return false }
+            guard watch.outstanding.isEmpty, watch.pending.isEmpty, watch.obligations.isEmpty, store.triggers[index].state.polls else {
+                return false
+            }
         }
         return true
     }

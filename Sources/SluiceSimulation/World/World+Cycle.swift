@@ -32,15 +32,17 @@ extension World {
         queue.schedule(.cycle(node: node.number, cycle: number), at: next)
     }
 
-    private func soon() -> Timestamp { now + .milliseconds(random.milliseconds(0...20)) }
+    func soon() -> Timestamp { now + .milliseconds(random.milliseconds(0...20)) }
 
     private func open(_ cycle: inout RunningCycle, _ node: Node) -> Timestamp? {
         let index = Int(cycle.start.trigger.rawValue)
         if !isStoreReadable {
-            let open = cycle.start.isContinuation ? cycle.start.cycle : nil
-            return end(&cycle, .failed(openCycle: open, delay: .seconds(30)))
+            let failures = (node.schedule.schedule(of: cycle.start.trigger)?.failures ?? 0) + 1
+            let delay = max(.seconds(30), Backoff.delay(failures: failures, random: random.unit()))
+            return end(&cycle, .failed(openCycle: cycle.start.cycle.nextPage > 0 ? cycle.start.cycle : nil, delay: delay))
         }
         let trigger = store.triggers[index]
+        guard mayGoOn(cycle.start.cycle, trigger) else { return end(&cycle, .fenced) }
         cycle.generation = trigger.generation
         cycle.cursor = trigger.progress.cursor
         cycle.storedMark = trigger.progress.cursorMark
@@ -48,6 +50,14 @@ extension World {
             cycle: cycle.start.cycle, barrenPages: node.barrenPages[cycle.start.trigger] ?? 0, limits: scenario.slice, at: now)
         cycle.phase = .request
         return soon()
+    }
+
+    /// Whether the trigger is still as it was when the schedule decided.
+    private func mayGoOn(_ cycle: OpenCycle, _ trigger: StoreModel.Trigger) -> Bool {
+        guard trigger.state.polls || trigger.state == .failed else { return false }
+        guard cycle.nextPage > 0 else { return cycle.number > trigger.progress.lastCycle }
+        guard let open = trigger.progress.openCycle else { return false }
+        return (open.number, open.nextPage) == (cycle.number, cycle.nextPage) && open.pageState == cycle.pageState
     }
 
     private func pollRequest(_ cycle: RunningCycle) -> PollRequest {
@@ -123,7 +133,9 @@ extension World {
             cycle.movedCursor = page.cursor != nil && page.cursor != cycle.cursor
             if let cursor = page.cursor { cycle.cursor = cursor }
             (cycle.page, cycle.keyed, cycle.changes, cycle.jobsInPage) = (page, keyed, changes, 0)
-            note("trigger \(cycle.start.trigger) read page \(cycle.before.nextPage): changes \(changes)\(page.more ? ", more" : ", the last")")
+            note(
+                "trigger \(cycle.start.trigger) read page \(cycle.before.nextPage): changes \(changes)\(page.more ? ", more" : ", the last")"
+            )
             // The next page may be asked for before this one is committed.
             if page.more, random.chance(0.5), node.budgets[cycle.connection].take(at: now) == nil { cycle.ahead = serve(cycle) }
             cycle.phase = .commit(chunk: 0)
@@ -153,118 +165,21 @@ extension World {
             guard case .success(let bytes) = key, let at = bytes.lastIndex(of: UInt8(ascii: "@")),
                 let change = Int(String(decoding: bytes[(at + 1)...], as: UTF8.self))
             else { throw PollFailure(.permanent, SluiceError(.connector, "a record has no key")) }
-            keyed.append(KeyedRecord(record: page.records[index], dedupKey: bytes, mark: index < page.marks.count ? page.marks[index] : nil))
+            keyed.append(
+                KeyedRecord(record: page.records[index], dedupKey: bytes, mark: index < page.marks.count ? page.marks[index] : nil))
             changes.append(change)
         }
         return (keyed, changes)
     }
 
-    // MARK: Commits
-
-    private func commit(_ chunk: Int, _ cycle: inout RunningCycle, _ node: Node) -> Timestamp? {
-        guard let page = cycle.page else { return nil }
-        if node === holder { reachesCommit(chunk, cycle.start.trigger) }
-        let size = scenario.recordsPerCommitMax
-        let chunks = max(1, (cycle.keyed.count + size - 1) / size)
-        let isLast = chunk == chunks - 1
-        let range = chunk * size..<min(cycle.keyed.count, (chunk + 1) * size)
-        let commit = PageCommit(
-            fence: node.fence, trigger: cycle.start.trigger, generation: cycle.generation, cycle: cycle.before.number,
-            page: cycle.before.nextPage, chunk: chunk, cause: cycle.before.cause, records: Array(cycle.keyed[range]),
-            completion: isLast ? completion(page, cycle) : nil, at: now)
-        if isStoreFailing {
-            monitor.occurred(.storeFailed)
-            if chunk > 0 { monitor.occurred(.storeFailedBetweenChunks) }
-            return fail(PollFailure(.transient, SluiceError(.diskFull, "the disk is full")), &cycle, node)
-        }
-        if mutant == .cursorBeforeJobs, isLast, !cycle.hasCursorCommitted {
-            cycle.hasCursorCommitted = true
-            store.commitCursorAlone(commit)
-            monitor.cursorMayHaveMoved(commit.trigger, world: self)
-            return soon()
-        }
-        cycle.hasCursorCommitted = false
-        let changes = Array(cycle.changes[range])
-        let outcome = commitOnce(commit, changes, cycle, node)
-        if repeatsNextCommit, case .committed = outcome {
-            repeatsNextCommit = false
-            monitor.occurred(.commitRepeated)
-            let before = store.triggers[Int(commit.trigger.rawValue)]
-            let again = store.commitPage(commit, changes: changes)
-            monitor.repeated(again.outcome, jobs: again.jobs, before: before, after: store.triggers[Int(commit.trigger.rawValue)], at: now)
-        }
-        switch outcome {
-        case .committed(let jobs, _): cycle.jobsInPage += jobs
-        case .repeated: break
-        case .fenced(let reason):
-            note("a commit of process \(node.number) is fenced: \(reason.rawValue)")
-            if reason == .leaseLost { monitor.occurred(.leaseLostInCycle) }
-            return end(&cycle, .fenced)
-        }
-        if !isLast {
-            cycle.phase = .commit(chunk: chunk + 1)
-            if reaches(.crashBetweenChunks, .crashBetweenChunks) { return nil }
-            return soon()
-        }
-        return committed(page, &cycle, node)
-    }
-
-    private func commitOnce(_ commit: PageCommit, _ changes: [Int], _ cycle: RunningCycle, _ node: Node) -> PageOutcome {
-        let generation = store.triggers[Int(commit.trigger.rawValue)].generation
-        let (outcome, jobs) = store.commitPage(commit, changes: changes)
-        note("commit of cycle \(commit.cycle) page \(commit.page) chunk \(commit.chunk) by process \(node.number): \(outcome), new jobs \(jobs)")
-        guard case .committed = outcome else { return outcome }
-        monitor.committed(
-            commit, jobs: jobs, readBound: cycle.before.readBound, isByHolder: node === holder && commit.generation == generation, world: self)
-        return outcome
-    }
-
-    private func completion(_ page: PollPage, _ cycle: RunningCycle) -> PageCompletion {
-        let after = cycle.slice.cycle
-        guard !page.more else { return PageCompletion(cursor: page.cursor, cursorMark: page.cursorMark, openCycle: after) }
-        let floor = DedupRetention.floor(committedMark: page.cursorMark ?? cycle.storedMark, lookback: rules[cycle.resource].lookback)
-        let end = CycleEnd(
-            cause: after.cause, startedAt: after.startedAt, coveredSequence: after.notedSequence,
-            safetyDueAt: after.startedAt + timing(Int(cycle.start.trigger.rawValue)).safetyInterval, dedupFloor: floor)
-        return PageCompletion(cursor: page.cursor, cursorMark: page.cursorMark, end: end)
-    }
-
-    private func committed(_ page: PollPage, _ cycle: inout RunningCycle, _ node: Node) -> Timestamp? {
-        let trigger = cycle.start.trigger
-        let step = cycle.slice.committed(jobs: cycle.jobsInPage, movedCursor: cycle.movedCursor, more: page.more, at: now)
-        node.barrenPages[trigger] = page.more && cycle.slice.barrenPages > 0 ? cycle.slice.barrenPages : nil
-        switch step {
-        case .nextPage:
-            cycle.phase = .nextPage
-            return soon()
-        case .yield(let notBefore), .rest(let notBefore):
-            monitor.occurred(.cycleYielded)
-            return end(&cycle, .yielded(cycle.slice.cycle, notBefore: notBefore))
-        case .end:
-            if reaches(.crashBeforeFinish, .crashBeforeFinish) { return nil }
-            succeeded(cycle, node)
-            return end(&cycle, .succeeded)
-        }
-    }
-
-    private func nextPage(_ cycle: inout RunningCycle, _ node: Node) -> Timestamp? {
-        if let ahead = cycle.ahead {
-            cycle.ahead = nil
-            cycle.phase = .receive(ahead)
-            return ahead == nil ? now + World.requestSpanMax : now
-        }
-        cycle.phase = .request
-        return now
-    }
-
     // MARK: Ends
 
-    private func end(_ cycle: inout RunningCycle, _ outcome: TriggerSchedule.Outcome) -> Timestamp {
+    func end(_ cycle: inout RunningCycle, _ outcome: TriggerSchedule.Outcome) -> Timestamp {
         cycle.phase = .finish(outcome)
         return soon()
     }
 
-    private func succeeded(_ cycle: RunningCycle, _ node: Node) {
+    func succeeded(_ cycle: RunningCycle, _ node: Node) {
         let connection = ConnectionID(Int64(cycle.connection))
         if node.schedule.isRefused(connection) {
             node.schedule.setRefused(connection, probeAt: nil)
@@ -275,13 +190,13 @@ extension World {
         if store.triggers[index].state == .failed, node === holder { report(index, .recovered) }
     }
 
-    private func fail(_ failure: PollFailure, _ cycle: inout RunningCycle, _ node: Node) -> Timestamp? {
+    func fail(_ failure: PollFailure, hasBegunPage: Bool = false, _ cycle: inout RunningCycle, _ node: Node) -> Timestamp? {
         let trigger = cycle.start.trigger
         let index = Int(trigger.rawValue)
         let open = cycle.slice.cycle.nextPage > 0 && isStoreReadable ? store.triggers[index].progress.openCycle : nil
         let failures = (node.schedule.schedule(of: trigger)?.failures ?? 0) + 1
         let delay = max(failure.retryAfter ?? .zero, Backoff.delay(failures: failures, random: random.unit()))
-        let kept = failure.kind == .pageStateExpired ? nil : open
+        var kept = failure.kind == .pageStateExpired ? nil : open
         note("trigger \(index) fails for the \(failures). time: \(failure.error.message); again in \(delay)")
         if !isStoreFailing {
             let record = CycleFailure(
@@ -292,6 +207,9 @@ extension World {
                 if reason == .leaseLost { monitor.occurred(.leaseLostInCycle) }
                 return end(&cycle, .fenced)
             }
+        } else if hasBegunPage {
+            // The store still counts the begun page's chunks as committed, and read again they may hold other records.
+            kept = nil
         }
         if failure.kind == .rateLimited, let wait = failure.retryAfter {
             node.schedule.block(ConnectionID(Int64(cycle.connection)), until: now + wait)

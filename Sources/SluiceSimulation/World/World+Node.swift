@@ -37,7 +37,8 @@ extension World {
         let trigger = store.triggers[index]
         let mode: TriggerSchedule.Mode = trigger.state.polls ? .polls : trigger.state == .failed ? .probes : .rests
         node.schedule.put(
-            TriggerID(Int64(index)), connection: ConnectionID(Int64(trigger.connection)), topics: trigger.topics, stored: stored, mode: mode,
+            TriggerID(Int64(index)), connection: ConnectionID(Int64(trigger.connection)), topics: trigger.topics, stored: stored,
+            mode: mode,
             timing: timing(index), at: now)
     }
 
@@ -93,7 +94,8 @@ extension World {
             start: start, connection: connection, resource: store.triggers[index].resource, limits: scenario.slice, at: now)
         if node === holder {
             note(
-                "trigger \(index) \(start.isContinuation ? "goes on with" : "starts") cycle \(start.cycle.number), cause \(start.cause.rawValue), noted \(start.cycle.notedSequence), due \(start.dueAt)")
+                "trigger \(index) \(start.isContinuation ? "goes on with" : "starts") cycle \(start.cycle.number), cause \(start.cause.rawValue), noted \(start.cycle.notedSequence), due \(start.dueAt)"
+            )
             monitor.started(start, on: node, connectionMax: scenario.connections[connection].runningMax, store: store, at: now)
         }
         node.began(start.trigger, connection: connection)
@@ -108,7 +110,8 @@ extension World {
     func lowerBound(_ index: Int) -> Int64? {
         let trigger = store.triggers[index]
         let request = PollRequest(
-            triggerType: "list", connection: connectionFields, input: input, cursor: trigger.progress.cursor, pageState: nil, readBound: now)
+            triggerType: "list", connection: connectionFields, input: input, cursor: trigger.progress.cursor, pageState: nil, readBound: now
+        )
         let feed = scenario.feeds[trigger.resource].feed
         guard let url = try? polls[trigger.resource].nextRequest(request).url else { return nil }
         return ProviderModel.query(url)[feed.kind.isExclusive ? "after" : "from"].flatMap { feed.bound($0) }

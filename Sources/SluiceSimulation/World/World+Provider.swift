@@ -17,7 +17,9 @@ extension World {
         let hidden = isHidden ? Span.milliseconds(random.milliseconds(1...Int(lag.milliseconds))) : .zero
         let isNew = random.chance(scenario.newShare)
         guard let change = provider.change(resource, isNew: isNew, hiddenFor: hidden, at: now, random: &random) else { return }
-        note("change \(change.number): resource \(resource) record r\(change.id) updated at \(Timestamp(milliseconds: change.updatedAt)), visible at \(change.visibleAt)")
+        note(
+            "change \(change.number): resource \(resource) record r\(change.id) updated at \(Timestamp(milliseconds: change.updatedAt)), visible at \(change.visibleAt)"
+        )
         if isHidden { monitor.occurred(.lateVisibility) }
         if provider.resources[resource].groupCount > 1 { monitor.occurred(.equalTimestamps) }
         if nodes.contains(where: { node in
@@ -96,6 +98,8 @@ extension World {
         var stored = self.stored(index)
         stored.covered = known.covered
         stored.lastStartAt = now
+        // A change keeps the last start; a trigger that is new does not know better.
+        node.schedule.remove(TriggerID(Int64(index)))
         put(node, index, stored: stored)
     }
 }

@@ -107,7 +107,8 @@ final class World {
             if now > deadline {
                 monitor.violateUnsettled(provider: provider, store: store, deadline: deadline)
             } else if step > scenario.steps + World.calmStepsMax {
-                monitor.violate(.P10_noBusyLoop, "the run did not settle within \(World.calmStepsMax) steps after the faults stopped", at: now)
+                monitor.violate(
+                    .P10_noBusyLoop, "the run did not settle within \(World.calmStepsMax) steps after the faults stopped", at: now)
             } else {
                 next()
             }

@@ -1,6 +1,7 @@
 import ArgumentParser
 import Foundation
 import Logging
+import NIOCore
 import SluiceCore
 import SluiceServer
 
@@ -61,9 +62,26 @@ struct ServeCommand: AsyncParsableCommand {
         options.retention.pendingDeliveries = Durations.span(keepPending) ?? options.retention.pendingDeliveries
         options.logLevel = Logger.Level(rawValue: logLevel) ?? .info
         options.environment = environment
+        if options.connectorsDirectory == nil { Terminal.error("Note: \(ConnectorsDirectory.absent) or --connectors") }
         if let config { options.manifest = try ManifestFile.read(config, environment) }
         LoggingSystem.bootstrap { StreamLogHandler.standardError(label: $0) }
-        try await SluiceServer.run(options) { Terminal.out($0) }
+        do {
+            try await SluiceServer.run(options) { Terminal.out($0) }
+        } catch let error as IOError {
+            throw refusal(of: error)
+        }
+    }
+
+    /// What the kernel said when it was asked for an address.
+    private func refusal(of error: IOError) -> SluiceError {
+        let reason =
+            switch error.errnoCode {
+            case EADDRINUSE: "another process listens there already: stop it, or give another --listen or --api"
+            case EADDRNOTAVAIL: "this machine has no such address: give another --listen or --api"
+            case EACCES: "ports below 1024 need a privilege: give a higher port, and put a proxy before it"
+            default: "the system refused (errno \(error.errnoCode))"
+            }
+        return SluiceError(.conflict, "cannot listen on \(listen) and \(api): \(reason)")
     }
 
     private func address(_ text: String, _ option: String) throws -> ServerOptions.Address {
