@@ -96,7 +96,7 @@ final class PollHTTP: HTTPSending {
         if request.headers["user-agent"].isEmpty { request.headers.add(name: "user-agent", value: "Sluice") }
         if !plan.body.isEmpty { request.body = .bytes(plan.body) }
         do {
-            return try await read(request)
+            return try await read(request, with: client)
         } catch let failure as PollFailure {
             throw failure
         } catch is CancellationError {
@@ -114,11 +114,11 @@ final class PollHTTP: HTTPSending {
     }
 
     /// The client's own deadline ends with the answer's head; this one holds until the last byte of the body.
-    private func read(_ request: HTTPClientRequest) async throws -> HTTPReply {
+    private func read(_ request: HTTPClientRequest, with client: HTTPClient) async throws -> HTTPReply {
         let span = settings.requestSpanMax
         return try await withThrowingTaskGroup(of: HTTPReply?.self) { group in
             defer { group.cancelAll() }
-            group.addTask { [client, pageBytesMax] in
+            group.addTask { [pageBytesMax] in
                 let response = try await client.execute(request, timeout: .milliseconds(span.milliseconds + 1000))
                 let body = try await response.body.collect(upTo: pageBytesMax)
                 let headers = response.headers.map { HTTPField($0.name, $0.value) }
