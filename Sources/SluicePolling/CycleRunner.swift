@@ -289,11 +289,7 @@ struct CycleRunner {
     private func count(_ failure: PollFailure) -> (failures: Int, streak: Int) {
         service.state.withLock { state in
             let failures = (state.schedule.schedule(of: start.trigger)?.failures ?? 0) + 1
-            if state.streaks[start.trigger] == nil {
-                state.streaks[start.trigger] = FailureStreak(failure.kind)
-            } else {
-                state.streaks[start.trigger]?.failed(failure.kind)
-            }
+            state.streaks[start.trigger, default: FailureStreak()].failed(failure.kind)
             return (failures, state.streaks[start.trigger]?.count ?? 1)
         }
     }

@@ -12,8 +12,8 @@ final class PollHTTP: HTTPSending {
     private let settings: ConnectionPollSettings
     private let time: any TimeSource
     private let guardAddress: AddressCheck
-    private let routes: PollRoutes?
     private let pageBytesMax: Int
+    private let routes: PollRoutes?
     private let budget: Mutex<RequestBudget>
 
     /// Throws `PollFailure` if a host may not be reached.

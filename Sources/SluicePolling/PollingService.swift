@@ -83,6 +83,15 @@ public final class PollingService: StoreObserver, Sendable {
         waker = Waker(eventLoop: client.eventLoopGroup.any())
     }
 
+    /// How the client must be set up: redirects are followed here, if at all, and each cycle may have a connection of its own,
+    /// so that polls which hang at a host hold up nobody else's at the same host (P12).
+    public static func clientConfiguration(_ limits: Limits) -> HTTPClient.Configuration {
+        var configuration = HTTPClient.Configuration(redirectConfiguration: .disallow, timeout: .init(connect: .seconds(10)))
+        configuration.decompression = .enabled(limit: .size(limits.pageBytesMax))
+        configuration.connectionPool.concurrentHTTP1ConnectionsPerHostSoftLimit = limits.cyclesAtOnceMax
+        return configuration
+    }
+
     // MARK: What others tell
 
     /// Takes the lease and everything that is defined. Call once, before `run`, after `store.observe`. Every trigger that
@@ -259,8 +268,7 @@ public final class PollingService: StoreObserver, Sendable {
         let settings = catalogue.settings(of: connection)
         state.schedule.setConnection(connection, runningMax: settings.pollsAtOnceMax)
         state.lanes[connection] = PollHTTP(
-            client: client, settings: settings, time: time, pageBytesMax: limits.pageBytesMax, guardAddress: guardAddress,
-            routes: routes)
+            client: client, settings: settings, time: time, pageBytesMax: limits.pageBytesMax, guardAddress: guardAddress, routes: routes)
     }
 
     func lane(_ connection: ConnectionID) -> PollHTTP {
@@ -273,17 +281,11 @@ public final class PollingService: StoreObserver, Sendable {
 
 /// How often in a row a trigger failed for the same kind of reason: an outage must not count towards what is wrong for good.
 struct FailureStreak {
-    private(set) var kind: PollFailure.Kind
-    private(set) var count = 1
-
-    init(_ kind: PollFailure.Kind) { self.kind = kind }
+    private(set) var kind: PollFailure.Kind?
+    private(set) var count = 0
 
     mutating func failed(_ kind: PollFailure.Kind) {
-        self = FailureStreak(kind, after: self)
-    }
-
-    private init(_ kind: PollFailure.Kind, after streak: FailureStreak) {
+        count = self.kind == kind ? count + 1 : 1
         self.kind = kind
-        count = streak.kind == kind ? streak.count + 1 : 1
     }
 }

@@ -77,7 +77,7 @@ struct ConnectorFault: Sendable, CustomTestStringConvertible {
                     let trigger = try await bench.trigger()
                     return trigger.state == .running && trigger.progress.lastError == nil
                 }
-                #expect(bench.alarms.message(.triggerFailing, "trigger items") == nil)
+                try await waitUntil("the alarm is gone") { bench.alarms.message(.triggerFailing, "trigger items") == nil }
             }
         }
     }

@@ -112,4 +112,30 @@ import Testing
             }
         }
     }
+
+    /// Many connections to one host, all hanging: the one whose requests are answered there is not held up.
+    @Test func P12_aHostThatHangsForSomeServesOthers() async throws {
+        let time = ManualTime()
+        let server = FeedServer(clock: time)
+        server.setFault { $0.target.hasPrefix("/items-slow") ? .silence : nil }
+        server.add(3)
+        try await server.with {
+            var connections = try (1...5).map { number in
+                BenchConnection(
+                    name: "slow\(number)", connector: try feed(), url: server.url + "-slow", triggers: (1...6).map { "slow\(number)-\($0)" }
+                )
+            }
+            for index in connections.indices { connections[index].settings.requestSpanMax = .seconds(120) }
+            connections.append(BenchConnection(name: "fast", connector: try feed(), url: server.url))
+            try await Bench.with(connections, time: time) { bench in
+                try await waitUntil("3 jobs") { try await bench.keys() == server.keys }
+                try await waitUntil("each has its share of polls that hang") {
+                    server.requests.count { $0.target.hasPrefix("/items-slow") } == 20
+                }
+                server.add(3)
+                try await bench.pollNow()
+                try await waitUntil("the next jobs", seconds: 5) { try await bench.keys() == server.keys }
+            }
+        }
+    }
 }

@@ -47,6 +47,10 @@ import Testing
         try await server.with {
             try await Bench.with([BenchConnection(connector: try feed(), url: server.url)], time: time) { bench in
                 let start = time.now()
+                try await waitUntil("a page") { try await bench.keys().count == 2 }
+                bench.advance(by: .seconds(59))
+                try await Task.sleep(for: .milliseconds(200))
+                #expect(server.requests.count == 1, "nobody asks before the time")
                 try await bench.advanceUntil("5 jobs") { try await bench.keys() == server.keys }
                 #expect(server.requests.dropFirst().allSatisfy { $0.at >= start + .seconds(60) }, "\(server.requests.map(\.at))")
             }

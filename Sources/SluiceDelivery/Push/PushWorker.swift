@@ -188,7 +188,8 @@ extension PushService {
                 return state.deadLetters[destination.id, default: 0]
             }
             let last = "the last (\(reason.rawValue), after attempt \(claimed.attempts + 1)): \(answer.error ?? "no reason given")"
-            let remedy = reason == .gone ? "The destination is disabled; enable it" : "Mend the destination"
+            let remedy =
+                reason == .gone ? "Nothing more is sent there until its URL changes or the server starts again" : "Mend the destination"
             alarms.raise(
                 Alarm(
                     kind: .deadLetters, subject: "destination \(destination.name)",

@@ -92,11 +92,9 @@ public struct SluiceServer: Sendable {
         let (store, clock) = (opened.store, opened.clock)
         alarms = AlarmBoard(clock: clock)
         catalogue = RuntimeCatalogue(store: store, connectors: opened.library.connectors, sealer: opened.sealer, alarms: alarms)
-        var configuration = HTTPClient.Configuration(redirectConfiguration: .disallow, timeout: .init(connect: .seconds(10)))
-        configuration.decompression = .enabled(limit: .size(PollLimits.pageBytesMax))
-        client = HTTPClient(eventLoopGroupProvider: .singleton, configuration: configuration)
         var limits = PollingService.Limits()
         limits.catchUpWindowMax = options.catchUpWindow
+        client = HTTPClient(eventLoopGroupProvider: .singleton, configuration: PollingService.clientConfiguration(limits))
         polling = PollingService(
             store: store, catalogue: catalogue, time: clock, alarms: alarms, client: client, limits: limits, logger: logger,
             random: { Double.random(in: 0..<1) }, guardAddress: { _, _ in },

@@ -86,7 +86,7 @@ struct Bench: Sendable {
     ) async throws {
         let directory = "/tmp/sluice-polling-\(UInt64.random(in: 0...UInt64.max))"
         let store = FaultyStore(try await offPool { try SQLiteStore.open(SQLiteOptions(directory: directory)) })
-        let client = HTTPClient(eventLoopGroupProvider: .singleton, configuration: .init(redirectConfiguration: .disallow))
+        let client = HTTPClient(eventLoopGroupProvider: .singleton, configuration: PollingService.clientConfiguration(limits))
         let failure = await Result.catching {
             let bench = try await make(connections, store, client, time, limits)
             try await withThrowingTaskGroup(of: Void.self) { group in
