@@ -39,6 +39,7 @@ enum Show {
         guard let value, !value.isNull else { return "-" }
         if let flag = value.bool { return flag ? "yes" : "no" }
         if let elements = value.elements { return elements.isEmpty ? "-" : elements.map { text($0) }.joined(separator: ", ") }
+        if value.string == "" { return "-" }
         return value.text ?? String(decoding: value.bytes, as: UTF8.self)
     }
 

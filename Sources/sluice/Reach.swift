@@ -19,7 +19,7 @@ struct Reach: ParsableArguments {
     /// Without data, `absentData` says whether to make some.
     func connected<Value>(absentData: AbsentData = .isAnError, _ body: (Caller) async throws -> Value) async throws -> Value {
         if let url = apiURL ?? environment["SLUICE_API_URL"] {
-            return try await overHTTP(url, token: try givenToken(), body)
+            return try await overHTTP(url, token: try givenToken(for: url), body)
         }
         if let session = try Session.read(dataDirectory: dataDirectory), session.isAlive {
             return try await overHTTP(session.apiURL, token: session.token, body)
@@ -64,7 +64,7 @@ struct Reach: ParsableArguments {
         }
     }
 
-    private func givenToken() throws -> String {
+    private func givenToken(for url: String) throws -> String {
         if let token = environment["SLUICE_TOKEN"] { return token }
         if let path = environment["SLUICE_TOKEN_FILE"] {
             guard let bytes = try SmallFile.read(path, bytesMax: 4096) else {
@@ -72,7 +72,8 @@ struct Reach: ParsableArguments {
             }
             return String(decoding: bytes, as: UTF8.self).trimmingCharacters(in: .whitespacesAndNewlines)
         }
-        if let session = try Session.read(dataDirectory: dataDirectory) { return session.token }
+        // This machine's own token is for this machine's server only.
+        if let session = try Session.read(dataDirectory: dataDirectory), session.apiURL == url { return session.token }
         throw SluiceError(.unauthorized, "put a token into SLUICE_TOKEN or SLUICE_TOKEN_FILE; `sluice token create NAME` makes one")
     }
 

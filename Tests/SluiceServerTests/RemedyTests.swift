@@ -33,4 +33,24 @@ import Testing
             #expect(await api.ask("GET", "/v1/triggers/orders/cursor").text.contains("from mark 100 on"))
         }
     }
+
+    @Test func replayedDeadLettersClearTheirAlarm() async throws {
+        try await Fixture.withAPI { api, store in
+            _ = await api.apply(Fixture.manifest)
+            try await Jobs.make(1, floor: nil, store)
+            let out = try #require(try await store.definitions(.default).destinations.first)
+            let (now, later) = (Timestamp(seconds: 10), Timestamp(seconds: 100))
+            let claimed = try #require(try await store.claimDeliveries(out.id, limit: 1, at: now, hiddenUntil: later).first)
+            try await store.recordAttempts([
+                DeliveryAttempt(
+                    delivery: claimed.id, outcome: .dead(reason: "gone"), status: 410, error: nil, response: [], at: now,
+                    durationMilliseconds: 1)
+            ])
+            api.parts.alarms.raise(Alarm(kind: .deadLetters, subject: "destination out", message: "1 delivery"))
+            #expect(await api.ask("POST", "/v1/deliveries/replay", #"{"delivery":999999}"#).status == 404)
+            #expect(api.parts.alarms.standing().count == 1)
+            #expect(await api.ask("POST", "/v1/deliveries/replay", #"{"destination":"out"}"#).text.contains(#""replayed":1"#))
+            #expect(api.parts.alarms.standing().isEmpty)
+        }
+    }
 }

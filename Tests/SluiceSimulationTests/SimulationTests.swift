@@ -30,7 +30,7 @@ import Testing
         Caught(mutant: .noteAnewOnResume, by: [.P2_coveredNeverAhead]),
         Caught(mutant: .cursorBeforeJobs, by: [.P3_cursorNotAheadOfJobs]),
         Caught(mutant: .skipEpochCheck, by: [.P3_onlyTheHolderCommits]),
-        Caught(mutant: .debounce, by: [.P2_pollStartsInTime, .P5_startsAtMost25sApart]),
+        Caught(mutant: .debounce, by: [.P2_pollStartsInTime, .P5_startsAtMost25sApart, .P5_idleStartsAtOnce]),
         Caught(mutant: .noOverlap, by: [.P3_cursorNotAheadOfJobs, .P2_cycleSeesWhatWasVisible]),
     ]
 

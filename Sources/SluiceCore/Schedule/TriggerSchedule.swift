@@ -157,6 +157,7 @@ public struct TriggerSchedule: Sendable {
         // What runs has told the store nothing before its first commit. Its number must not be given out again, or the store
         // would take the next cycle's pages for repetitions; and its start counts for the throttle.
         lastCycle = max(lastCycle, before.lastCycle)
+        openCycle = TriggerSchedule.standing(openCycle, lastCycle: lastCycle)
         if let start = before.lastStartAt { lastStartAt = max(lastStartAt ?? start, start) }
         lastSignalStartAt = before.lastSignalStartAt
         // A delay that was over before the cycle began must not come back from the store and outlive its success.
@@ -204,6 +205,9 @@ public struct TriggerSchedule: Sendable {
             continueAt = notBefore
         case .failed(let cycle, let delay):
             openCycle = TriggerSchedule.standing(cycle, lastCycle: lastCycle)
+            // What was dropped here may stand in the store still, if that could not take the failure. With its number spent,
+            // a reload does not bring it back.
+            if openCycle == nil { lastCycle += 1 }
             // Who asked is answered by a success only.
             urgent = urgent ?? answers
             (answers, fencedAnswers) = (nil, 0)

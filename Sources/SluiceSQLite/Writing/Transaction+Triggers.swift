@@ -99,12 +99,13 @@ extension Transaction {
     }
 
     /// Cursor, open cycle and dedup keys, as before the first poll. Jobs and positions stay.
+    /// As before the first poll, which is due at once.
     private func forget(_ namespace: NamespaceID, _ trigger: TriggerID) throws {
         try discardKeys(namespace, trigger)
         try run(
             """
             UPDATE progress SET cursor = NULL, cursor_mark = NULL, dedup_floor = NULL, open_cycle = NULL, open_page_state = NULL,
-                at_chunk = -1, dedup_space = ? WHERE trigger_id = ?
+                at_chunk = -1, safety_due_at = NULL, failures = 0, retry_at = NULL, last_error = NULL, dedup_space = ? WHERE trigger_id = ?
             """, try allocate(.space), trigger.rawValue)
     }
 

@@ -125,7 +125,20 @@ extension API {
         if let delivery, count == 0 {
             throw SluiceError(.notFound, "delivery \(delivery) is no dead letter: see `sluice delivery list --state dead`")
         }
+        if count > 0 { try await clearDeadLetterAlarms() }
         return APIResponse.object { $0.member("replayed", Int64(count)) }
+    }
+
+    /// The alarm stands for as long as a destination has dead letters; those that die again raise it again.
+    private func clearDeadLetterAlarms() async throws {
+        let standing = Set(parts.alarms.standing().filter { $0.alarm.kind == .deadLetters }.map(\.alarm.subject))
+        for destination in try await definitions().destinations where standing.contains("destination \(destination.name)") {
+            var query = DeliveryQuery(limit: 1)
+            (query.destination, query.state) = (destination.id, .dead)
+            if try await parts.store.deliveries(query).isEmpty {
+                parts.alarms.clear(.deadLetters, subject: "destination \(destination.name)")
+            }
+        }
     }
 
     private static func destination(_ name: String, _ definitions: Definitions) throws(SluiceError) -> DestinationID {

@@ -93,20 +93,21 @@ public struct SluiceServer: Sendable {
         let (store, clock) = (opened.store, opened.clock)
         alarms = AlarmBoard(clock: clock)
         catalogue = RuntimeCatalogue(store: store, connectors: opened.library.connectors, sealer: opened.sealer, alarms: alarms)
-        var configuration = HTTPClient.Configuration(redirectConfiguration: .disallow, timeout: .init(connect: .seconds(10)))
-        configuration.decompression = .enabled(limit: .size(PollLimits.pageBytesMax))
-        client = HTTPClient(eventLoopGroupProvider: .singleton, configuration: configuration)
         var limits = PollingService.Limits()
         limits.catchUpWindowMax = options.catchUpWindow
+        let configuration = PollingService.clientConfiguration(limits)
+        client = HTTPClient(eventLoopGroupProvider: .singleton, configuration: configuration)
         polling = PollingService(
             store: store, catalogue: catalogue, time: clock, alarms: alarms, client: client, limits: limits, logger: logger,
-            random: { Double.random(in: 0..<1) }, guardAddress: { try await AddressResolver.check($0, allowsPrivate: $1) })
-        push = PushService(store: store, time: clock, alarms: alarms, logger: logger)
+            random: { Double.random(in: 0..<1) }, guardAddress: { _, _ in },
+            routes: PollRoutes(configuration: configuration) { try await AddressResolver.addresses(of: $0, allowsPrivate: $1) })
+        push = PushService(store: store, time: clock, wallTime: WallClock(), alarms: alarms, logger: logger)
         feed = JobFeed(store: store)
         var gatewayLimits = GatewayLimits()
         // What the benchmarks compare with: the same listener, reading the same bodies and keeping nothing.
         gatewayLimits.enablesBaseline = options.environment["SLUICE_BENCHMARK_BASELINE"] == "1"
-        gateway = Gateway(store: store, time: clock, alarms: alarms, observer: refusals, limits: gatewayLimits, logger: logger)
+        gateway = Gateway(
+            store: store, time: clock, wallTime: WallClock(), alarms: alarms, observer: refusals, limits: gatewayLimits, logger: logger)
         control = ServerControl(catalogue: catalogue, polling: polling)
         lifecycle = TriggerLifecycle(store: store, clock: clock, control: control, isServing: true)
         address = PublicAddress(options.publicURL)

@@ -57,7 +57,7 @@ struct Monitor {
             let isIdle = watches[index].pending.isEmpty && watches[index].excuseEnd <= now
             watches[index].pending.append((sequence, now))
             watches[index].lastAcceptedAt = now
-            let throttleEnd = watches[index].lastStartAt.map { $0 + TriggerSchedule.throttle } ?? .distantPast
+            let throttleEnd = watches[index].lastSignalStartAt.map { $0 + TriggerSchedule.throttle } ?? .distantPast
             if isIdle, throttleEnd <= now {
                 watches[index].obligations.append(
                     Obligation(invariant: .P5_idleStartsAtOnce, from: now, deadline: now, isThrottled: false, needsSuccess: false))
@@ -73,6 +73,7 @@ struct Monitor {
         crashes.append(now)
         for index in watches.indices {
             watches[index].isAsked = false
+            watches[index].lastSignalStartAt = watches[index].lastStartAt
             watches[index].notBefore = store.triggers[index].progress.retryAt
             watches[index].obligations.removeAll { $0.invariant == .P5_idleStartsAtOnce }
             // What was asked of a process that is gone is made up for by the catch-up poll, or by the next one of the interval.
@@ -129,6 +130,7 @@ struct Monitor {
         watches[index].notBefore = nil
         guard start.cycle.startedAt == now, !start.isContinuation else { return }
         watches[index].lastStartAt = now
+        if start.cause == .webhook || start.cause == .catchUp { watches[index].lastSignalStartAt = now }
         watches[index].obligations.removeAll { !$0.needsSuccess && $0.from <= now }
         if start.cause == .webhook { startedForWebhook(index, at: now) }
     }
@@ -221,8 +223,7 @@ struct Monitor {
         let isSame =
             before.progress.lastPosition == after.progress.lastPosition && before.progress.cursor == after.progress.cursor
             && before.keys.count == after.keys.count && before.progress.cyclesCompleted == after.progress.cyclesCompleted
-        let isRecognised = outcome == .repeated || outcome == .committed(jobs: 0, lastPosition: before.progress.lastPosition)
-        if !isRecognised || !jobs.isEmpty || !isSame {
+        if outcome != .repeated || !jobs.isEmpty || !isSame {
             violate(.P3_repeatChangesNothing, "committing the same chunk again gave \(outcome)", at: now)
         }
     }

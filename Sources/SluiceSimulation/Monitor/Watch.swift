@@ -24,6 +24,8 @@ struct Watch {
     var lastAcceptedAt: Timestamp?
     var obligations: [Obligation] = []
     var lastStartAt: Timestamp?
+    /// The last that was for webhooks; after a restart the last of all.
+    var lastSignalStartAt: Timestamp?
     /// The start of the last cycle that succeeded.
     var lastSuccessAt: Timestamp?
     var webhookStarts: [Timestamp] = []

@@ -37,10 +37,12 @@ extension World {
     private func open(_ cycle: inout RunningCycle, _ node: Node) -> Timestamp? {
         let index = Int(cycle.start.trigger.rawValue)
         if !isStoreReadable {
-            let open = cycle.start.isContinuation ? cycle.start.cycle : nil
-            return end(&cycle, .failed(openCycle: open, delay: .seconds(30)))
+            let failures = (node.schedule.schedule(of: cycle.start.trigger)?.failures ?? 0) + 1
+            let delay = max(.seconds(30), Backoff.delay(failures: failures, random: random.unit()))
+            return end(&cycle, .failed(openCycle: cycle.start.cycle.nextPage > 0 ? cycle.start.cycle : nil, delay: delay))
         }
         let trigger = store.triggers[index]
+        guard mayGoOn(cycle.start.cycle, trigger) else { return end(&cycle, .fenced) }
         cycle.generation = trigger.generation
         cycle.cursor = trigger.progress.cursor
         cycle.storedMark = trigger.progress.cursorMark
@@ -48,6 +50,14 @@ extension World {
             cycle: cycle.start.cycle, barrenPages: node.barrenPages[cycle.start.trigger] ?? 0, limits: scenario.slice, at: now)
         cycle.phase = .request
         return soon()
+    }
+
+    /// Whether the trigger is still as it was when the schedule decided.
+    private func mayGoOn(_ cycle: OpenCycle, _ trigger: StoreModel.Trigger) -> Bool {
+        guard trigger.state.polls || trigger.state == .failed else { return false }
+        guard cycle.nextPage > 0 else { return cycle.number > trigger.progress.lastCycle }
+        guard let open = trigger.progress.openCycle else { return false }
+        return (open.number, open.nextPage) == (cycle.number, cycle.nextPage) && open.pageState == cycle.pageState
     }
 
     private func pollRequest(_ cycle: RunningCycle) -> PollRequest {
@@ -180,13 +190,13 @@ extension World {
         if store.triggers[index].state == .failed, node === holder { report(index, .recovered) }
     }
 
-    func fail(_ failure: PollFailure, _ cycle: inout RunningCycle, _ node: Node) -> Timestamp? {
+    func fail(_ failure: PollFailure, hasBegunPage: Bool = false, _ cycle: inout RunningCycle, _ node: Node) -> Timestamp? {
         let trigger = cycle.start.trigger
         let index = Int(trigger.rawValue)
         let open = cycle.slice.cycle.nextPage > 0 && isStoreReadable ? store.triggers[index].progress.openCycle : nil
         let failures = (node.schedule.schedule(of: trigger)?.failures ?? 0) + 1
         let delay = max(failure.retryAfter ?? .zero, Backoff.delay(failures: failures, random: random.unit()))
-        let kept = failure.kind == .pageStateExpired ? nil : open
+        var kept = failure.kind == .pageStateExpired ? nil : open
         note("trigger \(index) fails for the \(failures). time: \(failure.error.message); again in \(delay)")
         if !isStoreFailing {
             let record = CycleFailure(
@@ -197,6 +207,9 @@ extension World {
                 if reason == .leaseLost { monitor.occurred(.leaseLostInCycle) }
                 return end(&cycle, .fenced)
             }
+        } else if hasBegunPage {
+            // The store still counts the begun page's chunks as committed, and read again they may hold other records.
+            kept = nil
         }
         if failure.kind == .rateLimited, let wait = failure.retryAfter {
             node.schedule.block(ConnectionID(Int64(cycle.connection)), until: now + wait)

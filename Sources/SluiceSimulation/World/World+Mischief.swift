@@ -158,9 +158,9 @@ extension World {
         refusedCredentials.remove(connection)
         note("the provider takes the credentials of connection \(connection) again")
         guard tellsSluice, let node = holder else { return }
-        node.schedule.setRefused(ConnectionID(Int64(connection)), probeAt: nil)
+        let isRefused = node.schedule.isRefused(ConnectionID(Int64(connection)))
+        node.schedule.setRefused(ConnectionID(Int64(connection)), probeAt: isRefused ? now : nil)
         node.blockedUntil[connection] = nil
-        store.refusedConnections.remove(connection)
         pump(node)
     }
 

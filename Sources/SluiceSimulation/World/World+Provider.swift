@@ -98,6 +98,8 @@ extension World {
         var stored = self.stored(index)
         stored.covered = known.covered
         stored.lastStartAt = now
+        // A change keeps the last start; a trigger that is new does not know better.
+        node.schedule.remove(TriggerID(Int64(index)))
         put(node, index, stored: stored)
     }
 }

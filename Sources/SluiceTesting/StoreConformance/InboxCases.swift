@@ -11,6 +11,7 @@ extension StoreConformance {
         ConformanceCase("P1_aRepetitionIsKnownHoweverFarBack", repetitionFarBack),
         ConformanceCase("P2_signalsAreMergedByTopicAndTold", signalsAreMerged),
         ConformanceCase("inboxListsNewestFirstAndFilters", inboxLists),
+        ConformanceCase("P10_aListOfWebhooksNeedNotReadTheirBodies", listWithoutContent),
         ConformanceCase("P2_retentionSparesUncoveredWebhooks", inboxSparesUncovered),
         ConformanceCase("P1_sequencesAreNeverUsedAgain", sequencesNeverReused),
     ]
@@ -128,6 +129,15 @@ extension StoreConformance {
         try expectEqual(try await bench.prune(at: bench.start + .days(30)).webhooks, 12_001, "webhooks removed")
         let anew = try await deliver(bench, 0..<2000)
         try expect(anew.values.allSatisfy { !$0.isRepeated }, "a delivery whose first copy is gone was not stored")
+    }
+
+    private static func listWithoutContent(_ bench: inout StoreBench) async throws {
+        let trigger = try await bench.makeTrigger()
+        _ = try await bench.store.append(bench.webhook(try await bench.connection(), trigger.topics, body: "{\"n\":1}"))
+        let item = try require(try await bench.store.inbox(InboxQuery(includesContent: false)).first, "the webhook")
+        try expect(item.entry.body.isEmpty && item.entry.headers.isEmpty, "headers and body were read")
+        try expectEqual(item.bodyBytes, 7, "the body's length")
+        try expectEqual(try await bench.store.inbox(InboxQuery()).first?.bodyBytes, 7, "the length of a body that was read")
     }
 
     private static func forcedDelivery(_ bench: inout StoreBench) async throws {

@@ -81,7 +81,7 @@ struct ConnectionCommands: ParsableCommand {
         static let configuration = CommandConfiguration(commandName: "show", abstract: "One connection, and how to set its webhooks up.")
         @OptionGroup var reach: Reach
         @OptionGroup var single: Single
-        @Argument var name: String
+        @Argument(help: "The connection, as `connection list` names it.") var name: String
 
         func run() async throws {
             try await reach.connected { single.show(try await $0.get("/v1/connections/\(Percent.encoded(name))")) }
@@ -93,7 +93,7 @@ struct ConnectionCommands: ParsableCommand {
             commandName: "rotate-url", abstract: "Make a new webhook URL; the former ones work until the overlap ends.")
         @OptionGroup var reach: Reach
         @OptionGroup var single: Single
-        @Argument var name: String
+        @Argument(help: "The connection, as `connection list` names it.") var name: String
         @Option(help: "How long the former URLs still work.") var overlapHours: Int = 24
 
         func run() async throws {

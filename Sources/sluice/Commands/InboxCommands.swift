@@ -160,7 +160,7 @@ struct TokenCommands: ParsableCommand {
         static let configuration = CommandConfiguration(abstract: "Make a token worthless.")
         @OptionGroup var reach: Reach
         @OptionGroup var single: Single
-        @Argument var name: String
+        @Argument(help: "The token, as `token list` names it.") var name: String
 
         func run() async throws {
             try await reach.connected { caller in

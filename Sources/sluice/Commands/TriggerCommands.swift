@@ -34,7 +34,7 @@ struct TriggerCommands: ParsableCommand {
             commandName: "show", abstract: "One trigger: its progress, its next poll, what it waits for and until when.")
         @OptionGroup var reach: Reach
         @OptionGroup var single: Single
-        @Argument var name: String
+        @Argument(help: "The trigger, as `trigger list` names it.") var name: String
 
         func run() async throws {
             try await reach.connected { caller in
@@ -56,7 +56,7 @@ struct TriggerCommands: ParsableCommand {
     struct Named: ParsableArguments {
         @OptionGroup var reach: Reach
         @OptionGroup var single: Single
-        @Argument var name: String
+        @Argument(help: "The trigger, as `trigger list` names it.") var name: String
 
         func send(_ command: TriggerCommand) async throws {
             try await reach.connected { caller in
@@ -105,7 +105,7 @@ struct TriggerCommands: ParsableCommand {
         @OptionGroup var reach: Reach
         @Flag(help: "Print the API's answer as JSON.") var json = false
         @Option(help: "How many at most.") var limit = 50
-        @Argument var name: String
+        @Argument(help: "The trigger, as `trigger list` names it.") var name: String
 
         func run() async throws {
             try await reach.connected { caller in
@@ -129,7 +129,7 @@ struct TriggerCommands: ParsableCommand {
         static let configuration = CommandConfiguration(commandName: "show", abstract: "The cursor, and how far back dedup keys are kept.")
         @OptionGroup var reach: Reach
         @OptionGroup var single: Single
-        @Argument var name: String
+        @Argument(help: "The trigger, as `trigger list` names it.") var name: String
         func run() async throws {
             try await reach.connected { single.show(try await $0.get("/v1/triggers/\(Percent.encoded(name))/cursor")) }
         }
@@ -139,7 +139,7 @@ struct TriggerCommands: ParsableCommand {
         static let configuration = CommandConfiguration(commandName: "set", abstract: "Poll from another cursor.")
         @OptionGroup var reach: Reach
         @OptionGroup var single: Single
-        @Argument var name: String
+        @Argument(help: "The trigger, as `trigger list` names it.") var name: String
         @Argument(help: "The cursor as JSON, as `cursor show` prints it.") var cursor: String
         @Flag(help: "Even if records that were jobs may become jobs again.") var confirm = false
 
@@ -165,7 +165,7 @@ struct TriggerCommands: ParsableCommand {
         static let configuration = CommandConfiguration(commandName: "reset", abstract: "Poll as if for the first time.")
         @OptionGroup var reach: Reach
         @OptionGroup var single: Single
-        @Argument var name: String
+        @Argument(help: "The trigger, as `trigger list` names it.") var name: String
         @Flag(help: "Even if records that were jobs may become jobs again.") var confirm = false
 
         func run() async throws {
