@@ -1,5 +1,6 @@
 """100,000 triggers with nothing to do: what do they cost?"""
 
+import os
 import time
 
 import common
@@ -8,7 +9,8 @@ from provider import Stub
 
 CONNECTIONS = 100
 CHUNK = 10_000
-SECONDS = 20
+# Longer than a minute: what is done once a minute is in it.
+SECONDS = 65
 
 
 def measure(arguments, work, bars):
@@ -31,7 +33,7 @@ def measure(arguments, work, bars):
     figures = {
         "triggers": count, "rss_mb": server.rss_mb(), "peak_rss_mb": server.rss_mb("VmHWM"), "empty_rss_mb": empty,
         "core_percent": share, "polls_meanwhile": stub.requests() - polls, "setup_seconds": at - begin,
-        "threads": len(list(__import__("pathlib").Path(f"/proc/{server.pid}/task").iterdir())),
+        "threads": len(os.listdir(f"/proc/{server.pid}/task")),
     }
     common.table(["triggers", "RSS MB", "peak RSS MB", "RSS without triggers", "% of a core", "polls meanwhile"], [
         [f"{count:,}", f"{figures['rss_mb']:.0f}", f"{figures['peak_rss_mb']:.0f}", f"{empty:.0f}", f"{share:.2f}", figures["polls_meanwhile"]]])

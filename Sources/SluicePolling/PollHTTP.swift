@@ -124,8 +124,14 @@ final class PollHTTP: HTTPSending {
                 let headers = response.headers.map { HTTPField($0.name, $0.value) }
                 return HTTPReply(status: Int(response.status.code), headers: headers, body: Array(buffer: body))
             }
+            // A timer of the loop goes when it is cancelled; one of Task.sleep would stay until its time, and there is one a poll.
+            let timer = client.eventLoopGroup.any().scheduleTask(in: .milliseconds(span.milliseconds)) {}
             group.addTask {
-                try await Task.sleep(for: .milliseconds(span.milliseconds))
+                try await withTaskCancellationHandler {
+                    do { try await timer.futureResult.get() } catch { throw CancellationError() }
+                } onCancel: {
+                    timer.cancel()
+                }
                 return nil
             }
             guard let first = try await group.next(), let reply = first else {

@@ -69,6 +69,7 @@ public struct SluiceServer: Sendable {
 
     /// Runs a server to its end. `announce` is given what the person who starts it should read.
     public static func run(_ options: ServerOptions, announce: @escaping @Sendable (String) -> Void) async throws {
+        Memory.bound()
         var logger = Logger(label: "sluice")
         logger.logLevel = options.logLevel
         let opened = try await Opened.open(
