@@ -51,7 +51,6 @@ let package = Package(
         .systemLibrary(name: "CLua54", pkgConfig: "lua5.4", providers: [.apt(["liblua5.4-dev"])]),
         .target(name: "CLua", dependencies: ["CLua54"], cSettings: [.unsafeFlags(["-O2"])]),
         .target(name: "SluiceLua", dependencies: ["CLua", "SluiceConnectors", "SluiceCore", crypto], swiftSettings: pure),
-        .testTarget(name: "SluiceLuaTests", dependencies: ["SluiceLua", "SluiceConnectors", "SluiceCore"], swiftSettings: strict),
         .target(name: "SluiceStore", dependencies: ["SluiceCore"], swiftSettings: strict),
         .target(
             name: "SluiceSQLite",
@@ -73,7 +72,9 @@ let package = Package(
             swiftSettings: strict),
         .target(
             name: "SluiceDelivery",
-            dependencies: ["SluiceStore", "SluiceConnectors", "SluiceCore", httpClient, hummingbird, nioCore, nioPosix, nioHTTP1, crypto, logging],
+            dependencies: [
+                "SluiceStore", "SluiceConnectors", "SluiceCore", httpClient, hummingbird, nioCore, nioPosix, nioHTTP1, crypto, logging,
+            ],
             swiftSettings: strict),
         .target(
             name: "SluiceServer",
@@ -98,36 +99,51 @@ let package = Package(
                 lifecycle,
             ],
             swiftSettings: strict),
-        .testTarget(name: "SluiceCoreTests", dependencies: ["SluiceCore"], swiftSettings: strict),
-        .testTarget(name: "SluiceSimulationTests", dependencies: ["SluiceSimulation", "SluiceCore"], swiftSettings: strict),
-        .testTarget(name: "SluiceConnectorsTests", dependencies: ["SluiceConnectors", "SluiceCore"], swiftSettings: strict),
-        .testTarget(
-            name: "SluiceServerTests",
-            dependencies: [
-                "SluiceServer", "SluiceCore", "SluiceConnectors", "SluiceStore", "SluiceSQLite", "SluiceDelivery",
-            ], swiftSettings: strict),
         .executableTarget(
             name: "sluice-demo",
             dependencies: ["SluiceTesting", "SluiceCore", httpClient, .product(name: "ArgumentParser", package: "swift-argument-parser")],
             swiftSettings: strict),
-        .testTarget(name: "SluiceTestingTests", dependencies: ["SluiceTesting", "SluiceCore", httpClient], swiftSettings: strict),
-        .testTarget(
-            name: "SluiceDeliveryTests",
-            dependencies: ["SluiceDelivery", "SluiceStore", "SluiceConnectors", "SluiceCore", nioCore, nioPosix, nioHTTP1, crypto, logging],
-            swiftSettings: strict),
-        .testTarget(name: "SluiceTidyTests", swiftSettings: strict),
-        .testTarget(name: "SluiceLiveTests", dependencies: ["SluiceTesting", "SluiceCore", "sluice", httpClient, nioCore], swiftSettings: strict),
-        .testTarget(
-            name: "SluiceGatewayTests",
-            dependencies: [
-                "SluiceGateway", "SluiceStore", "SluiceConnectors", "SluiceCore", "SluiceTesting", nioCore, nioPosix, crypto, logging, lifecycle,
-            ],
-            swiftSettings: strict),
+        .testTarget(name: "SluiceCoreTests", dependencies: ["SluiceCore"], swiftSettings: strict),
+        .testTarget(name: "SluiceSimulationTests", dependencies: ["SluiceSimulation", "SluiceCore"], swiftSettings: strict),
+        .testTarget(name: "SluiceConnectorsTests", dependencies: ["SluiceConnectors", "SluiceCore"], swiftSettings: strict),
+        .testTarget(name: "SluiceLuaTests", dependencies: ["SluiceLua", "SluiceConnectors", "SluiceCore"], swiftSettings: strict),
         .testTarget(
             name: "SluiceSQLiteTests",
             dependencies: [
                 "SluiceSQLite", "SluiceStore", "SluiceCore", "SluiceTesting", .product(name: "GRDB", package: "GRDB.swift"),
             ],
             swiftSettings: strict),
+        .testTarget(
+            name: "SluiceGatewayTests",
+            dependencies: [
+                "SluiceGateway", "SluiceStore", "SluiceConnectors", "SluiceCore", "SluiceTesting", nioCore, nioPosix, crypto, logging,
+                lifecycle,
+            ],
+            swiftSettings: strict),
+        .testTarget(
+            name: "SluicePollingTests",
+            dependencies: [
+                "SluicePolling", "SluiceSQLite", "SluiceLua", "SluiceStore", "SluiceConnectors", "SluiceCore", "SluiceTesting", httpClient,
+                nioCore, nioPosix, logging,
+            ],
+            swiftSettings: strict),
+        .testTarget(
+            name: "SluiceDeliveryTests",
+            dependencies: [
+                "SluiceDelivery", "SluiceStore", "SluiceConnectors", "SluiceCore", nioCore, nioPosix, nioHTTP1, crypto, logging,
+            ],
+            swiftSettings: strict),
+        .testTarget(
+            name: "SluiceServerTests",
+            dependencies: [
+                "SluiceServer", "SluiceCore", "SluiceConnectors", "SluiceStore", "SluiceSQLite", "SluiceDelivery",
+            ],
+            swiftSettings: strict),
+        .testTarget(name: "SluiceTestingTests", dependencies: ["SluiceTesting", "SluiceCore", httpClient], swiftSettings: strict),
+        .testTarget(name: "SluiceTidyTests", swiftSettings: strict),
+        .testTarget(
+            name: "SluiceDocsTests", dependencies: ["SluiceServer", "SluiceLua", "SluiceConnectors", "SluiceCore"], swiftSettings: strict),
+        .testTarget(
+            name: "SluiceLiveTests", dependencies: ["SluiceTesting", "SluiceCore", "sluice", httpClient, nioCore], swiftSettings: strict),
     ]
 )

@@ -32,16 +32,19 @@ public final class Gateway: Sendable {
     let logger: Logger
     private let store: any InboxStore
     private let time: any TimeSource
+    private let wallTime: any TimeSource
     private let alarms: any AlarmReporting
     private let observer: any GatewayObserver
     private let shared: Mutex<Shared>
 
+    /// `wallTime`: what signed timestamps are held against; nil: `time`.
     public init(
-        store: any InboxStore, time: any TimeSource, alarms: any AlarmReporting, observer: any GatewayObserver,
-        limits: GatewayLimits = GatewayLimits(), logger: Logger
+        store: any InboxStore, time: any TimeSource, wallTime: (any TimeSource)? = nil, alarms: any AlarmReporting,
+        observer: any GatewayObserver, limits: GatewayLimits = GatewayLimits(), logger: Logger
     ) {
         self.store = store
         self.time = time
+        self.wallTime = wallTime ?? time
         self.alarms = alarms
         self.observer = observer
         self.limits = limits
@@ -130,7 +133,7 @@ public final class Gateway: Sendable {
     private func verifyAndKeep(
         _ request: WebhookRequest, _ connection: GatewayConnection, _ gate: ConnectionGate?, isForced: Bool, at now: Timestamp
     ) async -> GatewayAnswer {
-        let verdict = connection.scheme.verify(request, secrets: connection.secrets, now: now, options: connection.schemeOptions)
+        let verdict = connection.scheme.verify(request, secrets: connection.secrets, now: wallTime.now(), options: connection.schemeOptions)
         if case .refused(let refusal) = verdict {
             act(on: gate?.verificationFailed(refusal.reason, at: now) ?? .none, connection, refusal.reason)
             let answer = GatewayAnswer(status: 401, reason: "unauthorized", message: refusal.description)

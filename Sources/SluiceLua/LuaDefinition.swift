@@ -88,8 +88,8 @@ struct LuaDefinition: Sendable {
         let table = try LuaTable(view, path: path, at: "triggers.\(name)", known: triggerKeys)
         guard isSnakeCase(name) else { throw table.error(nil, "must be named in snake_case, for example new_event") }
         let (poll, dedup, key) = (try table.function("poll"), try table.function("dedup"), try table.function("webhook_key"))
+        if poll != nil, table["incremental"] != nil { throw table.error(nil, "has both poll and incremental; keep one") }
         let incremental = try incremental(table)
-        if poll != nil, incremental != nil { throw table.error(nil, "has both poll and incremental; keep one") }
         if poll == nil, incremental == nil {
             throw table.error("poll", "is missing; write poll = function(connection, input, closure) ... end, or incremental = { ... }")
         }

@@ -13,7 +13,7 @@ extension LuaContext {
             out.put(LuaText.hex(code))
         case CLUA_HELPER_URL_ENCODE: out.put(LuaText.urlEncode(first))
         case CLUA_HELPER_PARSE_HTTP_DATE:
-            if let time = LuaText.httpDate(String(decoding: first, as: UTF8.self)) { out.put(time.seconds) }
+            if let time = HTTPDate.parse(String(decoding: first, as: UTF8.self)) { out.put(time.seconds) }
         case CLUA_HELPER_JSON_DECODE:
             do throws(JSONError) {
                 if let page = try parse(Array(first)[...], out) { putRoot(page, out) }
@@ -76,20 +76,4 @@ enum LuaText {
         return String(decoding: result, as: UTF8.self)
     }
 
-    /// IMF-fixdate of RFC 9110, 5.6.7: `Sun, 06 Nov 1994 08:49:37 GMT`; nil for anything else.
-    static func httpDate(_ text: String) -> Timestamp? {
-        let months = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"]
-        let parts = text.split(separator: " ")
-        guard parts.count == 6, parts[5] == "GMT", parts[0].utf8.count == 4, parts[0].hasSuffix(",") else { return nil }
-        let clock = parts[4].split(separator: ":", omittingEmptySubsequences: false)
-        guard clock.count == 3, let month = months.firstIndex(of: String(parts[2])) else { return nil }
-        let numbers = ([parts[1], parts[3]] + clock).compactMap { part -> Int64? in
-            part.utf8.allSatisfy { (0x30...0x39).contains($0) } ? Int64(part) : nil
-        }
-        guard numbers.count == 5 else { return nil }
-        let (day, year, hour, minute, second) = (numbers[0], numbers[1], numbers[2], numbers[3], numbers[4])
-        guard (1...31).contains(day), (1...9999).contains(year), hour < 24, minute < 60, second <= 60 else { return nil }
-        let days = Timestamp.days(year: year, month: Int64(month + 1), day: day)
-        return Timestamp(seconds: days * 86_400 + hour * 3600 + minute * 60 + second)
-    }
 }

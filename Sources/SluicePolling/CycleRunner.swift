@@ -9,27 +9,43 @@ struct CycleRunner {
     let service: PollingService
     let start: Schedule.Start
 
-    /// What the slice needs and does not change.
-    private struct Context {
+    /// Whose slice it is, and the right to commit it.
+    private struct Standing {
         var fence: Fence
         var trigger: StoredTrigger
-        var plan: PollPlan
-        var http: PollHTTP
         var timing: TriggerSchedule.Timing
     }
 
+    /// What the slice needs and does not change.
+    private struct Context {
+        var standing: Standing
+        var plan: PollPlan
+        var http: PollHTTP
+        var fence: Fence { standing.fence }
+        var trigger: StoredTrigger { standing.trigger }
+        var timing: TriggerSchedule.Timing { standing.timing }
+    }
+
     func run() async -> TriggerSchedule.Outcome {
-        var name = "\(start.trigger)"
+        let openBefore = start.cycle.nextPage > 0 ? start.cycle : nil
+        let standing: Standing
+        do {
+            guard let found = try await stand() else { return .fenced }
+            standing = found
+        } catch {
+            return unknown(error, openCycle: openBefore)
+        }
         let context: Context
         do {
-            guard let trigger = try await stored() else { return .fenced }
-            name = trigger.name
-            guard let opened = try open(trigger) else { return .fenced }
-            context = opened
+            let plan = try service.catalogue.plan(for: standing.trigger)
+            context = Context(standing: standing, plan: plan, http: service.lane(standing.trigger.connection))
         } catch {
-            return couldNotBegin(error, name)
+            // Mended here, by loading a connector or a key, and not at the provider: tried again, never given up.
+            let failure = PollFailure(.transient, PollFailure.classify(error).error)
+            return await failed(failure, standing, connectionName: nil, openCycle: openBefore)
         }
         var cycle = start.cycle
+        if cycle.nextPage == 0 { watchForGap(context) }
         // A changed connector may not understand the other's page state: it begins again from the cursor, in the same cycle.
         let connector = identity(context.plan.connector)
         if cycle.nextPage > 0, cycle.connector != connector { cycle.pageState = nil }
@@ -42,13 +58,9 @@ struct CycleRunner {
         } catch {
             // What was committed is the open cycle to go on with; a first page that failed leaves none.
             let committed = slice.cycle.nextPage > 0 ? try? await service.store.trigger(start.trigger)?.progress.openCycle : nil
-            let begun = error as? PageBegun
-            return await failed(begun?.cause ?? error, trigger: context, openCycle: committed ?? nil, hasBegunPage: begun != nil)
+            return await failed(error, standing, connectionName: context.plan.connectionName, openCycle: committed ?? nil)
         }
     }
-
-    /// A page failed after some of its chunks were committed.
-    private struct PageBegun: Error { var cause: any Error }
 
     /// The trigger as it is now. Nil if it is gone, or was changed after the schedule decided: what the slice would go on with
     /// is no longer true then, and the generation read now would let its commits pass.
@@ -60,11 +72,20 @@ struct CycleRunner {
         return isSame ? trigger : nil
     }
 
-    private func open(_ trigger: StoredTrigger) throws -> Context? {
-        guard let fence = service.state.withLock({ $0.fence }) else { return nil }
-        let plan = try service.catalogue.plan(for: trigger)
-        return Context(
-            fence: fence, trigger: trigger, plan: plan, http: service.lane(trigger.connection), timing: service.catalogue.timing(of: trigger))
+    private func stand() async throws -> Standing? {
+        guard let fence = service.state.withLock({ $0.fence }), let trigger = try await stored() else { return nil }
+        return Standing(fence: fence, trigger: trigger, timing: service.catalogue.timing(of: trigger))
+    }
+
+    /// The source may have dropped what changed since the last success, for example while the trigger was paused (P7).
+    private func watchForGap(_ context: Context) {
+        let (name, progress) = (context.trigger.name, context.trigger.progress)
+        guard progress.cursor != nil else { return service.alarms.clear(.gap, subject: "trigger \(name)") }
+        guard let kept = context.plan.triggerType.retention, let last = progress.lastSuccessAt, start.cycle.startedAt - last > kept else { return }
+        warn(
+            .gap, context,
+            "its last success was at \(last), and the source keeps what it lists for \(kept) only: changes before \(start.cycle.startedAt - kept) "
+                + "may be missing. `sluice trigger cursor reset \(name)` reads everything that is left")
     }
 
     private func identity(_ connector: any Connector) -> String {
@@ -97,7 +118,9 @@ struct CycleRunner {
                 fetched = next
             case .yield(let notBefore): return .yielded(slice.cycle, notBefore: notBefore)
             case .rest(let until):
-                warn(.triggerResting, context, "it read \(service.limits.slice.barrenPagesMax) pages in a row without a job and rests until \(until)")
+                warn(
+                    .triggerResting, context,
+                    "it read \(service.limits.slice.barrenPagesMax) pages in a row without a job and rests until \(until)")
                 return .yielded(slice.cycle, notBefore: until)
             case .end:
                 await succeeded(context)
@@ -114,12 +137,15 @@ struct CycleRunner {
         guard page.records.count <= request.recordsMax else {
             throw PollFailure(
                 .permanent,
-                SluiceError(.connector, "the poll returned \(page.records.count) records, more than \(request.recordsMax): ask for smaller pages"))
+                SluiceError(
+                    .connector, "the poll returned \(page.records.count) records, more than \(request.recordsMax): ask for smaller pages"))
         }
         for state in [page.cursor, page.pageState].compactMap({ $0 }) where state.count > PollLimits.cursorBytesMax {
             throw PollFailure(
                 .permanent,
-                SluiceError(.connector, "the poll returned a cursor of \(state.count) bytes, more than \(PollLimits.cursorBytesMax): keep less in it"))
+                SluiceError(
+                    .connector,
+                    "the poll returned a cursor of \(state.count) bytes, more than \(PollLimits.cursorBytesMax): keep less in it"))
         }
         return page
     }
@@ -139,15 +165,16 @@ struct CycleRunner {
             let isLast = chunk == chunks - 1
             let commit = PageCommit(
                 fence: context.fence, trigger: start.trigger, generation: context.trigger.generation, cycle: cycle.number,
-                page: cycle.nextPage, chunk: chunk, cause: cycle.cause, records: Array(records[chunk * size..<min(records.count, (chunk + 1) * size)]),
-                quarantined: isLast ? quarantined : [], completion: isLast ? completion(page, after: after, context) : nil, at: service.time.now())
-            let outcome: PageOutcome
-            do { outcome = try await service.store.commitPage(commit) } catch { throw chunk > 0 ? PageBegun(cause: error) : error }
-            switch outcome {
+                page: cycle.nextPage, chunk: chunk, cause: cycle.cause,
+                records: Array(records[chunk * size..<min(records.count, (chunk + 1) * size)]),
+                quarantined: isLast ? quarantined : [], completion: isLast ? completion(page, after: after, context) : nil,
+                at: service.time.now())
+            switch try await service.store.commitPage(commit) {
             case .committed(let new, _): jobs += new
             case .repeated: break
             case .fenced(let reason):
-                service.logger.info("a commit was fenced", metadata: ["trigger": "\(context.trigger.name)", "reason": "\(reason.rawValue)"])
+                service.logger.info(
+                    "a commit was fenced", metadata: ["trigger": "\(context.trigger.name)", "reason": "\(reason.rawValue)"])
                 return .fenced
             }
         }
@@ -156,6 +183,8 @@ struct CycleRunner {
         }
         for warning in page.warnings.prefix(5) {
             service.logger.warning("\(warning)", metadata: ["trigger": "\(context.trigger.name)"])
+            // It stands until somebody has read everything again: no later poll can find what is gone.
+            if warning.hasPrefix("gap:") { warn(.gap, context, warning) }
         }
         return .committed(jobs: jobs)
     }
@@ -185,7 +214,9 @@ struct CycleRunner {
                 let mark = index < page.marks.count ? page.marks[index] : nil
                 records.append(KeyedRecord(record: page.records[index], dedupKey: bytes, mark: mark))
             case .success(let bytes):
-                let reason = bytes.isEmpty ? "its dedup key is empty" : "its dedup key has \(bytes.count) bytes, more than \(KeyedRecord.dedupKeyBytesMax)"
+                let reason =
+                    bytes.isEmpty
+                    ? "its dedup key is empty" : "its dedup key has \(bytes.count) bytes, more than \(KeyedRecord.dedupKeyBytesMax)"
                 quarantined.append(setAside(page.records[index], reason))
             case .failure(let error): quarantined.append(setAside(page.records[index], error.message))
             }
@@ -203,6 +234,7 @@ struct CycleRunner {
         let subject = "trigger \(context.trigger.name)"
         service.alarms.clear(.triggerFailing, subject: subject)
         service.alarms.clear(.triggerResting, subject: subject)
+        service.state.withLock { $0.streaks[start.trigger] = nil }
         if service.state.withLock({ $0.schedule.isRefused(start.connection) }) {
             service.state.withLock { $0.schedule.setRefused(start.connection, probeAt: nil) }
             service.alarms.clear(.connectionRefused, subject: "connection \(context.plan.connectionName)")
@@ -211,68 +243,75 @@ struct CycleRunner {
         if context.trigger.state == .failed { await setState(context.trigger, .recovered) }
     }
 
-    /// The connector is not loaded, a secret does not open, the store cannot be read. The open cycle stays as it is.
-    private func couldNotBegin(_ error: any Error, _ name: String) -> TriggerSchedule.Outcome {
+    /// The store could not be read, so nothing can be recorded in it either.
+    private func unknown(_ error: any Error, openCycle: OpenCycle?) -> TriggerSchedule.Outcome {
         if error is CancellationError || Task.isCancelled { return .fenced }
-        let failure = PollFailure.classify(error).error
-        let delay = max(.seconds(30), Backoff.delay(failures: failuresWithThis, random: service.random()))
-        service.logger.error("a poll could not begin", metadata: ["trigger": "\(name)", "error": "\(failure)"])
-        service.alarms.raise(Alarm(kind: .triggerFailing, subject: "trigger \(name)", message: failure.message))
-        return .failed(openCycle: start.cycle.nextPage > 0 ? start.cycle : nil, delay: delay)
+        service.logger.error(
+            "a poll could not begin", metadata: ["trigger": "\(start.trigger)", "error": "\(PollFailure.classify(error).error)"])
+        return .failed(openCycle: openCycle, delay: .seconds(30))
     }
 
-    private var failuresWithThis: Int { (service.state.withLock { $0.schedule.schedule(of: start.trigger)?.failures } ?? 0) + 1 }
-
     private func failed(
-        _ error: any Error, trigger context: Context, openCycle: OpenCycle?, hasBegunPage: Bool
+        _ error: any Error, _ standing: Standing, connectionName: String?, openCycle: OpenCycle?
     ) async -> TriggerSchedule.Outcome {
         if error is CancellationError || Task.isCancelled { return .fenced }
         let failure = PollFailure.classify(error)
         let now = service.time.now()
-        let failures = failuresWithThis
+        let (failures, streak) = count(failure)
         let backoff = Backoff.delay(failures: failures, random: service.random())
         let delay = max(failure.retryAfter ?? .zero, backoff)
-        var kept = failure.kind == .pageStateExpired ? nil : openCycle
+        let kept = failure.kind == .pageStateExpired ? nil : openCycle
         service.logger.warning(
-            "a poll failed", metadata: ["trigger": "\(context.trigger.name)", "failures": "\(failures)", "error": "\(failure.error)"])
+            "a poll failed", metadata: ["trigger": "\(standing.trigger.name)", "failures": "\(failures)", "error": "\(failure.error)"])
         let record = CycleFailure(
-            fence: context.fence, trigger: start.trigger, generation: context.trigger.generation, cause: start.cycle.cause,
+            fence: standing.fence, trigger: start.trigger, generation: standing.trigger.generation, cause: start.cycle.cause,
             startedAt: start.cycle.startedAt, error: failure.error, failures: failures, retryAt: now + delay,
             dropsOpenCycle: kept == nil, at: now)
         do {
             if case .fenced = try await service.store.recordFailure(record) { return .fenced }
         } catch {
             service.logger.error("a failed poll could not be recorded", metadata: ["error": "\(error)"])
-            // The store still counts the begun page's chunks as committed, and read again they may hold other records: a new
-            // cycle, with a number of its own, reads from the cursor.
-            if hasBegunPage { kept = nil }
         }
         if failure.kind == .rateLimited, let wait = failure.retryAfter {
             service.state.withLock { $0.schedule.block(start.connection, until: now + wait) }
         }
-        warn(.triggerFailing, context, "poll \(failures) in a row failed, the next try is at \(now + delay): \(failure.error.message)")
-        await consequences(of: failure, failures: failures, context, at: now)
+        let message = "poll \(failures) in a row failed, the next try is at \(now + delay): \(failure.error.message)"
+        service.alarms.raise(Alarm(kind: .triggerFailing, subject: "trigger \(standing.trigger.name)", message: message))
+        await consequences(of: failure, streak: streak, standing, connectionName: connectionName, at: now)
         return .failed(openCycle: kept, delay: delay)
     }
 
-    private func consequences(of failure: PollFailure, failures: Int, _ context: Context, at now: Timestamp) async {
+    /// Failures in a row with this one, and those of its kind.
+    private func count(_ failure: PollFailure) -> (failures: Int, streak: Int) {
+        service.state.withLock { state in
+            let failures = (state.schedule.schedule(of: start.trigger)?.failures ?? 0) + 1
+            state.streaks[start.trigger, default: FailureStreak()].failed(failure.kind)
+            return (failures, state.streaks[start.trigger]?.count ?? 1)
+        }
+    }
+
+    private func consequences(
+        of failure: PollFailure, streak: Int, _ standing: Standing, connectionName: String?, at now: Timestamp
+    ) async {
         switch failure.kind {
-        case .unauthorized where failures >= 2 || service.state.withLock({ $0.schedule.isRefused(start.connection) }):
-            let probeAt = now + context.timing.safetyInterval
+        case .unauthorized where streak >= 2 || service.state.withLock({ $0.schedule.isRefused(start.connection) }):
+            let probeAt = now + standing.timing.safetyInterval
             service.state.withLock { $0.schedule.setRefused(start.connection, probeAt: probeAt) }
+            guard let connectionName else { return }
             let message = "\(failure.error.message); until then one poll is tried each safety interval, next at \(probeAt)"
-            service.alarms.raise(Alarm(kind: .connectionRefused, subject: "connection \(context.plan.connectionName)", message: message))
-            await setConnectionProblem(context.plan.connectionName, failure.error.message)
-        case .badCursor: await setState(context.trigger, .failedForGood(reason: failure.error.description))
-        case .permanent where failures >= service.limits.permanentFailuresMax:
-            await setState(context.trigger, .failedForGood(reason: failure.error.description))
+            service.alarms.raise(Alarm(kind: .connectionRefused, subject: "connection \(connectionName)", message: message))
+            await setConnectionProblem(connectionName, failure.error.message)
+        case .badCursor: await setState(standing.trigger, .failedForGood(reason: failure.error.description))
+        case .permanent where streak >= service.limits.permanentFailuresMax:
+            await setState(standing.trigger, .failedForGood(reason: failure.error.description))
         default: break
         }
     }
 
     private func setConnectionProblem(_ name: String, _ problem: String?) async {
         do {
-            try await service.store.apply([.setConnectionProblem(name: name, problem: problem)], namespace: .default, at: service.time.now())
+            try await service.store.apply(
+                [.setConnectionProblem(name: name, problem: problem)], namespace: .default, at: service.time.now())
         } catch {
             service.logger.error("a connection's problem could not be recorded", metadata: ["connection": "\(name)", "error": "\(error)"])
         }
@@ -284,7 +323,8 @@ struct CycleRunner {
         var reason: String?
         if case .failedForGood(let text) = event { reason = text }
         do {
-            let change = StateChange(trigger: trigger.id, generation: trigger.generation, state: next, reason: reason, at: service.time.now())
+            let change = StateChange(
+                trigger: trigger.id, generation: trigger.generation, state: next, reason: reason, at: service.time.now())
             let changed = try await service.store.setState(change)
             service.triggerChanged(changed)
             service.stateChanged(changed)
@@ -299,12 +339,15 @@ struct CycleRunner {
 }
 
 extension PollFailure {
+    /// What passes by itself: the store's troubles, and a host that cannot be looked up.
+    private static let passing: Set<SluiceError.Code> = [.storage, .diskFull, .overloaded, .providerUnreachable]
+
     /// Any error of a poll, in the kinds that call for different answers.
     static func classify(_ error: any Error) -> PollFailure {
         switch error {
         case let failure as PollFailure: failure
         case let error as SluiceError where error.code == .badCursor: PollFailure(.badCursor, error)
-        case let error as SluiceError where [.storage, .diskFull, .overloaded].contains(error.code): PollFailure(.transient, error)
+        case let error as SluiceError where passing.contains(error.code): PollFailure(.transient, error)
         case let error as SluiceError: PollFailure(.permanent, error)
         default: PollFailure(.transient, SluiceError(.internalError, "\(error)"))
         }

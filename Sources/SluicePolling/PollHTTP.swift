@@ -12,6 +12,8 @@ final class PollHTTP: HTTPSending {
     private let settings: ConnectionPollSettings
     private let time: any TimeSource
     private let guardAddress: AddressCheck
+    private let pageBytesMax: Int
+    private let routes: PollRoutes?
     private let budget: Mutex<RequestBudget>
 
     /// Throws `PollFailure` if a host may not be reached.
@@ -20,8 +22,13 @@ final class PollHTTP: HTTPSending {
     static let redirectsMax = 5
     static let retryAfterMax = Span.hours(24)
 
-    init(client: HTTPClient, settings: ConnectionPollSettings, time: any TimeSource, guardAddress: @escaping AddressCheck) {
+    init(
+        client: HTTPClient, settings: ConnectionPollSettings, time: any TimeSource, pageBytesMax: Int,
+        guardAddress: @escaping AddressCheck, routes: PollRoutes? = nil
+    ) {
+        self.routes = routes
         self.client = client
+        self.pageBytesMax = pageBytesMax
         self.settings = settings
         self.time = time
         self.guardAddress = guardAddress
@@ -35,9 +42,10 @@ final class PollHTTP: HTTPSending {
         var request = request
         for _ in 0...PollHTTP.redirectsMax {
             let url = try PollHTTP.address(of: request)
-            try await guardAddress(url.host() ?? "", settings.allowsPrivate)
+            let host = url.host() ?? ""
+            try await guardAddress(host, settings.allowsPrivate)
             try await waitForBudget()
-            let reply = try await exchange(request)
+            let reply = try await exchange(request, host)
             guard [301, 302, 303, 307, 308].contains(reply.status), !request.acceptsAnyStatus else {
                 try check(reply, of: request)
                 return reply
@@ -50,7 +58,8 @@ final class PollHTTP: HTTPSending {
     private static func address(of request: HTTPRequestPlan) throws -> URL {
         guard let url = URL(string: request.url), let scheme = url.scheme, scheme == "http" || scheme == "https", url.host() != nil else {
             throw PollFailure(
-                .permanent, SluiceError(.connector, "the connector asks for an address that is not a full http or https URL; check its base URL"))
+                .permanent,
+                SluiceError(.connector, "the connector asks for an address that is not a full http or https URL; check its base URL"))
         }
         return url
     }
@@ -63,47 +72,72 @@ final class PollHTTP: HTTPSending {
             }
             try await Task.sleep(for: .milliseconds(wait.milliseconds))
         }
-        throw PollFailure(.rateLimited, SluiceError(.rateLimited, "the connection's requests_per_second is used up"), retryAfter: .seconds(5))
+        throw PollFailure(
+            .rateLimited, SluiceError(.rateLimited, "the connection's requests_per_second is used up"), retryAfter: .seconds(5))
     }
 
-    private func exchange(_ plan: HTTPRequestPlan) async throws -> HTTPReply {
+    private func exchange(_ plan: HTTPRequestPlan, _ host: String) async throws -> HTTPReply {
+        guard let pinned = try await routes?.client(for: host, allowsPrivate: settings.allowsPrivate, on: client.eventLoopGroup) else {
+            return try await exchange(plan, with: client)
+        }
+        defer { pinned.end() }
+        do {
+            return try await exchange(plan, with: pinned.client)
+        } catch let failure as PollFailure where failure.kind == .transient {
+            routes?.failed(host)
+            throw failure
+        }
+    }
+
+    private func exchange(_ plan: HTTPRequestPlan, with client: HTTPClient) async throws -> HTTPReply {
         var request = HTTPClientRequest(url: plan.url)
         request.method = HTTPMethod(rawValue: plan.method)
         for field in plan.headers { request.headers.add(name: field.name, value: field.value) }
         if request.headers["user-agent"].isEmpty { request.headers.add(name: "user-agent", value: "Sluice") }
         if !plan.body.isEmpty { request.body = .bytes(plan.body) }
         do {
-            return try await withinTime { [client, settings, request] in
-                let response = try await client.execute(request, timeout: .milliseconds(settings.requestSpanMax.milliseconds))
-                let body = try await response.body.collect(upTo: PollLimits.pageBytesMax)
-                let headers = response.headers.map { HTTPField($0.name, $0.value) }
-                return HTTPReply(status: Int(response.status.code), headers: headers, body: Array(buffer: body))
-            }
+            return try await read(request, with: client)
+        } catch let failure as PollFailure {
+            throw failure
         } catch is CancellationError {
             throw CancellationError()
         } catch is NIOTooManyBytesError {
             throw PollFailure(
                 .permanent,
-                SluiceError(.providerAnswer, "the provider's answer is larger than \(PollLimits.pageBytesMax >> 20) MB; ask for smaller pages"))
+                SluiceError(
+                    .providerAnswer,
+                    "the provider's answer is larger than \(PollHTTP.size(pageBytesMax)); let the connector ask for smaller pages"))
         } catch {
             // The client's errors name no URL and no header, so nothing secret is in them.
             throw PollFailure(.transient, SluiceError(.providerUnreachable, "no whole answer from the provider: \(error)"))
         }
     }
 
-    /// The client's own deadline ends with the answer's head: a body that never ends would hold its cycle for ever.
-    private func withinTime(_ body: @escaping @Sendable () async throws -> HTTPReply) async throws -> HTTPReply {
-        try await withThrowingTaskGroup(of: HTTPReply?.self) { group in
-            group.addTask { try await body() }
-            group.addTask { [settings] in
-                try await Task.sleep(for: .milliseconds(settings.requestSpanMax.milliseconds))
+    /// The client's own deadline ends with the answer's head; this one holds until the last byte of the body.
+    private func read(_ request: HTTPClientRequest, with client: HTTPClient) async throws -> HTTPReply {
+        let span = settings.requestSpanMax
+        return try await withThrowingTaskGroup(of: HTTPReply?.self) { group in
+            defer { group.cancelAll() }
+            group.addTask { [pageBytesMax] in
+                let response = try await client.execute(request, timeout: .milliseconds(span.milliseconds + 1000))
+                let body = try await response.body.collect(upTo: pageBytesMax)
+                let headers = response.headers.map { HTTPField($0.name, $0.value) }
+                return HTTPReply(status: Int(response.status.code), headers: headers, body: Array(buffer: body))
+            }
+            group.addTask {
+                try await Task.sleep(for: .milliseconds(span.milliseconds))
                 return nil
             }
-            defer { group.cancelAll() }
-            guard let first = try await group.next(), let reply = first else { throw HTTPClientError.deadlineExceeded }
+            guard let first = try await group.next(), let reply = first else {
+                throw PollFailure(
+                    .transient,
+                    SluiceError(.providerUnreachable, "no whole answer from the provider within \(span): it hangs or is too slow"))
+            }
             return reply
         }
     }
+
+    private static func size(_ bytes: Int) -> String { bytes >= 1 << 20 ? "\(bytes >> 20) MB" : "\(bytes) bytes" }
 
     private func redirected(_ request: HTTPRequestPlan, from url: URL, by reply: HTTPReply) throws -> HTTPRequestPlan {
         guard let location = reply.headers.first("location"), let target = URL(string: location, relativeTo: url)?.absoluteURL else {
@@ -149,10 +183,7 @@ final class PollHTTP: HTTPSending {
 /// What providers say about waiting: Retry-After (RFC 9110, 10.2.3), and the rate headers of GitHub, Zendesk and others.
 enum RateHeaders {
     static func wait(_ headers: [HTTPField], status: Int, now: Timestamp) -> Span? {
-        if let value = headers.first("retry-after") {
-            if let seconds = Int64(value), seconds >= 0, seconds < 1 << 31 { return .seconds(seconds) }
-            if let date = HTTPDate.parse(value) { return max(.zero, date - now) }
-        }
+        if let wait = headers.first("retry-after").flatMap({ RetryAfter.parse($0, now: now) }) { return wait }
         guard let remaining = headers.first("x-ratelimit-remaining") ?? headers.first("ratelimit-remaining"), Int64(remaining) == 0,
             let text = headers.first("x-ratelimit-reset") ?? headers.first("ratelimit-reset"), let reset = Int64(text), reset >= 0
         else { return nil }

@@ -20,9 +20,12 @@ public final class PollingService: StoreObserver, Sendable {
         public var slice: CycleSlice.Limits
         /// Permanent failures in a row after which a trigger counts as failed.
         public var permanentFailuresMax: Int
+        /// A larger answer of a provider is refused.
+        public var pageBytesMax: Int
         public init(
             cyclesAtOnceMax: Int = 64, recordsPerCommitMax: Int = 1000, catchUpSpanPerTrigger: Span = .milliseconds(20),
-            catchUpWindowMax: Span = .minutes(10), slice: CycleSlice.Limits = CycleSlice.Limits(), permanentFailuresMax: Int = 5
+            catchUpWindowMax: Span = .minutes(10), slice: CycleSlice.Limits = CycleSlice.Limits(), permanentFailuresMax: Int = 5,
+            pageBytesMax: Int = PollLimits.pageBytesMax
         ) {
             self.cyclesAtOnceMax = cyclesAtOnceMax
             self.recordsPerCommitMax = recordsPerCommitMax
@@ -30,6 +33,7 @@ public final class PollingService: StoreObserver, Sendable {
             self.catchUpWindowMax = catchUpWindowMax
             self.slice = slice
             self.permanentFailuresMax = permanentFailuresMax
+            self.pageBytesMax = pageBytesMax
         }
     }
 
@@ -39,6 +43,8 @@ public final class PollingService: StoreObserver, Sendable {
         var lanes: [ConnectionID: PollHTTP] = [:]
         /// Pages in a row without news, of triggers that are in the middle of a long read.
         var barrenPages: [TriggerID: Int] = [:]
+        /// Failures in a row of one kind, of triggers whose last cycle failed.
+        var streaks: [TriggerID: FailureStreak] = [:]
         var cyclesRunning = 0
     }
 
@@ -51,6 +57,7 @@ public final class PollingService: StoreObserver, Sendable {
     let logger: Logger
     let random: @Sendable () -> Double
     let guardAddress: @Sendable (_ host: String, _ allowsPrivate: Bool) async throws -> Void
+    let routes: PollRoutes?
     /// Told when a trigger's state changed because of its polls.
     let stateChanged: @Sendable (StoredTrigger) -> Void
     let state = Mutex(State())
@@ -59,9 +66,10 @@ public final class PollingService: StoreObserver, Sendable {
     public init(
         store: any Store, catalogue: any PollingCatalogue, time: any TimeSource, alarms: any AlarmReporting, client: HTTPClient,
         limits: Limits = Limits(), logger: Logger, random: @escaping @Sendable () -> Double,
-        guardAddress: @escaping @Sendable (_ host: String, _ allowsPrivate: Bool) async throws -> Void,
+        guardAddress: @escaping @Sendable (_ host: String, _ allowsPrivate: Bool) async throws -> Void, routes: PollRoutes? = nil,
         stateChanged: @escaping @Sendable (StoredTrigger) -> Void = { _ in }
     ) {
+        self.routes = routes
         self.store = store
         self.catalogue = catalogue
         self.time = time
@@ -73,6 +81,15 @@ public final class PollingService: StoreObserver, Sendable {
         self.guardAddress = guardAddress
         self.stateChanged = stateChanged
         waker = Waker(eventLoop: client.eventLoopGroup.any())
+    }
+
+    /// How the client must be set up: redirects are followed here, if at all, and each cycle may have a connection of its own,
+    /// so that polls which hang at a host hold up nobody else's at the same host (P12).
+    public static func clientConfiguration(_ limits: Limits) -> HTTPClient.Configuration {
+        var configuration = HTTPClient.Configuration(redirectConfiguration: .disallow, timeout: .init(connect: .seconds(10)))
+        configuration.decompression = .enabled(limit: .size(limits.pageBytesMax))
+        configuration.connectionPool.concurrentHTTP1ConnectionsPerHostSoftLimit = limits.cyclesAtOnceMax
+        return configuration
     }
 
     // MARK: What others tell
@@ -121,6 +138,7 @@ public final class PollingService: StoreObserver, Sendable {
         state.withLock { state in
             state.schedule.remove(id)
             state.barrenPages[id] = nil
+            state.streaks[id] = nil
         }
     }
 
@@ -207,6 +225,7 @@ public final class PollingService: StoreObserver, Sendable {
             }
             group.cancelAll()
         }
+        routes?.close()
     }
 
     private func perform(_ start: Schedule.Start) async {
@@ -246,7 +265,8 @@ public final class PollingService: StoreObserver, Sendable {
     private func configure(_ connection: ConnectionID, in state: inout State) {
         let settings = catalogue.settings(of: connection)
         state.schedule.setConnection(connection, runningMax: settings.pollsAtOnceMax)
-        state.lanes[connection] = PollHTTP(client: client, settings: settings, time: time, guardAddress: guardAddress)
+        state.lanes[connection] = PollHTTP(
+            client: client, settings: settings, time: time, pageBytesMax: limits.pageBytesMax, guardAddress: guardAddress, routes: routes)
     }
 
     func lane(_ connection: ConnectionID) -> PollHTTP {
@@ -254,5 +274,16 @@ public final class PollingService: StoreObserver, Sendable {
             if state.lanes[connection] == nil { configure(connection, in: &state) }
             return state.lanes[connection]!
         }
+    }
+}
+
+/// How often in a row a trigger failed for the same kind of reason: an outage must not count towards what is wrong for good.
+struct FailureStreak {
+    private(set) var kind: PollFailure.Kind?
+    private(set) var count = 0
+
+    mutating func failed(_ kind: PollFailure.Kind) {
+        count = self.kind == kind ? count + 1 : 1
+        self.kind = kind
     }
 }

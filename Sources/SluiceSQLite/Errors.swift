@@ -1,6 +1,6 @@
-import Glibc
 import GRDB
 import GRDBSQLite
+import Glibc
 import SluiceCore
 
 extension SluiceError {
@@ -41,7 +41,8 @@ extension SluiceError {
     }
 
     private static func diskFull(_ context: [String: String]) -> SluiceError {
-        SluiceError(.diskFull, "the disk of the data directory is full, nothing was stored: make room; Sluice goes on by itself", context: context)
+        SluiceError(
+            .diskFull, "the disk of the data directory is full, nothing was stored: make room; Sluice goes on by itself", context: context)
     }
 
     static let closed = SluiceError(.storage, "the store is closed")

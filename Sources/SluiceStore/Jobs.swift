@@ -99,7 +99,7 @@ public struct ClaimedDelivery: Sendable {
     public var job: StoredJob
     /// Attempts made before.
     public var attempts: Int
-    /// When the delivery was intended.
+    /// When the delivery was intended, or last replayed: a replayed one is as young as a new one.
     public var createdAt: Timestamp
     public init(id: Int64, destination: DestinationID, job: StoredJob, attempts: Int, createdAt: Timestamp) {
         self.id = id
@@ -145,8 +145,14 @@ public struct DeliveryQuery: Sendable {
     public var namespace: NamespaceID
     public var destination: DestinationID?
     public var state: DeliveryState?
+    /// Only what is older than this one.
+    public var before: Int64?
     public var limit: Int
-    public init(namespace: NamespaceID = .default, destination: DestinationID? = nil, state: DeliveryState? = nil, limit: Int = 50) {
+    public init(
+        namespace: NamespaceID = .default, destination: DestinationID? = nil, state: DeliveryState? = nil, before: Int64? = nil,
+        limit: Int = 50
+    ) {
+        self.before = before
         self.namespace = namespace
         self.destination = destination
         self.state = state

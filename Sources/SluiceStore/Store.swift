@@ -124,24 +124,30 @@ public struct InboxQuery: Sendable {
     /// Only what is older than this one.
     public var before: InboxSequence?
     public var limit: Int
+    /// False: leave headers and body empty; `bodyBytes` tells how long the body is.
+    public var includesContent: Bool
     public init(
         namespace: NamespaceID = .default, connection: ConnectionID? = nil, unmatchedOnly: Bool = false, before: InboxSequence? = nil,
-        limit: Int = 50
+        limit: Int = 50, includesContent: Bool = true
     ) {
         self.namespace = namespace
         self.connection = connection
         self.unmatchedOnly = unmatchedOnly
         self.before = before
         self.limit = limit
+        self.includesContent = includesContent
     }
 }
 
 public struct InboxItem: Sendable {
     public var sequence: InboxSequence
     public var entry: InboxEntry
-    public init(sequence: InboxSequence, entry: InboxEntry) {
+    /// Of the body as it is stored.
+    public var bodyBytes: Int
+    public init(sequence: InboxSequence, entry: InboxEntry, bodyBytes: Int? = nil) {
         self.sequence = sequence
         self.entry = entry
+        self.bodyBytes = bodyBytes ?? entry.body.count
     }
 }
 

@@ -39,7 +39,19 @@ enum Show {
         guard let value, !value.isNull else { return "-" }
         if let flag = value.bool { return flag ? "yes" : "no" }
         if let elements = value.elements { return elements.isEmpty ? "-" : elements.map { text($0) }.joined(separator: ", ") }
+        if value.string == "" { return "-" }
         return value.text ?? String(decoding: value.bytes, as: UTF8.self)
+    }
+
+    /// A member for people: an object of plain values as `name: value`. What is handed back as JSON stays JSON.
+    private static func member(_ key: String, _ value: JSONView) -> String {
+        let staysJSON = ["cursor", "cursor_before", "input", "record", "fields"].contains(key)
+        if !staysJSON, let elements = value.elements, !elements.isEmpty, elements.allSatisfy({ $0.members != nil }) {
+            return elements.map { member(key, $0) }.joined(separator: "\n")
+        }
+        guard !staysJSON, let members = value.members else { return text(value) }
+        let plain = members.filter { !$0.value.isNull }.map { "\($0.key): \(text($0.value))" }.joined(separator: ", ")
+        return plain.isEmpty ? "-" : plain
     }
 
     /// One line, cut at a width.
@@ -48,12 +60,13 @@ enum Show {
         return line.count > width ? line.prefix(width - 1) + "…" : line
     }
 
-    /// Members, one a line, under each other.
-    static func members(_ object: JSONView) -> String {
-        let members = object.members ?? []
+    /// Members, one a line, under each other; those that are named `first` before the others.
+    static func members(_ object: JSONView, first: [String] = []) -> String {
+        let all = object.members ?? []
+        let members = first.compactMap { name in all.first { $0.key == name } } + all.filter { !first.contains($0.key) }
         let width = members.map(\.key.count).max() ?? 0
         return members.map { member in
-            let lines = text(member.value).split(separator: "\n", omittingEmptySubsequences: false)
+            let lines = self.member(member.key, member.value).split(separator: "\n", omittingEmptySubsequences: false)
             return member.key.padded(width) + "  " + lines.joined(separator: "\n" + String(repeating: " ", count: width + 2))
         }.joined(separator: "\n")
     }

@@ -16,27 +16,46 @@ struct Reach: ParsableArguments {
     var environment: [String: String] { ProcessInfo.processInfo.environment }
 
     /// The API that was named; else that of the server on this data directory; else the data itself, under its lock.
-    /// `makesData`: whether a data directory may be made.
-    func connected<Value>(makesData: Bool = false, _ body: (Caller) async throws -> Value) async throws -> Value {
+    /// Without data, `absentData` says whether to make some.
+    func connected<Value>(absentData: AbsentData = .isAnError, _ body: (Caller) async throws -> Value) async throws -> Value {
         if let url = apiURL ?? environment["SLUICE_API_URL"] {
-            return try await overHTTP(url, token: try givenToken(), body)
+            return try await overHTTP(url, token: try givenToken(for: url), body)
         }
         if let session = try Session.read(dataDirectory: dataDirectory), session.isAlive {
             return try await overHTTP(session.apiURL, token: session.token, body)
         }
         let hasData = FileManager.default.fileExists(atPath: dataDirectory + "/sluice.db")
-        guard hasData || makesData else {
+        if !hasData, absentData == .isTemporary { return try await onNothing(body) }
+        guard hasData || absentData == .isMade else {
             throw SluiceError(
                 .notFound,
                 "no server runs on \(dataDirectory), and there is no data in it: start one with `sluice serve`, or name another with --data or --api-url"
             )
         }
-        let opened = try await Opened.open(
-            dataDirectory: dataDirectory, connectorsDirectory: ConnectorsDirectory.found(nil, environment), environment: environment)
-        for notice in opened.notices { Terminal.error("Note: \(notice)") }
+        return try await inside(dataDirectory, body)
+    }
+
+    /// What to do where there is no server and no data.
+    enum AbsentData { case isAnError, isMade, isTemporary }
+
+    /// Against an empty store that is thrown away: a dry run before there is anything leaves nothing behind.
+    private func onNothing<Value>(_ body: (Caller) async throws -> Value) async throws -> Value {
+        let directory = FileManager.default.temporaryDirectory.appendingPathComponent("sluice-dry-run-\(UUID().uuidString)").path
+        defer { try? FileManager.default.removeItem(atPath: directory) }
+        return try await inside(directory, showsNotices: false, body)
+    }
+
+    /// The API in this process, on the data itself.
+    private func inside<Value>(
+        _ directory: String, showsNotices: Bool = true, _ body: (Caller) async throws -> Value
+    ) async throws -> Value {
+        let connectors = ConnectorsDirectory.found(nil, environment)
+        let opened = try await Opened.open(dataDirectory: directory, connectorsDirectory: connectors, environment: environment)
+        if showsNotices { for notice in opened.notices { Terminal.error("Note: \(notice)") } }
         let api = opened.api()
         do {
-            let value = try await body(Caller(isServer: false) { request in await api.respond(to: request) })
+            let value = try await body(
+                Caller(isServer: false, connectors: connectors) { request in await api.respond(to: request) })
             await opened.store.close()
             return value
         } catch {
@@ -45,7 +64,7 @@ struct Reach: ParsableArguments {
         }
     }
 
-    private func givenToken() throws -> String {
+    private func givenToken(for url: String) throws -> String {
         if let token = environment["SLUICE_TOKEN"] { return token }
         if let path = environment["SLUICE_TOKEN_FILE"] {
             guard let bytes = try SmallFile.read(path, bytesMax: 4096) else {
@@ -53,11 +72,15 @@ struct Reach: ParsableArguments {
             }
             return String(decoding: bytes, as: UTF8.self).trimmingCharacters(in: .whitespacesAndNewlines)
         }
-        if let session = try Session.read(dataDirectory: dataDirectory) { return session.token }
+        // This machine's own token is for this machine's server only.
+        if let session = try Session.read(dataDirectory: dataDirectory), session.apiURL == url { return session.token }
         throw SluiceError(.unauthorized, "put a token into SLUICE_TOKEN or SLUICE_TOKEN_FILE; `sluice token create NAME` makes one")
     }
 
     private func overHTTP<Value>(_ url: String, token: String, _ body: (Caller) async throws -> Value) async throws -> Value {
+        guard url.hasPrefix("http://") || url.hasPrefix("https://") else {
+            throw SluiceError(.invalid, "the API's URL begins with http:// or https://, for example http://127.0.0.1:8081")
+        }
         let client = HTTPClient(eventLoopGroupProvider: .singleton)
         let base = url.hasSuffix("/") ? String(url.dropLast()) : url
         do {
@@ -82,11 +105,11 @@ struct Reach: ParsableArguments {
             let body = try await answer.body.collect(upTo: 256 * 1024 * 1024)
             return APIResponse(status: Int(answer.status.code), body: Array(buffer: body))
         } catch let error as HTTPClientError {
-            throw SluiceError(.providerUnreachable, "the server at \(base) does not answer (\(error.shortDescription)): is it running?")
+            throw SluiceError(.serverUnreachable, "the server at \(base) does not answer (\(error.shortDescription)): is it running?")
         } catch let error as CancellationError {
             throw error
         } catch {
-            throw SluiceError(.providerUnreachable, "the server at \(base) does not answer: is it running?")
+            throw SluiceError(.serverUnreachable, "the server at \(base) does not answer: is it running?")
         }
     }
 }
@@ -95,11 +118,19 @@ struct Reach: ParsableArguments {
 struct Caller {
     /// False: there is no server, and nothing polls.
     let isServer: Bool
+    /// Without a server: where this process found connectors, if anywhere.
+    let connectors: String?
     private let send: (APIRequest) async throws -> APIResponse
 
-    init(isServer: Bool, _ send: @escaping (APIRequest) async throws -> APIResponse) {
+    init(isServer: Bool, connectors: String? = nil, _ send: @escaping (APIRequest) async throws -> APIResponse) {
         self.isServer = isServer
+        self.connectors = connectors
         self.send = send
+    }
+
+    /// Tells that only the connectors of this binary are known here, where that is so.
+    func noteAbsentConnectors() {
+        if !isServer, connectors == nil { Terminal.error("Note: \(ConnectorsDirectory.absent)") }
     }
 
     /// The body of a good answer; throws the error of another.
@@ -128,10 +159,17 @@ struct Caller {
 
 /// Where connectors are looked for.
 enum ConnectorsDirectory {
+    static let absent = "there is no directory ./connectors, so no Lua connector is loaded: name theirs in SLUICE_CONNECTORS"
+
     /// The one that was named, or SLUICE_CONNECTORS, or ./connectors if there is one.
     static func found(_ named: String?, _ environment: [String: String]) -> String? {
         if let directory = named ?? environment["SLUICE_CONNECTORS"] { return directory }
         var isDirectory: ObjCBool = false
         return FileManager.default.fileExists(atPath: "connectors", isDirectory: &isDirectory) && isDirectory.boolValue ? "connectors" : nil
     }
+}
+
+extension SluiceError.Code {
+    /// The command found no server where it was told to look.
+    static let serverUnreachable: Self = "server_unreachable"
 }

@@ -27,7 +27,7 @@ struct Sluice: AsyncParsableCommand {
         version: API.version,
         subcommands: [
             ServeCommand.self, ApplyCommand.self, StatusCommand.self, ConnectorCommands.self, ConnectionCommands.self, TriggerCommands.self,
-            JobCommands.self, InboxCommands.self, DeliveryCommands.self, TokenCommands.self,
+            JobCommands.self, InboxCommands.self, DestinationCommands.self, DeliveryCommands.self, TokenCommands.self, Simulate.self,
         ])
 
     func run() async throws { Terminal.out(Sluice.helpMessage()) }
@@ -41,7 +41,8 @@ struct Sluice: AsyncParsableCommand {
                 try command.run()
             }
         } catch let error as SluiceError {
-            Terminal.error(error.description)
+            // The message says where; the rest of the context is for programs, in the API's answer.
+            Terminal.error("Error (\(error.code.rawValue)): \(error.message)")
             Terminal.end(1)
         } catch let code as ExitCode {
             Terminal.end(code.rawValue)
@@ -56,7 +57,11 @@ struct Sluice: AsyncParsableCommand {
 
 /// The two ways out.
 enum Terminal {
-    static func out(_ text: String) { write(1, text + "\n") }
+    static func out(_ text: String) { write(1, (isatty(1) == 1 ? plain(text) : text) + "\n") }
+    /// What providers sent must not steer the terminal that shows it.
+    private static func plain(_ text: String) -> String {
+        String(decoding: text.utf8.map { $0 < 0x20 && $0 != 0x0A && $0 != 0x09 || $0 == 0x7F ? UInt8(ascii: "?") : $0 }, as: UTF8.self)
+    }
     static func error(_ text: String) { write(2, text + "\n") }
     static var showsProgress: Bool { isatty(2) == 1 }
     /// Draws over the last line, on a terminal only.

@@ -43,9 +43,9 @@ import Testing
         }
         #expect(read("\"2023-11-14T22:13:20\"", time) == .zoneless)
         #expect(read("\"2023-11-14T22:13:20\"", rule(.rfc3339) { $0.assumesUTC = true }) == .mark(1_700_000_000_000))
-        #expect(Times.httpDate("Sun, 06 Nov 1994 08:49:37 GMT") == Timestamp(seconds: 784_111_777))
+        #expect(HTTPDate.parse("Sun, 06 Nov 1994 08:49:37 GMT") == Timestamp(seconds: 784_111_777))
         for text in ["", "Sun, 06 Nov 1994 08:49:37 CET", "Sun, 31 Feb 1994 08:49:37 GMT", "Sun, 06 Nov 1994 08:49 GMT"] {
-            #expect(Times.httpDate(text) == nil)
+            #expect(HTTPDate.parse(text) == nil)
         }
     }
 

@@ -178,7 +178,7 @@ import Testing
     @Test func aDribblingAnswerCountsByItsStatus() async throws {
         try await Sink.with({ _, _ in .dribble }) { sink in
             let id = store.commit("a", to: [first], at: clock.now())[0]
-            try await withPush(store, [try destination(url: sink.url, timeoutSeconds: 1)], clock: clock) { _ in
+            try await withPush(store, [try destination(url: sink.url, timeoutSeconds: 4)], clock: clock) { _ in
                 try await eventually("delivered") { store.delivery(id).state == .delivered }
             }
             #expect(store.attempts(id)[0].response == [UInt8(ascii: "x")])

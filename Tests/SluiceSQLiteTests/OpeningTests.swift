@@ -30,6 +30,8 @@ import Testing
         await (try TemporaryDirectory.open(directory.options())).close()
         let attributes = try FileManager.default.attributesOfItem(atPath: directory.path + "/data")
         #expect(attributes[.posixPermissions] as? NSNumber == 0o700)
+        let database = try FileManager.default.attributesOfItem(atPath: directory.path + "/data/sluice.db")
+        #expect(database[.posixPermissions] as? NSNumber == 0o600)
     }
 
     @Test func whatIsNoDirectoryIsRefused() async throws {

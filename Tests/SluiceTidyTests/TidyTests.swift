@@ -16,7 +16,8 @@ import Testing
         "SluicePolling": ["SluiceStore", "SluiceConnectors", "SluiceCore"],
         "SluiceDelivery": ["SluiceStore", "SluiceConnectors", "SluiceCore"],
         "SluiceServer": [
-            "SluiceCore", "SluiceConnectors", "SluiceLua", "SluiceStore", "SluiceSQLite", "SluiceGateway", "SluicePolling", "SluiceDelivery",
+            "SluiceCore", "SluiceConnectors", "SluiceLua", "SluiceStore", "SluiceSQLite", "SluiceGateway", "SluicePolling",
+            "SluiceDelivery",
         ],
         "SluiceSimulation": ["SluiceCore", "SluiceStore", "SluiceConnectors"],
         "sluice": ["SluiceServer", "SluiceSimulation", "SluiceCore", "SluiceConnectors", "SluiceStore"],
@@ -52,7 +53,9 @@ import Testing
         source.lines.compactMap { line in
             let words = line.split(separator: " ").map(String.init)
             guard let place = words.firstIndex(of: "import"), place < words.count - 1, !line.hasPrefix("//"),
-                words[..<place].allSatisfy({ $0.hasPrefix("@") || ["public", "internal", "private", "package", "fileprivate"].contains($0) })
+                words[..<place].allSatisfy({
+                    $0.hasPrefix("@") || ["public", "internal", "private", "package", "fileprivate"].contains($0)
+                })
             else { return nil }
             let name = words[place + 1]
             return ["struct", "class", "enum", "protocol", "func"].contains(name) && place + 2 < words.count
@@ -65,7 +68,8 @@ import Testing
         let sources = try TidyTests.sources()
         #expect(sources.count > 30)
         for source in sources {
-            let allowed = try #require(TidyTests.arrows[source.target], "\(source.name): a new target needs its arrows here and in docs/ARCHITECTURE.md")
+            let allowed = try #require(
+                TidyTests.arrows[source.target], "\(source.name): a new target needs its arrows here and in docs/ARCHITECTURE.md")
             for name in TidyTests.imports(source) where ours.contains(name) {
                 #expect(allowed.contains(name), "\(source.name) imports \(name), which is not along an arrow")
             }
@@ -97,7 +101,8 @@ import Testing
             for (number, line) in source.lines.enumerated() {
                 let code = line.trimmingCharacters(in: .whitespaces)
                 if code.hasPrefix("//") { continue }
-                if code.contains("Task.detached") || code.range(of: #"(^|[^a-zA-Z.])Task(\(.*\))? \{"#, options: .regularExpression) != nil {
+                if code.contains("Task.detached") || code.range(of: #"(^|[^a-zA-Z.])Task(\(.*\))? \{"#, options: .regularExpression) != nil
+                {
                     Issue.record("\(source.name):\(number + 1) starts an unstructured task")
                 }
             }
@@ -119,12 +124,40 @@ import Testing
         }
     }
 
+    /// docs/PROMISES.md names tests that are there, and each promise that is kept has one named after it.
+    @Test func promisesHaveTheirTests() throws {
+        let page = try String(contentsOf: TidyTests.root.appending(path: "docs/PROMISES.md"), encoding: .utf8)
+        let mentioned = Set(page.matches(of: #/`(P[0-9]+_[A-Za-z0-9_]+|[a-z]_[A-Za-z0-9_]+)`/#).map { String($0.1) })
+        #expect(mentioned.count > 20)
+        var (functions, cases): (Set<String>, Set<String>) = ([], [])
+        for folder in ["Tests", "Sources/SluiceTesting/StoreConformance"] {
+            let files = try #require(
+                FileManager.default.enumerator(at: TidyTests.root.appending(path: folder), includingPropertiesForKeys: nil))
+            for case let file as URL in files where file.pathExtension == "swift" {
+                let text = try String(contentsOf: file, encoding: .utf8)
+                functions.formUnion(text.matches(of: #/func ([A-Za-z0-9_]+)\(/#).map { String($0.1) })
+                // The conformance suite's cases are tests by name.
+                if folder != "Tests" { cases.formUnion(text.matches(of: #/"(P[0-9]+_[A-Za-z0-9_]+)"/#).map { String($0.1) }) }
+            }
+        }
+        for name in mentioned.sorted() { #expect(functions.contains(name) || cases.contains(name), "there is no test \(name)") }
+        for promise in [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12] {
+            #expect(functions.contains { $0.hasPrefix("P\(promise)_") }, "no test function is named after P\(promise)")
+            #expect(mentioned.contains { $0.hasPrefix("P\(promise)_") }, "docs/PROMISES.md names no test of P\(promise)")
+        }
+    }
+
     /// What the README tells a newcomer to run must exist.
     @Test func readmeNamesWhatIsThere() throws {
         let readme = try String(contentsOf: TidyTests.root.appending(path: "README.md"), encoding: .utf8)
-        for path in ["./run", "./test", "docs/ARCHITECTURE.md", "docs/benchmarks.md", "CONTRIBUTING.md", "LICENSE"] {
+        for path in [
+            "./run", "./test", "docs/ARCHITECTURE.md", "docs/OPERATIONS.md", "docs/CONNECTORS.md", "docs/PROMISES.md", "docs/benchmarks.md",
+            "CONTRIBUTING.md", "LICENSE",
+        ] {
             #expect(readme.contains(path), "README.md does not name \(path)")
-            #expect(FileManager.default.fileExists(atPath: TidyTests.root.appending(path: path).path(percentEncoded: false)), "\(path) is missing")
+            #expect(
+                FileManager.default.fileExists(atPath: TidyTests.root.appending(path: path).path(percentEncoded: false)),
+                "\(path) is missing")
         }
     }
 }

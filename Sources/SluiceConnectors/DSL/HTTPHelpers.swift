@@ -15,5 +15,5 @@ extension HTTPRequestPlan {
 
 extension HTTPReply {
     /// The provider's clock: its Date header. Nil if it sends none that can be read.
-    public var serverDate: Timestamp? { headers.first("Date").flatMap(Times.httpDate) }
+    public var serverDate: Timestamp? { headers.first("Date").flatMap(HTTPDate.parse) }
 }

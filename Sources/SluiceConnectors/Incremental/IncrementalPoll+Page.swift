@@ -72,9 +72,8 @@ extension IncrementalPoll {
     /// Retry-After in seconds or as a date, which counts from the answer's own Date (RFC 9110, 10.2.3).
     func retryAfter(_ reply: HTTPReply) -> Span? {
         guard let text = reply.headers.first("Retry-After") else { return nil }
-        if let seconds = Int64(text), seconds >= 0 { return .seconds(min(seconds, 86_400)) }
-        guard let date = Times.httpDate(text), let now = reply.serverDate else { return nil }
-        return max(.zero, min(date - now, .hours(24)))
+        let now = reply.serverDate ?? .distantFuture
+        return RetryAfter.parse(text, now: now).map { min($0, .hours(24)) }
     }
 
     /// On the very first poll the default start was guessed by the clock that was passed in. Where the server's clock tells

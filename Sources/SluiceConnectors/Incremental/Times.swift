@@ -34,19 +34,6 @@ enum Times {
         return text.withUTF8 { rfc3339($0) }
     }
 
-    /// An HTTP date in the form that RFC 9110, 5.6.7 demands of senders: `Sun, 06 Nov 1994 08:49:37 GMT`.
-    static func httpDate(_ text: String) -> Timestamp? {
-        let parts = text.split(separator: " ")
-        let months = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"]
-        guard parts.count == 6, parts[5] == "GMT", let day = Int64(parts[1]), let month = months.firstIndex(of: String(parts[2])),
-            let year = Int64(parts[3]), (1970...9999).contains(year), isDate(year, Int64(month) + 1, day)
-        else { return nil }
-        let time = parts[4].split(separator: ":").map { Int64($0) ?? -1 }
-        guard time.count == 3, (0..<24).contains(time[0]), (0..<60).contains(time[1]), (0...60).contains(time[2]) else { return nil }
-        let days = Timestamp.days(year: year, month: Int64(month) + 1, day: day)
-        return Timestamp(seconds: ((days * 24 + time[0]) * 60 + time[1]) * 60 + time[2])
-    }
-
     private static func isDate(_ year: Int64, _ month: Int64, _ day: Int64) -> Bool {
         guard (1...12).contains(month), day >= 1 else { return false }
         let days = Timestamp.days(year: month == 12 ? year + 1 : year, month: month == 12 ? 1 : month + 1, day: 1)

@@ -48,7 +48,12 @@ public struct PushDestination: Sendable {
         if let literal = target.literal {
             try AddressGuard.check(host: target.host, addresses: [literal], allowsPrivate: allowsPrivate)
         }
-        _ = try WebhookSigner(secrets: secrets)
+        guard !secrets.isEmpty else {
+            throw SluiceError(.invalid, "A push destination needs a secret: whsec_ and base64 of 24 to 64 random bytes.")
+        }
+        guard secrets.allSatisfy(StandardWebhooksSigner.isUsable) else {
+            throw SluiceError(.invalid, "The secret of a push destination is not whsec_ and base64; create a new one.")
+        }
         guard (1...600).contains(timeoutSeconds) else {
             throw SluiceError(.invalid, "The time-out of destination \(name) is from 1 to 600 seconds, not \(timeoutSeconds).")
         }

@@ -1,6 +1,7 @@
 import AsyncHTTPClient
 import NIOCore
 import NIOHTTP1
+import SluiceConnectors
 import SluiceCore
 import Synchronization
 
@@ -38,7 +39,10 @@ struct PushSender: Sendable {
     {
         let deadline = NIODeadline.now() + .seconds(Int64(destination.timeoutSeconds))
         do {
-            let signature = try WebhookSigner(secrets: destination.secrets).signature(id: id, timestampSeconds: at.seconds, body: body)
+            let signature = StandardWebhooksSigner.sign(id: id, timestamp: at, body: body, secrets: destination.secrets)
+            guard !signature.isEmpty else {
+                throw SluiceError(.invalid, "The secret of a push destination is not whsec_ and base64; create a new one.")
+            }
             var request = HTTPClientRequest(url: pinned.target.url)
             request.method = .POST
             request.headers = headers(destination, id: id, at: at, signature: signature)

@@ -38,6 +38,8 @@ public final class PushService: StoreObserver {
     let store: any DeliveryStore
     let namespace: NamespaceID
     let time: any TimeSource
+    /// For the timestamps that are signed.
+    let wallTime: any TimeSource
     let alarms: any AlarmReporting
     let options: PushOptions
     let logger: Logger
@@ -49,16 +51,17 @@ public final class PushService: StoreObserver {
     let state: Mutex<State>
     private let signal = WakeSignal()
 
-    /// `random`: numbers from 0 up to 1, for the jitter. `destinationGone`: called when a destination answered 410; the
+    /// `wallTime`: what `webhook-timestamp` and dates in Retry-After are counted by; nil: `time`. `random`: numbers from 0 up to 1, for the jitter. `destinationGone`: called when a destination answered 410; the
     /// server stores it as disabled. Until then this service keeps it disabled by itself.
     public init(
-        store: any DeliveryStore, namespace: NamespaceID = .default, time: any TimeSource, alarms: any AlarmReporting,
-        options: PushOptions = PushOptions(), logger: Logger, random: @escaping @Sendable () -> Double = { Double.random(in: 0..<1) },
+        store: any DeliveryStore, namespace: NamespaceID = .default, time: any TimeSource, wallTime: (any TimeSource)? = nil,
+        alarms: any AlarmReporting, options: PushOptions = PushOptions(), logger: Logger, random: @escaping @Sendable () -> Double = { Double.random(in: 0..<1) },
         destinationGone: @escaping @Sendable (DestinationID) async -> Void = { _ in }
     ) {
         self.store = store
         self.namespace = namespace
         self.time = time
+        self.wallTime = wallTime ?? time
         self.alarms = alarms
         self.options = options
         self.logger = logger

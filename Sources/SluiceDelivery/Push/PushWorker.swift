@@ -132,7 +132,7 @@ extension PushService {
         }
         let startedAt = time.now()
         let begun = ContinuousClock.now
-        let answer = await answer(claimed, trigger, destination, route, at: startedAt)
+        let answer = await answer(claimed, trigger, destination, route)
         // Broken off by the stop of the server: nobody knows what came of it, so nothing is noted.
         if answer.status == nil, Task.isCancelled { return .failed }
         let machine = DeliveryMachine(schedule: destination.retrySchedule)
@@ -154,14 +154,14 @@ extension PushService {
 
     private func answer(
         _ claimed: ClaimedDelivery, _ trigger: JobJSON.TriggerNames, _ destination: PushDestination,
-        _ route: Result<PinnedClient, SluiceError>, at: Timestamp
+        _ route: Result<PinnedClient, SluiceError>
     ) async -> PushAnswer {
         switch route {
         case .failure(let error): return PushAnswer(error: error.message)
         case .success(let client):
             let id = JobIdentity.id(uid: trigger.uid, dedupKey: claimed.job.dedupKey)
             let body = JobJSON.pushBody(claimed.job, triggerName: trigger.name, uid: trigger.uid)
-            let answer = await sender.send(body, id: id, to: destination, with: client, at: at, now: { self.time.now() })
+            let answer = await sender.send(body, id: id, to: destination, with: client, at: wallTime.now(), now: { self.wallTime.now() })
             if answer.isConnectFailure { routes.connectFailed(destination, with: client) }
             return answer
         }
@@ -188,7 +188,8 @@ extension PushService {
                 return state.deadLetters[destination.id, default: 0]
             }
             let last = "the last (\(reason.rawValue), after attempt \(claimed.attempts + 1)): \(answer.error ?? "no reason given")"
-            let remedy = reason == .gone ? "The destination is disabled; enable it" : "Mend the destination"
+            let remedy =
+                reason == .gone ? "Nothing more is sent there until its URL changes or the server starts again" : "Mend the destination"
             alarms.raise(
                 Alarm(
                     kind: .deadLetters, subject: "destination \(destination.name)",

@@ -81,7 +81,9 @@ struct GatewayChannel: ServerChildChannel {
         }
     }
 
-    func handle(value: Value, logger: Logger) async { await http1.handle(value: value, logger: logger) }
+    func handle(value: Value, logger: Logger) async {
+        await withTaskExecutorPreference(LoopExecutor(value.channel.eventLoop)) { await http1.handle(value: value, logger: logger) }
+    }
 }
 
 /// Between Hummingbird's request and response and the gateway's. Each request is whole when it comes here.

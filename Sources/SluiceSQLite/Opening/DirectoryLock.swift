@@ -43,7 +43,9 @@ final class DirectoryLock: Sendable {
             }
             return
         }
-        guard errno == ENOENT, mkdir(directory, 0o700) == 0 || errno == EEXIST else { throw fault("cannot make the data directory", directory) }
+        guard errno == ENOENT, mkdir(directory, 0o700) == 0 || errno == EEXIST else {
+            throw fault("cannot make the data directory", directory)
+        }
     }
 
     private static func holder(_ descriptor: Int32) -> String? {

@@ -1,5 +1,6 @@
 import GRDB
 import GRDBSQLite
+import Glibc
 import SluiceCore
 import SluiceStore
 
@@ -11,6 +12,7 @@ extension SQLiteStore {
     public static func open(_ options: SQLiteOptions) throws -> SQLiteStore {
         let lock = try DirectoryLock(directory: options.directory)
         do {
+            try makeDatabase(options.directory + "/sluice.db")
             let pool = try DatabasePool(path: options.directory + "/sluice.db", configuration: configuration(options))
             try prepare(pool, options)
             let queue = WriteQueue(options)
@@ -20,6 +22,16 @@ extension SQLiteStore {
         } catch {
             throw SluiceError.storage(error).with("directory", options.directory)
         }
+    }
+
+    /// For its owner only, also where the directory is not; SQLite gives the log the same mode.
+    private static func makeDatabase(_ path: String) throws {
+        let descriptor = Glibc.open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0o600)
+        guard descriptor >= 0 else {
+            let words = String(cString: strerror(errno))
+            throw SluiceError(.storage, "cannot open the database \(path): \(words). Check its permissions and its mount")
+        }
+        Glibc.close(descriptor)
     }
 
     private static func configuration(_ options: SQLiteOptions) -> Configuration {

@@ -65,7 +65,7 @@ enum Schema {
             PRIMARY KEY (ns, trigger_id, destination_id)) WITHOUT ROWID;
         """
 
-    /// `digest_head` is the first 48 bits of the digest: an eighth of its index, and the row settles what collides.
+    /// `digest_head` is the first 48 bits of the digest. Its index is written by `DigestIndex`, not by SQLite.
     private static let inbox = """
         CREATE TABLE inbox (
             seq INTEGER PRIMARY KEY, ns INTEGER NOT NULL, connection_id INTEGER NOT NULL, received_at INTEGER NOT NULL,
@@ -74,7 +74,11 @@ enum Schema {
             headers BLOB NOT NULL, body BLOB NOT NULL);
         CREATE INDEX inbox_connection ON inbox (ns, connection_id);
         CREATE INDEX inbox_unmatched ON inbox (ns) WHERE unmatched_reason IS NOT NULL;
-        CREATE INDEX inbox_digest ON inbox (ns, digest_head) WHERE digest_head IS NOT NULL;
+        CREATE TABLE inbox_digest (
+            ns INTEGER NOT NULL, head INTEGER NOT NULL, seq INTEGER NOT NULL, PRIMARY KEY (ns, head, seq)) WITHOUT ROWID;
+        CREATE TABLE inbox_digest_mark (part INTEGER PRIMARY KEY, seq INTEGER NOT NULL);
+        INSERT INTO inbox_digest_mark (part, seq) WITH RECURSIVE parts (part) AS (
+            SELECT 0 UNION ALL SELECT part + 1 FROM parts WHERE part < 15) SELECT part, 0 FROM parts;
         """
 
     /// A trigger's dedup keys lie in its `dedup_space`; a reset gives it a new one and leaves the old one to be removed

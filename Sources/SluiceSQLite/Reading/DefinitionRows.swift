@@ -7,14 +7,19 @@ enum DefinitionRows {
     static func all(_ db: Database, _ namespace: NamespaceID) throws -> Definitions {
         Definitions(
             connections: try rows(
-                db, "SELECT id, name, connector, fields, sealed_secrets, settings, problem, created_at FROM connection WHERE ns = ? ORDER BY name",
+                db,
+                """
+                SELECT id, name, connector, fields, sealed_secrets, settings, problem, created_at FROM connection
+                WHERE ns = ? ORDER BY name
+                """,
                 namespace
             ) {
                 StoredConnection(
                     id: $0.id(0), name: $0.text(1), connector: $0.text(2), fields: $0.bytes(3), sealedSecrets: $0.bytes(4),
                     settings: $0.bytes(5), problem: $0.optionalText(6), createdAt: $0.time(7))
             },
-            endpoints: try rows(db, "SELECT connection_id, token, created_at, expires_at FROM endpoint WHERE ns = ? ORDER BY id", namespace) {
+            endpoints: try rows(db, "SELECT connection_id, token, created_at, expires_at FROM endpoint WHERE ns = ? ORDER BY id", namespace)
+            {
                 StoredEndpoint(connection: $0.id(0), token: $0.text(1), createdAt: $0.time(2), expiresAt: $0.optionalTime(3))
             },
             topics: try rows(

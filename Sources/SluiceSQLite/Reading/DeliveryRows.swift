@@ -17,8 +17,10 @@ enum DeliveryRows {
     }
 
     static func list(_ db: Database, _ query: DeliveryQuery) throws -> [StoredDelivery] {
-        var conditions = "ns = ?1 AND EXISTS (SELECT 1 FROM destination d WHERE d.id = destination_id)"
+        let hasIndex = query.destination != nil && query.state == .dead
+        var conditions = "\(hasIndex ? "" : "+")ns = ?1 AND EXISTS (SELECT 1 FROM destination d WHERE d.id = destination_id)"
         if query.destination != nil { conditions += " AND destination_id = ?2" }
+        if query.before != nil { conditions += " AND id < ?4" }
         // Written out rather than bound, so that the partial indexes serve it.
         if let state = query.state { conditions += " AND state = \(number(state))" }
         let statement = try Prepared(
@@ -30,6 +32,7 @@ enum DeliveryRows {
         statement.bind(1, query.namespace)
         if let destination = query.destination { statement.bind(2, destination) }
         statement.bind(3, query.limit)
+        if let before = query.before { statement.bind(4, before) }
         return try statement.all(read)
     }
 

@@ -25,6 +25,7 @@ enum JobRows {
         return JobPage(jobs: jobs, next: jobs.last?.token ?? query.after ?? JobToken.start(query.namespace).text, more: more)
     }
 
+    /// Of all: by `seq`; the plus keeps SQLite from going through the index of positions and sorting all there is.
     /// Of one trigger: by position, which is the order of its commits. A token of another trigger's job tells only the
     /// place in the order of all.
     private static func prepare(_ db: Database, _ query: JobQuery, after: JobToken?) throws -> Prepared {
@@ -37,7 +38,7 @@ enum JobRows {
             let statement = try Prepared(
                 db,
                 """
-                \(columns) WHERE ns = ?1 AND seq \(compare) ?2 AND EXISTS (SELECT 1 FROM "trigger" t WHERE t.id = job.trigger_id)
+                \(columns) WHERE +ns = ?1 AND seq \(compare) ?2 AND EXISTS (SELECT 1 FROM "trigger" t WHERE t.id = job.trigger_id)
                 ORDER BY seq \(order) LIMIT ?5
                 """)
             statement.bind(1, query.namespace)

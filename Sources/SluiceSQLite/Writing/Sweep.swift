@@ -8,6 +8,9 @@ import SluiceStore
 final class Sweep: @unchecked Sendable {
     private enum Phase: Int, CaseIterable { case deliveries, jobs, keys, webhooks, garbage }
 
+    /// How many triggers are asked at once whether they have dedup keys.
+    private static let triggersPerLook: Int64 = 500
+
     private var phase = Phase.deliveries
     /// The last row looked at in this phase.
     private var after: Int64 = 0
@@ -102,19 +105,29 @@ final class Sweep: @unchecked Sendable {
     private func removeKeys(_ transaction: Transaction, _ budget: inout Int, _ report: inout PruneReport) throws -> Bool {
         let next = try transaction.prepare(
             """
-            SELECT p.trigger_id, p.ns, p.dedup_space, p.dedup_floor, p.cycles_completed FROM progress p WHERE p.trigger_id >= ?
+            SELECT p.trigger_id, p.ns, p.dedup_space, p.dedup_floor, p.cycles_completed FROM progress p
+            WHERE p.trigger_id >= ?1 AND p.trigger_id < ?1 + ?2 AND (p.dedup_floor IS NOT NULL OR p.cycles_completed > ?3)
+                AND EXISTS (SELECT 1 FROM dedup d WHERE d.ns = p.ns AND d.space = p.dedup_space)
             ORDER BY p.trigger_id LIMIT 1
             """)
         next.bind(1, after)
+        next.bind(2, Sweep.triggersPerLook)
+        next.bind(3, DedupRetention.cyclesKept)
         let found = try next.first {
             (trigger: $0.int(0), namespace: $0.int(1), space: $0.int(2), floor: $0.optionalInt(3), completed: $0.int(4))
         }
-        guard let found else { return true }
+        guard let found else {
+            // Most triggers of many have no keys at all: they are passed over by the hundred.
+            let beyond = try transaction.prepare("SELECT min(trigger_id) FROM progress WHERE trigger_id >= ?")
+            beyond.bind(1, after + Sweep.triggersPerLook)
+            guard let trigger = try beyond.first({ $0.optionalInt(0) }).flatMap({ $0 }) else { return true }
+            (after, afterKey) = (trigger, [])
+            budget -= Int(Sweep.triggersPerLook) / 4
+            return false
+        }
         if found.trigger != after { (after, afterKey) = (found.trigger, []) }
         let asked = budget
-        let seen =
-            found.floor == nil && found.completed <= DedupRetention.cyclesKept
-            ? 0 : try removeKeys(transaction, found.namespace, found.space, found.floor, found.completed, asked, &report)
+        let seen = try removeKeys(transaction, found.namespace, found.space, found.floor, found.completed, asked, &report)
         budget -= max(1, seen)
         if seen < asked { (after, afterKey) = (found.trigger + 1, []) }
         return false
@@ -155,6 +168,14 @@ final class Sweep: @unchecked Sendable {
             (after, budget) = (found.connection, budget - 1)
             return false
         }
+        let first = try transaction.prepare("SELECT received_at FROM inbox WHERE ns = ? AND connection_id = ? ORDER BY seq LIMIT 1")
+        first.bind(1, found.namespace)
+        first.bind(2, found.connection)
+        guard let oldest = try first.first({ $0.time(0) }), oldest < horizon else {
+            after = found.connection
+            budget -= 1
+            return false
+        }
         let rows = try transaction.prepare(
             "SELECT seq, received_at FROM inbox WHERE ns = ? AND connection_id = ? AND seq <= ? ORDER BY seq LIMIT ?")
         rows.bind(1, found.namespace)
@@ -162,14 +183,14 @@ final class Sweep: @unchecked Sendable {
         rows.bind(3, try covered(transaction, found.namespace, found.connection))
         rows.bind(4, budget)
         let asked = budget
-        let oldest = try rows.all { (seq: $0.int(0), receivedAt: $0.time(1)) }
+        let candidates = try rows.all { (seq: $0.int(0), receivedAt: $0.time(1)) }
         var removed = 0
-        for row in oldest where row.receivedAt < horizon {
-            try transaction.run("DELETE FROM inbox WHERE seq = ?", row.seq)
+        for row in candidates where row.receivedAt < horizon {
+            try transaction.removeWebhook(row.seq)
             removed += 1
         }
         report.webhooks += removed
-        budget -= max(1, oldest.count)
+        budget -= max(1, candidates.count)
         // Fewer than asked for, or some that are too young: nothing more is to be had here.
         if removed < asked { after = found.connection }
         return false
@@ -210,6 +231,16 @@ final class Sweep: @unchecked Sendable {
 }
 
 extension Transaction {
+    /// A webhook and its entry among the digests.
+    func removeWebhook(_ sequence: Int64) throws {
+        let query = try prepare("SELECT ns, digest_head FROM inbox WHERE seq = ?")
+        query.bind(1, sequence)
+        if let (namespace, head) = try query.first({ ($0.id(0) as NamespaceID, $0.optionalInt(1)) }), let head {
+            try digests.remove(namespace, head, InboxSequence(sequence), self)
+        }
+        try run("DELETE FROM inbox WHERE seq = ?", sequence)
+    }
+
     /// A job with its deliveries and their attempts.
     func removeJob(_ namespace: Int64, _ sequence: Int64) throws {
         try run(
@@ -223,7 +254,8 @@ extension Transaction {
     func removeGarbage(_ kind: String, _ namespace: Int64, _ target: Int64, limit: Int) throws -> Int {
         switch Garbage(rawValue: kind) {
         case .jobs:
-            let jobs = try numbers("SELECT seq FROM job WHERE ns = ? AND trigger_id = ? ORDER BY position LIMIT ?", namespace, target, limit)
+            let jobs = try numbers(
+                "SELECT seq FROM job WHERE ns = ? AND trigger_id = ? ORDER BY position LIMIT ?", namespace, target, limit)
             for job in jobs { try removeJob(namespace, job) }
             return jobs.count
         case .deliveries:
@@ -236,7 +268,7 @@ extension Transaction {
             return deliveries.count
         case .inbox:
             let webhooks = try numbers("SELECT seq FROM inbox WHERE ns = ? AND connection_id = ? LIMIT ?", namespace, target, limit)
-            for webhook in webhooks { try run("DELETE FROM inbox WHERE seq = ?", webhook) }
+            for webhook in webhooks { try removeWebhook(webhook) }
             return webhooks.count
         case .keys:
             let delete = try prepare(

@@ -12,14 +12,12 @@ extension Transaction {
             INSERT INTO inbox (seq, ns, connection_id, received_at, digest_head, delivery_digest, delivery_id, topics,
                 unmatched_reason, is_forced, method, path, query, headers, body) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
             """)
-        let firstCopy = try prepare(
-            "SELECT seq FROM inbox WHERE ns = ? AND digest_head = ? AND delivery_digest = ? ORDER BY seq LIMIT 1")
         var receipts: [Result<InboxReceipt, SluiceError>] = []
         receipts.reserveCapacity(appends.count)
         var signalled: [TopicID: TopicSignal] = [:]
         for append in appends {
             do {
-                receipts.append(.success(try self.append(append.entry, insert, firstCopy, &signalled)))
+                receipts.append(.success(try self.append(append.entry, insert, &signalled)))
             } catch {
                 let failure = SluiceError.storage(error)
                 // A row that SQLite refuses, such as one too large, harms nobody else's.
@@ -28,24 +26,23 @@ extension Transaction {
             }
         }
         try raise(signalled)
+        let stored = receipts.compactMap { try? $0.get() }.filter { !$0.isRepeated }
+        if let last = stored.last { try digests.flush(rows: stored.count, last: last.sequence, self) }
         return receipts
     }
 
     private func append(
-        _ entry: InboxEntry, _ insert: Prepared, _ firstCopy: Prepared, _ signalled: inout [TopicID: TopicSignal]
+        _ entry: InboxEntry, _ insert: Prepared, _ signalled: inout [TopicID: TopicSignal]
     ) throws -> InboxReceipt {
         if let digest = entry.deliveryDigest, !entry.isForced {
-            firstCopy.bind(1, entry.namespace)
-            firstCopy.bind(2, Transaction.head(of: digest))
-            firstCopy.bind(3, digest)
-            if let first: InboxSequence = try firstCopy.first({ $0.id(0) }) { return InboxReceipt(sequence: first, isRepeated: true) }
+            if let first = try digests.firstCopy(entry.namespace, digest, self) { return InboxReceipt(sequence: first, isRepeated: true) }
         }
         let sequence = InboxSequence(try allocate(.inbox))
         insert.bind(1, sequence)
         insert.bind(2, entry.namespace)
         insert.bind(3, entry.connection)
         insert.bind(4, entry.receivedAt)
-        insert.bind(5, entry.deliveryDigest.map(Transaction.head(of:)))
+        insert.bind(5, entry.deliveryDigest.map(DigestIndex.head))
         insert.bind(6, entry.deliveryDigest)
         insert.bind(7, entry.deliveryID)
         insert.bind(8, TopicList.bytes(entry.topics))
@@ -61,6 +58,7 @@ extension Transaction {
                 try insert.run()
             }
         }
+        if let digest = entry.deliveryDigest { try digests.insert(entry.namespace, digest, sequence, self) }
         for topic in entry.topics {
             let before = signalled[topic]?.at ?? entry.receivedAt
             signalled[topic] = TopicSignal(topic: topic, sequence: sequence, at: max(before, entry.receivedAt))
@@ -80,9 +78,6 @@ extension Transaction {
             if update.changes > 0 { effects.signals[signal.topic] = signal }
         }
     }
-
-    /// The first 48 bits of a digest.
-    private static func head(of digest: [UInt8]) -> Int64 { digest.prefix(6).reduce(0) { $0 << 8 | Int64($1) } }
 }
 
 /// Topics of a webhook as a column: eight bytes each, big-endian.

@@ -13,7 +13,8 @@ extension Transaction {
         guard let namespace: NamespaceID = try owner.first({ $0.id(0) }) else { return [] }
         let due = try prepare(
             """
-            SELECT j.seq, j.trigger_id, j.position, j.dedup_key, j.is_derived, j.cause, j.created_at, j.record, d.id, d.attempts, d.created_at
+            SELECT j.seq, j.trigger_id, j.position, j.dedup_key, j.is_derived, j.cause, j.created_at, j.record,
+                d.id, d.attempts, d.pending_since
             FROM delivery d JOIN job j ON j.seq = d.job_seq
             WHERE d.state = 0 AND d.ns = ? AND d.destination_id = ? AND d.next_attempt_at <= ?
                 AND EXISTS (SELECT 1 FROM "trigger" t WHERE t.id = d.trigger_id)

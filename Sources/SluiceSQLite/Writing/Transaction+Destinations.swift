@@ -9,7 +9,8 @@ extension Transaction {
         let put = try prepare(
             """
             INSERT INTO destination (ns, name, kind, settings, sealed_secrets) VALUES (?, ?, ?, ?, ?)
-            ON CONFLICT (ns, name) DO UPDATE SET kind = excluded.kind, settings = excluded.settings, sealed_secrets = excluded.sealed_secrets
+            ON CONFLICT (ns, name) DO UPDATE SET kind = excluded.kind, settings = excluded.settings,
+                sealed_secrets = excluded.sealed_secrets
             """)
         put.bind(1, namespace)
         put.bind(2, name)

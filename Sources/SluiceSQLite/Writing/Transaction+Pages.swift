@@ -14,7 +14,9 @@ extension Transaction {
         take.bind(2, holder)
         take.bind(3, time)
         // Stepped to its end: only then is the row written.
-        guard let epoch: LeaseEpoch = try take.all({ $0.id(0) as LeaseEpoch }).first else { throw SluiceError(.storage, "the lease was not written") }
+        guard let epoch: LeaseEpoch = try take.all({ $0.id(0) as LeaseEpoch }).first else {
+            throw SluiceError(.storage, "the lease was not written")
+        }
         return Fence(shard: shard, epoch: epoch)
     }
 
@@ -26,16 +28,15 @@ extension Transaction {
         var cyclesCompleted: Int64
         var cycle: Int64
         var page: Int64
-        var chunk: Int64
         var isComplete: Bool
-        var epoch: LeaseEpoch
         var cycleJobs: Int
 
-        /// Whether this very chunk was committed before. A page that was begun but not completed under another lease, or
-        /// before a failure, is read anew: what its chunks hold may differ now, and the dedup keys drop what does not.
+        /// Whether this page was committed whole before. One that was only begun is read anew after a crash, a failure or a
+        /// change of its trigger, and what its chunks hold may differ then: a chunk of it never counts as repeated, and the
+        /// dedup keys drop what does not.
         func hasCommitted(_ commit: PageCommit) -> Bool {
             if (commit.cycle, Int64(commit.page)) != (cycle, page) { return (commit.cycle, Int64(commit.page)) < (cycle, page) }
-            return isComplete || (epoch == commit.fence.epoch && Int64(commit.chunk) <= chunk)
+            return isComplete
         }
     }
 
@@ -47,8 +48,8 @@ extension Transaction {
         guard epoch == fence.epoch else { return .failure(FenceRefusal(reason: .leaseLost)) }
         let query = try prepare(
             """
-            SELECT t.generation, p.ns, p.dedup_space, p.last_position, p.cycles_completed, p.at_cycle, p.at_page, p.at_chunk,
-                p.at_complete, p.at_epoch, p.cycle_jobs
+            SELECT t.generation, p.ns, p.dedup_space, p.last_position, p.cycles_completed, p.at_cycle, p.at_page, p.at_complete,
+                p.cycle_jobs
             FROM "trigger" t JOIN progress p ON p.trigger_id = t.id WHERE t.id = ?
             """)
         query.bind(1, trigger)
@@ -57,7 +58,7 @@ extension Transaction {
                 generation: row.id(0) as Generation,
                 standing: Standing(
                     namespace: row.id(1), space: row.int(2), position: row.int(3), cyclesCompleted: row.int(4), cycle: row.int(5),
-                    page: row.int(6), chunk: row.int(7), isComplete: row.int(8) != 0, epoch: row.id(9), cycleJobs: Int(row.int(10)))
+                    page: row.int(6), isComplete: row.int(7) != 0, cycleJobs: Int(row.int(8)))
             )
         }
         guard let found else { return .failure(FenceRefusal(reason: .triggerGone)) }

@@ -22,13 +22,15 @@ extension Transaction {
         let trigger = TriggerID(existing)
         let before = try prepare("SELECT connection_id, type, input, settings FROM \"trigger\" WHERE id = ?")
         before.bind(1, trigger)
-        let stored = try before.first { (connection: $0.id(0) as ConnectionID, type: $0.text(1), input: $0.bytes(2), settings: $0.bytes(3)) }
+        let stored = try before.first {
+            (connection: $0.id(0) as ConnectionID, type: $0.text(1), input: $0.bytes(2), settings: $0.bytes(3))
+        }
         guard let stored else { return }
         let movesOn = stored.connection == definition.connection && stored.type == definition.type
         guard movesOn || definition.resets else {
             throw SluiceError(
                 .conflict,
-                "the trigger \(definition.name) has another type or connection: its cursor and dedup keys would be forgotten; apply with a reset",
+                "the trigger \(definition.name) has another type or connection: apply with a reset, which forgets its cursor and keys",
                 context: ["trigger": definition.name])
         }
         let isSame = movesOn && stored.input == definition.input && stored.settings == definition.settings
@@ -78,13 +80,6 @@ extension Transaction {
         update.bind(4, definition.settings)
         update.bind(5, trigger)
         try update.run()
-        try readPageAnew(trigger)
-    }
-
-    /// After a change of generation the page in hand is fetched again. What its chunks hold may differ by then, so none of them
-    /// counts as committed; the dedup keys drop what is the same.
-    private func readPageAnew(_ trigger: TriggerID) throws {
-        try run("UPDATE progress SET at_chunk = -1 WHERE trigger_id = ?", trigger.rawValue)
     }
 
     private func listened(_ namespace: NamespaceID, _ trigger: TriggerID) throws -> Set<TopicID> {
@@ -104,12 +99,13 @@ extension Transaction {
     }
 
     /// Cursor, open cycle and dedup keys, as before the first poll. Jobs and positions stay.
+    /// As before the first poll, which is due at once.
     private func forget(_ namespace: NamespaceID, _ trigger: TriggerID) throws {
         try discardKeys(namespace, trigger)
         try run(
             """
             UPDATE progress SET cursor = NULL, cursor_mark = NULL, dedup_floor = NULL, open_cycle = NULL, open_page_state = NULL,
-                at_chunk = -1, dedup_space = ? WHERE trigger_id = ?
+                at_chunk = -1, safety_due_at = NULL, failures = 0, retry_at = NULL, last_error = NULL, dedup_space = ? WHERE trigger_id = ?
             """, try allocate(.space), trigger.rawValue)
     }
 
@@ -145,7 +141,6 @@ extension Transaction {
         update.bind(2, change.reason)
         update.bind(3, change.trigger)
         try update.run()
-        try readPageAnew(change.trigger)
         return try stored(change.trigger)
     }
 

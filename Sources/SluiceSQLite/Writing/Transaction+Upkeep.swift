@@ -11,7 +11,8 @@ extension Transaction {
         insert.bind(3, time)
         try insert.run()
         guard insert.changes > 0 else {
-            throw SluiceError(.conflict, "there is a token named \(name) already: revoke it, or choose another name", context: ["token": name])
+            throw SluiceError(
+                .conflict, "there is a token named \(name) already: revoke it, or choose another name", context: ["token": name])
         }
     }
 

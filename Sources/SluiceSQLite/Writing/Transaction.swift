@@ -24,13 +24,28 @@ struct Effects {
 /// The write transaction in hand, on the writer's thread.
 final class Transaction {
     let db: Database
+    let digests: DigestIndex
     var effects = Effects()
     private var counters = [Int64?](repeating: nil, count: Counter.allCases.count)
 
     /// Rows of the table `counter`.
-    enum Counter: Int, CaseIterable { case inbox, job, delivery, space }
+    enum Counter: Int, CaseIterable {
+        case inbox, job, delivery, space
 
-    init(_ db: Database) { self.db = db }
+        var name: String {
+            switch self {
+            case .inbox: "inbox"
+            case .job: "job"
+            case .delivery: "delivery"
+            case .space: "space"
+            }
+        }
+    }
+
+    init(_ db: Database, _ digests: DigestIndex) {
+        self.db = db
+        self.digests = digests
+    }
 
     func prepare(_ sql: String) throws(SluiceError) -> Prepared { try Prepared(db, sql) }
     func run(_ sql: String) throws(SluiceError) { try Prepared(db, sql).run() }
@@ -47,7 +62,7 @@ final class Transaction {
 
     private func current(_ counter: Counter) throws -> Int64 {
         let query = try prepare("SELECT value FROM counter WHERE name = ?")
-        query.bind(1, "\(counter)")
+        query.bind(1, counter.name)
         guard let value = try query.first({ $0.int(0) }) else {
             throw SluiceError(.storage, "the database is damaged: it has no counter \(counter)")
         }
@@ -60,7 +75,7 @@ final class Transaction {
             guard let value = counters[counter.rawValue] else { continue }
             let update = try prepare("UPDATE counter SET value = ? WHERE name = ?")
             update.bind(1, value)
-            update.bind(2, "\(counter)")
+            update.bind(2, counter.name)
             try update.run()
         }
     }
@@ -74,6 +89,7 @@ final class Transaction {
             try run("RELEASE change")
         } catch {
             effects = before
+            digests.forget()
             if isActive {
                 try run("ROLLBACK TO change")
                 try run("RELEASE change")

@@ -5,7 +5,15 @@ import SluiceStore
 /// A webhook that waits for its commit.
 struct WaitingAppend: Sendable {
     var entry: InboxEntry
+    /// `entry.storedBytes`, counted once.
+    var bytes: Int
     var continuation: CheckedContinuation<InboxReceipt, any Error>
+
+    init(entry: InboxEntry, continuation: CheckedContinuation<InboxReceipt, any Error>) {
+        self.entry = entry
+        self.continuation = continuation
+        bytes = entry.storedBytes
+    }
 }
 
 /// What one transaction takes.
@@ -50,7 +58,7 @@ final class WriteQueue: @unchecked Sendable {
 
     /// Returns why it was refused, or nil.
     func add(_ append: WaitingAppend) -> SluiceError? {
-        let bytes = append.entry.storedBytes
+        let bytes = append.bytes
         return locked {
             if isClosing { return .closed }
             guard appends.isEmpty || (appends.count < options.waitingAppendsMax && appendBytes + bytes <= options.waitingAppendBytesMax)
@@ -118,7 +126,7 @@ final class WriteQueue: @unchecked Sendable {
         var count = 0
         var bytes = 0
         while count < min(appends.count, options.batchAppendsMax) {
-            let more = appends[count].entry.storedBytes
+            let more = appends[count].bytes
             if count > 0, bytes + more > options.batchAppendBytesMax { break }
             bytes += more
             count += 1

@@ -1,6 +1,6 @@
-import Glibc
 import GRDB
 import GRDBSQLite
+import Glibc
 import SluiceCore
 import SluiceStore
 import Synchronization
@@ -19,6 +19,7 @@ final class Writer: @unchecked Sendable {
     let pool: DatabasePool
     let queue: WriteQueue
     let sweep = Sweep()
+    private let digests = DigestIndex()
     private let lock: DirectoryLock
     private let checkpointPages: Int
     private let observers = Mutex<[any StoreObserver]>([])
@@ -99,7 +100,7 @@ final class Writer: @unchecked Sendable {
 
     private func turn(_ work: WriteWork) {
         let outcome: Result<Outcome, SluiceError> = pool.writeWithoutTransaction { db in
-            let transaction = Transaction(db)
+            let transaction = Transaction(db, digests)
             do {
                 try transaction.run("BEGIN IMMEDIATE")
                 let outcome = try Writer.perform(work, transaction)
@@ -108,6 +109,7 @@ final class Writer: @unchecked Sendable {
                 return .success(outcome)
             } catch {
                 if transaction.isActive { try? transaction.run("ROLLBACK") }
+                digests.forget()
                 return .failure(.storage(error))
             }
         }

@@ -20,13 +20,30 @@ extension API {
     /// Definitions in one transaction, then the commands; a repeated apply finishes what a crash in between left open.
     private func carryOut(_ plan: ApplyPlan) async throws {
         if !plan.changes.isEmpty {
-            try await parts.store.apply(try plan.sealed(by: parts.sealer), namespace: .default, at: parts.clock.now())
+            let mended = plan.changes.compactMap { change -> DefinitionChange? in
+                // Whatever was refused, was refused with what is replaced now; a restart must not hold it against the new.
+                if case .putConnection(let name, _, _, _, _) = change { .setConnectionProblem(name: name, problem: nil) } else { nil }
+            }
+            try await parts.store.apply(try plan.sealed(by: parts.sealer) + mended, namespace: .default, at: parts.clock.now())
+            for case .setConnectionProblem(let name, _) in mended { parts.alarms.clear(.connectionRefused, subject: "connection \(name)") }
             try await parts.control.definitionsChanged()
         }
-        for entry in plan.commands {
-            for command in entry.commands { _ = try await parts.lifecycle.command(command, trigger: entry.trigger) }
+        // Several at a time share their commits; those of one trigger come one after the other.
+        try await withThrowingDiscardingTaskGroup { group in
+            let workers = min(API.commandsAtOnceMax, plan.commands.count)
+            for worker in 0..<workers {
+                group.addTask {
+                    for index in stride(from: worker, to: plan.commands.count, by: workers) {
+                        let entry = plan.commands[index]
+                        for command in entry.commands { _ = try await self.parts.lifecycle.command(command, trigger: entry.trigger) }
+                    }
+                }
+            }
         }
+        Memory.giveBack()
     }
+
+    private static let commandsAtOnceMax = 64
 }
 
 /// What a request asks `apply` for.

@@ -5,12 +5,13 @@ import SluiceStore
 extension API {
     func showCursor(_ call: APICall) async throws -> APIResponse {
         let trigger = try await trigger(call.parameter("name"))
+        let reach = try await reach(of: trigger)
         return APIResponse.object { writer in
             writer.member("trigger", trigger.name)
             writer.member("cursor", json: trigger.progress.cursor)
             writer.member("mark", trigger.progress.cursorMark)
             writer.member("dedup_floor", trigger.progress.dedupFloor)
-            writer.member("keys_kept", DedupReach(trigger.progress).sentence)
+            writer.member("keys_kept", reach.sentence)
         }
     }
 
@@ -29,15 +30,17 @@ extension API {
 
     private func replaceCursor(_ call: APICall, cursor: [UInt8]?, isConfirmed: Bool) async throws -> APIResponse {
         let trigger = try await trigger(call.parameter("name"))
-        let reach = DedupReach(trigger.progress)
+        let reach = try await reach(of: trigger)
         if !isConfirmed, reach.mayRepeat(from: cursor) {
             throw SluiceError(
                 .needsConfirmation,
                 "reading again from there may make jobs a second time: \(reach.sentence). Repeat with --confirm if that is meant"
             ).with("trigger", trigger.name)
         }
+        if let floor = reach.floor { try await parts.store.setFact(API.floorFact(trigger), Array(String(floor).utf8)) }
         let changed = try await parts.store.setCursor(trigger.id, generation: trigger.generation, cursor: cursor, at: parts.clock.now())
-        await parts.control.triggerChanged(changed, poll: changed.state.polls ? .manual : nil)
+        parts.alarms.clear(.gap, subject: "trigger \(changed.name)")
+        await parts.control.triggerChanged(changed, poll: changed.state.polls || changed.state == .failed ? .manual : nil)
         return APIResponse.object { writer in
             writer.member("trigger", changed.name)
             writer.member("cursor", json: changed.progress.cursor)
@@ -45,6 +48,17 @@ extension API {
             writer.member("keys_kept", reach.sentence)
         }
     }
+
+    /// Another cursor forgets the floor, and the next cycle sets a new one; until then the former one tells what was pruned.
+    private func reach(of trigger: StoredTrigger) async throws -> DedupReach {
+        var reach = DedupReach(trigger.progress)
+        if reach.floor == nil, let bytes = try await parts.store.fact(API.floorFact(trigger)) {
+            reach.floor = Int64(String(decoding: bytes, as: UTF8.self))
+        }
+        return reach
+    }
+
+    private static func floorFact(_ trigger: StoredTrigger) -> String { "dedup_floor_before_cursor/\(trigger.uid)" }
 }
 
 /// How far back a trigger's dedup keys are kept.

@@ -44,7 +44,8 @@ extension API {
         let slice = try ListSlice(definitions.connections, after: call.query("after"), limit: call.limit()) { $0.name }
         let now = parts.clock.now()
         return APIResponse.object { writer in
-            writer.list("connections", slice.elements) { self.connection(&$0, $1, definitions, now) }
+            let triggers = Dictionary(grouping: definitions.triggers, by: \.connection)
+            writer.list("connections", slice.elements) { self.connection(&$0, $1, definitions, triggers[$1.id] ?? [], now) }
             writer.member("next", slice.next)
         }
     }
@@ -55,7 +56,7 @@ extension API {
         let now = parts.clock.now()
         let url = endpoints(connection, definitions, now).first?.url ?? "https://YOUR-SERVER" + WebhookPath.path("TOKEN")
         return APIResponse.object { writer in
-            self.connection(&writer, connection, definitions, now)
+            self.connection(&writer, connection, definitions, definitions.triggers.filter { $0.connection == connection.id }, now)
             writer.member("help", parts.connectors[connection.connector]?.help(webhookBaseURL: url))
         }
     }
@@ -68,7 +69,9 @@ extension API {
         return connection
     }
 
-    private func connection(_ writer: inout JSONWriter, _ stored: StoredConnection, _ definitions: Definitions, _ now: Timestamp) {
+    private func connection(
+        _ writer: inout JSONWriter, _ stored: StoredConnection, _ definitions: Definitions, _ triggers: [StoredTrigger], _ now: Timestamp
+    ) {
         let settings = ConnectionSettings(json: stored.settings)
         let definition = parts.connectors[stored.connector]?.definition
         writer.member("name", stored.name)
@@ -89,7 +92,7 @@ extension API {
         writer.member("settings", json: stored.settings)
         writer.member("problem", stored.problem ?? (definition == nil ? "its connector is not loaded" : nil))
         writer.key("triggers")
-        writer.array { writer in for trigger in definitions.triggers where trigger.connection == stored.id { writer.value(trigger.name) } }
+        writer.array { writer in for trigger in triggers { writer.value(trigger.name) } }
         writer.member("created_at", stored.createdAt)
     }
 
@@ -128,6 +131,8 @@ extension API {
     func listDestinations(_ call: APICall) async throws -> APIResponse {
         let definitions = try await definitions()
         let slice = try ListSlice(definitions.destinations, after: call.query("after"), limit: call.limit()) { $0.name }
+        let triggers = Dictionary(definitions.triggers.map { ($0.id, $0.name) }) { first, _ in first }
+        let attachments = Dictionary(grouping: definitions.attachments, by: \.destination)
         return APIResponse.object { writer in
             writer.list("destinations", slice.elements) { writer, stored in
                 let settings = DestinationSettings(json: stored.settings)
@@ -137,9 +142,7 @@ extension API {
                 writer.member("allow_private", settings.allowsPrivate)
                 writer.key("triggers")
                 writer.array { writer in
-                    for attachment in definitions.attachments where attachment.destination == stored.id {
-                        if let trigger = definitions.triggers.first(where: { $0.id == attachment.trigger }) { writer.value(trigger.name) }
-                    }
+                    for attachment in attachments[stored.id] ?? [] { if let name = triggers[attachment.trigger] { writer.value(name) } }
                 }
             }
             writer.member("next", slice.next)

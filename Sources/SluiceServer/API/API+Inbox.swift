@@ -7,12 +7,13 @@ extension API {
     func listInbox(_ call: APICall) async throws -> APIResponse {
         let definitions = try await definitions()
         let limit = try call.limit()
-        var query = InboxQuery(limit: limit)
+        var query = InboxQuery(limit: limit, includesContent: false)
         query.unmatchedOnly = call.flag("unmatched")
         query.before = try (call.number("before", 1...Int64.max) ?? call.number("after", 1...Int64.max)).map(InboxSequence.init)
         if let name = call.query("connection") {
             guard let connection = definitions.connections.first(where: { $0.name == name }) else {
-                throw SluiceError(.notFound, "there is no connection `\(name)`")
+                throw SluiceError(
+                    .notFound, "there is no connection `\(name)`: \(Words.hint(name, among: definitions.connections.map(\.name)))")
             }
             query.connection = connection.id
         }
@@ -28,7 +29,7 @@ extension API {
         writer.member("connection", definitions.connections.first { $0.id == item.entry.connection }?.name)
         writer.member("received_at", item.entry.receivedAt)
         writer.member("delivery_id", item.entry.deliveryID)
-        writer.member("body_bytes", Int64(item.entry.body.count))
+        writer.member("body_bytes", Int64(item.bodyBytes))
         writer.member("unmatched_reason", item.entry.unmatchedReason)
     }
 

@@ -84,23 +84,23 @@ extension API {
     func listDeliveries(_ call: APICall) async throws -> APIResponse {
         let definitions = try await definitions()
         let limit = try call.limit()
-        let before = try call.number("after", 1...Int64.max)
-        // The store gives the newest; what a reader has seen already is left out here.
-        var query = DeliveryQuery(limit: before == nil ? limit + 1 : 10_000)
+        var query = DeliveryQuery(before: try call.number("after", 1...Int64.max), limit: limit + 1)
         if let name = call.query("destination") { query.destination = try API.destination(name, definitions) }
         if let word = call.query("state") {
             guard let state = DeliveryState(rawValue: word) else {
-                throw SluiceError(.invalid, "`state` is \(Words.hint(word, among: ["pending", "delivered", "dead"]))")
+                throw SluiceError(.invalid, "`state` is pending, delivered or dead, not `\(word.prefix(64))`")
             }
             query.state = state
         }
-        let all = try await parts.store.deliveries(query).filter { $0.id < before ?? .max }
+        let all = try await parts.store.deliveries(query)
         let shown = all.prefix(limit)
+        let triggers = Dictionary(definitions.triggers.map { ($0.id, $0.name) }) { first, _ in first }
+        let destinations = Dictionary(definitions.destinations.map { ($0.id, $0.name) }) { first, _ in first }
         return APIResponse.object { writer in
             writer.list("deliveries", shown) { writer, delivery in
                 writer.member("id", delivery.id)
-                writer.member("destination", definitions.destinations.first { $0.id == delivery.destination }?.name)
-                writer.member("trigger", definitions.triggers.first { $0.id == delivery.trigger }?.name)
+                writer.member("destination", destinations[delivery.destination])
+                writer.member("trigger", triggers[delivery.trigger])
                 writer.member("position", delivery.position.rawValue)
                 writer.member("state", delivery.state.rawValue)
                 writer.member("attempts", Int64(delivery.attempts))
@@ -122,7 +122,23 @@ extension API {
             throw SluiceError(.invalid, "say which dead letters: `delivery`, `destination`, or `all`: true")
         }
         let count = try await parts.store.replayDeadLetters(.default, destination: destination, delivery: delivery, at: parts.clock.now())
+        if let delivery, count == 0 {
+            throw SluiceError(.notFound, "delivery \(delivery) is no dead letter: see `sluice delivery list --state dead`")
+        }
+        if count > 0 { try await clearDeadLetterAlarms() }
         return APIResponse.object { $0.member("replayed", Int64(count)) }
+    }
+
+    /// The alarm stands for as long as a destination has dead letters; those that die again raise it again.
+    private func clearDeadLetterAlarms() async throws {
+        let standing = Set(parts.alarms.standing().filter { $0.alarm.kind == .deadLetters }.map(\.alarm.subject))
+        for destination in try await definitions().destinations where standing.contains("destination \(destination.name)") {
+            var query = DeliveryQuery(limit: 1)
+            (query.destination, query.state) = (destination.id, .dead)
+            if try await parts.store.deliveries(query).isEmpty {
+                parts.alarms.clear(.deadLetters, subject: "destination \(destination.name)")
+            }
+        }
     }
 
     private static func destination(_ name: String, _ definitions: Definitions) throws(SluiceError) -> DestinationID {

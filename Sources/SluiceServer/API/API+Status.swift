@@ -12,7 +12,7 @@ extension API {
     /// Counts, alarms, and whether anything is being missed.
     func status(_ call: APICall) async throws -> APIResponse {
         let definitions = try await definitions()
-        let lastWebhook = try await parts.store.inbox(InboxQuery(limit: 1)).first
+        let lastWebhook = try await parts.store.inbox(InboxQuery(limit: 1, includesContent: false)).first
         let alarms = parts.alarms.standing()
         let states = Dictionary(grouping: definitions.triggers, by: \.state).mapValues(\.count)
         let missing = API.missing(definitions, alarms.map(\.alarm), isServing: parts.isServing)

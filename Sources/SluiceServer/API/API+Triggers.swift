@@ -5,16 +5,33 @@ extension API {
     func listTriggers(_ call: APICall) async throws -> APIResponse {
         let definitions = try await definitions()
         let slice = try ListSlice(definitions.triggers, after: call.query("after"), limit: call.limit()) { $0.name }
+        let known = Known(definitions)
         return APIResponse.object { writer in
-            writer.list("triggers", slice.elements) { self.summary(&$0, $1, definitions) }
+            writer.list("triggers", slice.elements) { self.summary(&$0, $1, known) }
             writer.member("next", slice.next)
         }
     }
 
-    private func summary(_ writer: inout JSONWriter, _ trigger: StoredTrigger, _ definitions: Definitions) {
-        let connection = definitions.connections.first { $0.id == trigger.connection }
+    /// What a list of triggers looks up for each of them.
+    private struct Known {
+        var connections: [ConnectionID: StoredConnection]
+        var topics: [TopicID: StoredTopic]
+
+        init(_ definitions: Definitions) {
+            connections = Dictionary(definitions.connections.map { ($0.id, $0) }) { first, _ in first }
+            topics = Dictionary(definitions.topics.map { ($0.id, $0) }) { first, _ in first }
+        }
+
+        /// The last signal on any topic of a trigger.
+        func signal(_ trigger: StoredTrigger) -> InboxSequence {
+            trigger.topics.compactMap { topics[$0]?.signalSequence }.max() ?? .zero
+        }
+    }
+
+    private func summary(_ writer: inout JSONWriter, _ trigger: StoredTrigger, _ known: Known) {
+        let connection = known.connections[trigger.connection]
         let type = connection.flatMap { parts.connectors[$0.connector]?.definition.trigger(trigger.type) }
-        let signal = API.signal(trigger, definitions)
+        let signal = known.signal(trigger)
         writer.member("name", trigger.name)
         writer.member("connection", connection?.name)
         writer.member("type", trigger.type)
@@ -30,18 +47,14 @@ extension API {
         writer.object { writer in for (cause, count) in polls { writer.member(cause.rawValue, count) } }
     }
 
-    /// The last signal on any topic of a trigger.
-    static func signal(_ trigger: StoredTrigger, _ definitions: Definitions) -> InboxSequence {
-        definitions.topics.filter { trigger.topics.contains($0.id) }.map(\.signalSequence).max() ?? .zero
-    }
-
     func showTrigger(_ call: APICall) async throws -> APIResponse {
         let definitions = try await definitions()
         let name = call.parameter("name")
         guard let trigger = definitions.triggers.first(where: { $0.name == name }) else { throw API.noTrigger(name) }
+        let known = Known(definitions)
         let runtime = await parts.control.runtimeStatus(of: trigger)
         return APIResponse.object { writer in
-            summary(&writer, trigger, definitions)
+            summary(&writer, trigger, known)
             writer.member("uid", trigger.uid)
             writer.member("generation", trigger.generation.rawValue)
             writer.member("input", json: trigger.input)
@@ -58,8 +71,8 @@ extension API {
                     }
                 }
             }
-            progress(&writer, trigger, signal: API.signal(trigger, definitions))
-            due(&writer, trigger, runtime)
+            progress(&writer, trigger, signal: known.signal(trigger))
+            due(&writer, trigger, runtime, known)
         }
     }
 
@@ -89,19 +102,34 @@ extension API {
     }
 
     /// When the next poll is due, and what it waits for (P2). Without pollers: what is stored.
-    private func due(_ writer: inout JSONWriter, _ trigger: StoredTrigger, _ runtime: RuntimeTriggerStatus?) {
+    private func due(_ writer: inout JSONWriter, _ trigger: StoredTrigger, _ runtime: RuntimeTriggerStatus?, _ known: Known) {
         let progress = trigger.progress
         var status = runtime ?? RuntimeTriggerStatus()
-        if status.nextDueAt == nil, trigger.state.polls {
+        if status.nextDueAt == nil, let until = status.waitsUntil {
+            (status.nextDueAt, status.nextCause) = (until, .retry)
+        } else if status.nextDueAt == nil, trigger.state.polls {
             status.nextDueAt = progress.retryAt ?? progress.safetyDueAt
             status.nextCause = progress.retryAt != nil ? .retry : progress.safetyDueAt != nil ? .safety : nil
         }
         if status.waitsFor == nil { status.waitsFor = standingStill(trigger) }
+        let hasNews = known.signal(trigger) > progress.coveredSequence
+        if status.waitsFor == nil, hasNews, trigger.state.polls {
+            status.waitsFor = status.isPolling ? "the poll that runs now" : waitForNews(trigger, known)
+            status.waitsUntil = status.isPolling ? nil : status.nextDueAt
+        }
         writer.member("polling_now", status.isPolling)
         writer.member("next_due_at", status.nextDueAt)
         writer.member("next_cause", status.nextCause?.rawValue)
         writer.member("waits_for", status.waitsFor)
         writer.member("waits_until", status.waitsUntil)
+    }
+
+    /// Why news waits although nothing is wrong: polls keep their distance, and a poll covers only what the provider shows by then.
+    private func waitForNews(_ trigger: StoredTrigger, _ known: Known) -> String {
+        let connector = known.connections[trigger.connection]?.connector
+        let lag = connector.flatMap { parts.connectors[$0]?.definition.trigger(trigger.type)?.visibilityLag } ?? .zero
+        let sentence = "its next poll: polls that webhooks cause start at least 20 s apart"
+        return lag == .zero ? sentence : sentence + ", and a webhook counts as covered by a poll that starts \(Words.text(lag)) after it"
     }
 
     private func standingStill(_ trigger: StoredTrigger) -> String? {

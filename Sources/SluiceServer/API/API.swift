@@ -67,7 +67,7 @@ public final class API: Sendable {
                 return try await route.handler(self, APICall(request: request, parameters: parameters))
             case .otherMethods(let methods):
                 throw SluiceError(.methodNotAllowed, "this address takes \(methods.joined(separator: ", "))")
-            case .none: throw SluiceError(.notFound, "there is nothing at this address: see docs/api.md")
+            case .none: throw SluiceError(.notFound, "there is nothing at this address: docs/OPERATIONS.md lists them")
             }
         } catch let error as SluiceError {
             return .failure(error)

@@ -16,6 +16,34 @@ public struct ApplyPlanner {
     private var issues: [ManifestIssue] = []
     /// The connector of each connection that will exist.
     private var connectorNames: [String: String] = [:]
+    /// Connections of the manifest that cannot be made; what needs them says nothing of its own.
+    private var faultyConnections: Set<String> = []
+    /// `current`, to be looked up by name and number.
+    private let known: Known
+
+    private struct Known {
+        var connections: [String: StoredConnection]
+        var connectionNames: [ConnectionID: String]
+        var triggers: [String: StoredTrigger]
+        var destinations: [String: StoredDestination]
+        var destinationNames: [DestinationID: String]
+        var topicKeys: [TopicID: String]
+        var attachments: [TriggerID: [StoredAttachment]]
+        var withEndpoint: Set<ConnectionID>
+        var withTriggers: Set<ConnectionID>
+
+        init(_ definitions: Definitions) {
+            connections = Dictionary(definitions.connections.map { ($0.name, $0) }) { first, _ in first }
+            connectionNames = Dictionary(definitions.connections.map { ($0.id, $0.name) }) { first, _ in first }
+            triggers = Dictionary(definitions.triggers.map { ($0.name, $0) }) { first, _ in first }
+            destinations = Dictionary(definitions.destinations.map { ($0.name, $0) }) { first, _ in first }
+            destinationNames = Dictionary(definitions.destinations.map { ($0.id, $0.name) }) { first, _ in first }
+            topicKeys = Dictionary(definitions.topics.map { ($0.id, $0.key) }) { first, _ in first }
+            attachments = Dictionary(grouping: definitions.attachments, by: \.trigger)
+            withEndpoint = Set(definitions.endpoints.map(\.connection))
+            withTriggers = Set(definitions.triggers.map(\.connection))
+        }
+    }
 
     /// Where random names come from.
     public struct NameSource: Sendable {
@@ -54,12 +82,14 @@ public struct ApplyPlanner {
         self.current = current
         self.options = options
         self.names = names
+        known = Known(current.definitions)
     }
 
     // MARK: Connections
 
     private mutating func connection(_ spec: ConnectionSpec) {
         guard let connector = connectors[spec.connector] else {
+            faultyConnections.insert(spec.name)
             issue(
                 spec.line,
                 "connection \(spec.name): no connector `\(spec.connector)` is loaded: \(Words.hint(spec.connector, among: Array(connectors.keys)))"
@@ -70,8 +100,8 @@ public struct ApplyPlanner {
         let definition = connector.definition
         let (fields, secrets) = connectionFields(spec, definition)
         checkWebhook(spec, definition)
-        let stored = current.definitions.connections.first { $0.name == spec.name }
-        if let stored, stored.connector != spec.connector, current.definitions.triggers.contains(where: { $0.connection == stored.id }) {
+        let stored = known.connections[spec.name]
+        if let stored, stored.connector != spec.connector, known.withTriggers.contains(stored.id) {
             issue(
                 spec.line,
                 "connection \(spec.name) has connector \(stored.connector) and triggers that depend on it: give the new one another name")
@@ -84,7 +114,7 @@ public struct ApplyPlanner {
             if current.connectionSecrets[spec.name] != secrets { notes.append("secrets change") }
             if stored.settings != spec.settings.json { notes.append("settings change") }
         }
-        let hasEndpoint = stored.map { stored in current.definitions.endpoints.contains { $0.connection == stored.id } } ?? false
+        let hasEndpoint = stored.map { known.withEndpoint.contains($0.id) } ?? false
         let needsEndpoint = definition.webhook != nil && !hasEndpoint
         if stored == nil || !notes.isEmpty {
             plan.changes.append(
@@ -172,7 +202,7 @@ public struct ApplyPlanner {
             plan.warnings.append("destination \(spec.name): the secret stands in the file: better \"${env:NAME}\" or \"${file:PATH}\"")
         }
         if let problem = PushDestinations.problem(spec.name, spec.settings, secrets), spec.kind == "push" { issue(spec.line, problem) }
-        let stored = current.definitions.destinations.first { $0.name == spec.name }
+        let stored = known.destinations[spec.name]
         var notes: [String] = []
         if let stored {
             if stored.kind != spec.kind { notes.append("kind \(stored.kind) → \(spec.kind)") }
@@ -191,6 +221,8 @@ public struct ApplyPlanner {
     private mutating func trigger(_ spec: TriggerSpec, destinations: Set<String>) -> SluiceError? {
         let what = "trigger \(spec.name)"
         guard let connectorName = connectorNames[spec.connection] else {
+            // Its own fault is named already.
+            if faultyConnections.contains(spec.connection) { return nil }
             issue(
                 spec.line,
                 "\(what): there is no connection `\(spec.connection)`: \(Words.hint(spec.connection, among: Array(connectorNames.keys)))")
@@ -252,11 +284,11 @@ public struct ApplyPlanner {
     }
 
     private mutating func put(_ spec: TriggerSpec, input: [UInt8], topicKeys: [String]) -> SluiceError? {
-        let stored = current.definitions.triggers.first { $0.name == spec.name }
+        let stored = known.triggers[spec.name]
         var notes: [String] = []
         var resets = false
         if let stored {
-            let former = current.definitions.connections.first { $0.id == stored.connection }?.name ?? "?"
+            let former = known.connectionNames[stored.connection] ?? "?"
             if stored.type != spec.type || former != spec.connection {
                 guard options.resets.contains(spec.name) else { return needsReset(spec, stored, former) }
                 resets = true
@@ -267,7 +299,7 @@ public struct ApplyPlanner {
                 notes.append("input changes; the cursor stays (`sluice trigger cursor reset \(spec.name)` to read again)")
             }
             if stored.settings != spec.settings.json { notes.append("settings change") }
-            let formerKeys = Set(stored.topics.compactMap { id in current.definitions.topics.first { $0.id == id }?.key })
+            let formerKeys = Set(stored.topics.compactMap { known.topicKeys[$0] })
             if !resets, formerKeys != Set(topicKeys) { notes.append("listens to other webhooks") }
         }
         if stored == nil || !notes.isEmpty {
@@ -294,9 +326,7 @@ public struct ApplyPlanner {
 
     private mutating func attach(_ spec: TriggerSpec, _ stored: StoredTrigger?, _ notes: inout [String]) {
         guard let wanted = spec.destinations else { return }
-        let attached = current.definitions.attachments.filter { $0.trigger == stored?.id }.compactMap { attachment in
-            current.definitions.destinations.first { $0.id == attachment.destination }?.name
-        }
+        let attached = (stored.flatMap { known.attachments[$0.id] } ?? []).compactMap { known.destinationNames[$0.destination] }
         for attachment in wanted where !attached.contains(attachment.destination) {
             plan.changes.append(.plain(.attach(trigger: spec.name, destination: attachment.destination, from: attachment.from)))
             notes.append("delivers to \(attachment.destination) " + (attachment.from.map { "from position \($0)" } ?? "from now on"))
@@ -338,7 +368,8 @@ public struct ApplyPlanner {
     // MARK: What the file does not name
 
     private mutating func unnamed(_ manifest: Manifest) {
-        for trigger in current.definitions.triggers where !manifest.triggers.contains(where: { $0.name == trigger.name }) {
+        let named = Set(manifest.triggers.map(\.name))
+        for trigger in current.definitions.triggers where !named.contains(trigger.name) {
             let isOver = trigger.state == .stopped || trigger.state == .stopping
             if options.prunes, !isOver {
                 plan.commands.append(.init(trigger: trigger.name, commands: [.stop]))
@@ -347,7 +378,8 @@ public struct ApplyPlanner {
                 plan.steps.append(.init(.keep, "trigger", trigger.name, ["not in the file" + (isOver ? "" : "; `--prune` would stop it")]))
             }
         }
-        for connection in current.definitions.connections where !manifest.connections.contains(where: { $0.name == connection.name }) {
+        let connections = Set(manifest.connections.map(\.name))
+        for connection in current.definitions.connections where !connections.contains(connection.name) {
             plan.steps.append(.init(.keep, "connection", connection.name, ["not in the file"]))
         }
         for destination in current.definitions.destinations where !manifest.destinations.contains(where: { $0.name == destination.name }) {

@@ -24,11 +24,18 @@ public struct AnchoredClock: TimeSource {
                 + passed.components.attoseconds / 1_000_000_000_000_000)
     }
 
-    private static func wallMilliseconds() -> Int64 {
+    fileprivate static func wallMilliseconds() -> Int64 {
         var time = timespec()
         clock_gettime(CLOCK_REALTIME, &time)
         return Int64(time.tv_sec) * 1000 + Int64(time.tv_nsec) / 1_000_000
     }
+}
+
+/// The machine's clock as it is set now: for timestamps that go to others or come from them. A clock that is set right while
+/// the server runs must not leave every signed webhook refused as stale.
+public struct WallClock: TimeSource {
+    public init() {}
+    public func now() -> Timestamp { Timestamp(milliseconds: AnchoredClock.wallMilliseconds()) }
 }
 
 #if canImport(Glibc)

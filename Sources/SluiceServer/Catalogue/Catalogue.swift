@@ -15,13 +15,6 @@ public struct Catalogue: Sendable {
         public var endpoints: [StoredEndpoint]
         public var topics: [StoredTopic]
     }
-    public struct Trigger: Sendable {
-        public var stored: StoredTrigger
-        public var type: TriggerTypeDefinition
-        /// With defaults: a JSON object.
-        public var input: [UInt8]
-        public var settings: TriggerSettings
-    }
     public struct Destination: Sendable {
         public var stored: StoredDestination
         public var settings: DestinationSettings
@@ -33,25 +26,28 @@ public struct Catalogue: Sendable {
         public var error: SluiceError
     }
 
-    public var definitions = Definitions(connections: [], endpoints: [], topics: [], triggers: [], destinations: [], attachments: [])
     public var connections: [ConnectionID: Connection] = [:]
-    public var triggers: [TriggerID: Trigger] = [:]
+    /// Those that cannot be run, too.
+    public var connectionNames: [ConnectionID: String] = [:]
+    /// Of a trigger no more than its names is kept: there may be very many, and whoever needs one reads it.
+    public var triggerNames: [TriggerID: (name: String, uid: String)] = [:]
     public var destinations: [DestinationID: Destination] = [:]
     public var problems: [Problem] = []
 
     public init() {}
 
     public init(_ definitions: Definitions, connectors: [String: any Connector], sealer: SecretSealer) {
-        self.definitions = definitions
         let endpoints = Dictionary(grouping: definitions.endpoints, by: \.connection)
         let topics = Dictionary(grouping: definitions.topics, by: \.connection)
         for stored in definitions.connections {
+            connectionNames[stored.id] = stored.name
             guard let connector = connectors[stored.connector] else {
                 problems.append(Problem(subject: "connection \(stored.name)", error: Catalogue.notLoaded(stored.connector)))
                 continue
             }
             add(stored, connector, endpoints[stored.id] ?? [], topics[stored.id] ?? [], sealer)
         }
+        triggerNames.reserveCapacity(definitions.triggers.count)
         for stored in definitions.triggers { add(stored) }
         for stored in definitions.destinations { add(stored, sealer) }
     }
@@ -73,17 +69,14 @@ public struct Catalogue: Sendable {
     }
 
     private mutating func add(_ stored: StoredTrigger) {
+        triggerNames[stored.id] = (stored.name, stored.uid)
         guard let connection = connections[stored.connection] else { return }
         let definition = connection.connector.definition
-        guard let type = definition.trigger(stored.type) else {
+        if definition.trigger(stored.type) == nil {
             let error = SluiceError(
                 .connector, "connector \(definition.name) no longer has the trigger type `\(stored.type)`: load the version that has it")
             problems.append(Problem(subject: "trigger \(stored.name)", error: error))
-            return
         }
-        triggers[stored.id] = Trigger(
-            stored: stored, type: type, input: Defaults.filled(stored.input, type.inputFields),
-            settings: TriggerSettings(json: stored.settings))
     }
 
     private mutating func add(_ stored: StoredDestination, _ sealer: SecretSealer) {

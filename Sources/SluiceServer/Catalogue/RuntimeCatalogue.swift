@@ -39,13 +39,15 @@ public final class RuntimeCatalogue: Sendable {
         }
     }
 
-    /// Reads what is defined and hands it out. Of several at a time, an older reading never replaces a newer one.
-    public func refresh() async throws {
+    /// Reads what is defined, hands it out and returns it. Of several at a time, an older reading never replaces a newer one.
+    @discardableResult
+    public func refresh() async throws -> Definitions {
         let ticket = state.withLock { state in
             state.ticketsTaken += 1
             return state.ticketsTaken
         }
-        let catalogue = Catalogue(try await store.definitions(.default), connectors: connectors, sealer: sealer)
+        let definitions = try await store.definitions(.default)
+        let catalogue = Catalogue(definitions, connectors: connectors, sealer: sealer)
         state.withLock { state in
             guard ticket > state.ticketShown else { return }
             state.ticketShown = ticket
@@ -53,6 +55,7 @@ public final class RuntimeCatalogue: Sendable {
             for listener in state.listeners { listener(catalogue) }
             report(catalogue, &state.troubled)
         }
+        return definitions
     }
 
     private func report(_ catalogue: Catalogue, _ troubled: inout Set<String>) {

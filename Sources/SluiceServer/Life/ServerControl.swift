@@ -25,8 +25,7 @@ final class ServerControl: TriggerControl {
     func loaded(_ definitions: Definitions) { _ = news(definitions) }
 
     func definitionsChanged() async throws {
-        try await catalogue.refresh()
-        let definitions = catalogue.current.definitions
+        let definitions = try await catalogue.refresh()
         let news = news(definitions)
         for connection in news.connections { polling.connectionChanged(connection) }
         for trigger in news.triggers { polling.triggerChanged(trigger) }

@@ -1,5 +1,6 @@
 import NIOPosix
 import SluiceCore
+import Synchronization
 
 #if canImport(Glibc)
     import Glibc
@@ -15,16 +16,33 @@ struct AddressResolver: Sendable {
         return pool
     }()
 
-    /// Throws `.forbiddenAddress`, or `.providerUnreachable` if the host has no address.
-    static func check(_ host: String, allowsPrivate: Bool) async throws {
+    /// For so long an answer holds: each page of a long read asks anew.
+    private static let freshFor = Duration.seconds(10)
+    private static let answersMax = 1000
+    private static let answers = Mutex<[String: (addresses: [IPAddress], at: ContinuousClock.Instant)]>([:])
+
+    /// The addresses of a host, each of which may be connected to; empty where it is a literal address that may be. Throws
+    /// `.forbiddenAddress`, or `.providerUnreachable` if the host has no address.
+    static func addresses(of host: String, allowsPrivate: Bool) async throws -> [IPAddress] {
         let bare = host.hasPrefix("[") && host.hasSuffix("]") ? String(host.dropFirst().dropLast()) : host
-        let addresses: [IPAddress]
         if let literal = IPAddress(bare) {
-            addresses = [literal]
-        } else {
-            addresses = try await threads.runIfActive { try lookUp(bare) }
+            try AddressGuard.check(host: host, addresses: [literal], allowsPrivate: allowsPrivate)
+            return []
         }
+        let addresses = try await resolved(bare)
         try AddressGuard.check(host: host, addresses: addresses, allowsPrivate: allowsPrivate)
+        return addresses
+    }
+
+    private static func resolved(_ host: String) async throws -> [IPAddress] {
+        let now = ContinuousClock.now
+        if let known = answers.withLock({ $0[host] }), known.at.duration(to: now) < freshFor { return known.addresses }
+        let addresses = try await threads.runIfActive { try lookUp(host) }
+        answers.withLock { answers in
+            if answers.count >= answersMax { answers = [:] }
+            answers[host] = (addresses, now)
+        }
+        return addresses
     }
 
     private static func lookUp(_ host: String) throws(SluiceError) -> [IPAddress] {
@@ -39,7 +57,7 @@ struct AddressResolver: Sendable {
         var addresses: [IPAddress] = []
         var entry = list
         while let info = entry?.pointee, addresses.count < 64 {
-            if let address = address(info) { addresses.append(address) }
+            if let address = address(info), !addresses.contains(address) { addresses.append(address) }
             entry = info.ai_next
         }
         if addresses.isEmpty { throw SluiceError(.providerUnreachable, "the host \(host) has no address") }

@@ -19,15 +19,21 @@ public struct Opened: Sendable {
     public static func open(
         dataDirectory: String, connectorsDirectory: String?, environment: [String: String]
     ) async throws -> Opened {
+        var options = SQLiteOptions(directory: dataDirectory)
+        // For the test that shows that it would notice a server which answers before it syncs. Never set otherwise.
+        let isUnsafeForATest = environment["SLUICE_TEST_SYNCHRONOUS"] == "normal"
+        if isUnsafeForATest { options.synchronous = .normal }
+        let storeOptions = options
         let (store, library) = try await NIOThreadPool.singleton.runIfActive {
             try SmallFile.makeDirectory(dataDirectory)
             var library = ConnectorLibrary()
             if let connectorsDirectory { try library.load(directory: connectorsDirectory) }
-            return (try SQLiteStore.open(SQLiteOptions(directory: dataDirectory)), library)
+            return (try SQLiteStore.open(storeOptions), library)
         }
         do {
             let key = try await MasterKey.sealer(environment: environment, dataDirectory: dataDirectory, store: store)
-            let notices = (key.notice.map { [$0] } ?? []) + library.failures.map { "a connector is not loaded: \($0)" }
+            let unsafe = isUnsafeForATest ? ["SLUICE_TEST_SYNCHRONOUS is set: a 2xx does not survive a power loss"] : []
+            let notices = unsafe + (key.notice.map { [$0] } ?? []) + library.failures.map { "a connector is not loaded: \($0)" }
             return Opened(store: store, sealer: key.sealer, library: library, clock: AnchoredClock(), notices: notices)
         } catch {
             await store.close()

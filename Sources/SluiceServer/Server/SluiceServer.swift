@@ -92,20 +92,20 @@ public struct SluiceServer: Sendable {
         let (store, clock) = (opened.store, opened.clock)
         alarms = AlarmBoard(clock: clock)
         catalogue = RuntimeCatalogue(store: store, connectors: opened.library.connectors, sealer: opened.sealer, alarms: alarms)
-        var configuration = HTTPClient.Configuration(redirectConfiguration: .disallow, timeout: .init(connect: .seconds(10)))
-        configuration.decompression = .enabled(limit: .size(PollLimits.pageBytesMax))
-        client = HTTPClient(eventLoopGroupProvider: .singleton, configuration: configuration)
         var limits = PollingService.Limits()
         limits.catchUpWindowMax = options.catchUpWindow
+        client = HTTPClient(eventLoopGroupProvider: .singleton, configuration: PollingService.clientConfiguration(limits))
         polling = PollingService(
             store: store, catalogue: catalogue, time: clock, alarms: alarms, client: client, limits: limits, logger: logger,
-            random: { Double.random(in: 0..<1) }, guardAddress: { try await AddressResolver.check($0, allowsPrivate: $1) })
-        push = PushService(store: store, time: clock, alarms: alarms, logger: logger)
+            random: { Double.random(in: 0..<1) }, guardAddress: { _, _ in },
+            routes: PollRoutes(configuration: configuration) { try await AddressResolver.addresses(of: $0, allowsPrivate: $1) })
+        push = PushService(store: store, time: clock, wallTime: WallClock(), alarms: alarms, logger: logger)
         feed = JobFeed(store: store)
         var gatewayLimits = GatewayLimits()
         // What the benchmarks compare with: the same listener, reading the same bodies and keeping nothing.
         gatewayLimits.enablesBaseline = options.environment["SLUICE_BENCHMARK_BASELINE"] == "1"
-        gateway = Gateway(store: store, time: clock, alarms: alarms, observer: refusals, limits: gatewayLimits, logger: logger)
+        gateway = Gateway(
+            store: store, time: clock, wallTime: WallClock(), alarms: alarms, observer: refusals, limits: gatewayLimits, logger: logger)
         control = ServerControl(catalogue: catalogue, polling: polling)
         lifecycle = TriggerLifecycle(store: store, clock: clock, control: control, isServing: true)
         address = PublicAddress(options.publicURL)
@@ -123,11 +123,10 @@ public struct SluiceServer: Sendable {
             gateway.update(catalogue.gatewayRoutes())
             push.update(
                 destinations: catalogue.destinations.values.compactMap(PushDestinations.destination),
-                triggers: Dictionary(catalogue.definitions.triggers.map { ($0.id, ($0.name, $0.uid)) }) { first, _ in first })
+                triggers: catalogue.triggerNames)
         }
         try await lifecycle.settleAll()
-        try await catalogue.refresh()
-        let definitions = try await opened.store.definitions(.default)
+        let definitions = try await catalogue.refresh()
         try await polling.load(definitions, holder: "process \(getpid())")
         control.loaded(definitions)
         try await applyManifest(announce)

@@ -19,13 +19,15 @@ extension StoreConformance {
             try await here.apply([StoreBench.connection(), StoreBench.destination("hook"), StoreBench.trigger("t", connection: "nobody")])
         }
         let nothing = try await bench.store.definitions(.default)
-        try expectEqual([nothing.connections.count, nothing.destinations.count, nothing.topics.count], [0, 0, 0], "kept of a refused apply")
+        try expectEqual(
+            [nothing.connections.count, nothing.destinations.count, nothing.topics.count], [0, 0, 0], "kept of a refused apply")
         try await bench.apply([
             StoreBench.connection(), StoreBench.trigger("t"), StoreBench.destination("hook"),
             .attach(trigger: "t", destination: "hook", from: nil),
         ])
         let all = try await bench.store.definitions(.default)
-        try expectEqual([all.connections.count, all.triggers.count, all.destinations.count, all.attachments.count], [1, 1, 1, 1], "applied")
+        try expectEqual(
+            [all.connections.count, all.triggers.count, all.destinations.count, all.attachments.count], [1, 1, 1, 1], "applied")
         try expectEqual(try await bench.store.definitions(NamespaceID(2)).connections.count, 0, "seen in another namespace")
         for change in [
             DefinitionChange.removeConnection(name: "x"), .removeTrigger(name: "x"), .removeDestination(name: "x"),
@@ -55,7 +57,8 @@ extension StoreConformance {
     }
 
     private static func needsReset(_ bench: inout StoreBench) async throws {
-        _ = try await bench.makeTrigger()
+        let trigger = try await bench.makeTrigger()
+        try await bench.cycle(trigger, try await bench.lease(), 1, keys: ["a"])
         try await bench.apply([StoreBench.connection("other")])
         let here = bench
         try await expectError(.conflict, "another type") { try await here.apply([StoreBench.trigger("orders", type: "x")]) }
@@ -63,7 +66,10 @@ extension StoreConformance {
         try expectEqual(try await bench.trigger().type, "new_event", "type")
         try await bench.apply([StoreBench.trigger("orders", connection: "other", resets: true)])
         let other = try require(try await bench.store.definitions(.default).connections.first { $0.name == "other" }, "other").id
-        try expectEqual(try await bench.trigger().connection, other, "connection after a reset")
+        let reset = try await bench.trigger()
+        try expectEqual(reset.connection, other, "connection after a reset")
+        try expectEqual(reset.progress.cursor, nil, "cursor after a reset")
+        try expectEqual(reset.progress.safetyDueAt, nil, "a poll is due after a reset")
     }
 
     private static func roundTrip(_ bench: inout StoreBench) async throws {

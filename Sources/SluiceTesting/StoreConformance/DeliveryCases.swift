@@ -15,7 +15,8 @@ extension StoreConformance {
         ConformanceCase("P9_atTheBoundADeliveryIsADeadLetter", expires),
     ]
 
-    private static func makeAttached(_ bench: StoreBench) async throws -> (trigger: StoredTrigger, destination: DestinationID, fence: Fence) {
+    private static func makeAttached(_ bench: StoreBench) async throws -> (trigger: StoredTrigger, destination: DestinationID, fence: Fence)
+    {
         let trigger = try await bench.makeTrigger()
         try await bench.apply([StoreBench.destination("hook"), .attach(trigger: "orders", destination: "hook", from: nil)])
         return (trigger, try await bench.destination("hook"), try await bench.lease())
@@ -117,7 +118,11 @@ extension StoreConformance {
         let one = try await bench.store.replayDeadLetters(.default, destination: nil, delivery: claimed[1].id, at: later)
         try expectEqual(one, 1, "one dead letter")
         _ = try await observer.wait("the replay") { $0.deliveries > 0 }
-        try expectEqual(try await claim(bench, destination, at: later).map(\.job.position), [JobPosition(2)], "the same job")
+        let again = try await claim(bench, destination, at: later)
+        try expectEqual(again.map(\.job.position), [JobPosition(2)], "the same job")
+        try expectEqual(again.first?.createdAt, later, "a replayed delivery is as young as a new one")
+        let older = try await bench.store.deliveries(DeliveryQuery(before: claimed[2].id, limit: 1))
+        try expectEqual(older.map(\.id), [claimed[1].id], "the one before the third")
         try expectEqual(
             try await bench.store.replayDeadLetters(NamespaceID(2), destination: nil, delivery: nil, at: later), 0, "of another namespace")
         try expectEqual(

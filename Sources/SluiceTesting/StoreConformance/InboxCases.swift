@@ -8,8 +8,10 @@ extension StoreConformance {
         ConformanceCase("P1_aRepeatedDeliveryIsNotStoredAgain", repeatedDelivery),
         ConformanceCase("P1_repeatedDeliveriesAtOnceAreStoredOnce", repeatedAtOnce),
         ConformanceCase("P1_aForcedDeliveryIsStoredAgain", forcedDelivery),
+        ConformanceCase("P1_aRepetitionIsKnownHoweverFarBack", repetitionFarBack),
         ConformanceCase("P2_signalsAreMergedByTopicAndTold", signalsAreMerged),
         ConformanceCase("inboxListsNewestFirstAndFilters", inboxLists),
+        ConformanceCase("P10_aListOfWebhooksNeedNotReadTheirBodies", listWithoutContent),
         ConformanceCase("P2_retentionSparesUncoveredWebhooks", inboxSparesUncovered),
         ConformanceCase("P1_sequencesAreNeverUsedAgain", sequencesNeverReused),
     ]
@@ -88,6 +90,56 @@ extension StoreConformance {
         try expectEqual(Set(receipts.map(\.sequence)).count, 1, "sequences named")
     }
 
+    /// Twelve thousand deliveries, reopened half-way; then the first, middle and last of them again, as long as they are kept.
+    private static func repetitionFarBack(_ bench: inout StoreBench) async throws {
+        let trigger = try await bench.makeTrigger()
+        let connection = try await bench.connection()
+        let deliver: @Sendable (StoreBench, Range<Int>) async throws -> [Int: InboxReceipt] = { bench, numbers in
+            try await withThrowingTaskGroup(of: (Int, InboxReceipt).self) { group in
+                for number in numbers {
+                    var entry = bench.webhook(connection, trigger.topics)
+                    // Spread over the range as digests are: a multiplication by an odd number is one-to-one.
+                    let head = UInt64(number) &* 0x9E37_79B9_7F4A_7C15
+                    entry.deliveryDigest = (0..<32).map { UInt8(truncatingIfNeeded: head >> (56 - 8 * UInt64($0 % 8))) }
+                    group.addTask { [entry] in (number, try await bench.store.append(entry)) }
+                }
+                return try await group.reduce(into: [:]) { $0[$1.0] = $1.1 }
+            }
+        }
+        var first: [Int: InboxReceipt] = [:]
+        for start in stride(from: 0, to: 12_000, by: 1000) {
+            if start == 6000 {
+                try await bench.reopen()
+                _ = try await bench.store.append(bench.webhook(connection, trigger.topics, digest: 1, isForced: true))
+            }
+            try await first.merge(deliver(bench, start..<start + 1000)) { $1 }
+        }
+        try expect(first.values.allSatisfy { !$0.isRepeated }, "a first delivery was taken for a repetition")
+        for round in 0..<2 {
+            for start in [0, 5500, 6000, 11_000] {
+                for (number, receipt) in try await deliver(bench, start..<start + 500) {
+                    let wanted = InboxReceipt(sequence: first[number]?.sequence ?? .zero, isRepeated: true)
+                    try expectEqual(receipt, wanted, "delivery \(number) again, in round \(round)")
+                }
+            }
+            try await bench.reopen()
+        }
+        let fence = try await bench.lease()
+        try await bench.cycle(trigger, fence, 1, keys: [], covered: InboxSequence(12_001))
+        try expectEqual(try await bench.prune(at: bench.start + .days(30)).webhooks, 12_001, "webhooks removed")
+        let anew = try await deliver(bench, 0..<2000)
+        try expect(anew.values.allSatisfy { !$0.isRepeated }, "a delivery whose first copy is gone was not stored")
+    }
+
+    private static func listWithoutContent(_ bench: inout StoreBench) async throws {
+        let trigger = try await bench.makeTrigger()
+        _ = try await bench.store.append(bench.webhook(try await bench.connection(), trigger.topics, body: "{\"n\":1}"))
+        let item = try require(try await bench.store.inbox(InboxQuery(includesContent: false)).first, "the webhook")
+        try expect(item.entry.body.isEmpty && item.entry.headers.isEmpty, "headers and body were read")
+        try expectEqual(item.bodyBytes, 7, "the body's length")
+        try expectEqual(try await bench.store.inbox(InboxQuery()).first?.bodyBytes, 7, "the length of a body that was read")
+    }
+
     private static func forcedDelivery(_ bench: inout StoreBench) async throws {
         let trigger = try await bench.makeTrigger()
         let connection = try await bench.connection()
@@ -109,7 +161,9 @@ extension StoreConformance {
         try await withThrowingTaskGroup(of: Void.self) { group in
             for number in 0..<200 {
                 let topics = number % 2 == 0 ? [a] : [a, b]
-                group.addTask { _ = try await here.store.append(here.webhook(connection, topics, at: here.start + .milliseconds(Int64(number)))) }
+                group.addTask {
+                    _ = try await here.store.append(here.webhook(connection, topics, at: here.start + .milliseconds(Int64(number))))
+                }
             }
             try await group.waitForAll()
         }
@@ -135,7 +189,8 @@ extension StoreConformance {
             if number % 5 == 0 { entry.unmatchedReason = "key unknown" }
             sequences.append(try await bench.store.append(entry).sequence)
         }
-        try expectEqual(try await bench.store.inbox(InboxQuery(limit: 3)).map(\.sequence), sequences.reversed().prefix(3).map { $0 }, "newest")
+        try expectEqual(
+            try await bench.store.inbox(InboxQuery(limit: 3)).map(\.sequence), sequences.reversed().prefix(3).map { $0 }, "newest")
         try expectEqual(
             try await bench.store.inbox(InboxQuery(before: sequences[2])).map(\.sequence), [sequences[1], sequences[0]], "before the third")
         try expectEqual(

@@ -20,7 +20,8 @@ struct ApplyCommand: AsyncParsableCommand {
 
     func run() async throws {
         let manifest = try ManifestFile.read(file, reach.environment)
-        try await reach.connected(makesData: true) { caller in
+        try await reach.connected(absentData: dryRun ? .isTemporary : .isMade) { caller in
+            caller.noteAbsentConnectors()
             var order = ApplyRequest(manifest: manifest.text, references: manifest.references, file: manifest.file)
             order.isDryRun = dryRun
             order.prunes = prune
@@ -41,15 +42,36 @@ struct StatusCommand: AsyncParsableCommand {
     func run() async throws {
         try await reach.connected { caller in
             let status = try await caller.get("/v1/status")
-            single.show(status)
+            if single.json { single.show(status) } else { Terminal.out(StatusText.text(status)) }
             let alarms = try await caller.get("/v1/alarms")["alarms"]?.elements ?? []
             if !single.json {
                 for alarm in alarms {
+                    let kind = Show.text(alarm["kind"])
                     Terminal.out(
-                        "ALARM  \(Show.text(alarm["subject"])): \(Show.text(alarm["message"])) (since \(Show.text(alarm["since"])))")
+                        "ALARM \(kind)  \(Show.text(alarm["subject"])): \(Show.text(alarm["message"])) (since \(Show.text(alarm["since"])))"
+                    )
                 }
             }
             if status["being_missed"]?.elements?.isEmpty == false { throw ExitCode(1) }
         }
+    }
+}
+
+/// The status for people: states that no trigger is in are left out, and each thing that is missed has a line.
+enum StatusText {
+    static func text(_ status: JSONView) -> String {
+        let width = (status.members ?? []).map(\.key.count).max() ?? 0
+        return (status.members ?? []).map { member in
+            let lines: [String]
+            switch member.key {
+            case "triggers":
+                let states = (member.value.members ?? []).filter { $0.value.int64 != 0 }
+                lines = [states.map { "\(Show.text($0.value)) \($0.key)" }.joined(separator: ", ")]
+            case "being_missed": lines = (member.value.elements ?? []).map { Show.text($0) }
+            default: lines = [Show.text(member.value)]
+            }
+            let shown = lines.allSatisfy(\.isEmpty) ? ["-"] : lines
+            return member.key.padded(width) + "  " + shown.joined(separator: "\n" + String(repeating: " ", count: width + 2))
+        }.joined(separator: "\n")
     }
 }

@@ -6,7 +6,8 @@ import SluiceServer
 
 struct ConnectorCommands: ParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "connector", abstract: "What services can be connected to.", subcommands: [List.self, Check.self])
+        commandName: "connector", abstract: "What services can be connected to.", subcommands: [List.self, Check.self],
+        aliases: ["connectors"])
 
     struct List: AsyncParsableCommand {
         static let configuration = CommandConfiguration(abstract: "The connectors that are loaded.")
@@ -15,6 +16,7 @@ struct ConnectorCommands: ParsableCommand {
 
         func run() async throws {
             try await reach.connected { caller in
+                caller.noteAbsentConnectors()
                 let answer = try await caller.get("/v1/connectors", listing.query)
                 listing.show(
                     answer, "connectors",
@@ -51,7 +53,7 @@ struct ConnectorCommands: ParsableCommand {
 struct ConnectionCommands: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "connection", abstract: "Accounts at services, and the URLs for their webhooks.",
-        subcommands: [List.self, ShowOne.self, RotateURL.self])
+        subcommands: [List.self, ShowOne.self, RotateURL.self], aliases: ["connections"])
 
     struct List: AsyncParsableCommand {
         static let configuration = CommandConfiguration(abstract: "Connections and their webhook URLs.")
@@ -79,7 +81,7 @@ struct ConnectionCommands: ParsableCommand {
         static let configuration = CommandConfiguration(commandName: "show", abstract: "One connection, and how to set its webhooks up.")
         @OptionGroup var reach: Reach
         @OptionGroup var single: Single
-        @Argument var name: String
+        @Argument(help: "The connection, as `connection list` names it.") var name: String
 
         func run() async throws {
             try await reach.connected { single.show(try await $0.get("/v1/connections/\(Percent.encoded(name))")) }
@@ -91,15 +93,19 @@ struct ConnectionCommands: ParsableCommand {
             commandName: "rotate-url", abstract: "Make a new webhook URL; the former ones work until the overlap ends.")
         @OptionGroup var reach: Reach
         @OptionGroup var single: Single
-        @Argument var name: String
+        @Argument(help: "The connection, as `connection list` names it.") var name: String
         @Option(help: "How long the former URLs still work.") var overlapHours: Int = 24
 
         func run() async throws {
             try await reach.connected { caller in
-                single.show(
-                    try await caller.post("/v1/connections/\(Percent.encoded(name))/rotate-endpoint") {
-                        $0.member("overlap_hours", Int64(overlapHours))
-                    })
+                let answer = try await caller.post("/v1/connections/\(Percent.encoded(name))/rotate-endpoint") {
+                    $0.member("overlap_hours", Int64(overlapHours))
+                }
+                single.show(answer)
+                if !single.json {
+                    Terminal.error(
+                        "Note: give the new URL to the provider; the former ones work until \(Show.text(answer["others_expire_at"])).")
+                }
             }
         }
     }

@@ -4,7 +4,8 @@ import SluiceServer
 
 struct InboxCommands: ParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "inbox", abstract: "Webhooks that were accepted.", subcommands: [List.self, ShowOne.self])
+        commandName: "inbox", abstract: "Webhooks that were accepted.", subcommands: [List.self, ShowOne.self],
+        aliases: ["webhook", "webhooks"])
 
     struct List: AsyncParsableCommand {
         static let configuration = CommandConfiguration(abstract: "Webhooks, the newest first.")
@@ -50,9 +51,30 @@ struct InboxCommands: ParsableCommand {
     }
 }
 
+struct DestinationCommands: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "destination", abstract: "Where jobs are pushed to.", subcommands: [List.self], aliases: ["destinations"])
+
+    struct List: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(abstract: "Destinations, and the triggers that deliver to them.")
+        @OptionGroup var reach: Reach
+        @OptionGroup var listing: Listing
+
+        func run() async throws {
+            try await reach.connected { caller in
+                listing.show(
+                    try await caller.get("/v1/destinations", listing.query), "destinations",
+                    [Column("name", "name"), Column("kind", "kind"), Column("url", "url"), Column("triggers", "triggers")],
+                    none: "There are no destinations: define one in sluice.yaml, or read jobs with `sluice jobs list`.")
+            }
+        }
+    }
+}
+
 struct DeliveryCommands: ParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "delivery", abstract: "Pushes to destinations, and dead letters.", subcommands: [List.self, Replay.self])
+        commandName: "delivery", abstract: "Pushes to destinations, and dead letters.", subcommands: [List.self, Replay.self],
+        aliases: ["deliveries"])
 
     struct List: AsyncParsableCommand {
         static let configuration = CommandConfiguration(abstract: "Deliveries, the newest first.")
@@ -103,7 +125,8 @@ struct DeliveryCommands: ParsableCommand {
 
 struct TokenCommands: ParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "token", abstract: "Who may use the API.", subcommands: [Create.self, List.self, Revoke.self])
+        commandName: "token", abstract: "Who may use the API.", subcommands: [Create.self, List.self, Revoke.self],
+        aliases: ["tokens"])
 
     struct Create: AsyncParsableCommand {
         static let configuration = CommandConfiguration(abstract: "Make a token. It is shown this once.")
@@ -112,7 +135,7 @@ struct TokenCommands: ParsableCommand {
         @Argument(help: "What to call it.") var name: String
 
         func run() async throws {
-            try await reach.connected(makesData: true) { caller in
+            try await reach.connected(absentData: .isMade) { caller in
                 let answer = try await caller.post("/v1/tokens") { $0.member("name", name) }
                 Terminal.out(json ? String(decoding: answer.bytes, as: UTF8.self) : Show.text(answer["token"]))
                 if !json { Terminal.error("Keep it: only its hash is stored.") }
@@ -137,7 +160,7 @@ struct TokenCommands: ParsableCommand {
         static let configuration = CommandConfiguration(abstract: "Make a token worthless.")
         @OptionGroup var reach: Reach
         @OptionGroup var single: Single
-        @Argument var name: String
+        @Argument(help: "The token, as `token list` names it.") var name: String
 
         func run() async throws {
             try await reach.connected { caller in

@@ -5,7 +5,7 @@ import SluiceServer
 struct JobCommands: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "jobs", abstract: "What the polls found: one job for each new record.",
-        subcommands: [List.self, ShowOne.self, Tail.self])
+        subcommands: [List.self, ShowOne.self, Tail.self], aliases: ["job"])
 
     static let columns = [
         Column("made", "created_at"), Column("trigger", "trigger"), Column("position", "position"), Column("cause", "cause"),

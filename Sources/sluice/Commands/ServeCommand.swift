@@ -1,6 +1,7 @@
 import ArgumentParser
 import Foundation
 import Logging
+import NIOCore
 import SluiceCore
 import SluiceServer
 
@@ -24,12 +25,23 @@ struct ServeCommand: AsyncParsableCommand {
     var connectors: String?
     @Option(help: ArgumentHelp("Apply this manifest before anything is accepted.", valueName: "file")) var config: String?
     @Option(help: ArgumentHelp("Spread the polls after a downtime over at most this long.", valueName: "time")) var catchUpWindow = "10m"
+    @Option(help: ArgumentHelp("Keep webhooks this long, and longer while a running trigger has yet to poll for them.", valueName: "time"))
+    var keepWebhooks = "7d"
+    @Option(help: ArgumentHelp("Keep jobs this long, and longer until each of their deliveries has ended.", valueName: "time"))
+    var keepJobs = "30d"
+    @Option(help: ArgumentHelp("After this long a delivery that never succeeded becomes a dead letter.", valueName: "time"))
+    var keepPending = "30d"
     @Option(help: "trace, debug, info, notice, warning, error or critical.") var logLevel = "info"
 
     func validate() throws {
         _ = try address(listen, "--listen")
         _ = try address(api, "--api")
         if Logger.Level(rawValue: logLevel) == nil { throw ValidationError("--log-level cannot be '\(logLevel)'") }
+        for (option, text) in [("--keep-webhooks", keepWebhooks), ("--keep-jobs", keepJobs), ("--keep-pending", keepPending)] {
+            guard let span = Durations.span(text), span >= .minutes(1) else {
+                throw ValidationError("\(option) is a time with its unit, at least 1m, for example 7d")
+            }
+        }
         if Durations.span(catchUpWindow) == nil { throw ValidationError("--catch-up-window is a time with its unit, for example 10m") }
         if let publicURL, !publicURL.hasPrefix("https://"), !publicURL.hasPrefix("http://") {
             throw ValidationError("--public-url begins with https:// or http://")
@@ -45,11 +57,31 @@ struct ServeCommand: AsyncParsableCommand {
         options.publicURL = publicURL
         options.connectorsDirectory = ConnectorsDirectory.found(connectors, environment)
         options.catchUpWindow = Durations.span(catchUpWindow) ?? options.catchUpWindow
+        options.retention.inbox = Durations.span(keepWebhooks) ?? options.retention.inbox
+        options.retention.jobs = Durations.span(keepJobs) ?? options.retention.jobs
+        options.retention.pendingDeliveries = Durations.span(keepPending) ?? options.retention.pendingDeliveries
         options.logLevel = Logger.Level(rawValue: logLevel) ?? .info
         options.environment = environment
+        if options.connectorsDirectory == nil { Terminal.error("Note: \(ConnectorsDirectory.absent) or --connectors") }
         if let config { options.manifest = try ManifestFile.read(config, environment) }
         LoggingSystem.bootstrap { StreamLogHandler.standardError(label: $0) }
-        try await SluiceServer.run(options) { Terminal.out($0) }
+        do {
+            try await SluiceServer.run(options) { Terminal.out($0) }
+        } catch let error as IOError {
+            throw refusal(of: error)
+        }
+    }
+
+    /// What the kernel said when it was asked for an address.
+    private func refusal(of error: IOError) -> SluiceError {
+        let reason =
+            switch error.errnoCode {
+            case EADDRINUSE: "another process listens there already: stop it, or give another --listen or --api"
+            case EADDRNOTAVAIL: "this machine has no such address: give another --listen or --api"
+            case EACCES: "ports below 1024 need a privilege: give a higher port, and put a proxy before it"
+            default: "the system refused (errno \(error.errnoCode))"
+            }
+        return SluiceError(.conflict, "cannot listen on \(listen) and \(api): \(reason)")
     }
 
     private func address(_ text: String, _ option: String) throws -> ServerOptions.Address {

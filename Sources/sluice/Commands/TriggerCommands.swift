@@ -5,7 +5,8 @@ import SluiceServer
 struct TriggerCommands: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "trigger", abstract: "What is watched: its state, its cursor, its polls.",
-        subcommands: [List.self, ShowOne.self, Start.self, Pause.self, Resume.self, Poll.self, Stop.self, Quarantine.self, Cursor.self])
+        subcommands: [List.self, ShowOne.self, Start.self, Pause.self, Resume.self, Poll.self, Stop.self, Quarantine.self, Cursor.self],
+        aliases: ["triggers"])
 
     struct List: AsyncParsableCommand {
         static let configuration = CommandConfiguration(abstract: "All triggers.")
@@ -33,24 +34,37 @@ struct TriggerCommands: ParsableCommand {
             commandName: "show", abstract: "One trigger: its progress, its next poll, what it waits for and until when.")
         @OptionGroup var reach: Reach
         @OptionGroup var single: Single
-        @Argument var name: String
+        @Argument(help: "The trigger, as `trigger list` names it.") var name: String
 
         func run() async throws {
-            try await reach.connected { single.show(try await $0.get("/v1/triggers/\(Percent.encoded(name))")) }
+            try await reach.connected { caller in
+                let answer = try await caller.get("/v1/triggers/\(Percent.encoded(name))")
+                if single.json { return single.show(answer) }
+                // What one looks for first: its state, what it waits for, how far it is.
+                Terminal.out(
+                    Show.members(
+                        answer,
+                        first: [
+                            "name", "state", "reason", "polling_now", "next_due_at", "next_cause", "waits_for", "waits_until",
+                            "news_waiting",
+                            "last_start_at", "last_success_at", "failures", "last_error", "quarantined", "jobs", "cursor",
+                        ]))
+            }
         }
     }
 
     struct Named: ParsableArguments {
         @OptionGroup var reach: Reach
         @OptionGroup var single: Single
-        @Argument var name: String
+        @Argument(help: "The trigger, as `trigger list` names it.") var name: String
 
         func send(_ command: TriggerCommand) async throws {
             try await reach.connected { caller in
                 let answer = try await caller.post("/v1/triggers/\(Percent.encoded(name))/\(command.rawValue)")
                 if single.json { return single.show(answer) }
                 let (before, now) = (Show.text(answer["state_before"]), Show.text(answer["state"]))
-                Terminal.out("\(name): \(before == now ? now : "\(before) → \(now)")" + (command == .poll ? "; polls" : ""))
+                let change = before == now ? "\(now)\(command == .poll ? "" : " already")" : "\(before) → \(now)"
+                Terminal.out("\(name): \(change)" + (command == .poll && caller.isServer ? "; a poll is due now" : ""))
                 if let note = answer["note"]?.string { Terminal.error("Note: \(note)") }
             }
         }
@@ -91,7 +105,7 @@ struct TriggerCommands: ParsableCommand {
         @OptionGroup var reach: Reach
         @Flag(help: "Print the API's answer as JSON.") var json = false
         @Option(help: "How many at most.") var limit = 50
-        @Argument var name: String
+        @Argument(help: "The trigger, as `trigger list` names it.") var name: String
 
         func run() async throws {
             try await reach.connected { caller in
@@ -115,7 +129,7 @@ struct TriggerCommands: ParsableCommand {
         static let configuration = CommandConfiguration(commandName: "show", abstract: "The cursor, and how far back dedup keys are kept.")
         @OptionGroup var reach: Reach
         @OptionGroup var single: Single
-        @Argument var name: String
+        @Argument(help: "The trigger, as `trigger list` names it.") var name: String
         func run() async throws {
             try await reach.connected { single.show(try await $0.get("/v1/triggers/\(Percent.encoded(name))/cursor")) }
         }
@@ -125,14 +139,17 @@ struct TriggerCommands: ParsableCommand {
         static let configuration = CommandConfiguration(commandName: "set", abstract: "Poll from another cursor.")
         @OptionGroup var reach: Reach
         @OptionGroup var single: Single
-        @Argument var name: String
+        @Argument(help: "The trigger, as `trigger list` names it.") var name: String
         @Argument(help: "The cursor as JSON, as `cursor show` prints it.") var cursor: String
         @Flag(help: "Even if records that were jobs may become jobs again.") var confirm = false
 
-        func run() async throws {
-            guard (try? JSONDocument(Array(cursor.utf8))) != nil else {
-                throw ValidationError("the cursor must be JSON; quote a text: '\"…\"'")
+        func validate() throws {
+            if (try? JSONDocument(Array(cursor.utf8))) == nil {
+                throw ValidationError("The cursor must be JSON, as `cursor show` prints it; quote a text: '\"…\"'.")
             }
+        }
+
+        func run() async throws {
             try await reach.connected { caller in
                 single.show(
                     try await caller.post("/v1/triggers/\(Percent.encoded(name))/cursor", method: "PUT") { writer in
@@ -148,7 +165,7 @@ struct TriggerCommands: ParsableCommand {
         static let configuration = CommandConfiguration(commandName: "reset", abstract: "Poll as if for the first time.")
         @OptionGroup var reach: Reach
         @OptionGroup var single: Single
-        @Argument var name: String
+        @Argument(help: "The trigger, as `trigger list` names it.") var name: String
         @Flag(help: "Even if records that were jobs may become jobs again.") var confirm = false
 
         func run() async throws {

@@ -117,7 +117,7 @@ final class RecordedLogs: LogHandler {
 
 /// Waits until a condition holds, at most 10 s.
 func eventually(_ what: String, _ condition: @Sendable () async throws -> Bool) async throws {
-    let end = ContinuousClock.now + .seconds(10)
+    let end = ContinuousClock.now + .seconds(30)
     while ContinuousClock.now < end {
         if try await condition() { return }
         try await Task.sleep(for: .milliseconds(5))

@@ -1,0 +1,112 @@
+import SluiceCore
+import SluiceStore
+
+/// Which deliveries were stored: by namespace and the first 48 bits of their digest; the row itself settles what collides.
+///
+/// Digests are random, so an ordinary index would write one page a webhook. Here the newest entries stay in memory and
+/// go to the table `inbox_digest` by sixteenths of the range, one sixteenth every `rowsPerFlush` webhooks: each page is
+/// written once for many entries. `inbox_digest_mark` says up to which webhook a sixteenth has been written; what came
+/// after is read again from the inbox when the store is opened, or when a transaction failed.
+///
+/// Touched by the writer's thread only.
+final class DigestIndex: @unchecked Sendable {
+    private struct Key: Hashable {
+        var namespace: NamespaceID
+        var head: Int64
+    }
+
+    private static let parts = 16
+    private static let rowsPerFlush = 512
+
+    private var recent: [[Key: [InboxSequence]]] = []
+    private var rowsSinceFlush = 0
+    private var nextPart = 0
+
+    /// The first 48 bits of a digest.
+    static func head(_ digest: [UInt8]) -> Int64 { digest.prefix(6).reduce(0) { $0 << 8 | Int64($1) } }
+    private static func part(_ head: Int64) -> Int { Int(head >> 44) & (parts - 1) }
+
+    /// What is in memory may no longer be what is stored: reads it again at the next use.
+    func forget() { recent = [] }
+
+    /// The first copy of a delivery.
+    func firstCopy(_ namespace: NamespaceID, _ digest: [UInt8], _ transaction: Transaction) throws -> InboxSequence? {
+        try load(transaction)
+        let head = DigestIndex.head(digest)
+        let written = try transaction.prepare("SELECT seq FROM inbox_digest WHERE ns = ? AND head = ? ORDER BY seq")
+        written.bind(1, namespace)
+        written.bind(2, head)
+        let candidates: [InboxSequence] = try written.all { $0.id(0) }
+        for sequence in candidates + (recent[DigestIndex.part(head)][Key(namespace: namespace, head: head)] ?? []) {
+            let row = try transaction.prepare("SELECT 1 FROM inbox WHERE seq = ? AND delivery_digest = ?")
+            row.bind(1, sequence)
+            row.bind(2, digest)
+            if try row.first({ _ in true }) != nil { return sequence }
+        }
+        return nil
+    }
+
+    /// After the row itself.
+    func insert(_ namespace: NamespaceID, _ digest: [UInt8], _ sequence: InboxSequence, _ transaction: Transaction) throws {
+        let head = DigestIndex.head(digest)
+        // Reading anew finds the row itself, which is in the inbox already.
+        if recent.isEmpty { return try load(transaction) }
+        recent[DigestIndex.part(head)][Key(namespace: namespace, head: head), default: []].append(sequence)
+    }
+
+    func remove(_ namespace: NamespaceID, _ head: Int64, _ sequence: InboxSequence, _ transaction: Transaction) throws {
+        try load(transaction)
+        recent[DigestIndex.part(head)][Key(namespace: namespace, head: head)]?.removeAll { $0 == sequence }
+        let delete = try transaction.prepare("DELETE FROM inbox_digest WHERE ns = ? AND head = ? AND seq = ?")
+        delete.bind(1, namespace)
+        delete.bind(2, head)
+        delete.bind(3, sequence)
+        try delete.run()
+    }
+
+    /// After webhooks were inserted, `last` being the last of them: writes a sixteenth if it is time, also where it holds
+    /// nothing, so that opening never has more than a few thousand webhooks to look at.
+    func flush(rows: Int, last: InboxSequence, _ transaction: Transaction) throws {
+        rowsSinceFlush += rows
+        guard rowsSinceFlush >= DigestIndex.rowsPerFlush else { return }
+        rowsSinceFlush -= DigestIndex.rowsPerFlush
+        try load(transaction)
+        let entries = recent[nextPart].sorted { ($0.key.namespace, $0.key.head) < ($1.key.namespace, $1.key.head) }
+        let insert = try transaction.prepare("INSERT INTO inbox_digest (ns, head, seq) VALUES (?, ?, ?) ON CONFLICT DO NOTHING")
+        for (key, sequences) in entries {
+            insert.bind(1, key.namespace)
+            insert.bind(2, key.head)
+            for sequence in sequences {
+                insert.bind(3, sequence)
+                try insert.run()
+            }
+        }
+        let mark = try transaction.prepare("UPDATE inbox_digest_mark SET seq = ? WHERE part = ?")
+        mark.bind(1, last)
+        mark.bind(2, nextPart)
+        try mark.run()
+        recent[nextPart] = [:]
+        nextPart = (nextPart + 1) % DigestIndex.parts
+    }
+
+    private func load(_ transaction: Transaction) throws {
+        guard recent.isEmpty else { return }
+        var loaded = [[Key: [InboxSequence]]](repeating: [:], count: DigestIndex.parts)
+        let marks: [InboxSequence] = try transaction.prepare("SELECT seq FROM inbox_digest_mark ORDER BY part").all { $0.id(0) }
+        guard marks.count == DigestIndex.parts else {
+            throw SluiceError(.storage, "the database is damaged: the inbox has no digest marks")
+        }
+        let rows = try transaction.prepare("SELECT ns, digest_head, seq FROM inbox WHERE seq > ? AND digest_head IS NOT NULL ORDER BY seq")
+        rows.bind(1, marks.min() ?? .zero)
+        defer { rows.reset() }
+        while try rows.step() {
+            let key = Key(namespace: rows.id(0), head: rows.int(1))
+            let part = DigestIndex.part(key.head)
+            let sequence: InboxSequence = rows.id(2)
+            if sequence > marks[part] { loaded[part][key, default: []].append(sequence) }
+        }
+        recent = loaded
+        // The sixteenth that was written longest ago comes next.
+        nextPart = marks.indices.min { marks[$0] < marks[$1] } ?? 0
+    }
+}

@@ -1,0 +1,173 @@
+import SluiceCore
+import SluicePolling
+import SluiceStore
+import SluiceTesting
+import Testing
+
+/// Providers that say no: wait, wrong credentials, go elsewhere; and addresses that may not be asked.
+@Suite struct RefusalTests {
+    /// 429: the whole connection keeps quiet for as long as it was told, then all its triggers go on.
+    @Test func P12_tooManyRequestsSilencesTheWholeConnection() async throws {
+        let time = ManualTime()
+        let server = FeedServer(clock: time)
+        server.add(3)
+        server.setFault { _ in .whole("429 Too Many Requests", "{}", headers: ["Retry-After: 120"]) }
+        try await server.with {
+            var connection = BenchConnection(connector: try feed(), url: server.url, triggers: ["one", "two", "three"])
+            connection.settings.pollsAtOnceMax = 1
+            try await Bench.with([connection], time: time) { bench in
+                let start = time.now()
+                try await waitUntil("a failure") { try await Self.errors(bench).count == 1 }
+                let error = try #require(try await Self.errors(bench).first)
+                #expect(error.contains("limits our requests") && error.contains("status=429"), "\(error)")
+                server.setFault(nil)
+                for name in connection.triggers { try await bench.pollNow(name) }
+                bench.advance(by: .seconds(119))
+                try await Task.sleep(for: .milliseconds(200))
+                #expect(server.requests.count == 1, "nobody asks before the time")
+                bench.advance(by: .seconds(1))
+                for name in connection.triggers {
+                    try await bench.advanceUntil("3 jobs of \(name)") { try await bench.keys(name) == server.keys }
+                }
+                #expect(server.requests.dropFirst().allSatisfy { $0.at >= start + .seconds(120) })
+            }
+        }
+    }
+
+    /// A remaining quota of 0 counts as much as a 429.
+    @Test func anExhaustedQuotaIsHeeded() async throws {
+        let time = ManualTime()
+        let server = FeedServer(clock: time)
+        server.add(5)
+        server.setFault { request in
+            guard request.after == 0 else { return nil }
+            let body = FeedServer.pageBody(after: 0, of: 5)
+            return .whole("200 OK", body, headers: ["X-RateLimit-Remaining: 0", "X-RateLimit-Reset: 60"])
+        }
+        try await server.with {
+            try await Bench.with([BenchConnection(connector: try feed(), url: server.url)], time: time) { bench in
+                let start = time.now()
+                try await waitUntil("a page") { try await bench.keys().count == 2 }
+                bench.advance(by: .seconds(59))
+                try await Task.sleep(for: .milliseconds(200))
+                #expect(server.requests.count == 1, "nobody asks before the time")
+                try await bench.advanceUntil("5 jobs") { try await bench.keys() == server.keys }
+                #expect(server.requests.dropFirst().allSatisfy { $0.at >= start + .seconds(60) }, "\(server.requests.map(\.at))")
+            }
+        }
+    }
+
+    /// 401 twice: the connection is marked and says so; nobody asks any more; a poll by hand after the repair clears it, and
+    /// all its triggers go on.
+    @Test func refusedCredentialsMarkTheConnectionUntilAPollSucceeds() async throws {
+        let time = ManualTime()
+        let server = FeedServer(clock: time)
+        server.add(3)
+        server.setFault { _ in .whole("401 Unauthorized", "{}") }
+        try await server.with {
+            let connection = BenchConnection(connector: try feed(), url: server.url, triggers: ["one", "two"])
+            try await Bench.with([connection], time: time) { bench in
+                try await bench.advanceUntil("the alarm") { bench.alarms.message(.connectionRefused, "connection shop") != nil }
+                let alarm = try #require(bench.alarms.message(.connectionRefused, "connection shop"))
+                #expect(alarm.contains("correct them and apply again"), "\(alarm)")
+                try await waitUntil("the connection is marked") { try await Self.problem(bench)?.contains("credentials") == true }
+                // What began before the mark may still end.
+                try await waitUntil("nothing runs") { bench.service.cyclesRunning == 0 }
+                let asked = server.requests.count
+                bench.advance(by: .hours(1))
+                try await Task.sleep(for: .milliseconds(200))
+                #expect(server.requests.count == asked, "nobody asks with credentials that are refused")
+                #expect(bench.service.status(of: try await bench.trigger("one")).isConnectionRefused)
+                server.setFault(nil)
+                try await bench.pollNow("one")
+                try await waitUntil("3 jobs") { try await bench.keys("one") == server.keys }
+                try await bench.advanceUntil("3 jobs of the other") { try await bench.keys("two") == server.keys }
+                #expect(bench.alarms.message(.connectionRefused, "connection shop") == nil)
+                try await waitUntil("the mark is gone") { try await Self.problem(bench) == nil }
+            }
+        }
+    }
+
+    static func errors(_ bench: Bench) async throws -> [String] {
+        try await bench.store.definitions(.default).triggers.compactMap(\.progress.lastError)
+    }
+
+    static func problem(_ bench: Bench) async throws -> String? { try await bench.store.definitions(.default).connections.first?.problem }
+
+    /// Another host: the credentials never arrive there, and the error names it.
+    @Test(arguments: [301, 302, 303, 307, 308])
+    func P10_aRedirectToAnotherHostIsNotFollowed(status: Int) async throws {
+        let time = ManualTime()
+        let (server, other) = (FeedServer(clock: time), FeedServer(clock: time))
+        server.add(3)
+        try await other.with(host: "127.0.0.2") {
+            let target = other.url
+            server.setFault { _ in .whole("\(status) Moved", "", headers: ["Location: \(target)"]) }
+            try await server.with {
+                try await Bench.with([BenchConnection(connector: try feed(), url: server.url)], time: time) { bench in
+                    try await waitUntil("a failure") { try await bench.trigger().progress.failures > 0 }
+                    let error = try #require(try await bench.trigger().progress.lastError)
+                    #expect(error.contains("127.0.0.2") && error.contains("correct the base URL"), "\(error)")
+                    #expect(other.requests.isEmpty, "the other host hears nothing")
+                    server.setFault(nil)
+                    try await bench.advanceUntil("3 jobs") { try await bench.keys() == server.keys }
+                }
+            }
+        }
+    }
+
+    /// The same host at another port is another party.
+    @Test func P10_aRedirectToAnotherPortIsNotFollowed() async throws {
+        let time = ManualTime()
+        let (server, other) = (FeedServer(clock: time), FeedServer(clock: time))
+        try await other.with {
+            let target = other.url
+            server.setFault { _ in .whole("302 Found", "", headers: ["Location: \(target)"]) }
+            try await server.with {
+                try await Bench.with([BenchConnection(connector: try feed(), url: server.url)], time: time) { bench in
+                    try await waitUntil("a failure") { try await bench.trigger().progress.failures > 0 }
+                    #expect(other.requests.isEmpty)
+                }
+            }
+        }
+    }
+
+    /// The same host: followed, with the credentials.
+    @Test func aRedirectOnTheSameHostIsFollowed() async throws {
+        let time = ManualTime()
+        let server = FeedServer(clock: time)
+        server.add(5)
+        server.setFault { request in
+            guard request.target.hasPrefix("/items?") else { return nil }
+            return .whole("307 Temporary Redirect", "", headers: ["Location: /v2\(request.target)"])
+        }
+        try await server.with {
+            try await Bench.with([BenchConnection(connector: try feed(), url: server.url)], time: time) { bench in
+                try await waitUntil("5 jobs") { try await bench.keys() == server.keys }
+                let followed = server.requests.filter { $0.target.hasPrefix("/v2") }
+                #expect(!followed.isEmpty && followed.allSatisfy { $0.head.contains("Bearer \(BenchConnection.key)") })
+            }
+        }
+    }
+
+    /// A private address where the connection does not say `allow_private`: nothing is sent.
+    @Test func P10_aPrivateAddressIsRefusedUnlessAllowed() async throws {
+        let time = ManualTime()
+        let server = FeedServer(clock: time)
+        server.add(3)
+        try await server.with {
+            var connection = BenchConnection(connector: try feed(), url: server.url)
+            connection.settings.allowsPrivate = false
+            try await Bench.with([connection], time: time) { bench in
+                try await waitUntil("a failure") { try await bench.trigger().progress.failures > 0 }
+                let error = try #require(try await bench.trigger().progress.lastError)
+                #expect(error.hasPrefix("forbidden_address") && error.contains("allow_private: true"), "\(error)")
+                #expect(server.requests.isEmpty)
+                bench.catalogue.change("shop") { $0.settings.allowsPrivate = true }
+                bench.service.connectionChanged(try await bench.trigger().connection)
+                try await bench.pollNow()
+                try await bench.advanceUntil("3 jobs") { try await bench.keys() == server.keys }
+            }
+        }
+    }
+}

@@ -1,0 +1,209 @@
+import AsyncHTTPClient
+import Logging
+import NIOPosix
+import SluiceConnectors
+import SluiceCore
+import SluiceLua
+import SluicePolling
+import SluiceSQLite
+import SluiceStore
+import SluiceTesting
+import Synchronization
+
+/// A clock that only moves when told to.
+final class ManualTime: TimeSource {
+    private let milliseconds = Mutex<Int64>(1_700_000_000_000)
+    func now() -> Timestamp { Timestamp(milliseconds: milliseconds.withLock { $0 }) }
+    func advance(by span: Span) { milliseconds.withLock { $0 += span.milliseconds } }
+}
+
+/// The alarms that stand.
+final class AlarmLog: AlarmReporting {
+    private let standing = Mutex<[String: Alarm]>([:])
+    func raise(_ alarm: Alarm) { standing.withLock { $0[alarm.kind.rawValue + " " + alarm.subject] = alarm } }
+    func clear(_ kind: Alarm.Kind, subject: String) { standing.withLock { $0[kind.rawValue + " " + subject] = nil } }
+    /// The message of an alarm that stands.
+    func message(_ kind: Alarm.Kind, _ subject: String) -> String? { standing.withLock { $0[kind.rawValue + " " + subject]?.message } }
+}
+
+/// A connection of a bench and its triggers.
+struct BenchConnection: Sendable {
+    static let key = "polling-key-canary"
+    var name = "shop"
+    var connector: any Connector
+    var url: String
+    var triggers = ["items"]
+    var settings = ConnectionPollSettings(allowsPrivate: true, requestSpanMax: .milliseconds(400))
+    /// Why it cannot be used, or nil.
+    var problem: SluiceError?
+}
+
+/// What a server's catalogue is to the polling service; its connectors can be exchanged while polls run.
+final class BenchCatalogue: PollingCatalogue {
+    private let connections = Mutex<[ConnectionID: BenchConnection]>([:])
+
+    func set(_ id: ConnectionID, _ connection: BenchConnection) { connections.withLock { $0[id] = connection } }
+    func change(_ name: String, _ body: (inout BenchConnection) -> Void) {
+        connections.withLock { connections in
+            for (id, connection) in connections where connection.name == name {
+                var changed = connection
+                body(&changed)
+                connections[id] = changed
+            }
+        }
+    }
+
+    func timing(of trigger: StoredTrigger) -> TriggerSchedule.Timing { TriggerSchedule.Timing() }
+
+    func plan(for trigger: StoredTrigger) throws -> PollPlan {
+        guard let connection = connections.withLock({ $0[trigger.connection] }), let type = connection.connector.definition.triggers.first
+        else {
+            throw SluiceError(.internalError, "no such connection")
+        }
+        if let problem = connection.problem { throw problem }
+        let values = "{\"url\":\"\(connection.url)\",\"api_key\":\"\(BenchConnection.key)\"}"
+        return PollPlan(
+            connector: connection.connector, triggerType: type, connectionName: connection.name,
+            connection: try JSONDocument(Array(values.utf8)), input: try JSONDocument(Array("{}".utf8)))
+    }
+
+    func settings(of connection: ConnectionID) -> ConnectionPollSettings {
+        connections.withLock { $0[connection]?.settings } ?? ConnectionPollSettings()
+    }
+}
+
+/// The polling service over a real store, on a clock that the test moves.
+struct Bench: Sendable {
+    let store: FaultyStore
+    let time: ManualTime
+    let alarms: AlarmLog
+    let catalogue: BenchCatalogue
+    let service: PollingService
+
+    /// Runs the service with these connections, their triggers running, for as long as `body` takes.
+    static func with(
+        _ connections: [BenchConnection], time: ManualTime, limits: PollingService.Limits = .init(), _ body: (Bench) async throws -> Void
+    ) async throws {
+        let directory = "/tmp/sluice-polling-\(UInt64.random(in: 0...UInt64.max))"
+        let store = FaultyStore(try await offPool { try SQLiteStore.open(SQLiteOptions(directory: directory)) })
+        let client = HTTPClient(eventLoopGroupProvider: .singleton, configuration: PollingService.clientConfiguration(limits))
+        let failure = await Result.catching {
+            let bench = try await make(connections, store, client, time, limits)
+            try await withThrowingTaskGroup(of: Void.self) { group in
+                group.addTask { await bench.service.run() }
+                defer { group.cancelAll() }
+                try await body(bench)
+            }
+        }
+        await store.close()
+        try await client.shutdown()
+        try await offPool { try removeDirectory(directory) }
+        try failure.get()
+    }
+
+    private static func make(
+        _ connections: [BenchConnection], _ store: FaultyStore, _ client: HTTPClient, _ time: ManualTime, _ limits: PollingService.Limits
+    ) async throws -> Bench {
+        try await store.apply(connections.flatMap(changes), namespace: .default, at: time.now())
+        for trigger in try await store.definitions(.default).triggers {
+            _ = try await store.setState(
+                StateChange(trigger: trigger.id, generation: trigger.generation, state: .running, reason: nil, at: time.now()))
+        }
+        let definitions = try await store.definitions(.default)
+        let catalogue = BenchCatalogue()
+        for stored in definitions.connections {
+            if let connection = connections.first(where: { $0.name == stored.name }) { catalogue.set(stored.id, connection) }
+        }
+        let alarms = AlarmLog()
+        var logger = Logger(label: "polling tests")
+        logger.logLevel = .critical
+        let service = PollingService(
+            store: store, catalogue: catalogue, time: time, alarms: alarms, client: client, limits: limits, logger: logger, random: { 0 },
+            guardAddress: { host, allowsPrivate in
+                try AddressGuard.check(host: host, addresses: IPAddress(host).map { [$0] } ?? [], allowsPrivate: allowsPrivate)
+            })
+        store.observe(service)
+        try await service.load(definitions, holder: "test")
+        return Bench(store: store, time: time, alarms: alarms, catalogue: catalogue, service: service)
+    }
+
+    private static func changes(_ connection: BenchConnection) -> [DefinitionChange] {
+        let empty = Array("{}".utf8)
+        return [
+            .putConnection(name: connection.name, connector: "feed", fields: empty, sealedSecrets: [], settings: empty)
+        ]
+            + connection.triggers.map {
+                .putTrigger(
+                    name: $0, uid: "uid-\($0)", connection: connection.name, type: "item", input: empty, settings: empty, topicKeys: [""],
+                    resets: false)
+            }
+    }
+
+    // MARK: What tests ask and do
+
+    func trigger(_ name: String = "items") async throws -> StoredTrigger {
+        guard let trigger = try await store.trigger(.default, named: name) else { throw SluiceError(.notFound, "no trigger \(name)") }
+        return trigger
+    }
+
+    /// The dedup keys of a trigger's jobs, in their order.
+    func keys(_ name: String = "items") async throws -> [String] {
+        let page = try await store.jobs(JobQuery(trigger: try await trigger(name).id, limit: 10_000))
+        return page.jobs.map { String(decoding: $0.dedupKey, as: UTF8.self) }
+    }
+
+    func pollNow(_ name: String = "items") async throws { service.pollNow(try await trigger(name)) }
+
+    /// Moves the clock and lets the service look at it.
+    func advance(by span: Span) {
+        time.advance(by: span)
+        service.signalled([])
+    }
+
+    /// Moves the clock on, half a minute at a time, until something holds.
+    func advanceUntil(_ what: String, seconds: Double = 10, _ condition: @Sendable () async throws -> Bool) async throws {
+        try await waitUntil(what, seconds: seconds) {
+            if try await condition() { return true }
+            advance(by: .seconds(30))
+            return false
+        }
+    }
+
+    /// Changes a trigger's state as the server's lifecycle does.
+    func command(_ command: TriggerCommand, _ name: String = "items") async throws {
+        let trigger = try await trigger(name)
+        let (state, effects) = try trigger.state.after(command)
+        let changed = try await store.setState(
+            StateChange(trigger: trigger.id, generation: trigger.generation, state: state, reason: nil, at: time.now()))
+        let cause = effects.compactMap { if case .poll(let cause) = $0 { cause } else { nil } }.first
+        service.triggerChanged(changed, poll: cause)
+    }
+}
+
+extension Result where Success == Void, Failure == any Error {
+    static func catching(_ body: () async throws -> Void) async -> Result {
+        do { return .success(try await body()) } catch { return .failure(error) }
+    }
+}
+
+/// A Lua connector for `FeedServer`, with other code in its places.
+func feed(poll: String = feedPoll, dedup: String = "return record.id", limits: LuaLimits = LuaLimits()) throws -> LuaConnector {
+    let source = """
+        return { name = "feed", title = "Feed", version = "1",
+        connection = { fields = { { name = "url" }, { name = "api_key", secret = true } } },
+        triggers = { item = {
+        dedup = function(record) \(dedup) end,
+        poll = function(connection, input, closure)
+        \(poll)
+        end } } }
+        """
+    return try LuaConnector.load(source: Array(source.utf8), name: "feed", path: "feed/connector.lua", limits: limits)
+}
+
+let feedPoll = """
+    local answer = get(connection.url, {
+      params = { after = closure and closure.after or 0 }, headers = { Authorization = "Bearer " .. connection.api_key } })
+    if answer.status ~= 200 then error("the list answered " .. answer.status) end
+    local page = answer.json
+    return { events = page.items, next_poll = { after = page.next }, can_poll_more = page.more }
+    """
