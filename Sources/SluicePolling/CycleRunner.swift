@@ -65,7 +65,9 @@ struct CycleRunner {
     /// The trigger as it is now. Nil if it is gone, or was changed after the schedule decided: what the slice would go on with
     /// is no longer true then, and the generation read now would let its commits pass.
     private func stored() async throws -> StoredTrigger? {
-        guard let trigger = try await service.store.trigger(start.trigger), trigger.state.polls || trigger.state == .failed else { return nil }
+        guard let trigger = try await service.store.trigger(start.trigger), trigger.state.polls || trigger.state == .failed else {
+            return nil
+        }
         guard start.cycle.nextPage > 0 else { return start.cycle.number > trigger.progress.lastCycle ? trigger : nil }
         guard let open = trigger.progress.openCycle else { return nil }
         let isSame = (open.number, open.nextPage) == (start.cycle.number, start.cycle.nextPage) && open.pageState == start.cycle.pageState
@@ -81,7 +83,9 @@ struct CycleRunner {
     private func watchForGap(_ context: Context) {
         let (name, progress) = (context.trigger.name, context.trigger.progress)
         guard progress.cursor != nil else { return service.alarms.clear(.gap, subject: "trigger \(name)") }
-        guard let kept = context.plan.triggerType.retention, let last = progress.lastSuccessAt, start.cycle.startedAt - last > kept else { return }
+        guard let kept = context.plan.triggerType.retention, let last = progress.lastSuccessAt, start.cycle.startedAt - last > kept else {
+            return
+        }
         warn(
             .gap, context,
             "its last success was at \(last), and the source keeps what it lists for \(kept) only: changes before \(start.cycle.startedAt - kept) "

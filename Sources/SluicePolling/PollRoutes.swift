@@ -38,7 +38,7 @@ public final class PollRoutes: Sendable {
     func client(for host: String, allowsPrivate: Bool, on group: any EventLoopGroup) async throws -> PinnedPollClient? {
         // Two readings of one host would be a way around the check.
         guard host.utf8.allSatisfy({ ASCII.isHostByte($0) }) else {
-            throw SluiceError(.connector, "the host of the connection's address holds characters that a host name cannot hold; check its base URL")
+            throw SluiceError(.connector, "the host asked for holds characters that a host name cannot hold; check the base URL")
         }
         let addresses = try await resolve(host, allowsPrivate)
         guard !addresses.isEmpty else { return nil }

@@ -244,6 +244,8 @@ public final class PollingService: StoreObserver, Sendable {
         do {
             guard let trigger = try await store.trigger(id) else { return triggerRemoved(id) }
             triggerChanged(trigger)
+        } catch is CancellationError {
+            return
         } catch {
             logger.error("cannot reload a trigger", metadata: ["trigger": "\(id)", "error": "\(error)"])
         }

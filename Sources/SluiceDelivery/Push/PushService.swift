@@ -55,7 +55,8 @@ public final class PushService: StoreObserver {
     /// server stores it as disabled. Until then this service keeps it disabled by itself.
     public init(
         store: any DeliveryStore, namespace: NamespaceID = .default, time: any TimeSource, wallTime: (any TimeSource)? = nil,
-        alarms: any AlarmReporting, options: PushOptions = PushOptions(), logger: Logger, random: @escaping @Sendable () -> Double = { Double.random(in: 0..<1) },
+        alarms: any AlarmReporting, options: PushOptions = PushOptions(), logger: Logger,
+        random: @escaping @Sendable () -> Double = { Double.random(in: 0..<1) },
         destinationGone: @escaping @Sendable (DestinationID) async -> Void = { _ in }
     ) {
         self.store = store

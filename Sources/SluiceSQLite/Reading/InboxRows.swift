@@ -19,7 +19,8 @@ enum InboxRows {
         var conditions = "\(hasIndex ? "" : "+")ns = ?1 AND seq < ?2"
         if query.connection != nil { conditions += " AND connection_id = ?4" }
         if query.unmatchedOnly { conditions += " AND unmatched_reason IS NOT NULL" }
-        let statement = try Prepared(db, "\(columns(includesContent: query.includesContent)) WHERE \(conditions) ORDER BY seq DESC LIMIT ?3")
+        let columns = columns(includesContent: query.includesContent)
+        let statement = try Prepared(db, "\(columns) WHERE \(conditions) ORDER BY seq DESC LIMIT ?3")
         statement.bind(1, query.namespace)
         statement.bind(2, query.before?.rawValue ?? Int64.max)
         statement.bind(3, query.limit)

@@ -94,7 +94,8 @@ public struct SluiceServer: Sendable {
         catalogue = RuntimeCatalogue(store: store, connectors: opened.library.connectors, sealer: opened.sealer, alarms: alarms)
         var limits = PollingService.Limits()
         limits.catchUpWindowMax = options.catchUpWindow
-        client = HTTPClient(eventLoopGroupProvider: .singleton, configuration: PollingService.clientConfiguration(limits))
+        let configuration = PollingService.clientConfiguration(limits)
+        client = HTTPClient(eventLoopGroupProvider: .singleton, configuration: configuration)
         polling = PollingService(
             store: store, catalogue: catalogue, time: clock, alarms: alarms, client: client, limits: limits, logger: logger,
             random: { Double.random(in: 0..<1) }, guardAddress: { _, _ in },

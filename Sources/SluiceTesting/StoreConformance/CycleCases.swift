@@ -21,7 +21,8 @@ extension StoreConformance {
         _ = try await bench.store.commitPage(bench.page(trigger, fence, cycle: 1, page: 0, chunk: 0, keys: ["a", "b"]))
         let resumed = try await bench.set(try await bench.set(trigger, .paused), .running)
         let again = bench.page(resumed, fence, cycle: 1, page: 0, chunk: 0, keys: ["b", "c"])
-        try expectEqual(try await bench.store.commitPage(again), .committed(jobs: 1, lastPosition: JobPosition(3)), "the first chunk, read again")
+        let outcome = try await bench.store.commitPage(again)
+        try expectEqual(outcome, .committed(jobs: 1, lastPosition: JobPosition(3)), "the first chunk, read again")
         _ = try await bench.store.commitPage(bench.page(resumed, fence, cycle: 1, page: 0, chunk: 1, keys: ["d"], completion: bench.end()))
         try expectEqual(try await bench.keys(), ["a", "b", "c", "d"], "jobs")
     }
