@@ -175,12 +175,16 @@ public final class PollingService: StoreObserver, Sendable {
 
     public func signalled(_ signals: [TopicSignal]) {
         let now = time.now()
-        state.withLock { state in
+        // Under load a topic is signalled with every commit, and nearly always its triggers wait for their turn already.
+        let wakes = state.withLock { state in
+            var wakes = false
             for signal in signals {
-                state.schedule.signal(signal.topic, sequence: signal.sequence, receivedAt: min(signal.at, now), at: now)
+                let woke = state.schedule.signal(signal.topic, sequence: signal.sequence, receivedAt: min(signal.at, now), at: now)
+                wakes = wakes || woke
             }
+            return wakes
         }
-        waker.call()
+        if wakes { waker.call() }
     }
 
     public func jobsCommitted(_ triggers: [TriggerID], at time: Timestamp) {}

@@ -159,12 +159,14 @@ public struct Schedule: Sendable {
 
     // MARK: Events
 
-    /// Webhooks were accepted under a topic.
-    public mutating func signal(_ topic: TopicID, sequence: InboxSequence, receivedAt: Timestamp, at now: Timestamp) {
+    /// Webhooks were accepted under a topic. Returns whether any trigger was woken by it: if not, those that listen have
+    /// something to cover already, and nothing is due earlier than before.
+    @discardableResult
+    public mutating func signal(_ topic: TopicID, sequence: InboxSequence, receivedAt: Timestamp, at now: Timestamp) -> Bool {
         let index = topicIndex(topic)
         topics[Int(index)].log.append(sequence, at: receivedAt)
         let woken = topics[Int(index)].clean
-        if woken.isEmpty { return }
+        if woken.isEmpty { return false }
         topics[Int(index)].clean.removeAll(keepingCapacity: true)
         for listener in woken {
             let slot = slots[Int(listener.slot)]
@@ -172,6 +174,7 @@ public struct Schedule: Sendable {
             slots[Int(listener.slot)].waitsFor &= ~(1 << listener.place)
             refresh(listener.slot, at: now)
         }
+        return true
     }
 
     /// Poll at once. False if the trigger is unknown.
