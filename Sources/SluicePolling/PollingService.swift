@@ -160,7 +160,7 @@ public final class PollingService: StoreObserver, Sendable {
             let window = min(spread, limits.catchUpWindowMax)
             state.schedule.missedWebhooks(connection: connection, until: time, window: window, at: now) { id in
                 // A multiplicative hash spreads neighbouring numbers evenly over the window.
-                Double(UInt64(bitPattern: id.rawValue) &* 0x9E37_79B9_7F4A_7C15 >> 11) / Double(1 << 53)
+                Double((UInt64(bitPattern: id.rawValue) &* 0x9E37_79B9_7F4A_7C15) >> 11) / Double(1 << 53)
             }
         }
         waker.call()

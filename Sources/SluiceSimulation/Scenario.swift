@@ -58,7 +58,7 @@ struct Scenario {
         burstShare = random.pick([0, 0.2, 0.5])
         newShare = random.pick([0.3, 0.6, 0.9])
         lateShare = random.pick([0, 0.3, 0.8])
-        requestFaultShare = random.pick([0, 0.03, 0.1, 0.25])
+        requestFaultShare = random.pick([0, 0.05, 0.15, 0.3])
         mischiefGapMean = random.pick([4000, 12_000, 40_000])
         var rates = WebhookRates()
         rates.dropped = random.pick([0, 0.1, 0.3, 0.9])

@@ -82,7 +82,8 @@ public struct StoredJob: Sendable {
 public protocol DeliveryStore: Sendable {
     /// Takes pending deliveries of a destination that are due, oldest first, and hides them until `hiddenUntil`, so that a
     /// crash gives them back. Nothing is taken twice at once.
-    func claimDeliveries(_ destination: DestinationID, limit: Int, at time: Timestamp, hiddenUntil: Timestamp) async throws -> [ClaimedDelivery]
+    func claimDeliveries(_ destination: DestinationID, limit: Int, at time: Timestamp, hiddenUntil: Timestamp) async throws
+        -> [ClaimedDelivery]
     /// Destinations that have pending deliveries, and when the first of each is due.
     func pendingDestinations(_ namespace: NamespaceID) async throws -> [(destination: DestinationID, dueAt: Timestamp, pending: Int)]
     /// Records attempts and what becomes of their deliveries, in one transaction.

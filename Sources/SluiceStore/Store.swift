@@ -259,7 +259,9 @@ public enum PageOutcome: Sendable, Equatable {
     case fenced(FenceReason)
 }
 
-public enum FenceReason: String, Sendable { case leaseLost = "lease_lost", triggerChanged = "trigger_changed", triggerGone = "trigger_gone" }
+public enum FenceReason: String, Sendable {
+    case leaseLost = "lease_lost", triggerChanged = "trigger_changed", triggerGone = "trigger_gone"
+}
 
 public struct CycleFailure: Sendable {
     public var fence: Fence

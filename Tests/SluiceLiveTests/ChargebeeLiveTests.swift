@@ -35,7 +35,8 @@ extension Live {
             try await withTemporaryDirectory { directory in
                 try await StandInProvider.with(settings) { provider in
                     let sluice = try SluiceProcess(
-                        .init(directory: directory, configuration: Self.configuration(provider.baseURL), environment: Chargebee.environment))
+                        .init(directory: directory, configuration: Self.configuration(provider.baseURL), environment: Chargebee.environment)
+                    )
                     defer { sluice.kill9() }
                     try await sluice.start()
                     try await Task.sleep(for: .seconds(15))
@@ -50,7 +51,8 @@ extension Live {
                     for resource in ["subscription", "customer", "invoice"] {
                         let made = Self.forms.map { form in
                             Dictionary(
-                                jobs.filter { $0.trigger == "\(form)-\(resource)" }.map { ($0.dedupKey, $0.record) }, uniquingKeysWith: { first, _ in first })
+                                jobs.filter { $0.trigger == "\(form)-\(resource)" }.map { ($0.dedupKey, $0.record) },
+                                uniquingKeysWith: { first, _ in first })
                         }
                         #expect(!made[0].isEmpty)
                         #expect(made[0] == made[1] && made[1] == made[2], "the same keys and the same bytes of \(resource)s")

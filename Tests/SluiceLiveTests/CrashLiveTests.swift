@@ -68,7 +68,9 @@ extension Live {
                 let id = "ev_\(lane)-\(number)"
                 let kind = ["subscription", "customer", "invoice"][number % 3]
                 let body = #"{"id":"\#(id)","event_type":"\#(kind)_changed","content":{}}"#
-                guard let status = await Web.post(url, Array(body.utf8), headers: [("Authorization", "Basic \(credentials)")]) else { return }
+                guard let status = await Web.post(url, Array(body.utf8), headers: [("Authorization", "Basic \(credentials)")]) else {
+                    return
+                }
                 if (200..<300).contains(status) { accepted.insert(id) }
             }
         }

@@ -91,7 +91,7 @@ extension World {
             return provider.reply(random.chance(0.5) ? 400 : 422, "{}", at: now)
         }
         if !isCalm, random.chance(scenario.requestFaultShare) {
-            switch random.int(0...3) {
+            switch random.int(0...4) {
             case 0:
                 monitor.occurred(.serverError)
                 return provider.reply(500, "{}", at: now)

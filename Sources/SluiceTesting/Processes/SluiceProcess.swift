@@ -65,7 +65,9 @@ public final class SluiceProcess: Sendable {
                 if !started.isRunning { return true }
                 // Written last, once both listeners and the local token are there; a killed server leaves an old one.
                 let session = (try? String(contentsOfFile: self.dataDirectory + "/server.json", encoding: .utf8)) ?? ""
-                guard session.filter({ $0 != " " }).contains("\"pid\":\(started.pid)"), await LocalPort.accepts(self.hooksPort) else { return false }
+                guard session.filter({ $0 != " " }).contains("\"pid\":\(started.pid)"), await LocalPort.accepts(self.hooksPort) else {
+                    return false
+                }
                 return (try? await self.send("GET", "/v1/health"))?.status == 200
             }
             guard started.isRunning else { throw SluiceError(.internalError, "sluice ended early") }
@@ -128,7 +130,8 @@ public final class SluiceProcess: Sendable {
         var jobs: [DeliveryChecker.Job] = []
         var after: String?
         for _ in 0..<10_000 {
-            let query = ["limit=1000", after.map { "after=\($0)" }, trigger.map { "trigger=\($0)" }].compactMap { $0 }.joined(separator: "&")
+            let query = ["limit=1000", after.map { "after=\($0)" }, trigger.map { "trigger=\($0)" }].compactMap { $0 }.joined(
+                separator: "&")
             let answer = try await send("GET", "/v1/jobs?\(query)")
             guard answer.status == 200 else { throw SluiceError(.providerStatus, "the API answered \(answer.status): \(answer.text)") }
             let page = try JobsPage(answer.body)

@@ -12,7 +12,7 @@ import SluiceCore
 
 /// Asks until `condition` holds. Throws after `seconds`, saying `what` was waited for; an error of `condition` is thrown on.
 public func waitUntil(
-    _ what: String, seconds: Double = 10, everyMilliseconds: Int = 20, _ condition: @Sendable () async throws -> Bool
+    _ what: String, seconds: Double = 30, everyMilliseconds: Int = 20, _ condition: @Sendable () async throws -> Bool
 ) async throws {
     let clock = ContinuousClock()
     let deadline = clock.now + .milliseconds(Int64(seconds * 1000))

@@ -161,7 +161,7 @@ struct Bench: Sendable {
     }
 
     /// Moves the clock on, half a minute at a time, until something holds.
-    func advanceUntil(_ what: String, seconds: Double = 10, _ condition: @Sendable () async throws -> Bool) async throws {
+    func advanceUntil(_ what: String, seconds: Double = 30, _ condition: @Sendable () async throws -> Bool) async throws {
         try await waitUntil(what, seconds: seconds) {
             if try await condition() { return true }
             advance(by: .seconds(30))
