@@ -187,6 +187,9 @@ public final class PollingService: StoreObserver, Sendable {
         if wakes { waker.call() }
     }
 
+    /// Looks at the schedule anew, for example because a clock that is moved by hand was moved.
+    package func lookAgain() { waker.call() }
+
     public func jobsCommitted(_ triggers: [TriggerID], at time: Timestamp) {}
     public func deliveriesIntended() {}
 

@@ -157,7 +157,7 @@ struct Bench: Sendable {
     /// Moves the clock and lets the service look at it.
     func advance(by span: Span) {
         time.advance(by: span)
-        service.signalled([])
+        service.lookAgain()
     }
 
     /// Moves the clock on, half a minute at a time, until something holds.
