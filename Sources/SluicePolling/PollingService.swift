@@ -13,6 +13,8 @@ public final class PollingService: StoreObserver, Sendable {
     public struct Limits: Sendable {
         /// Cycles at once over all connections.
         public var cyclesAtOnceMax: Int
+        /// Beyond that, for connections of which nothing runs: so many providers can hang before they hold up others.
+        public var firstCyclesMax: Int
         public var recordsPerCommitMax: Int
         /// The window over which polls are spread that make up for missed webhooks: this much a trigger, at most `catchUpWindowMax`.
         public var catchUpSpanPerTrigger: Span
@@ -23,11 +25,12 @@ public final class PollingService: StoreObserver, Sendable {
         /// A larger answer of a provider is refused.
         public var pageBytesMax: Int
         public init(
-            cyclesAtOnceMax: Int = 64, recordsPerCommitMax: Int = 1000, catchUpSpanPerTrigger: Span = .milliseconds(20),
+            cyclesAtOnceMax: Int = 64, firstCyclesMax: Int = 256, recordsPerCommitMax: Int = 1000, catchUpSpanPerTrigger: Span = .milliseconds(20),
             catchUpWindowMax: Span = .minutes(10), slice: CycleSlice.Limits = CycleSlice.Limits(), permanentFailuresMax: Int = 5,
             pageBytesMax: Int = PollLimits.pageBytesMax
         ) {
             self.cyclesAtOnceMax = cyclesAtOnceMax
+            self.firstCyclesMax = firstCyclesMax
             self.recordsPerCommitMax = recordsPerCommitMax
             self.catchUpSpanPerTrigger = catchUpSpanPerTrigger
             self.catchUpWindowMax = catchUpWindowMax
@@ -220,10 +223,12 @@ public final class PollingService: StoreObserver, Sendable {
             while !Task.isCancelled {
                 let now = time.now()
                 let (starts, wake) = state.withLock { state -> ([Schedule.Start], Timestamp?) in
-                    let room = limits.cyclesAtOnceMax - state.cyclesRunning
-                    let starts = room > 0 ? state.schedule.takeReady(limit: room, at: now) : []
+                    let room = max(0, limits.cyclesAtOnceMax - state.cyclesRunning)
+                    let firsts = max(0, limits.cyclesAtOnceMax + limits.firstCyclesMax - state.cyclesRunning - room)
+                    let starts = room + firsts > 0 ? state.schedule.takeReady(limit: room, firsts: firsts, at: now) : []
                     state.cyclesRunning += starts.count
-                    return (starts, state.cyclesRunning < limits.cyclesAtOnceMax ? state.schedule.nextWake(at: now) : nil)
+                    let isFull = state.cyclesRunning >= limits.cyclesAtOnceMax + limits.firstCyclesMax
+                    return (starts, isFull ? nil : state.schedule.nextWake(at: now))
                 }
                 for start in starts {
                     group.addTask { await self.perform(start) }

@@ -18,6 +18,22 @@ import Testing
         #expect(fixture.schedule.takeReady(limit: 64, at: fixture.now + .seconds(1)).map(\.trigger) == [TriggerID(20_000)])
     }
 
+    /// Sixteen providers that hang with four cycles each have taken every place; a seventeenth still gets its first cycle.
+    @Test func P12_whoHasNothingRunningGetsAPlaceBeyondTheLimit() {
+        var fixture = ScheduleFixture()
+        for id in 1...64 as ClosedRange<Int64> {
+            fixture.put(TriggerID(id), connection: ConnectionID(id % 16), stored: TriggerSchedule.Stored())
+        }
+        #expect(fixture.schedule.takeReady(limit: 64, at: fixture.now).count == 64)
+        for id in 101...103 as ClosedRange<Int64> {
+            fixture.put(TriggerID(id), connection: ConnectionID(100), stored: TriggerSchedule.Stored())
+        }
+        #expect(fixture.schedule.takeReady(limit: 0, at: fixture.now).isEmpty)
+        #expect(fixture.schedule.takeReady(limit: 0, firsts: 8, at: fixture.now).map(\.connection) == [ConnectionID(100)])
+        #expect(fixture.schedule.takeReady(limit: 0, firsts: 7, at: fixture.now).isEmpty, "one, not more")
+        #expect(fixture.schedule.takeReady(limit: 2, at: fixture.now).count == 2, "the others within the limit")
+    }
+
     @Test func P12_withOnePlaceConnectionsAlternate() {
         var fixture = ScheduleFixture()
         for id in 1...30 as ClosedRange<Int64> {

@@ -238,16 +238,18 @@ public struct Schedule: Sendable {
 
     // MARK: Decisions
 
-    /// Starts what is due, at most `limit` cycles, connections in turn.
-    public mutating func takeReady(limit: Int, at now: Timestamp) -> [Start] {
+    /// Starts what is due, at most `limit` cycles, connections in turn. Beyond the limit, up to `firsts` more, but only for
+    /// connections of which nothing runs: others that hang cannot take every place (P12).
+    public mutating func takeReady(limit: Int, firsts: Int = 0, at now: Timestamp) -> [Start] {
         while let due = heap.min, due.at <= now {
             heap.removeMin()
             if isCurrent(due), !slots[Int(due.slot)].isQueued { enqueue(due.slot) }
         }
         var starts: [Start] = []
         var passedOver = 0
-        while starts.count < limit, passedOver < turn.count, let index = turn.popFirst() {
-            guard mayStart(connections[Int(index)], at: now) else {
+        while starts.count < limit + firsts, passedOver < turn.count, let index = turn.popFirst() {
+            let hasPlace = starts.count < limit || connections[Int(index)].running == 0
+            guard hasPlace, mayStart(connections[Int(index)], at: now) else {
                 passedOver += 1
                 turn.append(index)
                 continue
