@@ -25,7 +25,8 @@ public final class PollingService: StoreObserver, Sendable {
         /// A larger answer of a provider is refused.
         public var pageBytesMax: Int
         public init(
-            cyclesAtOnceMax: Int = 64, firstCyclesMax: Int = 256, recordsPerCommitMax: Int = 1000, catchUpSpanPerTrigger: Span = .milliseconds(20),
+            cyclesAtOnceMax: Int = 64, firstCyclesMax: Int = 256, recordsPerCommitMax: Int = 1000,
+            catchUpSpanPerTrigger: Span = .milliseconds(20),
             catchUpWindowMax: Span = .minutes(10), slice: CycleSlice.Limits = CycleSlice.Limits(), permanentFailuresMax: Int = 5,
             pageBytesMax: Int = PollLimits.pageBytesMax
         ) {
