@@ -100,12 +100,12 @@ import Testing
                 slow.settings.requestSpanMax = .seconds(120)
                 let fast = BenchConnection(name: "fast", connector: try feed(), url: healthy.url, triggers: ["items"])
                 try await Bench.with([slow, fast], time: time) { bench in
-                    try await waitUntil("3 jobs", seconds: 5) { try await bench.keys() == healthy.keys }
+                    try await waitUntil("3 jobs", seconds: 20) { try await bench.keys() == healthy.keys }
                     try await waitUntil("four polls hang") { hanging.requests.count == 4 }
                     for _ in 0..<5 {
                         healthy.add(3)
                         try await bench.pollNow()
-                        try await waitUntil("the next jobs", seconds: 5) { try await bench.keys() == healthy.keys }
+                        try await waitUntil("the next jobs", seconds: 20) { try await bench.keys() == healthy.keys }
                     }
                     #expect(hanging.requests.count == slow.settings.pollsAtOnceMax, "and it never has more than its share")
                 }
@@ -134,7 +134,7 @@ import Testing
                 }
                 server.add(3)
                 try await bench.pollNow()
-                try await waitUntil("the next jobs", seconds: 5) { try await bench.keys() == server.keys }
+                try await waitUntil("the next jobs", seconds: 20) { try await bench.keys() == server.keys }
             }
         }
     }

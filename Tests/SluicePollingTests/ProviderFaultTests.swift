@@ -18,8 +18,8 @@ struct ProviderFault: Sendable, CustomTestStringConvertible {
     static let right = FeedServer.pageBody(after: 3, of: 6)
 
     static let all: [ProviderFault] = [
-        ProviderFault("hangs", "no whole answer from the provider within 400 ms") { _ in .silence },
-        ProviderFault("hangs in the body", "no whole answer from the provider within 400 ms") { _ in
+        ProviderFault("hangs", "no whole answer from the provider within 2000 ms") { _ in .silence },
+        ProviderFault("hangs in the body", "no whole answer from the provider within 2000 ms") { _ in
             .raw("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{", closes: false)
         },
         ProviderFault("closes at once", "no whole answer from the provider") { _ in .raw("", closes: true) },
@@ -27,7 +27,7 @@ struct ProviderFault: Sendable, CustomTestStringConvertible {
         ProviderFault("says a greater length", "no whole answer from the provider") { _ in
             .raw("HTTP/1.1 200 OK\r\nContent-Length: \(right.utf8.count + 50)\r\n\r\n" + right, closes: true)
         },
-        ProviderFault("says a greater length and waits", "no whole answer from the provider within 400 ms") { _ in
+        ProviderFault("says a greater length and waits", "no whole answer from the provider within 2000 ms") { _ in
             .raw("HTTP/1.1 200 OK\r\nContent-Length: \(right.utf8.count + 50)\r\n\r\n" + right, closes: false)
         },
         ProviderFault("says a smaller length", "JSON") { _ in

@@ -33,7 +33,7 @@ struct BenchConnection: Sendable {
     var connector: any Connector
     var url: String
     var triggers = ["items"]
-    var settings = ConnectionPollSettings(allowsPrivate: true, requestSpanMax: .milliseconds(400))
+    var settings = ConnectionPollSettings(allowsPrivate: true, requestSpanMax: .seconds(2))
     /// Why it cannot be used, or nil.
     var problem: SluiceError?
 }
