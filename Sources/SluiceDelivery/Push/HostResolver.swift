@@ -11,17 +11,22 @@ import SluiceCore
 
 /// Asks the system's name service, on threads of its own: `getaddrinfo` blocks, for half a minute where a name server is
 /// dead, and must hold up neither Swift's cooperative pool nor another destination.
-struct HostResolver: Sendable {
-    /// More dead name servers than this at once delay the others.
-    private static let threads: NIOThreadPool = {
-        let pool = NIOThreadPool(numberOfThreads: 16)
-        pool.start()
-        return pool
-    }()
+public struct HostResolver: Sendable {
+    private let threads: NIOThreadPool
+
+    /// With so many threads; more dead name servers than that at once delay the others. They last as long as the process: make
+    /// one resolver for each kind of work, so that one kind does not hold up another.
+    public init(threadCount: Int) {
+        threads = NIOThreadPool(numberOfThreads: threadCount)
+        threads.start()
+    }
+
+    /// The one of pushes.
+    static let pushes = HostResolver(threadCount: 16)
 
     /// All addresses of a host, in the order in which to try them (RFC 6724). Throws `.providerUnreachable`.
-    func addresses(of host: String) async throws -> [IPAddress] {
-        try await HostResolver.threads.runIfActive { try HostResolver.lookUp(host) }
+    public func addresses(of host: String) async throws -> [IPAddress] {
+        try await threads.runIfActive { try HostResolver.lookUp(host) }
     }
 
     private static func lookUp(_ host: String) throws(SluiceError) -> [IPAddress] {

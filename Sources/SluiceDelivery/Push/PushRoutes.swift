@@ -73,7 +73,7 @@ final class PushRoutes: Sendable {
         }
     }
 
-    private let resolver = HostResolver()
+    private let resolver = HostResolver.pushes
     private let freshFor: Duration
     private let routes = Mutex<[DestinationID: Route]>([:])
 
