@@ -157,13 +157,17 @@ public struct WebhookRequest: Sendable {
     /// In the order in which they came.
     public var headers: [HTTPField]
     public var body: [UInt8]
+    /// The whole URL that the provider called, as it wrote it, for schemes that sign it (`SignatureScheme.signsURL`). Nil:
+    /// `SchemeOptions.publicURL`, path and query are put together.
+    public var url: String?
 
-    public init(method: String, path: String, query: String, headers: [HTTPField], body: [UInt8]) {
+    public init(method: String, path: String, query: String, headers: [HTTPField], body: [UInt8], url: String? = nil) {
         self.method = method
         self.path = path
         self.query = query
         self.headers = headers
         self.body = body
+        self.url = url
     }
 
     /// The first header of a name, in any case.

@@ -25,7 +25,7 @@ extension Catalogue.Connection {
             let whole = topics.first(where: { $0.key.isEmpty })
         else { return nil }
         var options = SchemeOptions()
-        options.tolerance = settings.tolerance ?? options.tolerance
+        options.tolerance = settings.tolerance
         options.headerName = settings.header
         let keyed = topics.filter { !$0.key.isEmpty }.map { ($0.key, $0.id) }
         var gateway = GatewayConnection(
