@@ -65,10 +65,7 @@ extension Gateway {
         var secrets = connection.secrets
         if isVerified, secrets.count > 1 {
             // During a rotation the provider answers to the secret that it signs with.
-            let now = wallTime.now()
-            secrets = secrets.filter {
-                connection.scheme.verify(request, secrets: [$0], now: now, options: connection.schemeOptions) == .valid
-            }
+            secrets = secrets.filter { verify(request, connection, secrets: [$0]) == .valid }
         }
         let perSecond = connection.requestsPerSecondMax ?? limits.requestsPerSecondPerConnectionMax
         return HandshakeContext(

@@ -36,15 +36,20 @@ public final class Gateway: Sendable {
     private let alarms: any AlarmReporting
     private let observer: any GatewayObserver
     let handshakes: (any HandshakeActing)?
+    let publicURL: @Sendable () -> String?
     private let shared: Mutex<Shared>
 
+    /// `publicURL`: under which scheme and host providers reach this server, for schemes that sign the URL; asked for when one
+    /// is verified.
     /// `wallTime`: what signed timestamps are held against; nil: `time`. `handshakes`: does what handshakes need besides an
     /// answer; nil: those are answered 503.
     public init(
         store: any InboxStore, time: any TimeSource, wallTime: (any TimeSource)? = nil, alarms: any AlarmReporting,
-        observer: any GatewayObserver, handshakes: (any HandshakeActing)? = nil, limits: GatewayLimits = GatewayLimits(), logger: Logger
+        observer: any GatewayObserver, handshakes: (any HandshakeActing)? = nil,
+        publicURL: @escaping @Sendable () -> String? = { nil }, limits: GatewayLimits = GatewayLimits(), logger: Logger
     ) {
         self.handshakes = handshakes
+        self.publicURL = publicURL
         self.store = store
         self.time = time
         self.wallTime = wallTime ?? time
@@ -145,7 +150,7 @@ public final class Gateway: Sendable {
         if let asked, let answer = await handshake(asked, request, connection, isVerified: false) {
             return count(answer, connection, gate)
         }
-        let verdict = connection.scheme.verify(request, secrets: connection.secrets, now: wallTime.now(), options: connection.schemeOptions)
+        let verdict = verify(request, connection, secrets: connection.secrets)
         if case .refused(let refusal) = verdict {
             act(on: gate?.verificationFailed(refusal.reason, at: now) ?? .none, connection, refusal.reason)
             let answer = GatewayAnswer(status: 401, reason: "unauthorized", message: refusal.description)
@@ -157,6 +162,12 @@ public final class Gateway: Sendable {
             return count(answer, connection, gate)
         }
         return await append(request, connection, gate, isForced: isForced, at: now)
+    }
+
+    func verify(_ request: WebhookRequest, _ connection: GatewayConnection, secrets: [String]) -> Verdict {
+        var options = connection.schemeOptions
+        if connection.scheme.signsURL, options.publicURL == nil { options.publicURL = publicURL() }
+        return connection.scheme.verify(request, secrets: secrets, now: wallTime.now(), options: options)
     }
 
     private func append(

@@ -110,12 +110,12 @@ public struct SluiceServer: Sendable {
         var gatewayLimits = GatewayLimits()
         // What the benchmarks compare with: the same listener, reading the same bodies and keeping nothing.
         gatewayLimits.enablesBaseline = options.environment["SLUICE_BENCHMARK_BASELINE"] == "1"
+        address = PublicAddress(options.publicURL)
         gateway = Gateway(
             store: store, time: clock, wallTime: WallClock(), alarms: alarms, observer: refusals, handshakes: desk,
-            limits: gatewayLimits, logger: logger)
+            publicURL: { [address] in address.url }, limits: gatewayLimits, logger: logger)
         control = ServerControl(catalogue: catalogue, polling: polling)
         lifecycle = TriggerLifecycle(store: store, clock: clock, control: control, isServing: true)
-        address = PublicAddress(options.publicURL)
         api = API(
             API.Parts(
                 store: store, connectors: opened.library.connectors, sealer: opened.sealer, clock: clock, alarms: alarms, control: control,

@@ -27,7 +27,8 @@ struct Bench: Sendable {
 
     init(
         scheme: SignatureScheme = TestScheme.signed, deliveryID: DeliveryIDSource? = .body(["id"]), requestsPerSecondMax: Int? = nil,
-        handshakes: (any HandshakeActing)? = nil, _ configure: (inout GatewayLimits) -> Void = { _ in }
+        handshakes: (any HandshakeActing)? = nil, publicURL: String? = nil,
+        _ configure: (inout GatewayLimits) -> Void = { _ in }
     ) {
         var limits = GatewayLimits()
         configure(&limits)
@@ -35,7 +36,8 @@ struct Bench: Sendable {
         var logger = Logger(label: "gateway") { _ in logs }
         logger.logLevel = .debug
         gateway = Gateway(
-            store: inbox, time: time, alarms: alarms, observer: refusals, handshakes: handshakes, limits: limits, logger: logger)
+            store: inbox, time: time, alarms: alarms, observer: refusals, handshakes: handshakes, publicURL: { publicURL }, limits: limits,
+            logger: logger)
         connection = GatewayConnection(
             id: ConnectionID(7), name: "shop", connector: TypedConnector(), scheme: scheme, secrets: [Bench.secret],
             deliveryID: deliveryID, topicsByKey: ["order": Bench.orders, "refund": Bench.refunds], wholeConnectionTopic: Bench.whole,
