@@ -14,6 +14,9 @@ public struct PollRequest: Sendable {
     /// The moment, by the clock passed in, before which the cycle promises to have seen everything visible.
     public var readBound: Timestamp
     public var recordsMax: Int
+    /// What templates may say besides `{connection.…}` and `{input.…}`: values by the name of their place, for example
+    /// `cursor` or `partition`. A poll that is described as data fills it by itself.
+    public var places: [String: JSONView] = [:]
 
     public init(
         triggerType: String, connection: JSONDocument, input: JSONDocument, cursor: [UInt8]?, pageState: [UInt8]?,
