@@ -37,6 +37,9 @@ public struct PollPage: Sendable {
     public var records: [Record]
     /// The mark of each record, in the same order, where the feed has one; empty otherwise.
     public var marks: [Int64]
+    /// The dedup key of each record, in the same order, where the poll has made them from what the provider sent; nil: ask
+    /// `Connector.dedupKeys`.
+    public var keys: [Result<[UInt8], SluiceError>]?
     /// The new committed cursor, JSON, taken over together with this page's jobs; nil leaves it as it is.
     public var cursor: [UInt8]?
     /// The committed cursor as an integer in the unit of `marks`, for the pruning of dedup keys; nil if it has none.

@@ -99,7 +99,8 @@ public struct Template: Sendable, ExpressibleByStringLiteral {
             switch root {
             case .connection: request.connection.root
             case .input: request.input.root
-            default: request.places[root.rawValue]
+            case .cursor: request.places["cursor"]
+            case .partition: request.places[path.keys.isEmpty ? "partition_id" : "partition"]
             }
         let text = whole.flatMap { path.find(in: $0) }.flatMap { $0.text ?? $0.bool.map { $0 ? "true" : "false" } }
         return text?.isEmpty == false ? text : fallback
