@@ -150,7 +150,9 @@ public struct WebhookRequest: Sendable {
     public var query: String
     /// In the order in which they came.
     public var headers: [HTTPField]
-    public var body: [UInt8]
+    public var body: [UInt8] { didSet { checkedBody = nil } }
+    /// The body as JSON, where it was checked before: so that the gateway and the connector need not both do it.
+    public private(set) var checkedBody: JSONDocument?
 
     public init(method: String, path: String, query: String, headers: [HTTPField], body: [UInt8]) {
         self.method = method
@@ -158,6 +160,14 @@ public struct WebhookRequest: Sendable {
         self.query = query
         self.headers = headers
         self.body = body
+    }
+
+    /// The body as JSON. Keeps the result, so that it is checked once.
+    public mutating func checkBody(depthMax: Int) throws(JSONError) -> JSONDocument {
+        if let checkedBody { return checkedBody }
+        let document = try JSONDocument(body, depthMax: depthMax)
+        checkedBody = document
+        return document
     }
 
     /// The first header of a name, in any case.

@@ -111,6 +111,7 @@ public struct Help: ConnectorPart {
 extension WebhookRequest {
     /// The body as JSON. Throws `SluiceError` that says where it goes wrong.
     public func json() throws(SluiceError) -> JSONView {
+        if let checkedBody { return checkedBody.root }
         do throws(JSONError) {
             return try JSONDocument(body).root
         } catch {
