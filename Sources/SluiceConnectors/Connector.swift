@@ -26,6 +26,12 @@ public protocol Connector: Sendable {
 
     /// What to do at the provider so that its webhooks arrive (`help`), as plain text or Markdown.
     func help(webhookBaseURL: String) -> String
+
+    // For trigger types with dynamic webhooks; see `Subscriptions/SubscriptionCalls.swift`.
+    func subscribe(_ request: SubscriptionRequest, http: any HTTPSending) async throws -> SubscriptionAnswer
+    func refreshSubscription(_ request: SubscriptionRequest, http: any HTTPSending) async throws -> SubscriptionAnswer
+    func checkSubscription(_ request: SubscriptionRequest, http: any HTTPSending) async throws -> SubscriptionAnswer
+    func unsubscribe(_ request: SubscriptionRequest, http: any HTTPSending) async throws
 }
 
 /// What is known of a connector without calling it.
@@ -95,11 +101,15 @@ public struct TriggerTypeDefinition: Sendable {
     public var lookback: Int64
     /// How long the source keeps what it lists; a gap longer than that raises the gap alarm. Nil: for ever.
     public var retention: Span?
+    /// Its webhooks are dynamic: each trigger has a subscription, and a URL, of its own. Nil: static, one URL a connection.
+    public var subscription: SubscriptionTraits?
 
     public init(
         name: String, title: String, kind: TriggerKind, inputFields: [Field] = [], outputFields: [Field] = [],
-        sampleOutput: [UInt8]? = nil, visibilityLag: Span = .zero, lookback: Int64 = 0, retention: Span? = nil
+        sampleOutput: [UInt8]? = nil, visibilityLag: Span = .zero, lookback: Int64 = 0, retention: Span? = nil,
+        subscription: SubscriptionTraits? = nil
     ) {
+        self.subscription = subscription
         self.name = name
         self.title = title
         self.kind = kind

@@ -20,6 +20,8 @@ public enum TriggerState: String, Sendable, Codable, CaseIterable {
     public var polls: Bool { self == .starting || self == .running }
     /// Whether signals on its topics are kept for it.
     public var listens: Bool { self != .created && self != .stopped }
+    /// Whether a dynamic subscription is kept for it.
+    public var subscribes: Bool { listens && self != .stopping }
 }
 
 /// What people ask for.

@@ -89,6 +89,9 @@ public struct SubscriptionMachine: Sendable {
         return true
     }
 
+    /// What lies beside an entry has changed: it is to be recorded, too.
+    public mutating func touch(_ id: SubscriptionID) { if entries.contains(where: { $0.id == id }) { changed.insert(id) } }
+
     /// What must be recorded before anything else is done: entries as they are now, and those that are no more.
     public mutating func takeChanges() -> (changed: [Subscription], removed: [Subscription]) {
         defer { (changed, removed) = ([], []) }
