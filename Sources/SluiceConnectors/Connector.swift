@@ -48,10 +48,12 @@ public struct ConnectorDefinition: Sendable {
     /// How its webhooks are signed unless the connection says otherwise; nil if it takes no webhooks.
     public var webhook: WebhookDescription?
     public var triggers: [TriggerTypeDefinition]
+    /// Its recipe could not be held against the provider's own documentation.
+    public var isExperimental: Bool
 
     public init(
         name: String, title: String, version: String, hash: String, language: String, connectionFields: [Field],
-        webhook: WebhookDescription?, triggers: [TriggerTypeDefinition]
+        webhook: WebhookDescription?, triggers: [TriggerTypeDefinition], isExperimental: Bool = false
     ) {
         self.name = name
         self.title = title
@@ -61,6 +63,7 @@ public struct ConnectorDefinition: Sendable {
         self.connectionFields = connectionFields
         self.webhook = webhook
         self.triggers = triggers
+        self.isExperimental = isExperimental
     }
 
     public func trigger(_ name: String) -> TriggerTypeDefinition? { triggers.first { $0.name == name } }
@@ -72,10 +75,13 @@ public struct WebhookDescription: Sendable {
     public var scheme: String
     /// Where the id of a delivery stands, so that a repeated one is stored once; nil: nowhere.
     public var deliveryID: DeliveryIDSource?
+    /// Names of `Handshake`s that its addresses answer; empty: the one of the scheme, if it has one.
+    public var handshakes: [String]
 
-    public init(scheme: String, deliveryID: DeliveryIDSource? = nil) {
+    public init(scheme: String, deliveryID: DeliveryIDSource? = nil, handshakes: [String] = []) {
         self.scheme = scheme
         self.deliveryID = deliveryID
+        self.handshakes = handshakes
     }
 }
 
@@ -161,13 +167,17 @@ public struct WebhookRequest: Sendable {
     /// In the order in which they came.
     public var headers: [HTTPField]
     public var body: [UInt8]
+    /// The whole URL that the provider called, as it wrote it, for schemes that sign it (`SignatureScheme.signsURL`). Nil:
+    /// `SchemeOptions.publicURL`, path and query are put together.
+    public var url: String?
 
-    public init(method: String, path: String, query: String, headers: [HTTPField], body: [UInt8]) {
+    public init(method: String, path: String, query: String, headers: [HTTPField], body: [UInt8], url: String? = nil) {
         self.method = method
         self.path = path
         self.query = query
         self.headers = headers
         self.body = body
+        self.url = url
     }
 
     /// The first header of a name, in any case.

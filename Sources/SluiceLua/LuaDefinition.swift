@@ -26,6 +26,7 @@ struct LuaDefinition: Sendable {
     var webhookKeys: LuaFunction?
     var help: LuaFunction?
     var triggers: [Trigger]
+    var isExperimental: Bool
 
     /// `path` is what messages begin with.
     init(json: [UInt8], path: String) throws(SluiceError) {
@@ -37,14 +38,15 @@ struct LuaDefinition: Sendable {
         }
         let table = try LuaTable(
             document.root, path: path, at: "",
-            known: ["name", "title", "version", "connection", "webhook", "webhook_keys", "help", "triggers"])
+            known: ["name", "title", "version", "connection", "webhook", "webhook_keys", "help", "triggers", "experimental"])
         name = try table.requiredText("name")
         guard LuaDefinition.isKebabCase(name) else { throw table.error("name", "must be kebab-case, for example \"my-service\"") }
         title = try table.text("title") ?? name
         version = try table.text("version") ?? "0.0.0"
         let connection = try table.table("connection", known: ["fields"])
         connectionFields = try connection.map { table throws(SluiceError) in try LuaDefinition.fields(table, "fields") } ?? []
-        webhook = try LuaDefinition.webhook(table)
+        isExperimental = try table.flag("experimental")
+        webhook = try LuaDefinition.webhook(table, connectionFields)
         webhookKeys = try table.function("webhook_keys")
         help = try table.function("help")
         if webhookKeys != nil, webhook == nil {
@@ -74,21 +76,6 @@ struct LuaDefinition: Sendable {
     static func isSnakeCase(_ text: String) -> Bool {
         !text.isEmpty && text.utf8.count <= 64
             && text.utf8.allSatisfy { (0x61...0x7A).contains($0) || (0x30...0x39).contains($0) || $0 == UInt8(ascii: "_") }
-    }
-
-    private static func webhook(_ table: LuaTable) throws(SluiceError) -> WebhookDescription? {
-        guard let webhook = try table.table("webhook", known: ["scheme", "delivery_id"]) else { return nil }
-        let scheme = try webhook.requiredText("scheme")
-        guard isKebabCase(scheme) else { throw webhook.error("scheme", "must be the name of a scheme, for example \"basic-auth\"") }
-        guard let source = try webhook.table("delivery_id", known: ["body", "header"]) else { return WebhookDescription(scheme: scheme) }
-        if let header = try source.text("header"), source["body"] == nil {
-            return WebhookDescription(scheme: scheme, deliveryID: .header(header))
-        }
-        let keys = source["body"]?.elements?.map(\.string) ?? []
-        guard !keys.isEmpty, !keys.contains(nil), source["header"] == nil else {
-            throw webhook.error("delivery_id", "must be { body = {\"id\"} } or { header = \"X-Id\" }")
-        }
-        return WebhookDescription(scheme: scheme, deliveryID: .body(keys.compactMap(\.self)))
     }
 
     private static let triggerKeys = [

@@ -73,7 +73,9 @@ public struct Poll: TriggerPart {
     let incremental: Incremental?
     let read: @Sendable (PollRequest, any HTTPSending) async throws -> PollPage
 
+    /// A description that would lose records stops the program: it is a mistake of the programmer.
     public init(_ incremental: Incremental) {
+        do { try incremental.check() } catch { preconditionFailure(error.message) }
         self.incremental = incremental
         read = { try await incremental.run($0, http: $1) }
     }

@@ -133,6 +133,10 @@ public struct ApplyPlanner {
     ) -> (fields: [UInt8], secrets: ConnectionSecrets) {
         var secrets = ConnectionSecrets()
         secrets.webhookSecrets = spec.webhookSecrets
+        // What the provider gave in a handshake stands in no file.
+        if known.connections[spec.name]?.connector == spec.connector {
+            secrets.learnedSecrets = current.connectionSecrets[spec.name]?.learnedSecrets ?? [:]
+        }
         let what = "connection \(spec.name)"
         let values = typed(spec.fields, definition.connectionFields, of: what, line: spec.line)
         var writer = JSONWriter()
@@ -161,7 +165,9 @@ public struct ApplyPlanner {
         if let problem = WebhookSchemes.problem(name) { return issue(spec.line, "\(what): webhook: \(problem)") }
         if name == "none" {
             plan.warnings.append("\(what): UNSAFE: webhooks are not verified (scheme `none`): anyone who learns the URL can cause polls")
-        } else if spec.webhookSecrets.isEmpty {
+        } else if spec.webhookSecrets.isEmpty,
+            !Handshake.of(declared: definition.webhook?.handshakes ?? [], scheme: name).contains(where: \.learnsSecret)
+        {
             issue(spec.line, "\(what) needs `webhook: {secrets: [...]}` for the scheme `\(name)`: \(WebhookSchemes.secretHint(name))")
         }
         if name == "header-token", spec.settings.header == nil {

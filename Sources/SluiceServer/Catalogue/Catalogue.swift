@@ -11,6 +11,8 @@ public struct Catalogue: Sendable {
         /// All fields, secrets and defaults included: a JSON object.
         public var values: [UInt8]
         public var webhookSecrets: [String]
+        /// By the token of the address that the provider gave it to.
+        public var learnedSecrets: [String: String]
         public var settings: ConnectionSettings
         public var endpoints: [StoredEndpoint]
         public var topics: [StoredTopic]
@@ -61,7 +63,8 @@ public struct Catalogue: Sendable {
             connections[stored.id] = Connection(
                 stored: stored, connector: connector,
                 values: Catalogue.joined(stored.fields, secrets.fields, connector.definition.connectionFields),
-                webhookSecrets: secrets.webhookSecrets, settings: ConnectionSettings(json: stored.settings),
+                webhookSecrets: secrets.webhookSecrets, learnedSecrets: secrets.learnedSecrets,
+                settings: ConnectionSettings(json: stored.settings),
                 endpoints: endpoints, topics: topics)
         } catch {
             problems.append(Problem(subject: "connection \(stored.name)", error: error))

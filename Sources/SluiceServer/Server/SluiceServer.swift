@@ -60,6 +60,7 @@ public struct SluiceServer: Sendable {
     private let push: PushService
     private let feed: JobFeed
     private let refusals = RefusalCollector()
+    private let desk: HandshakeDesk
     private let gateway: Gateway
     private let control: ServerControl
     private let lifecycle: TriggerLifecycle
@@ -97,25 +98,30 @@ public struct SluiceServer: Sendable {
         limits.catchUpWindowMax = options.catchUpWindow
         let configuration = PollingService.clientConfiguration(limits)
         client = HTTPClient(eventLoopGroupProvider: .singleton, configuration: configuration)
+        let routes = PollRoutes(configuration: configuration) { try await AddressResolver.addresses(of: $0, allowsPrivate: $1) }
         polling = PollingService(
             store: store, catalogue: catalogue, time: clock, alarms: alarms, client: client, limits: limits, logger: logger,
             random: { Double.random(in: 0..<1) }, guardAddress: { _, _ in },
-            routes: PollRoutes(configuration: configuration) { try await AddressResolver.addresses(of: $0, allowsPrivate: $1) })
+            routes: routes)
+        let fetch = GuardedFetch(client: client, time: clock, routes: routes)
+        desk = HandshakeDesk(time: clock, logger: logger) { try await fetch.get($0) }
         push = PushService(store: store, time: clock, wallTime: WallClock(), alarms: alarms, logger: logger)
         feed = JobFeed(store: store)
         var gatewayLimits = GatewayLimits()
         // What the benchmarks compare with: the same listener, reading the same bodies and keeping nothing.
         gatewayLimits.enablesBaseline = options.environment["SLUICE_BENCHMARK_BASELINE"] == "1"
+        address = PublicAddress(options.publicURL)
         gateway = Gateway(
-            store: store, time: clock, wallTime: WallClock(), alarms: alarms, observer: refusals, limits: gatewayLimits, logger: logger)
+            store: store, time: clock, wallTime: WallClock(), alarms: alarms, observer: refusals, handshakes: desk,
+            publicURL: { [address] in address.url }, limits: gatewayLimits, logger: logger)
         control = ServerControl(catalogue: catalogue, polling: polling)
         lifecycle = TriggerLifecycle(store: store, clock: clock, control: control, isServing: true)
-        address = PublicAddress(options.publicURL)
         api = API(
             API.Parts(
                 store: store, connectors: opened.library.connectors, sealer: opened.sealer, clock: clock, alarms: alarms, control: control,
                 lifecycle: lifecycle, jobs: feed, address: address, isServing: true),
             localTokenHash: TokenGate.hash(localToken))
+        desk.learns { [api] in try await api.learn(secret: $0, token: $1, connection: $2) }
     }
 
     /// Everything that must be true before the first webhook is accepted.
@@ -167,6 +173,7 @@ public struct SluiceServer: Sendable {
                 await polling.run()
             },
             CancelledAtShutdown { [push] in await push.run() },
+            CancelledAtShutdown { [desk] in await desk.run() },
             Chores(
                 store: opened.store, polling: polling, refusals: refusals, clock: opened.clock, retention: options.retention, logger: logger
             ),
