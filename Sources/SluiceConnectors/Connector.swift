@@ -67,6 +67,18 @@ public struct ConnectorDefinition: Sendable {
     }
 
     public func trigger(_ name: String) -> TriggerTypeDefinition? { triggers.first { $0.name == name } }
+
+    /// Whether webhooks come to URLs of a connection; otherwise to those of subscriptions only.
+    public var hasStaticWebhooks: Bool {
+        let dynamic = triggers.filter { $0.subscription != nil }
+        return webhook != nil
+            && (dynamic.isEmpty || triggers.contains { $0.subscription == nil && ($0.kind == .hybrid || $0.kind == .webhook) })
+    }
+
+    /// Whether a connection needs a webhook secret for the webhooks that it takes to be verified.
+    public var needsConnectionSecret: Bool {
+        hasStaticWebhooks || triggers.contains { $0.subscription.map { !$0.hasOwnSecret } ?? false }
+    }
 }
 
 /// How a connector's webhooks are verified and told apart.

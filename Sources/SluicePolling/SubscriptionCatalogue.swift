@@ -37,12 +37,12 @@ public struct SubscriptionMeans: Sendable {
     /// Values of the connection's fields, secrets included: a JSON object.
     public var connection: JSONDocument
     /// Webhooks of a subscription without a secret of its own can be verified.
-    public var hasWebhookSecret: Bool
-    public init(connector: any Connector, connectionName: String, connection: JSONDocument, hasWebhookSecret: Bool) {
+    public var canVerify: Bool
+    public init(connector: any Connector, connectionName: String, connection: JSONDocument, canVerify: Bool) {
         self.connector = connector
         self.connectionName = connectionName
         self.connection = connection
-        self.hasWebhookSecret = hasWebhookSecret
+        self.canVerify = canVerify
     }
 }
 

@@ -13,6 +13,7 @@ struct SubscriptionRunner {
 
     func run() async {
         var isSettled = false
+        if service.state.withLock({ $0.held[id]?.needsReload ?? false }) { return await reload() }
         do {
             for _ in 0..<SubscriptionRunner.stepsMax {
                 guard let step = try await next() else { break }
@@ -82,7 +83,8 @@ struct SubscriptionRunner {
         else { return service.state.withLock { $0.held[id]?.machine.dropped() } }
         let token = service.newToken()
         let url = try service.catalogue.webhookBaseURL() + token
-        let secrets = SubscriptionSecrets(secret: plan.traits.hasOwnSecret ? service.newToken() : nil, output: nil)
+        let offered = service.newToken()
+        let secrets = SubscriptionSecrets(offered: offered, secret: plan.traits.usesOfferedSecret ? offered : nil)
         let new = NewSubscription(
             trigger: id, connection: trigger.connection, triggerType: trigger.type, input: plan.input, token: token, url: url,
             sealed: try service.catalogue.seal(secrets.json, url: url), key: key)
@@ -92,7 +94,7 @@ struct SubscriptionRunner {
     private func add(_ new: NewSubscription, _ secrets: SubscriptionSecrets) async throws {
         let stored = try await service.store.addSubscription(new, at: service.time.now())
         service.state.withLock { state in
-            state.held[id]?.rows[stored.id] = .init(stored: stored, output: secrets.output, secret: secrets.secret)
+            state.held[id]?.rows[stored.id] = .init(stored: stored, secrets: secrets)
             state.held[id]?.machine.created(stored.state)
         }
         service.publish(id)
@@ -113,10 +115,14 @@ struct SubscriptionRunner {
             state -> (SubscriptionMachine.Consequence, [SubscriptionChange]) in
             guard var held = state.held[id] else { return (.init(), []) }
             let consequence = held.machine.finish(outcome, at: now, random: service.random())
-            if case .success(let answer?) = answer, let entry = held.machine.entries.first(where: { $0.id == subscription }) {
-                if let output = answer.output { held.rows[subscription]?.output = output }
-                if entry.hasOutput, held.rows[subscription]?.output == nil { held.rows[subscription]?.output = Array("null".utf8) }
-                if let secret = answer.secret { held.rows[subscription]?.secret = secret }
+            if case .success(let answer?) = answer, held.rows[subscription]?.isOpen == true,
+                let entry = held.machine.entries.first(where: { $0.id == subscription })
+            {
+                if let output = answer.output { held.rows[subscription]?.secrets.output = output }
+                if entry.hasOutput, held.rows[subscription]?.secrets.output == nil {
+                    held.rows[subscription]?.secrets.output = Array("null".utf8)
+                }
+                if let secret = answer.secret { held.rows[subscription]?.secrets.secret = secret }
                 if answer.output != nil || answer.secret != nil { held.machine.touch(subscription) }
             }
             let changes = try service.takeChanges(&held)
@@ -126,7 +132,7 @@ struct SubscriptionRunner {
         try await record(changes)
         for addition in consequence.additions {
             guard let other = found[addition.foundID] else { continue }
-            let secrets = SubscriptionSecrets(secret: nil, output: other.output)
+            let secrets = SubscriptionSecrets(output: other.output)
             let new = NewSubscription(
                 trigger: id, connection: row.stored.connection, triggerType: row.stored.triggerType, input: row.stored.input, token: nil,
                 url: other.url, sealed: try service.catalogue.seal(secrets.json, url: other.url), phase: addition.phase,
@@ -149,7 +155,8 @@ struct SubscriptionRunner {
             let means = try service.catalogue.subscriptionMeans(connection: row.stored.connection, triggerType: row.stored.triggerType)
             let request = SubscriptionRequest(
                 triggerType: row.stored.triggerType, connection: means.connection, input: try JSONDocument(row.stored.input),
-                webhookURL: row.stored.url, secret: row.secret ?? "", output: row.stored.state.hasOutput ? row.output : nil,
+                webhookURL: row.stored.url, secret: row.secrets.offered ?? "",
+                output: row.stored.state.hasOutput ? row.secrets.output : nil,
                 now: service.time.now())
             switch operation {
             case .subscribe: return .success(try await means.connector.subscribe(request, http: http))
@@ -244,15 +251,16 @@ struct SubscriptionRunner {
     private func settle(isSettled: Bool) async throws {
         service.publish(id)
         let now = service.time.now()
-        let (trigger, held, changedTiming) = service.state.withLock { state in
-            let isSubscribed = state.held[id]?.machine.isSubscribed(at: now)
-            let changed = state.held[id]?.isSubscribed != isSubscribed
-            state.held[id]?.isSubscribed = isSubscribed
-            return (state.held[id]?.trigger, state.held[id], changed)
+        let (held, changedTiming) = service.state.withLock { state -> (SubscriptionService.Held?, Bool) in
+            guard var held = state.held[id] else { return (nil, false) }
+            let before = held.isSubscribed
+            held.isSubscribed = held.machine.isSubscribed(at: now)
+            state.held[id] = held
+            return (held, held.isSubscribed != before)
         }
-        guard let held, let trigger else { return }
+        guard let held, let trigger = held.trigger else { return }
         var event: TriggerEvent?
-        if trigger.state == .starting, isSettled || held.holdReason != nil || held.isSubscribed == true { event = .subscribed }
+        if trigger.state == .starting, isSettled || held.holdReason != nil || held.isSubscribed { event = .subscribed }
         if trigger.state == .stopping, held.machine.isOver { event = .unsubscribed }
         for _ in 0..<5 {
             guard event != nil || changedTiming, let current = try await service.store.trigger(id) else { return }
@@ -276,7 +284,10 @@ struct SubscriptionRunner {
     }
 
     private func rest() {
-        service.state.withLock { $0.held[id]?.wakeAt = $0.held[id]?.machine.wake() }
+        service.state.withLock { state in
+            let wake = state.held[id]?.machine.wake()
+            state.held[id]?.wakeAt = wake
+        }
     }
 
     /// What is true is in the store; what was under way is uncertain now.
@@ -312,8 +323,8 @@ extension SubscriptionService {
         }
         for entry in changed {
             guard var row = held.rows[entry.id] else { continue }
-            if !entry.hasOutput { row.output = nil }
-            let sealed = try catalogue.seal(SubscriptionSecrets(secret: row.secret, output: row.output).json, url: row.stored.url)
+            if !entry.hasOutput { row.secrets.output = nil }
+            let sealed = row.isOpen ? try catalogue.seal(row.secrets.json, url: row.stored.url) : row.stored.sealed
             changes.append(.update(entry.id, row.stored.generation, state: entry, sealed: sealed))
             row.stored.state = entry
             row.stored.sealed = sealed

@@ -39,9 +39,9 @@ public final class SubscriptionService: Sendable {
     /// A subscription with what is sealed beside it.
     struct Row {
         var stored: StoredSubscription
-        /// What the provider gave, JSON.
-        var output: [UInt8]?
-        var secret: String?
+        var secrets: SubscriptionSecrets
+        /// False: what is sealed could not be opened, and stays as it is.
+        var isOpen = true
     }
 
     /// A trigger and its subscriptions.
@@ -57,7 +57,9 @@ public final class SubscriptionService: Sendable {
         var holdReason: String?
         var alarms: Set<Alarm.Kind> = []
         var routes: [SubscriptionRoute] = []
-        var isSubscribed: Bool?
+        var isSubscribed: Bool
+        /// The store could not be read after a failure: what is held may not be what is recorded.
+        var needsReload = false
 
         var connection: ConnectionID? { trigger?.connection ?? rows.values.first?.stored.connection }
     }
@@ -172,26 +174,31 @@ public final class SubscriptionService: Sendable {
         waker.call()
     }
 
-    /// A provider gave the secret of a subscription while it was being made, in a handshake at its URL.
-    public func learnedSecret(_ secret: String, token: String) async throws {
+    /// A provider gave the secret of a subscription in a handshake at its URL. False: it is no URL of a subscription. Throws
+    /// `.conflict` if it has a secret already.
+    public func learn(secret: String, token: String) async throws -> Bool {
         let found = state.withLock { state -> (TriggerID, Row)? in
             for (trigger, held) in state.held {
                 if let row = held.rows.values.first(where: { $0.stored.token == token }) { return (trigger, row) }
             }
             return nil
         }
-        guard let (trigger, row) = found else { throw SluiceError(.notFound, "there is no subscription with this URL") }
-        let sealed = try catalogue.seal(SubscriptionSecrets(secret: secret, output: row.output).json, url: row.stored.url)
+        guard let (trigger, row) = found else { return false }
+        guard row.secrets.secret == nil else { throw SluiceError(.conflict, "the address has a webhook secret already") }
+        var secrets = row.secrets
+        secrets.secret = secret
+        let sealed = try catalogue.seal(secrets.json, url: row.stored.url)
         let change = SubscriptionChange.update(row.stored.id, row.stored.generation, state: row.stored.state, sealed: sealed)
         try await store.recordSubscriptions([change])
         state.withLock { state in
             guard var row = state.held[trigger]?.rows[row.stored.id] else { return }
             row.stored.sealed = sealed
             row.stored.generation = row.stored.generation.next
-            row.secret = secret
+            row.secrets.secret = secret
             state.held[trigger]?.rows[row.stored.id] = row
         }
         publish(trigger)
+        return true
     }
 
     // MARK: What others ask
@@ -202,8 +209,20 @@ public final class SubscriptionService: Sendable {
         return state.withLock { state in state.held[trigger.id]?.rows.values.contains { $0.stored.state.phase != .leftBehind } ?? false }
     }
 
-    /// Why nothing is subscribed now, where that is for people to mend; nil otherwise.
-    public func holdReason(of trigger: TriggerID) -> String? { state.withLock { $0.held[trigger]?.holdReason } }
+    /// What keeps a trigger's webhooks away, where that is for people to mend; nil otherwise.
+    public func problem(of trigger: TriggerID) -> String? {
+        let (reason, row) = state.withLock { state in
+            let held = state.held[trigger]
+            return (held?.holdReason, held?.machine.newest.flatMap { held?.rows[$0.id] })
+        }
+        if let reason { return reason }
+        guard let row, row.stored.state.phase == .active, row.secrets.secret == nil,
+            let means = try? catalogue.subscriptionMeans(connection: row.stored.connection, triggerType: row.stored.triggerType),
+            !means.canVerify
+        else { return nil }
+        return "its webhooks cannot be verified: neither the subscription nor the connection \(means.connectionName) has a secret; set "
+            + "`webhook: {secrets: [...]}`"
+    }
 
     // MARK: The loop
 
@@ -278,10 +297,11 @@ public final class SubscriptionService: Sendable {
             entries: rows.map(\.state), abilities: plan?.traits.abilities ?? abilities(of: rows), policy: limits.policy, at: now,
             random: random())
         let opened = rows.map { stored -> (SubscriptionID, Row) in
-            let secrets = (try? catalogue.open(stored.sealed, url: stored.url)).map(SubscriptionSecrets.init)
-            return (stored.id, Row(stored: stored, output: secrets?.output, secret: secrets?.secret))
+            let secrets = (try? catalogue.open(stored.sealed, url: stored.url)).map { SubscriptionSecrets($0) }
+            return (stored.id, Row(stored: stored, secrets: secrets ?? SubscriptionSecrets(), isOpen: secrets != nil))
         }
-        return Held(trigger: trigger, machine: machine, rows: Dictionary(opened) { first, _ in first })
+        return Held(
+            trigger: trigger, machine: machine, rows: Dictionary(opened) { first, _ in first }, isSubscribed: machine.isSubscribed(at: now))
     }
 
     /// Of subscriptions whose trigger is gone, or is of another type by now.
@@ -305,7 +325,7 @@ public final class SubscriptionService: Sendable {
             guard var held = state.held[id] else { return nil }
             let routes = held.rows.values.sorted { $0.stored.id < $1.stored.id }.compactMap { row -> SubscriptionRoute? in
                 guard let token = row.stored.token, row.stored.state.phase != .leftBehind else { return nil }
-                return SubscriptionRoute(token: token, connection: row.stored.connection, secret: row.secret)
+                return SubscriptionRoute(token: token, connection: row.stored.connection, secret: row.secrets.secret)
             }
             let problems = held.machine.problems(at: now)
             let kinds = Set(problems.map(\.kind))
@@ -325,17 +345,22 @@ public final class SubscriptionService: Sendable {
 
 /// What is sealed beside a subscription.
 struct SubscriptionSecrets {
+    /// Made here, for providers to which one is given.
+    var offered: String?
+    /// What its webhooks are signed with, as far as that is its own.
     var secret: String?
     /// JSON.
     var output: [UInt8]?
 
-    init(secret: String?, output: [UInt8]?) {
+    init(offered: String? = nil, secret: String? = nil, output: [UInt8]? = nil) {
+        self.offered = offered
         self.secret = secret
         self.output = output
     }
 
     init(_ json: [UInt8]) {
         guard let root = (try? JSONDocument(json))?.root else { return }
+        offered = root["offered"]?.string
         secret = root["secret"]?.string
         output = root["output"].map { Array($0.bytes) }
     }
@@ -343,6 +368,7 @@ struct SubscriptionSecrets {
     var json: [UInt8] {
         var writer = JSONWriter()
         writer.object { writer in
+            if let offered { writer.member("offered", offered) }
             if let secret { writer.member("secret", secret) }
             if let output {
                 writer.key("output")

@@ -16,21 +16,24 @@ public struct DynamicWebhook: TriggerPart {
     public init(_ rules: SubscriptionRules) {
         traits = rules.traits
         subscribe = { try await rules.subscribe($0, http: $1) }
-        refresh = rules.refresh == nil ? nil : { try await rules.refreshSubscription($0, http: $1) }
-        check = rules.list == nil ? nil : { try await rules.checkSubscription($0, http: $1) }
+        let refreshes: Call = { request, http in try await rules.refreshSubscription(request, http: http) }
+        let checks: Call = { request, http in try await rules.checkSubscription(request, http: http) }
+        refresh = rules.refresh == nil ? nil : refreshes
+        check = rules.list == nil ? nil : checks
         unsubscribe = { try await rules.unsubscribe($0, http: $1) }
     }
 
-    /// As code. `inputFields`: those on which a subscription depends, nil for all; `hasOwnSecret`: it is made with, or answered
-    /// with, a secret; `isIdempotent`: subscribing a URL again replaces what the provider has.
+    /// As code. `inputFields`: those on which a subscription depends, nil for all; `hasOwnSecret`: it is answered with a
+    /// secret; `usesOfferedSecret`: it is made with the one that the request offers; `isIdempotent`: subscribing a URL again replaces what the provider has.
     public init(
-        inputFields: [String]? = nil, hasOwnSecret: Bool = false, isIdempotent: Bool = false, subscribe: @escaping Call,
+        inputFields: [String]? = nil, hasOwnSecret: Bool = false, usesOfferedSecret: Bool = false, isIdempotent: Bool = false,
+        subscribe: @escaping Call,
         refresh: Call? = nil, check: Call? = nil,
         unsubscribe: @escaping @Sendable (SubscriptionRequest, any HTTPSending) async throws -> Void
     ) {
         traits = SubscriptionTraits(
             abilities: SubscriptionAbilities(canRefresh: refresh != nil, canCheck: check != nil, isIdempotent: isIdempotent),
-            inputFields: inputFields, hasOwnSecret: hasOwnSecret)
+            inputFields: inputFields, hasOwnSecret: hasOwnSecret, usesOfferedSecret: usesOfferedSecret)
         self.subscribe = subscribe
         self.refresh = refresh
         self.check = check

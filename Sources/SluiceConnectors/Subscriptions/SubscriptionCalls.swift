@@ -7,10 +7,15 @@ public struct SubscriptionTraits: Sendable, Equatable {
     public var inputFields: [String]?
     /// Each subscription is made with, or answered with, a secret of its own: the connection needs none.
     public var hasOwnSecret: Bool
-    public init(abilities: SubscriptionAbilities, inputFields: [String]? = nil, hasOwnSecret: Bool = false) {
+    /// Its webhooks are signed with the secret that Sluice offers (`SubscriptionRequest.secret`).
+    public var usesOfferedSecret: Bool
+    public init(
+        abilities: SubscriptionAbilities, inputFields: [String]? = nil, hasOwnSecret: Bool = false, usesOfferedSecret: Bool = false
+    ) {
         self.abilities = abilities
         self.inputFields = inputFields
-        self.hasOwnSecret = hasOwnSecret
+        self.hasOwnSecret = hasOwnSecret || usesOfferedSecret
+        self.usesOfferedSecret = usesOfferedSecret
     }
 }
 

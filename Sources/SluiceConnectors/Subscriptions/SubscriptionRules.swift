@@ -163,6 +163,7 @@ public struct SubscriptionRules: Sendable {
         traits = SubscriptionTraits(
             abilities: SubscriptionAbilities(canRefresh: refresh != nil, canCheck: list != nil, isIdempotent: isIdempotent),
             inputFields: Set(templates.flatMap { $0.fields(of: "input") }).sorted(),
-            hasOwnSecret: secret != nil || templates.contains { $0.fields(of: "webhook").contains("secret") })
+            hasOwnSecret: secret != nil,
+            usesOfferedSecret: secret == nil && templates.contains { $0.fields(of: "webhook").contains("secret") })
     }
 }

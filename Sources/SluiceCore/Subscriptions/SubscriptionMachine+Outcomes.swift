@@ -64,6 +64,7 @@ extension SubscriptionMachine {
         public var isSettled = false
         /// To be recorded as new entries: what a check found, by its provider's id.
         public var additions: [Addition] = []
+        public init() {}
     }
 
     public struct Addition: Sendable, Equatable {

@@ -66,9 +66,14 @@ public struct SubscriptionMachine: Sendable {
         isHeld = held
     }
 
-    /// Compare with the provider at once.
+    /// Compare with the provider at once, and try again at once what waits.
     public mutating func checkNow(at now: Timestamp) {
-        for entry in entries where entry.phase == .active { update(entry.id) { $0.checkAt = now } }
+        for entry in entries where entry.phase != .leftBehind {
+            update(entry.id) { entry in
+                if entry.phase == .active { entry.checkAt = now }
+                entry.nextAt = min(entry.nextAt, now)
+            }
+        }
     }
 
     /// Takes up what was left behind: where the provider's name for it is known it is removed there, otherwise forgotten, since
