@@ -31,6 +31,8 @@ enum InboxDraft {
     /// The topics of the keys that triggers listen for. What cannot be read signals the whole connection; a key that is
     /// simply unknown signals nobody. The body need not be JSON if the connector can do without.
     static func match(_ request: WebhookRequest, connection: GatewayConnection, jsonDepthMax: Int) -> Match {
+        // The address is the key: nobody else knows it.
+        if let topic = connection.subscriptionTopic { return Match(topics: [topic], unmatchedReason: nil) }
         let keys: [String]
         do {
             keys = try connection.connector.webhookKeys(request)

@@ -126,6 +126,7 @@ struct GatewayResponder: Sendable {
 
     private static func head(_ answer: GatewayAnswer) -> HTTPResponse {
         var fields = HTTPFields()
+        if let handshake = answer.handshake { return head(answer, handshake) }
         fields[.contentType] = "application/json"
         fields[.contentLength] = answer.isSuccess ? successLength : String(answer.body.count)
         if let sequence = answer.sequence { fields[inbox] = String(sequence.rawValue) }
@@ -134,7 +135,20 @@ struct GatewayResponder: Sendable {
         return HTTPResponse(status: HTTPResponse.Status(code: answer.status), headerFields: fields)
     }
 
+    private static func head(_ answer: GatewayAnswer, _ handshake: HandshakeAnswer) -> HTTPResponse {
+        var fields = HTTPFields()
+        for header in handshake.headers {
+            if let name = HTTPTypes.HTTPField.Name(header.name) { fields[name] = header.value }
+        }
+        // RFC 9110, 8.6: an answer 204 has no length.
+        if handshake.status != 204 { fields[.contentLength] = String(handshake.body.count) }
+        if let sequence = answer.sequence { fields[inbox] = String(sequence.rawValue) }
+        if let seconds = answer.retryAfterSeconds { fields[.retryAfter] = String(seconds) }
+        return HTTPResponse(status: HTTPResponse.Status(code: handshake.status), headerFields: fields)
+    }
+
     private static func body(_ answer: GatewayAnswer) -> ResponseBody {
-        ResponseBody(byteBuffer: answer.isSuccess ? success : ByteBuffer(bytes: answer.body))
+        if answer.handshake != nil { return ResponseBody(byteBuffer: ByteBuffer(bytes: answer.body)) }
+        return ResponseBody(byteBuffer: answer.isSuccess ? success : ByteBuffer(bytes: answer.body))
     }
 }
