@@ -80,6 +80,19 @@ public final class Gateway: Sendable {
         }
     }
 
+    /// Adds and removes single routes of the snapshot. To be called from where `update` is.
+    public func change(adding routes: GatewayRoutes, removing tokens: [String]) {
+        shared.withLock { shared in
+            for token in tokens { shared.routes[token] = nil }
+            for (token, connection) in routes.connectionsByToken {
+                let perSecondMax = connection.requestsPerSecondMax ?? limits.requestsPerSecondPerConnectionMax
+                let gate = shared.gates[connection.id] ?? ConnectionGate(perSecondMax: perSecondMax)
+                shared.gates[connection.id] = gate
+                shared.routes[token] = Route(connection: connection, expiresAt: routes.expiresAtByToken[token], gate: gate)
+            }
+        }
+    }
+
     public var counters: GatewayCounters {
         let (counters, gates) = shared.withLock { ($0.counters, $0.gates) }
         var result = counters

@@ -10,6 +10,12 @@ struct LuaDefinition: Sendable {
         var dedup: LuaFunction?
         /// What `incremental = { … }` describes.
         var incremental: Incremental?
+        var webhookSubscribe: LuaFunction?
+        var webhookRefresh: LuaFunction?
+        var webhookCheck: LuaFunction?
+        var webhookUnsubscribe: LuaFunction?
+        /// What `subscription = { … }` describes.
+        var subscription: SubscriptionRules?
     }
 
     var name: String
@@ -54,6 +60,12 @@ struct LuaDefinition: Sendable {
         for (name, view) in members {
             self.triggers.append(try LuaDefinition.trigger(name, view, path, takesWebhooks: webhookKeys != nil))
         }
+        if webhook == nil, let dynamic = self.triggers.first(where: { $0.type.subscription != nil }) {
+            throw table.error(
+                "webhook",
+                "is missing; triggers.\(dynamic.type.name) subscribes to webhooks: write webhook = { scheme = \"...\" }, which says how they are verified"
+            )
+        }
     }
 
     static func isKebabCase(_ text: String) -> Bool {
@@ -68,7 +80,8 @@ struct LuaDefinition: Sendable {
 
     private static let triggerKeys = [
         "title", "input_fields", "output_fields", "sample_output", "visibility_lag_seconds", "lookback", "retention_seconds",
-        "webhook_key", "poll", "dedup", "incremental",
+        "webhook_key", "poll", "dedup", "incremental", "subscription", "subscription_input", "webhook_subscribe", "webhook_refresh",
+        "webhook_check", "webhook_unsubscribe",
     ]
 
     private static func trigger(_ name: String, _ view: JSONView, _ path: String, takesWebhooks: Bool) throws(SluiceError) -> Trigger {
@@ -86,14 +99,18 @@ struct LuaDefinition: Sendable {
         if key != nil, !takesWebhooks {
             throw table.error("webhook_key", "needs webhook_keys = function(request) ... end at the top of the connector")
         }
-        let type = TriggerTypeDefinition(
-            name: name, title: try table.text("title") ?? name, kind: key == nil ? .polling : .hybrid,
+        var trigger = Trigger(
+            type: TriggerTypeDefinition(name: name, title: name, kind: .polling), webhookKey: key, poll: poll, dedup: dedup,
+            incremental: incremental)
+        let traits = try trigger.readSubscription(table)
+        trigger.type = TriggerTypeDefinition(
+            name: name, title: try table.text("title") ?? name, kind: key == nil && traits == nil ? .polling : .hybrid,
             inputFields: try fields(table, "input_fields"), outputFields: try fields(table, "output_fields"),
             sampleOutput: try table.data("sample_output"),
             visibilityLag: try table.seconds("visibility_lag_seconds") ?? incremental?.visibilityLag ?? .zero,
             lookback: try table.whole("lookback") ?? incremental?.lookback ?? 0,
-            retention: try table.seconds("retention_seconds") ?? incremental?.retention)
-        return Trigger(type: type, webhookKey: key, poll: poll, dedup: dedup, incremental: incremental)
+            retention: try table.seconds("retention_seconds") ?? incremental?.retention, subscription: traits)
+        return trigger
     }
 
     private static func incremental(_ table: LuaTable) throws(SluiceError) -> Incremental? {

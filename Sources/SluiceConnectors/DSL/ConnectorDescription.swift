@@ -66,7 +66,7 @@ public struct ConnectorDescription: Connector {
 
     public func help(webhookBaseURL: String) -> String { helpText(webhookBaseURL) }
 
-    private func trigger(_ name: String) throws -> TriggerType {
+    func trigger(_ name: String) throws -> TriggerType {
         guard let trigger = triggers[name] else {
             let names = triggers.keys.sorted().joined(separator: ", ")
             throw SluiceError(.notFound, "the connector \(definition.name) has no trigger type \(name): choose from \(names)")
@@ -115,6 +115,7 @@ public struct Help: ConnectorPart {
 extension WebhookRequest {
     /// The body as JSON. Throws `SluiceError` that says where it goes wrong.
     public func json() throws(SluiceError) -> JSONView {
+        if let checkedBody { return checkedBody.root }
         do throws(JSONError) {
             return try JSONDocument(body).root
         } catch {

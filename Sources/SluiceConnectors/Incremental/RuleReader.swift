@@ -34,6 +34,9 @@ struct RuleReader {
         return value
     }
 
+    /// Whatever stands there.
+    mutating func view(_ key: String) -> JSONView? { take(key) }
+
     mutating func optionalText(_ key: String) throws(SluiceError) -> String? {
         guard let view = take(key) else { return nil }
         guard let text = view.text else { throw fault(key, "must be text") }

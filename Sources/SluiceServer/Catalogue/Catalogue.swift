@@ -1,5 +1,6 @@
 import SluiceConnectors
 import SluiceCore
+import SluicePolling
 import SluiceStore
 
 /// What is defined, joined with the loaded connectors and with its secrets opened: what gateway, pollers and pushers work
@@ -17,6 +18,11 @@ public struct Catalogue: Sendable {
         public var endpoints: [StoredEndpoint]
         public var topics: [StoredTopic]
     }
+    /// Where webhooks of one trigger come in, and whether its provider sends any.
+    public struct Subscriptions: Sendable, Equatable {
+        public var routes: [SubscriptionRoute]
+        public var isSubscribed: Bool
+    }
     public struct Destination: Sendable {
         public var stored: StoredDestination
         public var settings: DestinationSettings
@@ -33,6 +39,8 @@ public struct Catalogue: Sendable {
     public var connectionNames: [ConnectionID: String] = [:]
     /// Of a trigger no more than its names is kept: there may be very many, and whoever needs one reads it.
     public var triggerNames: [TriggerID: (name: String, uid: String)] = [:]
+    /// Of triggers with dynamic webhooks.
+    public var subscriptions: [TriggerID: Subscriptions] = [:]
     public var destinations: [DestinationID: Destination] = [:]
     public var problems: [Problem] = []
 

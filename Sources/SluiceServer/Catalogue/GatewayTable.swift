@@ -15,7 +15,22 @@ extension Catalogue {
                 if let expiry = endpoint.expiresAt { expiresAtByToken[endpoint.token] = expiry }
             }
         }
+        for (trigger, subscriptions) in subscriptions { connectionsByToken.merge(gateways(of: trigger, subscriptions)) { $1 } }
         return GatewayRoutes(connectionsByToken: connectionsByToken, expiresAtByToken: expiresAtByToken)
+    }
+
+    /// The addresses of one trigger's subscriptions.
+    func gateways(of trigger: TriggerID, _ subscriptions: Subscriptions) -> [String: GatewayConnection] {
+        var result: [String: GatewayConnection] = [:]
+        for route in subscriptions.routes {
+            guard let connection = connections[route.connection], var gateway = connection.gatewayConnection() else { continue }
+            let key = triggerNames[trigger].map { DynamicTopic.key($0.uid) }
+            gateway.subscriptionTopic = connection.topics.first { $0.key == key }?.id ?? gateway.wholeConnectionTopic
+            if let secret = route.secret { gateway.secrets = [secret] }
+            gateway.mayLearnSecret = gateway.secrets.isEmpty && gateway.handshakes.contains(where: \.learnsSecret)
+            result[route.token] = gateway
+        }
+        return result
     }
 }
 
@@ -27,7 +42,7 @@ extension Catalogue.Connection {
         var options = SchemeOptions()
         options.tolerance = settings.tolerance
         options.headerName = settings.header
-        let keyed = topics.filter { !$0.key.isEmpty }.map { ($0.key, $0.id) }
+        let keyed = topics.filter { !$0.key.isEmpty && !DynamicTopic.isOne($0.key) }.map { ($0.key, $0.id) }
         var gateway = GatewayConnection(
             id: stored.id, name: stored.name, connector: connector, scheme: scheme, secrets: webhookSecrets, schemeOptions: options,
             deliveryID: connector.definition.webhook?.deliveryID, topicsByKey: Dictionary(keyed) { first, _ in first },
@@ -47,4 +62,11 @@ extension Catalogue.Connection {
         gateway.secrets += learned.map { [$0] } ?? []
         return gateway
     }
+}
+
+/// What webhooks to the URLs of a trigger's subscriptions are kept under. No `webhook_key` leads there.
+enum DynamicTopic {
+    private static let prefix = "dynamic:"
+    static func key(_ triggerUID: String) -> String { prefix + triggerUID }
+    static func isOne(_ key: String) -> Bool { key.hasPrefix(prefix) }
 }
