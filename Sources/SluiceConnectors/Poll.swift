@@ -13,11 +13,16 @@ public struct PollRequest: Sendable {
     public var pageState: [UInt8]?
     /// The moment, by the clock passed in, before which the cycle promises to have seen everything visible.
     public var readBound: Timestamp
+    /// The time as the page is asked for, by the clock passed in: for signatures that carry one. Never a cursor.
+    public var now: Timestamp
     public var recordsMax: Int
+    /// What places of templates stand for besides the connection's and the input's fields, while one request is made.
+    var scope = TemplateScope()
 
+    /// `now` is the read bound unless it is given.
     public init(
         triggerType: String, connection: JSONDocument, input: JSONDocument, cursor: [UInt8]?, pageState: [UInt8]?,
-        readBound: Timestamp, recordsMax: Int = PollLimits.recordsPerPageMax
+        readBound: Timestamp, now: Timestamp? = nil, recordsMax: Int = PollLimits.recordsPerPageMax
     ) {
         self.triggerType = triggerType
         self.connection = connection
@@ -25,6 +30,7 @@ public struct PollRequest: Sendable {
         self.cursor = cursor
         self.pageState = pageState
         self.readBound = readBound
+        self.now = now ?? readBound
         self.recordsMax = recordsMax
     }
 }
@@ -34,6 +40,9 @@ public struct PollPage: Sendable {
     public var records: [Record]
     /// The mark of each record, in the same order, where the feed has one; empty otherwise.
     public var marks: [Int64]
+    /// The dedup key of each record, in the same order, where the poll has made them from what the provider sent; nil: ask
+    /// `Connector.dedupKeys`.
+    public var keys: [Result<[UInt8], SluiceError>]?
     /// The new committed cursor, JSON, taken over together with this page's jobs; nil leaves it as it is.
     public var cursor: [UInt8]?
     /// The committed cursor as an integer in the unit of `marks`, for the pruning of dedup keys; nil if it has none.

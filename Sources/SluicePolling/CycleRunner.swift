@@ -136,7 +136,7 @@ struct CycleRunner {
     private func fetch(_ cycle: OpenCycle, cursor: [UInt8]?, _ context: Context) async throws -> PollPage {
         let request = PollRequest(
             triggerType: context.trigger.type, connection: context.plan.connection, input: context.plan.input, cursor: cursor,
-            pageState: cycle.pageState, readBound: cycle.readBound)
+            pageState: cycle.pageState, readBound: cycle.readBound, now: service.time.now())
         let page = try await context.plan.connector.poll(request, http: context.http)
         guard page.records.count <= request.recordsMax else {
             throw PollFailure(
@@ -205,7 +205,7 @@ struct CycleRunner {
 
     /// The records with their dedup keys; those that have none are set aside.
     private func key(_ page: PollPage, _ context: Context) throws -> ([KeyedRecord], [QuarantinedRecord]) {
-        let keys = try context.plan.connector.dedupKeys(triggerType: context.trigger.type, records: page.records)
+        let keys = try page.keys ?? context.plan.connector.dedupKeys(triggerType: context.trigger.type, records: page.records)
         guard keys.count == page.records.count else {
             throw PollFailure(.permanent, SluiceError(.connector, "dedup gave \(keys.count) keys for \(page.records.count) records"))
         }

@@ -31,6 +31,8 @@ public struct Incremental: Sendable {
     public var dedup: DedupRule
     /// How long the source keeps what it lists; a cursor older than that raises a warning. Nil: for ever.
     public var retention: Span?
+    /// What becomes of requests and records besides.
+    public var shape = Shape()
 
     public init(baseURL: Template, path: Template, records: JSONPath, dedup: DedupRule) {
         self.baseURL = baseURL
@@ -56,6 +58,10 @@ public struct Incremental: Sendable {
         case basic(user: Template, password: Template)
         /// RFC 6750.
         case bearer(Template)
+        /// A header of its own, such as X-API-Key.
+        case header(name: String, value: Template)
+        /// A parameter of the query; next URLs are stored without it.
+        case query(name: String, value: Template)
     }
 
     /// How the pages of one answer follow each other.
@@ -93,12 +99,25 @@ public struct Incremental: Sendable {
     }
 
     /// For `TriggerTypeDefinition.visibilityLag`.
-    public var visibilityLag: Span { cursor?.visibilityLag ?? .zero }
+    public var visibilityLag: Span { variantsOrSelf.map { $0.cursor?.visibilityLag ?? .zero }.max() ?? .zero }
     /// For `TriggerTypeDefinition.lookback`: how far below the committed mark a poll may read, in the cursor's unit.
-    public var lookback: Int64 { cursor?.rereadUnits ?? 0 }
+    public var lookback: Int64 { variantsOrSelf.map { $0.cursor?.rereadUnits ?? 0 }.max() ?? 0 }
+
+    private var variantsOrSelf: [Incremental] { shape.variants.map { Array($0.rules.values) } ?? [self] }
 
     /// Reads one page: what comes next, over `http`, and what it means.
     public func run(_ request: PollRequest, http: any HTTPSending) async throws -> PollPage {
+        if let variants = shape.variants {
+            let chosen = try variants.rules(for: request)
+            var page = try await chosen.run(request, http: http)
+            page.keys = page.keys ?? chosen.dedupKeys(records: page.records)
+            return page
+        }
+        if shape.isPlain { return try await page(request, http) }
+        return try await ShapedPoll(self).run(request, http: http) { try await page($0, $1) }
+    }
+
+    private func page(_ request: PollRequest, _ http: any HTTPSending) async throws -> PollPage {
         let poll = IncrementalPoll(self)
         let reply = try await http.send(try poll.nextRequest(request))
         return try poll.page(from: reply, for: request)
@@ -136,6 +155,8 @@ public struct CursorRule: Sendable {
     /// A parameter that bounds the list from above, inclusively: frozen at the server's time of a cycle's first page and sent
     /// with its further pages, where those are found by keyset.
     public var upperParameter: String?
+    /// The API wants that bound with each request, the first page's as well. It then holds for the whole cycle.
+    public var isUpperAlwaysSent = false
     /// Times without a zone are UTC. Unless this is declared they are refused.
     public var assumesUTC = false
     /// How far below the mark to query, instead of as far as the rules above need. Zero shows what they are for.

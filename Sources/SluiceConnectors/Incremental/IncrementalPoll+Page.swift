@@ -140,7 +140,10 @@ extension IncrementalPoll {
             return restartsFromMark && restartBound(state) != nil ? .first : .token(token)
         case .link:
             guard let link = LinkHeader.next(in: reply.headers) else { return nil }
-            return .url(try WebURL(try nextRequest(request).url).sameOrigin(link))
+            let url = try WebURL(try nextRequest(request).url).sameOrigin(link)
+            // A key is no part of a place, and is not stored with it.
+            if case .query(let name, _) = rules.authentication { return .url(WebURL.removing(name, from: url)) }
+            return .url(url)
         case .keyset(let path, _, let hasMore):
             return try nextKey(document, scan, &state, path: path, hasMore: hasMore, request)
         }

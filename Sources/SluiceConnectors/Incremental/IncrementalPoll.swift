@@ -25,8 +25,25 @@ public struct IncrementalPoll: Sendable {
             let encoded = parameters.map { WebURL.encode($0.0) + "=" + WebURL.encode($0.1) }
             if !encoded.isEmpty { plan.url += "?" + encoded.joined(separator: "&") }
         }
+        if case .query(let name, let value) = rules.authentication {
+            plan.url = WebURL.setting(name, try value.text(request, for: "authentication"), in: plan.url)
+        }
         plan.headers = try headers(request)
+        if let body = rules.shape.body { try add(body, to: &plan, request, state) }
         return plan
+    }
+
+    /// Puts a body into a POST, with the words that say where the cycle stands.
+    private func add(_ body: RequestBody, to plan: inout HTTPRequestPlan, _ request: PollRequest, _ state: PageState) throws(PollFailure) {
+        var request = request
+        func word(_ text: String) -> TemplateScope.Word {
+            TemplateScope.Word(text: text, isNumber: rules.cursor?.kind != .rfc3339 && JSONNumber.isOne(text))
+        }
+        if let lower = try lower(request, state) { request.scope["cursor"] = word(lower.text) }
+        if let upper = request.scope.upper { request.scope["upper"] = word(upper) }
+        let (bytes, type) = try body.render(request)
+        plan.body = bytes
+        if plan.headers.first("Content-Type") == nil { plan.headers.append(HTTPField("Content-Type", type)) }
     }
 
     func pageState(of request: PollRequest) throws(PollFailure) -> PageState {
@@ -89,11 +106,12 @@ public struct IncrementalPoll: Sendable {
         }
         if let size = rules.pageSize { result.append((size.parameter, String(min(size.value, request.recordsMax)))) }
         if let parameter = rules.cursor?.parameter, let lower = try lower(request, state) { result.append((parameter, lower.text)) }
+        if let upper = request.scope.upper, let name = rules.cursor?.upperParameter { result.append((name, upper)) }
         switch (state.position, rules.pagination) {
         case (.token(let token), .token(_, let parameter, _)): result.append((parameter, token))
         case (.after(let id), .keyset(_, let parameter, _)):
             result.append((parameter, id))
-            if let upper = upper(state) { result.append(upper) }
+            if request.scope.upper == nil, let upper = upper(state) { result.append(upper) }
         default: break
         }
         return result
@@ -121,6 +139,8 @@ public struct IncrementalPoll: Sendable {
             result.append(HTTPField("Authorization", "Basic " + Base64.encode(pair.utf8)))
         case .bearer(let token):
             result.append(HTTPField("Authorization", "Bearer " + (try token.text(request, for: "bearer authentication"))))
+        case .header(let name, let value): result.set(name, try value.text(request, for: "authentication"))
+        case .query: break
         }
         for field in result where field.value.utf8.contains(where: { $0 < 0x20 && $0 != 0x09 || $0 == 0x7F }) {
             throw PollFailure(.permanent, SluiceError(.invalid, "the header \(field.name) would hold a control character: check its field"))
