@@ -42,11 +42,14 @@ public struct ConnectorDefinition: Sendable {
     /// How its webhooks are signed unless the connection says otherwise; nil if it takes no webhooks.
     public var webhook: WebhookDescription?
     public var triggers: [TriggerTypeDefinition]
+    /// What holds for all requests of a connection.
+    public var access: ConnectionAccess
 
     public init(
         name: String, title: String, version: String, hash: String, language: String, connectionFields: [Field],
-        webhook: WebhookDescription?, triggers: [TriggerTypeDefinition]
+        webhook: WebhookDescription?, triggers: [TriggerTypeDefinition], access: ConnectionAccess = ConnectionAccess()
     ) {
+        self.access = access
         self.name = name
         self.title = title
         self.version = version

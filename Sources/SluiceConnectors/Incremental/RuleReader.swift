@@ -105,6 +105,12 @@ struct RuleReader {
 
     mutating func nested(_ key: String) throws(SluiceError) -> RuleReader { try required(key, try optionalNested(key)) }
 
+    /// A value of any kind.
+    mutating func value(_ key: String) throws(SluiceError) -> JSONView? { take(key) }
+
+    /// Whether a key stands there, of which nothing else is known yet.
+    func holds(_ key: String) -> Bool { members.contains { $0.key == key && !$0.value.isNull } }
+
     /// Names and templates, for parameters and headers. Numbers and booleans count as text.
     mutating func templates(_ key: String) throws(SluiceError) -> [Incremental.NamedTemplate] {
         guard let reader = try optionalNested(key) else { return [] }

@@ -1,4 +1,5 @@
 import SluiceCore
+import SluicePolling
 import SluiceStore
 
 /// What the API asks of whoever runs the polls. The server's polling service implements it; a command that works without a
@@ -10,6 +11,17 @@ public protocol TriggerControl: Sendable {
     func triggerChanged(_ trigger: StoredTrigger, poll cause: PollCause?) async
     /// What a trigger does or waits for; nil if it is not being run.
     func runtimeStatus(of trigger: StoredTrigger) async -> RuntimeTriggerStatus?
+    /// What is known of a connection's credentials and budget; nil if nothing runs.
+    func connectionStatus(_ connection: ConnectionID) async -> ConnectionStatus?
+    /// Tries a connection. Throws `SluiceError` where nothing can be tried.
+    func testConnection(_ connection: ConnectionID) async throws -> ConnectionTestResult
+}
+
+extension TriggerControl {
+    public func connectionStatus(_ connection: ConnectionID) async -> ConnectionStatus? { nil }
+    public func testConnection(_ connection: ConnectionID) async throws -> ConnectionTestResult {
+        throw SluiceError(.conflict, "no server runs here, and only a server makes requests: start `sluice serve`")
+    }
 }
 
 /// What a trigger does or waits for at this moment (P2).

@@ -75,5 +75,7 @@ public enum MasterKey {
 /// Who owns a sealed secret.
 public enum SecretOwner {
     public static func connection(_ name: String) -> String { "connection default/\(name)" }
+    /// Tokens that a provider rotates.
+    public static func credentials(_ name: String) -> String { "credentials default/\(name)" }
     public static func destination(_ name: String) -> String { "destination default/\(name)" }
 }

@@ -100,7 +100,8 @@ public struct SluiceServer: Sendable {
         polling = PollingService(
             store: store, catalogue: catalogue, time: clock, alarms: alarms, client: client, limits: limits, logger: logger,
             random: { Double.random(in: 0..<1) }, guardAddress: { _, _ in },
-            routes: PollRoutes(configuration: configuration) { try await AddressResolver.addresses(of: $0, allowsPrivate: $1) })
+            routes: PollRoutes(configuration: configuration) { try await AddressResolver.addresses(of: $0, allowsPrivate: $1) },
+            credentials: SealedCredentials(store: store, sealer: opened.sealer))
         push = PushService(store: store, time: clock, wallTime: WallClock(), alarms: alarms, logger: logger)
         feed = JobFeed(store: store)
         var gatewayLimits = GatewayLimits()
@@ -162,6 +163,8 @@ public struct SluiceServer: Sendable {
             announce("Ready. Stop with Ctrl-C or SIGTERM.")
         }
         let parts: [any Service] = [
+            // The first is the last to be ended: tokens that polls asked for are stored before.
+            TokenRenewal(polling: polling),
             CancelledAtShutdown { [polling] in
                 for await _ in listening {}
                 await polling.run()
