@@ -117,7 +117,7 @@ import Testing
         settings.grace = .minutes(30)
         try await Self.with(settings) { provider, bench in
             try await Self.killedBetweenAnswerAndCommit(provider, bench) { after in
-                try await waitUntil("4 jobs") { try await after.keys() == provider.keys }
+                try await after.advanceUntil("4 jobs") { try await after.keys() == provider.keys }
                 #expect(after.alarms.message(.connectionRefused, "connection shop") == nil)
             }
         }
@@ -148,7 +148,10 @@ import Testing
         try await bench.pollNow()
         try await waitUntil("the provider answered") { provider.granted == before + 1 }
         bench.store.beforeCredentials(nil)
-        try await bench.restarted(body)
+        try await bench.restarted { after in
+            try await after.pollNow()
+            try await body(after)
+        }
     }
 
     private static func authorizedAnew(_ provider: OAuthProvider, _ bench: Bench) async throws {
@@ -214,6 +217,7 @@ import Testing
             try await waitUntil("a job with the old token") { try await bench.keys("t0") == provider.keys }
             let asked = provider.forms.count
             bench.time.advance(by: .minutes(1))
+            provider.add(1)
             for name in names { try await bench.pollNow(name) }
             for _ in 0..<20 {
                 bench.advance(by: .seconds(30))
