@@ -32,11 +32,12 @@ import Testing
 
     @Test(arguments: try Catalogue.fixtures()) func theConnectorKeepsToItsFixture(_ fixture: CatalogueFixture) async throws {
         let root = try fixture.root()
-        let known = ["source", "trigger", "connection", "input", "now", "cycles", "webhook", "handshake", "records"]
+        let known = ["source", "trigger", "connection", "input", "now", "cycles", "webhook", "handshake", "records", "subscription"]
         for member in root.members ?? [] { #expect(known.contains(member.key), "\(fixture) has the unknown key \(member.key)") }
         #expect(root["source"]?.string?.isEmpty == false, "\(fixture) must name the page that its shapes come from")
         let run = try FixtureRun(fixture, root)
         try await run.checkCycles()
+        try await run.checkSubscription()
         try run.checkHandshake()
         try run.checkWebhook()
     }
@@ -133,7 +134,7 @@ struct FixtureRun {
         }
         let keys = try connector.webhookKeys(request)
         #expect(keys == sample["keys"]?.elements?.compactMap(\.string), "\(fixture): webhook_keys gives \(keys)")
-        if let type = root["trigger"]?.string {
+        if let type = root["trigger"]?.string, connector.definition.trigger(type)?.subscription == nil {
             let key = try #require(try connector.webhookKey(triggerType: type, input: input), "\(fixture): \(type) hears no webhooks")
             #expect(keys.contains(key), "\(fixture): \(type) listens for \(key), and the webhook is about \(keys)")
         }
@@ -204,6 +205,27 @@ struct FixtureRun {
             http.checkAllAsked()
             #expect(keys == cycle["keys"]?.elements?.compactMap(\.string), "\(fixture), cycle \(number + 1): keys \(keys)")
         }
+    }
+
+    // MARK: - Subscriptions
+
+    /// Subscribes, checks that it is there, and unsubscribes, in this order.
+    func checkSubscription() async throws {
+        guard let type = root["trigger"]?.string, connector.definition.trigger(type)?.subscription != nil else { return }
+        let sample = try #require(root["subscription"], "\(fixture): the subscription of \(type) is not shown")
+        let http = Exchanges(fixture: "\(fixture), subscription", sample["requests"]?.elements ?? [], now: now, secrets: secrets)
+        var request = SubscriptionRequest(
+            triggerType: type, connection: connection, input: input, webhookURL: "https://hooks.example.com/hooks/TOKEN",
+            secret: "offered-secret", output: nil, now: now)
+        let made = try await connector.subscribe(request, http: http)
+        request.output = try #require(made.output, "\(fixture): nothing is kept of the subscription")
+        #expect(String(decoding: made.output ?? [], as: UTF8.self) == sample["output"].map { String(decoding: $0.bytes, as: UTF8.self) })
+        let found = try await connector.checkSubscription(request, http: http)
+        #expect(found.status == .active, "\(fixture): \(found)")
+        #expect(
+            found.others?.map(\.id) == sample["others"]?.elements?.compactMap(\.text), "\(fixture): \(String(describing: found.others))")
+        try await connector.unsubscribe(request, http: http)
+        http.checkAllAsked()
     }
 
     private var secrets: [String] {

@@ -3,6 +3,34 @@
 -- GitHub pages by number, and an issue that changes while it is read moves to the end of the list: Sluice goes on from the
 -- last time instead of by page, so nothing slips through.
 -- Sources: docs.github.com, REST API, "List repository issues"; "Webhook events and payloads"; "Validating webhook deliveries".
+local input_fields = {
+  { name = "owner", hint = "the user or organization" },
+  { name = "repository", hint = "without the owner" },
+  { name = "labels", optional = true, hint = "comma-separated; only issues that have them all" },
+  { name = "since", label = "From", type = "date_time", optional = true, hint = "one hour ago unless set" },
+}
+
+local issues = {
+  base_url = "{connection.base_url|https://api.github.com}",
+  path = "/repos/{input.owner}/{input.repository}/issues",
+  auth = { bearer = "{connection.token}" },
+  headers = { Accept = "application/vnd.github+json", ["X-GitHub-Api-Version"] = "2022-11-28" },
+  query = { state = "all", sort = "updated", direction = "asc", labels = "{input.labels}" },
+  cursor = {
+    field = "updated_at",
+    parameter = "since", -- "after the given time": whole seconds, and perhaps strictly
+    type = "rfc3339",
+    exclusive = true,
+    order = "asc",
+    lookback_seconds = 30,
+  },
+  since = "{input.since}",
+  default_since_seconds_ago = 3600,
+  pagination = { page = { parameter = "page", ends_with = "short_page" } },
+  page_size = { parameter = "per_page", value = 100 },
+  dedup = { id = "id", version = "updated_at" },
+}
+
 return {
   name = "github",
   title = "GitHub",
@@ -34,35 +62,33 @@ return {
   triggers = {
     updated_issue = {
       title = "New or updated issue or pull request",
-      input_fields = {
-        { name = "owner", hint = "the user or organization" },
-        { name = "repository", hint = "without the owner" },
-        { name = "labels", optional = true, hint = "comma-separated; only issues that have them all" },
-        { name = "since", label = "From", type = "date_time", optional = true, hint = "one hour ago unless set" },
-      },
+      input_fields = input_fields,
       webhook_key = function(input)
         return (input.owner .. "/" .. input.repository):lower()
       end,
+      incremental = issues,
+    },
 
-      incremental = {
+    -- The same, where the token may manage webhooks: Sluice makes the webhook, and removes it.
+    watched_issue = {
+      title = "New or updated issue or pull request (with a webhook made by Sluice)",
+      input_fields = input_fields,
+      incremental = issues,
+      subscription = {
         base_url = "{connection.base_url|https://api.github.com}",
-        path = "/repos/{input.owner}/{input.repository}/issues",
         auth = { bearer = "{connection.token}" },
-        headers = { Accept = "application/vnd.github+json", ["X-GitHub-Api-Version"] = "2022-11-28" },
-        query = { state = "all", sort = "updated", direction = "asc", labels = "{input.labels}" },
-        cursor = {
-          field = "updated_at",
-          parameter = "since", -- "after the given time": whole seconds, and perhaps strictly
-          type = "rfc3339",
-          exclusive = true,
-          order = "asc",
-          lookback_seconds = 30,
+        create = {
+          path = "/repos/{input.owner}/{input.repository}/hooks",
+          body = {
+            name = "web", active = true, events = { "issues", "issue_comment", "pull_request" },
+            config = { url = "{webhook.url}", secret = "{webhook.secret}", content_type = "json", insecure_ssl = "0" },
+          },
         },
-        since = "{input.since}",
-        default_since_seconds_ago = 3600,
-        pagination = { page = { parameter = "page", ends_with = "short_page" } },
-        page_size = { parameter = "per_page", value = 100 },
-        dedup = { id = "id", version = "updated_at" },
+        list = {
+          path = "/repos/{input.owner}/{input.repository}/hooks", query = { per_page = "100" },
+          url = "config.url", active = { path = "active", is = "true" },
+        },
+        delete = { path = "/repos/{input.owner}/{input.repository}/hooks/{output.id}" },
       },
     },
   },

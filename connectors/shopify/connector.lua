@@ -3,6 +3,32 @@
 -- The first page is asked for by time, each further one by the link that the answer gives (page_info), as Shopify demands.
 -- Sources: shopify.dev, Admin REST API, "Order" (updated_at_min, order), "Make paginated requests with REST";
 -- "Webhooks: HTTPS" (X-Shopify-Hmac-Sha256, X-Shopify-Topic, X-Shopify-Event-Id).
+local input_fields = {
+  { name = "resource", optional = true, default = "orders", hint = "orders, products, customers or draft_orders" },
+  { name = "since", label = "From", type = "date_time", optional = true, hint = "one hour ago unless set" },
+}
+
+local records = {
+  base_url = "{connection.shop_url}",
+  path = "/admin/api/{connection.api_version|2025-01}/{input.resource}.json",
+  headers = { ["X-Shopify-Access-Token"] = "{connection.access_token}" },
+  query = { status = "any", order = "updated_at asc" },
+  records = "{input.resource}",
+  cursor = {
+    field = "updated_at",
+    parameter = "updated_at_min", -- at or after; whole seconds
+    type = "rfc3339",
+    granularity = 1000,
+    order = "asc",
+    lookback_seconds = 60,
+  },
+  since = "{input.since}",
+  default_since_seconds_ago = 3600,
+  pagination = { link = true },
+  page_size = { parameter = "limit", value = 250 },
+  dedup = { id = "id", version = "updated_at" },
+}
+
 return {
   name = "shopify",
   title = "Shopify",
@@ -31,33 +57,30 @@ return {
   triggers = {
     updated_record = {
       title = "New or updated record",
-      input_fields = {
-        { name = "resource", optional = true, default = "orders", hint = "orders, products, customers or draft_orders" },
-        { name = "since", label = "From", type = "date_time", optional = true, hint = "one hour ago unless set" },
-      },
+      input_fields = input_fields,
       webhook_key = function(input)
         return input.resource
       end,
+      incremental = records,
+    },
 
-      incremental = {
+    -- The same with a webhook made by Sluice. It is signed with the app's client secret: the connection's webhook secret.
+    watched_record = {
+      title = "New or updated record (with a webhook made by Sluice)",
+      input_fields = input_fields,
+      incremental = records,
+      subscription = {
         base_url = "{connection.shop_url}",
-        path = "/admin/api/{connection.api_version|2025-01}/{input.resource}.json",
         headers = { ["X-Shopify-Access-Token"] = "{connection.access_token}" },
-        query = { status = "any", order = "updated_at asc" },
-        records = "{input.resource}",
-        cursor = {
-          field = "updated_at",
-          parameter = "updated_at_min", -- at or after; whole seconds
-          type = "rfc3339",
-          granularity = 1000,
-          order = "asc",
-          lookback_seconds = 60,
+        create = {
+          path = "/admin/api/{connection.api_version|2025-01}/webhooks.json",
+          body = { webhook = { topic = "{input.resource}/updated", address = "{webhook.url}", format = "json" } },
         },
-        since = "{input.since}",
-        default_since_seconds_ago = 3600,
-        pagination = { link = true },
-        page_size = { parameter = "limit", value = 250 },
-        dedup = { id = "id", version = "updated_at" },
+        id = "webhook.id",
+        list = {
+          path = "/admin/api/{connection.api_version|2025-01}/webhooks.json", query = { limit = "250" }, items = "webhooks", url = "address",
+        },
+        delete = { path = "/admin/api/{connection.api_version|2025-01}/webhooks/{output.id}.json" },
       },
     },
   },
