@@ -50,11 +50,15 @@ public struct ConnectorDefinition: Sendable {
     public var triggers: [TriggerTypeDefinition]
     /// Its recipe could not be held against the provider's own documentation.
     public var isExperimental: Bool
+    /// What holds for all requests of a connection.
+    public var access: ConnectionAccess
 
     public init(
         name: String, title: String, version: String, hash: String, language: String, connectionFields: [Field],
-        webhook: WebhookDescription?, triggers: [TriggerTypeDefinition], isExperimental: Bool = false
+        webhook: WebhookDescription?, triggers: [TriggerTypeDefinition], isExperimental: Bool = false,
+        access: ConnectionAccess = ConnectionAccess()
     ) {
+        self.access = access
         self.name = name
         self.title = title
         self.version = version
@@ -178,7 +182,9 @@ public struct WebhookRequest: Sendable {
     public var query: String
     /// In the order in which they came.
     public var headers: [HTTPField]
-    public var body: [UInt8]
+    public var body: [UInt8] { didSet { checkedBody = nil } }
+    /// The body as JSON, where it was checked before: so that the gateway and the connector need not both do it.
+    public private(set) var checkedBody: JSONDocument?
     /// The whole URL that the provider called, as it wrote it, for schemes that sign it (`SignatureScheme.signsURL`). Nil:
     /// `SchemeOptions.publicURL`, path and query are put together.
     public var url: String?
@@ -190,6 +196,14 @@ public struct WebhookRequest: Sendable {
         self.headers = headers
         self.body = body
         self.url = url
+    }
+
+    /// The body as JSON. Keeps the result, so that it is checked once.
+    public mutating func checkBody(depthMax: Int) throws(JSONError) -> JSONDocument {
+        if let checkedBody { return checkedBody }
+        let document = try JSONDocument(body, depthMax: depthMax)
+        checkedBody = document
+        return document
     }
 
     /// The first header of a name, in any case.

@@ -9,6 +9,9 @@ import ServiceLifecycle
 import SluiceConnectors
 
 extension Gateway {
+    /// The loops of public listeners: one core is left to the thread that writes, without which nothing is answered.
+    public static let loops = MultiThreadedEventLoopGroup(numberOfThreads: max(1, System.coreCount - 1))
+
     /// The public listener as a service: accepts until it is shut down gracefully, then finishes what it has in hand and
     /// answers 503 to what still comes.
     ///
@@ -16,7 +19,7 @@ extension Gateway {
     ///   - port: 0 lets the kernel choose.
     ///   - onBound: called once, with the port that was bound, before the first request is answered.
     public func application(
-        host: String, port: Int, eventLoopGroup: any EventLoopGroup = MultiThreadedEventLoopGroup.singleton,
+        host: String, port: Int, eventLoopGroup: any EventLoopGroup = Gateway.loops,
         onBound: @escaping @Sendable (Int) async -> Void = { _ in }
     ) -> some Service {
         GatewayListener(gateway: self, host: host, port: port, eventLoopGroup: eventLoopGroup, onBound: onBound)
@@ -34,7 +37,8 @@ struct GatewayListener: Service {
     func run() async throws {
         let responder = GatewayResponder(gateway: gateway)
         let channel = GatewayChannel(
-            gateway: gateway, budget: MemoryBudget(bytesMax: gateway.limits.bodiesInFlightBytesMax)
+            gateway: gateway, budget: MemoryBudget(bytesMax: gateway.limits.bodiesInFlightBytesMax),
+            executors: LoopExecutors(eventLoopGroup)
         ) { request, writer, _ in
             try await responder.respond(to: request, writer)
         }
@@ -58,12 +62,14 @@ struct GatewayChannel: ServerChildChannel {
 
     private let gateway: Gateway
     private let budget: MemoryBudget
+    private let executors: LoopExecutors
     private let http1: HTTP1Channel
 
-    init(gateway: Gateway, budget: MemoryBudget, responder: @escaping HTTPChannelHandler.Responder) {
+    init(gateway: Gateway, budget: MemoryBudget, executors: LoopExecutors, responder: @escaping HTTPChannelHandler.Responder) {
         let limits = gateway.limits
         self.gateway = gateway
         self.budget = budget
+        self.executors = executors
         http1 = HTTP1Channel(
             responder: responder,
             configuration: HTTP1Channel.Configuration(
@@ -82,7 +88,7 @@ struct GatewayChannel: ServerChildChannel {
     }
 
     func handle(value: Value, logger: Logger) async {
-        await withTaskExecutorPreference(LoopExecutor(value.channel.eventLoop)) { await http1.handle(value: value, logger: logger) }
+        await withTaskExecutorPreference(executors[value.channel.eventLoop]) { await http1.handle(value: value, logger: logger) }
     }
 }
 

@@ -105,7 +105,7 @@ public struct SluiceServer: Sendable {
         polling = PollingService(
             store: store, catalogue: catalogue, time: clock, alarms: alarms, client: client, limits: limits, logger: logger,
             random: { Double.random(in: 0..<1) }, guardAddress: { _, _ in },
-            routes: routes)
+            routes: routes, credentials: SealedCredentials(store: store, sealer: opened.sealer))
         let fetch = GuardedFetch(client: client, time: clock, routes: routes)
         desk = HandshakeDesk(time: clock, logger: logger) { try await fetch.get($0) }
         push = PushService(store: store, time: clock, wallTime: WallClock(), alarms: alarms, logger: logger)
@@ -180,6 +180,8 @@ public struct SluiceServer: Sendable {
             announce("Ready. Stop with Ctrl-C or SIGTERM.")
         }
         let parts: [any Service] = [
+            // The first is the last to be ended: tokens that polls asked for are stored before.
+            TokenRenewal(polling: polling),
             CancelledAtShutdown { [polling, subscriptions] in
                 for await _ in listening {}
                 // Providers may ask something at a URL while they are asked to subscribe it.
