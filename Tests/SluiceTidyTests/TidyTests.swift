@@ -28,7 +28,7 @@ import Testing
     /// What the pure targets may import from elsewhere.
     static let pureImports: [String: Set<String>] = [
         "SluiceCore": ["DequeModule", "HeapModule"],
-        "SluiceConnectors": ["Crypto", "Synchronization", "FoundationEssentials"],
+        "SluiceConnectors": ["Crypto", "CryptoExtras", "Synchronization", "FoundationEssentials"],
         "SluiceSimulation": [],
         "SluiceStore": [],
     ]

@@ -15,6 +15,7 @@ extension API {
                 writer.member("language", definition.language)
                 writer.member("hash", definition.hash)
                 writer.member("webhook_scheme", definition.webhook?.scheme)
+                writer.member("webhook_scheme_experimental", WebhookSchemes.isExperimental(definition.webhook?.scheme ?? ""))
                 writer.list("connection_fields", definition.connectionFields, API.field)
                 writer.list("triggers", definition.triggers) { writer, type in
                     writer.member("name", type.name)

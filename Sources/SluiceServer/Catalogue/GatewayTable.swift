@@ -27,6 +27,7 @@ extension Catalogue.Connection {
         var options = SchemeOptions()
         options.tolerance = settings.tolerance
         options.headerName = settings.header
+        options.parameters = settings.schemeParameters
         let keyed = topics.filter { !$0.key.isEmpty }.map { ($0.key, $0.id) }
         return GatewayConnection(
             id: stored.id, name: stored.name, connector: connector, scheme: scheme, secrets: webhookSecrets, schemeOptions: options,

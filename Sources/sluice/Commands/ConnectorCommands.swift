@@ -22,7 +22,9 @@ struct ConnectorCommands: ParsableCommand {
                     answer, "connectors",
                     [
                         Column("name", "name"), Column("version", "version"), Column("language", "language"),
-                        Column("webhooks", "webhook_scheme"),
+                        Column("webhooks") { row in
+                            Show.text(row["webhook_scheme"]) + (row["webhook_scheme_experimental"]?.bool == true ? " (experimental)" : "")
+                        },
                         Column("triggers") { row in row["triggers"]?.elements?.map { Show.text($0["name"]) }.joined(separator: ", ") ?? "-"
                         },
                     ], none: "No connector is loaded: name their directory with `sluice serve --connectors`.")

@@ -68,7 +68,9 @@ enum TestScheme {
         guard parts.count == 2, parts[0].hasPrefix("t="), parts[1].hasPrefix("v="), let seconds = Int64(parts[0].dropFirst(2)) else {
             return .refused(Refusal(.malformedHeader, "X-Signature is not t=SECONDS,v=HEX"))
         }
-        guard now.seconds - seconds <= options.tolerance.milliseconds / 1000 else { return .refused(Refusal(.stale, "too old")) }
+        guard now.seconds - seconds <= (options.tolerance ?? .seconds(300)).milliseconds / 1000 else {
+            return .refused(Refusal(.stale, "too old"))
+        }
         guard secrets.contains(where: { signature(of: request.body, secret: $0, seconds: seconds) == parts[1].dropFirst(2) }) else {
             return .refused(Refusal(.mismatch, "no secret gives this signature"))
         }
