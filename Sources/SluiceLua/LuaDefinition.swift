@@ -19,6 +19,8 @@ struct LuaDefinition: Sendable {
     var webhook: WebhookDescription?
     var webhookKeys: LuaFunction?
     var help: LuaFunction?
+    /// Signs the requests of polls that are described as data.
+    var sign: LuaFunction?
     var triggers: [Trigger]
 
     /// `path` is what messages begin with.
@@ -31,7 +33,7 @@ struct LuaDefinition: Sendable {
         }
         let table = try LuaTable(
             document.root, path: path, at: "",
-            known: ["name", "title", "version", "connection", "webhook", "webhook_keys", "help", "triggers"])
+            known: ["name", "title", "version", "connection", "webhook", "webhook_keys", "help", "triggers", "sign"])
         name = try table.requiredText("name")
         guard LuaDefinition.isKebabCase(name) else { throw table.error("name", "must be kebab-case, for example \"my-service\"") }
         title = try table.text("title") ?? name
@@ -41,6 +43,7 @@ struct LuaDefinition: Sendable {
         webhook = try LuaDefinition.webhook(table)
         webhookKeys = try table.function("webhook_keys")
         help = try table.function("help")
+        sign = try table.function("sign")
         if webhookKeys != nil, webhook == nil {
             throw table.error("webhook_keys", "needs webhook = { scheme = \"...\" }, which says how webhooks are verified")
         }
@@ -51,6 +54,9 @@ struct LuaDefinition: Sendable {
         self.triggers = []
         for (name, view) in members {
             self.triggers.append(try LuaDefinition.trigger(name, view, path, takesWebhooks: webhookKeys != nil))
+        }
+        if sign != nil, !self.triggers.contains(where: { $0.incremental != nil }) {
+            throw table.error("sign", "is for triggers with incremental = { ... }; in poll, give get and post the headers themselves")
         }
     }
 
