@@ -23,6 +23,10 @@ struct ConnectorCommands: ParsableCommand {
                     [
                         Column("name", "name"), Column("version", "version"), Column("language", "language"),
                         Column("webhooks", "webhook_scheme"),
+                        Column("handshake") { row in
+                            let names = row["handshakes"]?.elements?.compactMap(\.string) ?? []
+                            return names.isEmpty ? "-" : names.joined(separator: ", ")
+                        }, Column("experimental") { $0["experimental"]?.bool == true ? "EXPERIMENTAL" : "" },
                         Column("triggers") { row in row["triggers"]?.elements?.map { Show.text($0["name"]) }.joined(separator: ", ") ?? "-"
                         },
                     ], none: "No connector is loaded: name their directory with `sluice serve --connectors`.")
@@ -42,6 +46,7 @@ struct ConnectorCommands: ParsableCommand {
             Terminal.out(
                 "fields    \(definition.connectionFields.map { $0.name + ($0.isSecret ? " (secret)" : "") }.joined(separator: ", "))")
             Terminal.out("webhooks  \(definition.webhook?.scheme ?? "none")")
+            if definition.isExperimental { Terminal.out("EXPERIMENTAL: not held against the provider's own documentation") }
             for type in definition.triggers {
                 let input = type.inputFields.map { $0.name + ($0.isOptional ? "?" : "") }.joined(separator: ", ")
                 Terminal.out("trigger   \(type.name): \(type.kind.rawValue), input: \(input.isEmpty ? "none" : input)")
@@ -53,7 +58,7 @@ struct ConnectorCommands: ParsableCommand {
 struct ConnectionCommands: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "connection", abstract: "Accounts at services, and the URLs for their webhooks.",
-        subcommands: [List.self, ShowOne.self, RotateURL.self], aliases: ["connections"])
+        subcommands: [List.self, ShowOne.self, Test.self, RotateURL.self], aliases: ["connections"])
 
     struct List: AsyncParsableCommand {
         static let configuration = CommandConfiguration(abstract: "Connections and their webhook URLs.")
@@ -85,6 +90,28 @@ struct ConnectionCommands: ParsableCommand {
 
         func run() async throws {
             try await reach.connected { single.show(try await $0.get("/v1/connections/\(Percent.encoded(name))")) }
+        }
+    }
+
+    struct Test: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(
+            abstract: "Try a connection: its address, its credentials. Exit code 1 if it does not work.")
+        @OptionGroup var reach: Reach
+        @OptionGroup var single: Single
+        @Argument(help: "The connection, as `connection list` names it.") var name: String
+
+        func run() async throws {
+            try await reach.connected { caller in
+                let answer = try await caller.post("/v1/connections/\(Percent.encoded(name))/test")
+                if single.json {
+                    single.show(answer)
+                } else {
+                    let status = answer["status"]?.int64.map { ", status \($0)" } ?? ""
+                    Terminal.out(
+                        "\(Show.text(answer["outcome"])): \(Show.text(answer["message"])) (\(Show.text(answer["milliseconds"])) ms\(status))")
+                }
+                if answer["ok"]?.bool != true { throw ExitCode(1) }
+            }
         }
     }
 
