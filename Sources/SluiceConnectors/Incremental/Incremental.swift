@@ -102,7 +102,9 @@ public struct Incremental: Sendable {
             return page
         }
         guard let partitions else { return try await readShaped(request, from: nil, http: http) }
-        return try await PartitionedPoll(rules: self, partitions: partitions).run(request, http: http) { request, origin, http in
+        // The list of partitions is signed as well; a page is signed again, to the same effect.
+        let signed = shape.signing.map { SigningHTTP(inner: http, signing: $0, request: request) as any HTTPSending } ?? http
+        return try await PartitionedPoll(rules: self, partitions: partitions).run(request, http: signed) { request, origin, http in
             try await readShaped(request, from: origin, http: http)
         }
     }
