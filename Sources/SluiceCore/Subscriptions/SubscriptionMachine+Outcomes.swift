@@ -70,7 +70,6 @@ extension SubscriptionMachine {
     public struct Addition: Sendable, Equatable {
         public var foundID: String
         public var phase: Subscription.Phase
-
         public init(foundID: String, phase: Subscription.Phase) {
             self.foundID = foundID
             self.phase = phase
