@@ -83,7 +83,9 @@ final class TokenKeeper: Sendable {
         case .fail(let failure): continuation.resume(throwing: TokenKeeper.pollFailure(failure))
         case .wait(let begins):
             if begins, !parts.begin(self) {
-                finish(.failure(TokenFailure(.transient, SluiceError(.overloaded, "no access token can be asked for: the server is not running"))))
+                finish(
+                    .failure(
+                        TokenFailure(.transient, SluiceError(.overloaded, "no access token can be asked for: the server is not running"))))
             }
         }
     }
