@@ -2,6 +2,7 @@ import AsyncHTTPClient
 import FoundationEssentials
 import NIOCore
 import NIOHTTP1
+import NIOPosix
 import SluiceConnectors
 import SluiceCore
 import Synchronization
@@ -172,8 +173,11 @@ final class PollHTTP: HTTPSending {
         } catch {
             // The client's errors name no URL and no header, so nothing secret is in them.
             let isTLS = ["NIOSSL", "TLS", "tls", "handshake"].contains { "\(String(reflecting: type(of: error))) \(error)".contains($0) }
-            let failure = SluiceError(.providerUnreachable, "no whole answer from the provider: \(error)")
-            throw PollFailure(.transient, isTLS ? failure.with("cause", "tls") : failure)
+            var failure = SluiceError(.providerUnreachable, "no whole answer from the provider: \(error)")
+            if isTLS { failure = failure.with("cause", "tls") }
+            // No connection came about, so the provider has not heard of it.
+            let wasSent = !(error is NIOConnectionError) && (error as? HTTPClientError) != .connectTimeout
+            throw PollFailure(.transient, wasSent ? failure : failure.with("request", "not sent"))
         }
     }
 

@@ -89,7 +89,9 @@ enum Fixture {
     }
 
     /// The API on a store of its own.
-    static func withAPI<Value>(localToken: String? = nil, _ body: (API, any Store) async throws -> Value) async throws -> Value {
+    static func withAPI<Value>(
+        localToken: String? = nil, connectors: [String: any Connector] = connectors, _ body: (API, any Store) async throws -> Value
+    ) async throws -> Value {
         try await withDirectory { directory in
             let store = try SQLiteStore.open(SQLiteOptions(directory: directory, synchronous: .off))
             let clock = AnchoredClock(wallMillisecondsAtStart: 1_800_000_000_000)

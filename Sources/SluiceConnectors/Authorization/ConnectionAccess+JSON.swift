@@ -25,7 +25,7 @@ extension ConnectionAccess {
     }
 
     private static func baseURLs(_ reader: inout RuleReader) throws(SluiceError) -> [Template] {
-        guard let view = try reader.value("base_url") else { return [] }
+        guard let view = reader.value("base_url") else { return [] }
         var result: [Template] = []
         for element in view.elements ?? [view] {
             guard let text = element.string else { throw reader.fault("base_url", "must be text, or a list of texts") }
@@ -122,7 +122,7 @@ extension TokenGrant {
 
     /// One text, or a list that is joined by spaces (RFC 6749, 3.3).
     private static func scopes(_ rule: inout RuleReader) throws(SluiceError) -> Template? {
-        guard let view = try rule.value("scopes") else { return nil }
+        guard let view = rule.value("scopes") else { return nil }
         let texts = view.elements.map { $0.map(\.string) } ?? [view.string]
         guard !texts.contains(nil) else { throw rule.fault("scopes", "must be text, or a list of texts") }
         do throws(SluiceError) { return try Template(texts.compactMap(\.self).joined(separator: " ")) } catch {
@@ -143,7 +143,7 @@ extension JWTAssertion {
         let algorithm = try rule.choice("algorithm", Algorithm.allCases.map(\.rawValue)).flatMap(Algorithm.init) ?? .rs256
         let key = try rule.template("key")
         var claims: [(name: String, value: ClaimValue)] = []
-        for member in try rule.value("claims")?.members ?? [] {
+        for member in rule.value("claims")?.members ?? [] {
             if let text = member.value.string {
                 do throws(SluiceError) { claims.append((member.key, .text(try Template(text)))) } catch {
                     throw rule.fault("claims", "\(member.key) is malformed: \(error.message)")

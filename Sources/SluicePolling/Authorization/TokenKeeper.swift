@@ -92,7 +92,8 @@ final class TokenKeeper: Sendable {
 
     private static func pollFailure(_ failure: TokenFailure) -> PollFailure {
         let kind: PollFailure.Kind = failure.kind == .transient ? .transient : .unauthorized
-        var result = PollFailure(kind, failure.error, retryAfter: failure.retryAfter)
+        // Whoever subscribes must know whether the provider can have heard of it.
+        var result = PollFailure(kind, failure.error.with("request", "not sent"), retryAfter: failure.retryAfter)
         result.isFinal = failure.kind != .transient
         return result
     }

@@ -16,6 +16,9 @@ extension API {
                 writer.member("language", definition.language)
                 writer.member("hash", definition.hash)
                 writer.member("webhook_scheme", definition.webhook?.scheme)
+                writer.key("handshakes")
+                writer.array { writer in for name in API.handshakes(definition) { writer.value(name) } }
+                writer.member("experimental", definition.isExperimental)
                 writer.list("connection_fields", definition.connectionFields, API.field)
                 writer.list("triggers", definition.triggers) { writer, type in
                     writer.member("name", type.name)
@@ -28,6 +31,12 @@ extension API {
             }
             writer.member("next", slice.next)
         }
+    }
+
+    /// Names of what its URLs answer besides webhooks.
+    private static func handshakes(_ definition: ConnectorDefinition) -> [String] {
+        guard let webhook = definition.webhook else { return [] }
+        return Set(Handshake.of(declared: webhook.handshakes, scheme: webhook.scheme).map(\.name)).sorted()
     }
 
     private static func field(_ writer: inout JSONWriter, _ field: Field) {

@@ -11,6 +11,12 @@ public protocol TriggerControl: Sendable {
     func triggerChanged(_ trigger: StoredTrigger, poll cause: PollCause?) async
     /// What a trigger does or waits for; nil if it is not being run.
     func runtimeStatus(of trigger: StoredTrigger) async -> RuntimeTriggerStatus?
+    /// What keeps the webhooks of its subscription away, where that is for people to mend.
+    func subscriptionProblem(of trigger: TriggerID) -> String?
+    /// Compares a trigger's subscription with its provider at once. False: it has none. Throws `.conflict` without a server.
+    func checkSubscription(of trigger: TriggerID) throws(SluiceError) -> Bool
+    /// Removes what was left behind at a provider. Throws `.notFound`, or `.conflict` if it is in use or there is no server.
+    func removeLeftBehind(_ subscription: SubscriptionID) throws(SluiceError)
     /// What is known of a connection's credentials and budget; nil if nothing runs.
     func connectionStatus(_ connection: ConnectionID) async -> ConnectionStatus?
     /// Tries a connection. Throws `SluiceError` where nothing can be tried.
@@ -18,10 +24,16 @@ public protocol TriggerControl: Sendable {
 }
 
 extension TriggerControl {
+    public func subscriptionProblem(of trigger: TriggerID) -> String? { nil }
+    public func checkSubscription(of trigger: TriggerID) throws(SluiceError) -> Bool { throw .noServerAsks }
+    public func removeLeftBehind(_ subscription: SubscriptionID) throws(SluiceError) { throw .noServerAsks }
     public func connectionStatus(_ connection: ConnectionID) async -> ConnectionStatus? { nil }
-    public func testConnection(_ connection: ConnectionID) async throws -> ConnectionTestResult {
-        throw SluiceError(.conflict, "no server runs here, and only a server makes requests: start `sluice serve`")
-    }
+    public func testConnection(_ connection: ConnectionID) async throws -> ConnectionTestResult { throw SluiceError.noServerAsks }
+}
+
+extension SluiceError {
+    fileprivate static let noServerAsks = SluiceError(
+        .conflict, "no server runs that could ask the provider: start one with `sluice serve`")
 }
 
 /// What a trigger does or waits for at this moment (P2).

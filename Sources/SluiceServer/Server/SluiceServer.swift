@@ -57,9 +57,11 @@ public struct SluiceServer: Sendable {
     private let catalogue: RuntimeCatalogue
     private let client: HTTPClient
     private let polling: PollingService
+    private let subscriptions: SubscriptionService
     private let push: PushService
     private let feed: JobFeed
     private let refusals = RefusalCollector()
+    private let desk: HandshakeDesk
     private let gateway: Gateway
     private let control: ServerControl
     private let lifecycle: TriggerLifecycle
@@ -92,31 +94,44 @@ public struct SluiceServer: Sendable {
         self.logger = logger
         let (store, clock) = (opened.store, opened.clock)
         alarms = AlarmBoard(clock: clock)
-        catalogue = RuntimeCatalogue(store: store, connectors: opened.library.connectors, sealer: opened.sealer, alarms: alarms)
+        address = PublicAddress(options.publicURL)
+        catalogue = RuntimeCatalogue(
+            store: store, connectors: opened.library.connectors, sealer: opened.sealer, alarms: alarms, address: address)
         var limits = PollingService.Limits()
         limits.catchUpWindowMax = options.catchUpWindow
         let configuration = PollingService.clientConfiguration(limits)
         client = HTTPClient(eventLoopGroupProvider: .singleton, configuration: configuration)
+        let routes = PollRoutes(configuration: configuration) { try await AddressResolver.addresses(of: $0, allowsPrivate: $1) }
         polling = PollingService(
             store: store, catalogue: catalogue, time: clock, alarms: alarms, client: client, limits: limits, logger: logger,
             random: { Double.random(in: 0..<1) }, guardAddress: { _, _ in },
-            routes: PollRoutes(configuration: configuration) { try await AddressResolver.addresses(of: $0, allowsPrivate: $1) },
-            credentials: SealedCredentials(store: store, sealer: opened.sealer))
+            routes: routes, credentials: SealedCredentials(store: store, sealer: opened.sealer))
+        let fetch = GuardedFetch(client: client, time: clock, routes: routes)
+        desk = HandshakeDesk(time: clock, logger: logger) { try await fetch.get($0) }
         push = PushService(store: store, time: clock, wallTime: WallClock(), alarms: alarms, logger: logger)
         feed = JobFeed(store: store)
         var gatewayLimits = GatewayLimits()
         // What the benchmarks compare with: the same listener, reading the same bodies and keeping nothing.
         gatewayLimits.enablesBaseline = options.environment["SLUICE_BENCHMARK_BASELINE"] == "1"
         gateway = Gateway(
-            store: store, time: clock, wallTime: WallClock(), alarms: alarms, observer: refusals, limits: gatewayLimits, logger: logger)
-        control = ServerControl(catalogue: catalogue, polling: polling)
-        lifecycle = TriggerLifecycle(store: store, clock: clock, control: control, isServing: true)
-        address = PublicAddress(options.publicURL)
+            store: store, time: clock, wallTime: WallClock(), alarms: alarms, observer: refusals, handshakes: desk,
+            publicURL: { [address] in address.url }, limits: gatewayLimits, logger: logger)
+        subscriptions = SubscriptionService(
+            store: store, catalogue: catalogue, time: clock, alarms: alarms, polling: polling, logger: logger,
+            random: { Double.random(in: 0..<1) }, newToken: { Randomness.endpointToken() })
+        control = ServerControl(catalogue: catalogue, polling: polling, subscriptions: subscriptions)
+        lifecycle = TriggerLifecycle(store: store, clock: clock, control: control, isServing: true) { [subscriptions] in
+            subscriptions.settles($0)
+        }
         api = API(
             API.Parts(
                 store: store, connectors: opened.library.connectors, sealer: opened.sealer, clock: clock, alarms: alarms, control: control,
                 lifecycle: lifecycle, jobs: feed, address: address, isServing: true),
             localTokenHash: TokenGate.hash(localToken))
+        desk.learns { [api, subscriptions] secret, token, connection in
+            if try await subscriptions.learn(secret: secret, token: token) { return }
+            try await api.learn(secret: secret, token: token, connection: connection)
+        }
     }
 
     /// Everything that must be true before the first webhook is accepted.
@@ -128,8 +143,10 @@ public struct SluiceServer: Sendable {
                 destinations: catalogue.destinations.values.compactMap(PushDestinations.destination),
                 triggers: catalogue.triggerNames)
         }
-        try await lifecycle.settleAll()
-        let definitions = try await catalogue.refresh()
+        catalogue.listenToRoutes { [gateway] in gateway.change(adding: $0, removing: $1) }
+        var definitions = try await catalogue.refresh()
+        subscriptions.load(definitions, try await opened.store.subscriptions(.default))
+        if try await lifecycle.settleAll(definitions.triggers) { definitions = try await catalogue.refresh() }
         try await polling.load(definitions, holder: "process \(getpid())")
         control.loaded(definitions)
         try await applyManifest(announce)
@@ -149,8 +166,8 @@ public struct SluiceServer: Sendable {
         let (listening, isListening) = AsyncStream.makeStream(of: Void.self)
         let bound = BoundPorts { [options, address, localToken, polling, opened] publicPort, apiPort in
             polling.webhooksMissed(connection: nil, at: opened.clock.now())
-            isListening.finish()
             address.bound(options.listen.url(port: publicPort))
+            isListening.finish()
             let session = Session(
                 apiURL: options.api.url(port: apiPort), publicURL: address.url ?? "", pid: getpid(), token: localToken)
             do {
@@ -165,11 +182,15 @@ public struct SluiceServer: Sendable {
         let parts: [any Service] = [
             // The first is the last to be ended: tokens that polls asked for are stored before.
             TokenRenewal(polling: polling),
-            CancelledAtShutdown { [polling] in
+            CancelledAtShutdown { [polling, subscriptions] in
                 for await _ in listening {}
-                await polling.run()
+                // Providers may ask something at a URL while they are asked to subscribe it.
+                async let polls: Void = polling.run()
+                await subscriptions.run()
+                await polls
             },
             CancelledAtShutdown { [push] in await push.run() },
+            CancelledAtShutdown { [desk] in await desk.run() },
             Chores(
                 store: opened.store, polling: polling, refusals: refusals, clock: opened.clock, retention: options.retention, logger: logger
             ),

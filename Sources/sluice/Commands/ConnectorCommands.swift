@@ -23,6 +23,10 @@ struct ConnectorCommands: ParsableCommand {
                     [
                         Column("name", "name"), Column("version", "version"), Column("language", "language"),
                         Column("webhooks", "webhook_scheme"),
+                        Column("handshake") { row in
+                            let names = row["handshakes"]?.elements?.compactMap(\.string) ?? []
+                            return names.isEmpty ? "-" : names.joined(separator: ", ")
+                        }, Column("experimental") { $0["experimental"]?.bool == true ? "EXPERIMENTAL" : "" },
                         Column("triggers") { row in row["triggers"]?.elements?.map { Show.text($0["name"]) }.joined(separator: ", ") ?? "-"
                         },
                     ], none: "No connector is loaded: name their directory with `sluice serve --connectors`.")
@@ -42,6 +46,7 @@ struct ConnectorCommands: ParsableCommand {
             Terminal.out(
                 "fields    \(definition.connectionFields.map { $0.name + ($0.isSecret ? " (secret)" : "") }.joined(separator: ", "))")
             Terminal.out("webhooks  \(definition.webhook?.scheme ?? "none")")
+            if definition.isExperimental { Terminal.out("EXPERIMENTAL: not held against the provider's own documentation") }
             for type in definition.triggers {
                 let input = type.inputFields.map { $0.name + ($0.isOptional ? "?" : "") }.joined(separator: ", ")
                 Terminal.out("trigger   \(type.name): \(type.kind.rawValue), input: \(input.isEmpty ? "none" : input)")
