@@ -363,8 +363,26 @@ public struct ApplyPlanner {
             default: []
             }
         if commands.isEmpty { return }
-        plan.commands.append(.init(trigger: spec.name, commands: commands))
+        add(commands, to: spec.name, in: stored?.state ?? .created, line: spec.line)
         notes.append(commands.map { word($0) }.joined(separator: ", then "))
+    }
+
+    /// The state that the commands lead to becomes a change like the others: with the definitions, or not at all.
+    private mutating func add(_ commands: [TriggerCommand], to trigger: String, in before: TriggerState, line: Int) {
+        var (state, effects): (TriggerState, [TriggerEffect]) = (before, [])
+        do {
+            for command in commands {
+                let (next, more) = try state.after(command)
+                state = next
+                effects += more
+            }
+        } catch {
+            return issue(line, "trigger \(trigger): \(error.message)")
+        }
+        if state != before { plan.changes.append(.plain(.setTriggerState(name: trigger, from: before, to: state))) }
+        // A trigger that is paused at once does not poll.
+        if !state.polls { effects.removeAll { if case .poll = $0 { true } else { false } } }
+        plan.commands.append(.init(trigger: trigger, commands: commands, effects: effects))
     }
 
     private func word(_ command: TriggerCommand) -> String {
@@ -384,7 +402,7 @@ public struct ApplyPlanner {
         for trigger in current.definitions.triggers where !named.contains(trigger.name) {
             let isOver = trigger.state == .stopped || trigger.state == .stopping
             if options.prunes, !isOver {
-                plan.commands.append(.init(trigger: trigger.name, commands: [.stop]))
+                add([.stop], to: trigger.name, in: trigger.state, line: 0)
                 plan.steps.append(.init(.stop, "trigger", trigger.name, ["not in the file: stops; its data stays"]))
             } else {
                 plan.steps.append(.init(.keep, "trigger", trigger.name, ["not in the file" + (isOver ? "" : "; `--prune` would stop it")]))

@@ -108,7 +108,8 @@ struct ConnectionCommands: ParsableCommand {
                 } else {
                     let status = answer["status"]?.int64.map { ", status \($0)" } ?? ""
                     Terminal.out(
-                        "\(Show.text(answer["outcome"])): \(Show.text(answer["message"])) (\(Show.text(answer["milliseconds"])) ms\(status))")
+                        "\(Show.text(answer["outcome"])): \(Show.text(answer["message"])) (\(Show.text(answer["milliseconds"])) ms\(status))"
+                    )
                 }
                 if answer["ok"]?.bool != true { throw ExitCode(1) }
             }
