@@ -91,7 +91,8 @@ public struct Incremental: Sendable {
     /// For `TriggerTypeDefinition.lookback`: how far below the committed mark a poll may read, in the cursor's unit.
     public var lookback: Int64 { variantsOrSelf.map { $0.cursor?.rereadUnits ?? 0 }.max() ?? 0 }
 
-    private var variantsOrSelf: [Incremental] { shape.variants.map { Array($0.rules.values) } ?? [self] }
+    /// The rules of each variant, or these.
+    var variantsOrSelf: [Incremental] { shape.variants.map { Array($0.rules.values) } ?? [self] }
 
     /// Reads one page: what comes next, over `http`, and what it means.
     public func run(_ request: PollRequest, http: any HTTPSending) async throws -> PollPage {
