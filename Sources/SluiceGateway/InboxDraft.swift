@@ -132,6 +132,7 @@ enum InboxDraft {
 
     private static func isCredential(_ name: String, of connection: GatewayConnection) -> Bool {
         if let own = connection.schemeOptions.headerName, ASCII.equalIgnoringCase(name, own) { return true }
+        for own in connection.scheme.credentialHeaders where ASCII.equalIgnoringCase(name, own) { return true }
         // By length first: this runs for each header of each webhook.
         switch name.utf8.count {
         case 6: return ASCII.equalIgnoringCase(name, "cookie")

@@ -173,6 +173,15 @@ public struct ApplyPlanner {
         if name == "header-token", spec.settings.header == nil {
             issue(spec.line, "\(what) needs `webhook: {header: NAME}` for the scheme `header-token`")
         }
+        for problem in WebhookSchemes.problems(name, spec.settings.schemeParameters) { issue(spec.line, "\(what): webhook: \(problem)") }
+        if !spec.webhookSecrets.isEmpty, !spec.webhookSecrets.contains(where: { WebhookSchemes.takes(name, secret: $0) }) {
+            plan.warnings.append(
+                "\(what): no webhook secret is one that the scheme `\(name)` takes, so every webhook will be refused; it must be: \(WebhookSchemes.secretHint(name))"
+            )
+        }
+        if WebhookSchemes.isExperimental(name) {
+            plan.warnings.append("\(what): the scheme `\(name)` is experimental: nothing of the provider confirmed it yet")
+        }
     }
 
     /// Values by the declared fields, in the declared order; what is unknown, missing or of another type is an issue.

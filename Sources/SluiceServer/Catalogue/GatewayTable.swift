@@ -42,6 +42,7 @@ extension Catalogue.Connection {
         var options = SchemeOptions()
         options.tolerance = settings.tolerance
         options.headerName = settings.header
+        options.parameters = settings.schemeParameters
         let keyed = topics.filter { !$0.key.isEmpty && !DynamicTopic.isOne($0.key) }.map { ($0.key, $0.id) }
         var gateway = GatewayConnection(
             id: stored.id, name: stored.name, connector: connector, scheme: scheme, secrets: webhookSecrets, schemeOptions: options,
