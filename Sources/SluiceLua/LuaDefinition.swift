@@ -10,6 +10,8 @@ struct LuaDefinition: Sendable {
         var dedup: LuaFunction?
         /// What `incremental = { … }` describes.
         var incremental: Incremental?
+        /// What `simulate = { … }` says for `sluice connector simulate`.
+        var simulation: SimulatedFeed?
     }
 
     var name: String
@@ -81,7 +83,7 @@ struct LuaDefinition: Sendable {
 
     private static let triggerKeys = [
         "title", "input_fields", "output_fields", "sample_output", "visibility_lag_seconds", "lookback", "retention_seconds",
-        "webhook_key", "poll", "dedup", "incremental",
+        "webhook_key", "poll", "dedup", "incremental", "simulate",
     ]
 
     private static func trigger(_ name: String, _ view: JSONView, _ path: String, takesWebhooks: Bool) throws(SluiceError) -> Trigger {
@@ -106,7 +108,28 @@ struct LuaDefinition: Sendable {
             visibilityLag: try table.seconds("visibility_lag_seconds") ?? incremental?.visibilityLag ?? .zero,
             lookback: try table.whole("lookback") ?? incremental?.lookback ?? 0,
             retention: try table.seconds("retention_seconds") ?? incremental?.retention)
-        return Trigger(type: type, webhookKey: key, poll: poll, dedup: dedup, incremental: incremental)
+        return Trigger(
+            type: type, webhookKey: key, poll: poll, dedup: dedup, incremental: incremental, simulation: try simulation(table))
+    }
+
+    /// `simulate`: the keys of `incremental`, and values for fields.
+    private static func simulation(_ table: LuaTable) throws(SluiceError) -> SimulatedFeed? {
+        guard let data = try table.data("simulate") else { return nil }
+        do {
+            let root = try JSONDocument(data, depthMax: 80).root
+            var feed = SimulatedFeed(connection: root["connection"], input: root["input"])
+            if root.members?.contains(where: { $0.key != "connection" && $0.key != "input" }) != false {
+                if table["incremental"] != nil {
+                    throw table.error("simulate", "takes connection and input only: the list is described by incremental already")
+                }
+                feed.rules = try Incremental.standIn(json: root)
+            }
+            return feed
+        } catch let error as SluiceError {
+            throw error.message.hasPrefix(table.path) ? error : table.error("simulate", error.message)
+        } catch {
+            throw table.error("simulate", "\(error)")
+        }
     }
 
     private static func incremental(_ table: LuaTable) throws(SluiceError) -> Incremental? {

@@ -6,8 +6,8 @@ import SluiceServer
 
 struct ConnectorCommands: ParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "connector", abstract: "What services can be connected to.", subcommands: [List.self, Check.self],
-        aliases: ["connectors"])
+        commandName: "connector", abstract: "What services can be connected to, and tools for writing more.",
+        subcommands: [List.self, New.self, Check.self, Try.self, SimulateTraps.self], aliases: ["connectors"])
 
     struct List: AsyncParsableCommand {
         static let configuration = CommandConfiguration(abstract: "The connectors that are loaded.")
@@ -26,25 +26,6 @@ struct ConnectorCommands: ParsableCommand {
                         Column("triggers") { row in row["triggers"]?.elements?.map { Show.text($0["name"]) }.joined(separator: ", ") ?? "-"
                         },
                     ], none: "No connector is loaded: name their directory with `sluice serve --connectors`.")
-            }
-        }
-    }
-
-    struct Check: AsyncParsableCommand {
-        static let configuration = CommandConfiguration(abstract: "Load a connector's file and say what is wrong with it.")
-        @Argument(help: "connector.lua, or a directory that holds one.") var file: String
-
-        func run() async throws {
-            let connector = try ConnectorFile.load(file)
-            let definition = connector.definition
-            Terminal.out("\(definition.name) \(definition.version) (\(definition.title)) is good.")
-            Terminal.out("hash      \(definition.hash)")
-            Terminal.out(
-                "fields    \(definition.connectionFields.map { $0.name + ($0.isSecret ? " (secret)" : "") }.joined(separator: ", "))")
-            Terminal.out("webhooks  \(definition.webhook?.scheme ?? "none")")
-            for type in definition.triggers {
-                let input = type.inputFields.map { $0.name + ($0.isOptional ? "?" : "") }.joined(separator: ", ")
-                Terminal.out("trigger   \(type.name): \(type.kind.rawValue), input: \(input.isEmpty ? "none" : input)")
             }
         }
     }
