@@ -96,6 +96,7 @@ let package = Package(
             name: "SluiceTesting",
             dependencies: [
                 "SluiceCore", "SluiceStore", "SluiceConnectors", hummingbird, httpClient, nioCore, nioPosix, nioHTTP1, httpTypes, logging,
+                crypto,
                 lifecycle,
             ],
             swiftSettings: strict),

@@ -14,6 +14,9 @@ public struct PollRequest: Sendable {
     /// The moment, by the clock passed in, before which the cycle promises to have seen everything visible.
     public var readBound: Timestamp
     public var recordsMax: Int
+    /// What templates may say besides `{connection.…}` and `{input.…}`: values by the name of their place, for example
+    /// `cursor` or `partition`. A poll that is described as data fills it by itself.
+    public var places: [String: JSONView] = [:]
 
     public init(
         triggerType: String, connection: JSONDocument, input: JSONDocument, cursor: [UInt8]?, pageState: [UInt8]?,
@@ -34,6 +37,9 @@ public struct PollPage: Sendable {
     public var records: [Record]
     /// The mark of each record, in the same order, where the feed has one; empty otherwise.
     public var marks: [Int64]
+    /// The dedup key of each record, in the same order, where the poll has made them from what the provider sent; nil: ask
+    /// `Connector.dedupKeys`.
+    public var keys: [Result<[UInt8], SluiceError>]?
     /// The new committed cursor, JSON, taken over together with this page's jobs; nil leaves it as it is.
     public var cursor: [UInt8]?
     /// The committed cursor as an integer in the unit of `marks`, for the pruning of dedup keys; nil if it has none.

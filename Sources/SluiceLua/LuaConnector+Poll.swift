@@ -101,7 +101,7 @@ extension LuaConnector {
     }
 
     /// Adds the connector's name, and takes the secrets of the connection out of what its code wrote.
-    private func redacted(_ error: any Error, _ connection: JSONDocument) -> any Error {
+    func redacted(_ error: any Error, _ connection: JSONDocument) -> any Error {
         func clean(_ error: SluiceError) -> SluiceError {
             var error = error.with("connector", lua.name)
             for field in lua.connectionFields where field.isSecret {

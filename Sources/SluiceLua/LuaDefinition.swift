@@ -12,6 +12,12 @@ struct LuaDefinition: Sendable {
         var incremental: Incremental?
         /// What `simulate = { … }` says for `sluice connector simulate`.
         var simulation: SimulatedFeed?
+        var webhookSubscribe: LuaFunction?
+        var webhookRefresh: LuaFunction?
+        var webhookCheck: LuaFunction?
+        var webhookUnsubscribe: LuaFunction?
+        /// What `subscription = { … }` describes.
+        var subscription: SubscriptionRules?
     }
 
     var name: String
@@ -22,6 +28,7 @@ struct LuaDefinition: Sendable {
     var webhookKeys: LuaFunction?
     var help: LuaFunction?
     var triggers: [Trigger]
+    var isExperimental: Bool
 
     /// `path` is what messages begin with.
     init(json: [UInt8], path: String) throws(SluiceError) {
@@ -33,14 +40,15 @@ struct LuaDefinition: Sendable {
         }
         let table = try LuaTable(
             document.root, path: path, at: "",
-            known: ["name", "title", "version", "connection", "webhook", "webhook_keys", "help", "triggers"])
+            known: ["name", "title", "version", "connection", "webhook", "webhook_keys", "help", "triggers", "experimental"])
         name = try table.requiredText("name")
         guard LuaDefinition.isKebabCase(name) else { throw table.error("name", "must be kebab-case, for example \"my-service\"") }
         title = try table.text("title") ?? name
         version = try table.text("version") ?? "0.0.0"
         let connection = try table.table("connection", known: ["fields"])
         connectionFields = try connection.map { table throws(SluiceError) in try LuaDefinition.fields(table, "fields") } ?? []
-        webhook = try LuaDefinition.webhook(table)
+        isExperimental = try table.flag("experimental")
+        webhook = try LuaDefinition.webhook(table, connectionFields)
         webhookKeys = try table.function("webhook_keys")
         help = try table.function("help")
         if webhookKeys != nil, webhook == nil {
@@ -54,6 +62,12 @@ struct LuaDefinition: Sendable {
         for (name, view) in members {
             self.triggers.append(try LuaDefinition.trigger(name, view, path, takesWebhooks: webhookKeys != nil))
         }
+        if webhook == nil, let dynamic = self.triggers.first(where: { $0.type.subscription != nil }) {
+            throw table.error(
+                "webhook",
+                "is missing; triggers.\(dynamic.type.name) subscribes to webhooks: write webhook = { scheme = \"...\" }, which says how they are verified"
+            )
+        }
     }
 
     static func isKebabCase(_ text: String) -> Bool {
@@ -66,24 +80,10 @@ struct LuaDefinition: Sendable {
             && text.utf8.allSatisfy { (0x61...0x7A).contains($0) || (0x30...0x39).contains($0) || $0 == UInt8(ascii: "_") }
     }
 
-    private static func webhook(_ table: LuaTable) throws(SluiceError) -> WebhookDescription? {
-        guard let webhook = try table.table("webhook", known: ["scheme", "delivery_id"]) else { return nil }
-        let scheme = try webhook.requiredText("scheme")
-        guard isKebabCase(scheme) else { throw webhook.error("scheme", "must be the name of a scheme, for example \"basic-auth\"") }
-        guard let source = try webhook.table("delivery_id", known: ["body", "header"]) else { return WebhookDescription(scheme: scheme) }
-        if let header = try source.text("header"), source["body"] == nil {
-            return WebhookDescription(scheme: scheme, deliveryID: .header(header))
-        }
-        let keys = source["body"]?.elements?.map(\.string) ?? []
-        guard !keys.isEmpty, !keys.contains(nil), source["header"] == nil else {
-            throw webhook.error("delivery_id", "must be { body = {\"id\"} } or { header = \"X-Id\" }")
-        }
-        return WebhookDescription(scheme: scheme, deliveryID: .body(keys.compactMap(\.self)))
-    }
-
     private static let triggerKeys = [
         "title", "input_fields", "output_fields", "sample_output", "visibility_lag_seconds", "lookback", "retention_seconds",
-        "webhook_key", "poll", "dedup", "incremental", "simulate",
+        "webhook_key", "poll", "dedup", "incremental", "subscription", "subscription_input", "webhook_subscribe", "webhook_refresh",
+        "webhook_check", "webhook_unsubscribe", "simulate",
     ]
 
     private static func trigger(_ name: String, _ view: JSONView, _ path: String, takesWebhooks: Bool) throws(SluiceError) -> Trigger {
@@ -101,35 +101,19 @@ struct LuaDefinition: Sendable {
         if key != nil, !takesWebhooks {
             throw table.error("webhook_key", "needs webhook_keys = function(request) ... end at the top of the connector")
         }
-        let type = TriggerTypeDefinition(
-            name: name, title: try table.text("title") ?? name, kind: key == nil ? .polling : .hybrid,
+        var trigger = Trigger(
+            type: TriggerTypeDefinition(name: name, title: name, kind: .polling), webhookKey: key, poll: poll, dedup: dedup,
+            incremental: incremental)
+        trigger.simulation = try simulation(table)
+        let traits = try trigger.readSubscription(table)
+        trigger.type = TriggerTypeDefinition(
+            name: name, title: try table.text("title") ?? name, kind: key == nil && traits == nil ? .polling : .hybrid,
             inputFields: try fields(table, "input_fields"), outputFields: try fields(table, "output_fields"),
             sampleOutput: try table.data("sample_output"),
             visibilityLag: try table.seconds("visibility_lag_seconds") ?? incremental?.visibilityLag ?? .zero,
             lookback: try table.whole("lookback") ?? incremental?.lookback ?? 0,
-            retention: try table.seconds("retention_seconds") ?? incremental?.retention)
-        return Trigger(
-            type: type, webhookKey: key, poll: poll, dedup: dedup, incremental: incremental, simulation: try simulation(table))
-    }
-
-    /// `simulate`: the keys of `incremental`, and values for fields.
-    private static func simulation(_ table: LuaTable) throws(SluiceError) -> SimulatedFeed? {
-        guard let data = try table.data("simulate") else { return nil }
-        do {
-            let root = try JSONDocument(data, depthMax: 80).root
-            var feed = SimulatedFeed(connection: root["connection"], input: root["input"])
-            if root.members?.contains(where: { $0.key != "connection" && $0.key != "input" }) != false {
-                if table["incremental"] != nil {
-                    throw table.error("simulate", "takes connection and input only: the list is described by incremental already")
-                }
-                feed.rules = try Incremental.standIn(json: root)
-            }
-            return feed
-        } catch let error as SluiceError {
-            throw error.message.hasPrefix(table.path) ? error : table.error("simulate", error.message)
-        } catch {
-            throw table.error("simulate", "\(error)")
-        }
+            retention: try table.seconds("retention_seconds") ?? incremental?.retention, subscription: traits)
+        return trigger
     }
 
     private static func incremental(_ table: LuaTable) throws(SluiceError) -> Incremental? {

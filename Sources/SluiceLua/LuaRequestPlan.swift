@@ -9,7 +9,7 @@ enum LuaRequestPlan {
     static func plan(_ json: [UInt8]) throws(SluiceError) -> HTTPRequestPlan {
         guard let root = try? JSONDocument(json, depthMax: 80).root, let method = root["method"]?.string, let url = root["url"]?.string
         else { throw SluiceError(.connector, "the request cannot be read") }
-        let name = ASCII.equalIgnoringCase(method, "get") ? "get" : "post"
+        let name = method.lowercased()
         try checkURL(url, name)
         var plan = HTTPRequestPlan(method: method, url: url)
         let members = root["options"]?.members ?? []

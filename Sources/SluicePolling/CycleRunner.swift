@@ -205,7 +205,7 @@ struct CycleRunner {
 
     /// The records with their dedup keys; those that have none are set aside.
     private func key(_ page: PollPage, _ context: Context) throws -> ([KeyedRecord], [QuarantinedRecord]) {
-        let keys = try context.plan.connector.dedupKeys(triggerType: context.trigger.type, records: page.records)
+        let keys = try page.keys ?? context.plan.connector.dedupKeys(triggerType: context.trigger.type, records: page.records)
         guard keys.count == page.records.count else {
             throw PollFailure(.permanent, SluiceError(.connector, "dedup gave \(keys.count) keys for \(page.records.count) records"))
         }

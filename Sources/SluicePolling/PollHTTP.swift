@@ -2,6 +2,7 @@ import AsyncHTTPClient
 import FoundationEssentials
 import NIOCore
 import NIOHTTP1
+import NIOPosix
 import SluiceConnectors
 import SluiceCore
 import Synchronization
@@ -109,7 +110,10 @@ final class PollHTTP: HTTPSending {
                     "the provider's answer is larger than \(PollHTTP.size(pageBytesMax)); let the connector ask for smaller pages"))
         } catch {
             // The client's errors name no URL and no header, so nothing secret is in them.
-            throw PollFailure(.transient, SluiceError(.providerUnreachable, "no whole answer from the provider: \(error)"))
+            let failure = SluiceError(.providerUnreachable, "no whole answer from the provider: \(error)")
+            // No connection came about, so the provider has not heard of it.
+            let wasSent = !(error is NIOConnectionError) && (error as? HTTPClientError) != .connectTimeout
+            throw PollFailure(.transient, wasSent ? failure : failure.with("request", "not sent"))
         }
     }
 

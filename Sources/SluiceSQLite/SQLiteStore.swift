@@ -98,6 +98,20 @@ public final class SQLiteStore: Store {
         try await write { try $0.setCursor(trigger, generation, cursor) }
     }
 
+    // MARK: Subscriptions
+
+    public func subscriptions(_ namespace: NamespaceID) async throws -> [StoredSubscription] {
+        try await read { try SubscriptionRows.all($0, namespace) }
+    }
+
+    public func addSubscription(_ new: NewSubscription, at time: Timestamp) async throws -> StoredSubscription {
+        try await write(bytes: 1024 + new.input.count + new.sealed.count) { try $0.addSubscription(new, at: time) }
+    }
+
+    public func recordSubscriptions(_ changes: [SubscriptionChange]) async throws {
+        try await write(bytes: 1024 * changes.count) { try $0.recordSubscriptions(changes) }
+    }
+
     // MARK: Polls
 
     public func acquireLease(shard: Int, holder: String, at time: Timestamp) async throws -> Fence {

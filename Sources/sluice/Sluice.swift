@@ -27,6 +27,7 @@ struct Sluice: AsyncParsableCommand {
         version: API.version,
         subcommands: [
             ServeCommand.self, ApplyCommand.self, StatusCommand.self, ConnectorCommands.self, ConnectionCommands.self, TriggerCommands.self,
+            SubscriptionCommands.self,
             JobCommands.self, InboxCommands.self, DestinationCommands.self, DeliveryCommands.self, TokenCommands.self, Simulate.self,
         ])
 

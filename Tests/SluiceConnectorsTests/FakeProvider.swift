@@ -205,7 +205,7 @@ struct Follower {
                 pageState = nil
                 continue
             }
-            for key in try keys(page.records) {
+            for key in try page.keys ?? keys(page.records) {
                 let text = String(decoding: try key.get(), as: UTF8.self)
                 if known.insert(text).inserted { jobs.append(text) }
             }

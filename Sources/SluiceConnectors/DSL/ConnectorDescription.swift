@@ -68,7 +68,7 @@ public struct ConnectorDescription: Connector {
 
     public func incremental(triggerType: String) -> Incremental? { triggers[triggerType]?.poll.incremental }
 
-    private func trigger(_ name: String) throws -> TriggerType {
+    func trigger(_ name: String) throws -> TriggerType {
         guard let trigger = triggers[name] else {
             let names = triggers.keys.sorted().joined(separator: ", ")
             throw SluiceError(.notFound, "the connector \(definition.name) has no trigger type \(name): choose from \(names)")
@@ -88,8 +88,12 @@ public struct Webhook: ConnectorPart {
     let keys: @Sendable (WebhookRequest) throws -> [String]
 
     /// `scheme` is a name of `SignatureScheme`. A `keys` that throws keeps the webhook as unmatched and signals every trigger.
-    public init(scheme: String, deliveryID: DeliveryIDSource? = nil, keys: @escaping @Sendable (WebhookRequest) throws -> [String]) {
-        description = WebhookDescription(scheme: scheme, deliveryID: deliveryID)
+    /// `handshakes`: names of `Handshake`s; none: the scheme's own.
+    public init(
+        scheme: String, deliveryID: DeliveryIDSource? = nil, handshakes: [String] = [],
+        keys: @escaping @Sendable (WebhookRequest) throws -> [String]
+    ) {
+        description = WebhookDescription(scheme: scheme, deliveryID: deliveryID, handshakes: handshakes)
         self.keys = keys
     }
 }
@@ -113,6 +117,7 @@ public struct Help: ConnectorPart {
 extension WebhookRequest {
     /// The body as JSON. Throws `SluiceError` that says where it goes wrong.
     public func json() throws(SluiceError) -> JSONView {
+        if let checkedBody { return checkedBody.root }
         do throws(JSONError) {
             return try JSONDocument(body).root
         } catch {

@@ -47,27 +47,47 @@ extension CursorRule {
     var unitsPerSecond: Int64? {
         switch kind {
         case .unixSeconds: 1
-        case .unixMilliseconds, .rfc3339: 1000
-        case .integer: nil
+        case .unixMilliseconds, .rfc3339, .date, .strftime: 1000
+        case .unixMicroseconds, .unixDecimal: 1_000_000
+        case .unixNanoseconds: 1_000_000_000
+        case .integer, .text, .opaque: nil
         }
     }
 
-    private var granuleUnits: Int64 { max(granularity ?? (isExclusive && kind == .rfc3339 ? 1000 : 1), 1) }
+    /// What a bound cannot tell apart: as the API compares, and as field and bound are written.
+    private var granuleUnits: Int64 {
+        let compared = max(granularity ?? (isExclusive && kind == .rfc3339 ? 1000 : 1), 1)
+        guard let unitsPerSecond else { return compared }
+        let written = max(pattern?.granuleMilliseconds ?? 0, format?.granuleMilliseconds ?? 0)
+        return max(compared, written * unitsPerSecond / 1000)
+    }
 
-    /// How far below the mark to query: one granule where the API excludes its bound, and the lookback.
-    private var overlapUnits: Int64 { overlap ?? lookback + (isExclusive ? granuleUnits : 0) }
+    /// How far below the mark to query: one granule where the API excludes its bound, the lookback, and the hour that comes
+    /// twice where the clock is put back.
+    private var overlapUnits: Int64 {
+        overlap ?? lookback + (isExclusive ? granuleUnits : 0) + (zone?.spreadSeconds ?? 0) * (unitsPerSecond ?? 0)
+    }
 
     /// How far below the committed mark a record can be returned again.
-    var rereadUnits: Int64 { overlapUnits + granuleUnits - 1 }
+    var rereadUnits: Int64 { kind.hasMarks ? overlapUnits + granuleUnits - 1 : 0 }
 
     /// What to query from, given where the feed was read to. Rounded down only, so that it never skips; the source's own
-    /// text where nothing is subtracted.
+    /// text where nothing is subtracted and the bound is written as the field is.
     func lowerBound(from value: CursorValue) -> CursorValue {
+        guard kind.hasMarks else { return value }
         let (stepped, overflow) = value.mark.subtractingReportingOverflow(overlapUnits)
         if overflow { return value }
-        var lowered = floor(stepped, granuleUnits)
+        // Days begin at the zone's midnight.
+        let phase = granuleUnits > 1 ? (zone?.offsetSeconds ?? 0) * (unitsPerSecond ?? 0) : 0
+        var lowered = floor(stepped + phase, granuleUnits) - phase
         if unitsPerSecond != nil, value.mark >= 0 { lowered = max(lowered, 0) }
-        return lowered == value.mark ? value : CursorValue(mark: lowered, text: text(of: lowered))
+        return lowered == value.mark && format == nil ? value : CursorValue(mark: lowered, text: text(of: lowered))
+    }
+
+    /// Whether `left` lies further on than `right`.
+    func isBeyond(_ left: CursorValue, _ right: CursorValue) -> Bool {
+        kind == .text
+            ? left.text.utf8.lexicographicallyPrecedes(right.text.utf8) == false && left.text != right.text : left.mark > right.mark
     }
 
     private func floor(_ value: Int64, _ step: Int64) -> Int64 {
@@ -77,52 +97,81 @@ extension CursorRule {
 
     /// The mark of a moment, rounded down; nil if the cursor is no time.
     func mark(of time: Timestamp) -> Int64? {
-        unitsPerSecond.map { $0 == 1 ? time.seconds : time.milliseconds }
+        guard let unitsPerSecond else { return nil }
+        if unitsPerSecond == 1 { return time.seconds }
+        let (mark, overflow) = time.milliseconds.multipliedReportingOverflow(by: unitsPerSecond / 1000)
+        return overflow ? Int64.max / 4 : mark
     }
 
     func time(of mark: Int64) -> Timestamp? {
-        switch unitsPerSecond {
-        case 1: Timestamp(milliseconds: mark.multipliedReportingOverflow(by: 1000).overflow ? Int64.max / 4 : mark * 1000)
-        case .some: Timestamp(milliseconds: mark)
-        case nil: nil
-        }
+        guard let unitsPerSecond else { return nil }
+        if unitsPerSecond > 1 { return Timestamp(milliseconds: mark / (unitsPerSecond / 1000)) }
+        return Timestamp(milliseconds: mark.multipliedReportingOverflow(by: 1000).overflow ? Int64.max / 4 : mark * 1000)
     }
 
     /// A mark as the API takes it.
     func text(of mark: Int64) -> String {
-        guard kind == .rfc3339 else { return String(mark) }
-        var text = Timestamp(milliseconds: min(mark, 253_402_300_799_999)).description
-        if text.hasSuffix(".000Z") { text = String(text.dropLast(5)) + "Z" }
-        return assumesUTC ? String(text.dropLast()) : text
+        guard let format, let time = time(of: mark) else { return literal(of: mark) }
+        switch format {
+        case .unixSeconds: return String(time.seconds)
+        case .unixMilliseconds: return String(time.milliseconds)
+        case .rfc3339: return CursorRule.rfc3339(time.milliseconds)
+        case .pattern(let pattern): return pattern.write(time.milliseconds, offsetSeconds: zone?.offsetSeconds ?? 0)
+        }
+    }
+
+    /// A mark as the field writes it.
+    func literal(of mark: Int64) -> String {
+        let offset = zone?.offsetSeconds ?? 0
+        switch kind {
+        case .unixDecimal:
+            let fraction = String(mark % 1_000_000)
+            return mark < 0
+                ? String(mark / 1_000_000) : "\(mark / 1_000_000).\(String(repeating: "0", count: 6 - fraction.count))\(fraction)"
+        case .rfc3339:
+            if zone == nil { return CursorRule.rfc3339(mark) }
+            return String(CursorRule.rfc3339(mark + offset * 1000).dropLast())
+        case .date, .strftime: return pattern?.write(mark, offsetSeconds: offset) ?? String(mark)
+        default: return String(mark)
+        }
+    }
+
+    private static func rfc3339(_ milliseconds: Int64) -> String {
+        let text = Timestamp(milliseconds: min(milliseconds, 253_402_300_799_999)).description
+        return text.hasSuffix(".000Z") ? String(text.dropLast(5)) + "Z" : text
     }
 
     /// Reads a field of a record, given as the bytes of one JSON value.
     func read(_ value: UnsafeBufferPointer<UInt8>) -> Reading {
         let isString = value.count >= 2 && value[0] == UInt8(ascii: "\"")
         let text = isString ? UnsafeBufferPointer(rebasing: value[1..<value.count - 1]) : value
-        guard kind == .rfc3339 else { return Decimals.floor(text).map { .mark($0) } ?? .unreadable }
+        guard isText else { return Decimals.floor(text, scale: kind == .unixDecimal ? 6 : 0).map { .mark($0) } ?? .unreadable }
         guard isString else { return .unreadable }
-        switch Times.rfc3339(text) {
-        case .milliseconds(let milliseconds): return .mark(milliseconds)
-        case .zoneless(let milliseconds): return assumesUTC ? .mark(milliseconds) : .zoneless
-        case .unreadable: return .unreadable
+        return reading(of: text)
+    }
+
+    private var isText: Bool { kind == .rfc3339 || pattern != nil }
+
+    private func reading(of text: UnsafeBufferPointer<UInt8>) -> Reading {
+        switch pattern?.read(text) ?? Times.rfc3339(text) {
+        case .milliseconds(let milliseconds): .mark(milliseconds)
+        case .zoneless(let local): zone.map { .mark(local - $0.offsetSeconds * 1000) } ?? .zoneless
+        case .unreadable: .unreadable
         }
     }
 
     /// A text that a person or a cursor gives. Where the cursor counts seconds or milliseconds, an RFC 3339 time is taken too.
     func value(ofText text: String) -> CursorValue? {
+        guard kind.hasMarks else { return CursorValue(mark: 0, text: text) }
         var copy = text
-        if kind != .rfc3339, let mark = copy.withUTF8({ Decimals.floor($0) }) { return CursorValue(mark: mark, text: text) }
-        guard unitsPerSecond != nil else { return nil }
-        switch Times.rfc3339(text) {
-        case .milliseconds(let milliseconds): return value(milliseconds: milliseconds, text)
-        case .zoneless(let milliseconds): return assumesUTC ? value(milliseconds: milliseconds, text) : nil
-        case .unreadable: return nil
+        if !isText, let mark = copy.withUTF8({ Decimals.floor($0, scale: kind == .unixDecimal ? 6 : 0) }) {
+            return CursorValue(mark: mark, text: text)
         }
-    }
-
-    private func value(milliseconds: Int64, _ text: String) -> CursorValue? {
-        guard let mark = mark(of: Timestamp(milliseconds: milliseconds)) else { return nil }
-        return CursorValue(mark: mark, text: kind == .rfc3339 ? text : String(mark))
+        guard unitsPerSecond != nil else { return nil }
+        if isText, case .mark(let mark) = copy.withUTF8({ reading(of: $0) }) { return CursorValue(mark: mark, text: text) }
+        guard case .milliseconds(let milliseconds) = Times.rfc3339(text), let mark = mark(of: Timestamp(milliseconds: milliseconds)) else {
+            return nil
+        }
+        return CursorValue(mark: mark, text: kind == .rfc3339 ? text : literal(of: mark))
     }
 }

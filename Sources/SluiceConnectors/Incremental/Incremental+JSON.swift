@@ -30,27 +30,19 @@ extension Incremental {
         if let rule = try reader.optionalNested("cursor") { cursor = try CursorRule(rule) }
         since = try reader.optionalTemplate("since")
         defaultSinceSecondsAgo = try reader.integer("default_since_seconds_ago", 0...3_200_000_000)
-        if let rule = try reader.optionalNested("pagination") { pagination = try Incremental.pagination(rule) }
-        if var size = try reader.optionalNested("page_size") {
-            pageSize = PageSize(
-                parameter: try size.text("parameter"),
-                value: Int(try size.required("value", try size.integer("value", 1...Int64(PollLimits.recordsPerPageMax)))))
-            try size.finish()
-        }
+        if let rule = try reader.optionalNested("pagination") { try readPagination(rule) }
+        if let size = try reader.optionalNested("page_size") { pageSize = try Incremental.pageSize(size) }
+        if let rule = try reader.optionalNested("partitions") { partitions = try Partitions(rule) }
         retention = try reader.integer("retention_seconds", 1...3_200_000_000).map { .seconds($0) }
         try reader.finish()
-        if case .token(_, _, true) = pagination, cursor?.order != .ascending || cursor?.parameter == nil {
-            throw SluiceError(
-                .connector, "incremental.pagination.token.restart_from_mark needs a cursor with order = \"asc\" and a parameter")
-        }
-        if since != nil || defaultSinceSecondsAgo != nil, cursor == nil {
-            throw SluiceError(.connector, "incremental: since and default_since_seconds_ago need a cursor: add cursor = {field = …}")
-        }
+        try check()
     }
 
     private static func dedup(_ rule: RuleReader) throws(SluiceError) -> DedupRule {
         var rule = rule
-        let result = DedupRule(id: try rule.path("id"), versions: try rule.paths("version"))
+        var result = DedupRule(id: try rule.path("id"), versions: try rule.paths("version"))
+        result.created = try rule.optionalPath("created")
+        result.isGlobal = try rule.flag("global") ?? false
         try rule.finish()
         return result
     }
@@ -65,48 +57,5 @@ extension Incremental {
         if let token = try rule.optionalTemplate("bearer") { result = .bearer(token) }
         try rule.finishWithOne()
         return result
-    }
-
-    private static func pagination(_ rule: RuleReader) throws(SluiceError) -> Pagination {
-        var rule = rule
-        var result = Pagination.none
-        if var token = try rule.optionalNested("token") {
-            result = .token(
-                from: try token.path("from"), parameter: try token.text("parameter"),
-                restartsFromMark: try token.flag("restart_from_mark") ?? false)
-            try token.finish()
-        }
-        if try rule.flag("link") == true { result = .link }
-        if var keyset = try rule.optionalNested("keyset") {
-            result = .keyset(
-                from: try keyset.path("from"), parameter: try keyset.text("parameter"), hasMore: try keyset.optionalPath("has_more"))
-            try keyset.finish()
-        }
-        try rule.finishWithOne()
-        return result
-    }
-}
-
-extension CursorRule {
-    fileprivate init(_ rule: RuleReader) throws(SluiceError) {
-        var rule = rule
-        let kinds = Kind.allCases.map(\.rawValue)
-        let kind = try rule.required("type", try rule.choice("type", kinds).flatMap(Kind.init))
-        self.init(field: try rule.path("field"), parameter: try rule.optionalText("parameter"), kind: kind)
-        isExclusive = try rule.flag("exclusive") ?? false
-        granularity = try rule.integer("granularity", 1...86_400_000)
-        let units = try rule.integer("lookback", 0...Int64.max / 4)
-        let seconds = try rule.integer("lookback_seconds", 0...31_536_000)
-        if units != nil && seconds != nil { throw rule.fault("lookback", "and lookback_seconds exclude each other: keep one") }
-        if let seconds, unitsPerSecond == nil {
-            throw rule.fault("lookback_seconds", "needs a time; for an integer use lookback, got \(seconds)")
-        }
-        lookback = units ?? (seconds ?? 0) * (unitsPerSecond ?? 1)
-        order = try rule.choice("order", Order.allCases.map(\.rawValue)).flatMap(Order.init) ?? .none
-        visibilityLag = .seconds(try rule.integer("visibility_lag_seconds", 0...86_400) ?? 0)
-        upperParameter = try rule.optionalText("upper_parameter")
-        assumesUTC = try rule.choice("zone", ["utc"]) != nil
-        overlap = try rule.integer("overlap", 0...Int64.max / 4)
-        try rule.finish()
     }
 }

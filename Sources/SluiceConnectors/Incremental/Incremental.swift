@@ -28,7 +28,13 @@ public struct Incremental: Sendable {
     public var defaultSinceSecondsAgo: Int64?
     public var pagination = Pagination.none
     public var pageSize: PageSize?
+    /// A cycle of more pages fails: the source never ends.
+    public var pagesMax = Incremental.pagesMaxDefault
+    /// Further statuses that say that a page token has expired, besides 400, 404 and 410.
+    public var expiredStatuses: [Int] = []
     public var dedup: DedupRule
+    /// Nil: the description reads one list.
+    public var partitions: Partitions?
     /// How long the source keeps what it lists; a cursor older than that raises a warning. Nil: for ever.
     public var retention: Span?
 
@@ -58,34 +64,16 @@ public struct Incremental: Sendable {
         case bearer(Template)
     }
 
-    /// How the pages of one answer follow each other.
-    public enum Pagination: Sendable {
-        case none
-        /// The answer holds a token at `from`, sent back as `parameter`; none on the last page. With `restartsFromMark`, an
-        /// ascending feed goes on from the last record's mark instead, and the token serves only within one mark: tokens that
-        /// are offsets skip records when others leave the pages before them.
-        case token(from: JSONPath, parameter: String, restartsFromMark: Bool = false)
-        /// A Link header with rel=next (RFC 8288), on the same host.
-        case link
-        /// The last record's id, at `from` inside it, is sent as `parameter`. There is more while `hasMore` is true in the
-        /// answer, or, without that path, while a page is full.
-        case keyset(from: JSONPath, parameter: String, hasMore: JSONPath?)
-    }
-
-    public struct PageSize: Sendable {
-        public var parameter: String
-        public var value: Int
-        public init(parameter: String, value: Int) {
-            self.parameter = parameter
-            self.value = value
-        }
-    }
-
     /// Identity and version of a record.
     public struct DedupRule: Sendable {
         public var id: JSONPath
         /// What changes whenever the record does. Without any, a record counts once for ever.
         public var versions: [JSONPath]
+        /// Only new records are wanted, from a list of changed ones: where the time of a record's creation stands, written as the
+        /// cursor's field is. What was created before the trigger began is left out.
+        public var created: JSONPath?
+        /// Records of different partitions with the same key are the same one.
+        public var isGlobal = false
         public init(id: JSONPath, versions: [JSONPath]) {
             self.id = id
             self.versions = versions
@@ -99,51 +87,17 @@ public struct Incremental: Sendable {
 
     /// Reads one page: what comes next, over `http`, and what it means.
     public func run(_ request: PollRequest, http: any HTTPSending) async throws -> PollPage {
-        let poll = IncrementalPoll(self)
+        guard let partitions else { return try await read(request, from: nil, http: http) }
+        return try await PartitionedPoll(rules: self, partitions: partitions).run(request, http: http) { request, origin, http in
+            try await read(request, from: origin, http: http)
+        }
+    }
+
+    /// A page of one list; without a cursor it begins at `origin`, or where the description says.
+    private func read(_ request: PollRequest, from origin: CursorValue?, http: any HTTPSending) async throws -> PollPage {
+        var poll = IncrementalPoll(self)
+        poll.origin = origin
         let reply = try await http.send(try poll.nextRequest(request))
         return try poll.page(from: reply, for: request)
-    }
-}
-
-/// The field that orders a feed, and how the API compares with it.
-public struct CursorRule: Sendable {
-    /// How the field is written. Marks count in seconds for `unixSeconds`, in milliseconds for the other two times.
-    public enum Kind: String, Sendable, CaseIterable {
-        case unixSeconds = "unix_seconds"
-        case unixMilliseconds = "unix_milliseconds"
-        case rfc3339
-        /// A number that is no time: no clock caps it.
-        case integer
-    }
-    /// The order in which the source lists. Only `ascending` lets the mark move page by page; a feed that claims it and
-    /// breaks it is treated as unordered from there on.
-    public enum Order: String, Sendable, CaseIterable { case ascending = "asc", descending = "desc", none }
-
-    /// Where the field stands in a record.
-    public var field: JSONPath
-    /// The parameter that bounds the list from below; nil if there is none (a descending feed is then read back to the mark).
-    public var parameter: String?
-    public var kind: Kind
-    /// Whether the API lists only what lies strictly after the parameter.
-    public var isExclusive = false
-    /// How finely the API compares, in units of the mark. Nil: one unit, or a whole second for an exclusive RFC 3339 time.
-    public var granularity: Int64?
-    /// How far below the mark each cycle reads again, in units of the mark, for records that become visible late.
-    public var lookback: Int64 = 0
-    public var order = Order.none
-    /// How long a change may stay invisible: the mark stays this far behind the server's clock.
-    public var visibilityLag = Span.zero
-    /// A parameter that bounds the list from above, inclusively: frozen at the server's time of a cycle's first page and sent
-    /// with its further pages, where those are found by keyset.
-    public var upperParameter: String?
-    /// Times without a zone are UTC. Unless this is declared they are refused.
-    public var assumesUTC = false
-    /// How far below the mark to query, instead of as far as the rules above need. Zero shows what they are for.
-    public var overlap: Int64?
-
-    public init(field: JSONPath, parameter: String?, kind: Kind) {
-        self.field = field
-        self.parameter = parameter
-        self.kind = kind
     }
 }

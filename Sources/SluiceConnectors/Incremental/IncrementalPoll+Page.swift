@@ -7,16 +7,19 @@ extension IncrementalPoll {
     /// What an answer means: records, and how far the cursor may move. `request` is the one that `nextRequest` was given.
     public func page(from reply: HTTPReply, for request: PollRequest) throws(PollFailure) -> PollPage {
         var state = try pageState(of: request)
+        if let anew = try beginsAnew(reply, request, state) { return anew }
         try checkStatus(reply, request)
-        let serverDate = reply.serverDate
-        let now = serverDate ?? request.readBound
-        if let restart = try restart(request, state, serverDate) { return restart }
+        let now = reply.serverDate ?? request.readBound
+        if let restart = try restart(request, state, reply.serverDate) { return restart }
 
         let document = reply.status == 204 ? nil : try reply.json()
         let elements = if let document { try elements(document, request) } else { [JSONView]() }
-        let scan = try PageScan(elements, unwrap: try rules.unwrap?.text(request, for: "unwrap"), cursor: rules.cursor)
+        let scan = try PageScan(
+            elements, unwrap: try rules.unwrap?.text(request, for: "unwrap"), cursor: rules.cursor,
+            isFirstEver: request.cursor == nil && state.pages == 0)
+        let answer = PageAnswer(reply: reply, document: document, scan: scan)
         var warnings = scan.warnings
-        if serverDate == nil, rules.cursor?.unitsPerSecond != nil, state.pages == 0 {
+        if reply.serverDate == nil, rules.cursor?.unitsPerSecond != nil, state.pages == 0 {
             warnings.append("the provider sends no Date header; this machine's clock bounds the cursor instead")
         }
         if state.pages == 0 { warnings += try gapWarning(request, now) }
@@ -25,22 +28,32 @@ extension IncrementalPoll {
         state.lower = lower
         state.pages += 1
         state.firstNow = state.firstNow ?? now
-        // A page that restarted from the mark begins below it, by the overlap.
-        let goesOn = state.position != .first
-        if rules.cursor?.order == .ascending, !scan.isAscending || goesOn && isBelow(scan, state.seen), !state.isUnordered {
+        let back = try stepBack(answer, &state, request)
+        if back == nil { try take(scan, &state, &warnings) }
+        state.wentBack = back != nil
+        try takeHandedOut(answer, &state)
+
+        let next = if let back { back } else { try next(answer, &state, request) }
+        if let next { try state.advance(to: next, lower: next == .first ? restartBound(state) : lower, pagesMax: rules.pagesMax) }
+        if next == nil { warnings += try endWarnings(answer, state, request) }
+        let moved = try committed(request, state, isLast: next == nil, now: now, hasServerClock: reply.serverDate != nil)
+        let page = PollPage(
+            records: scan.records, marks: scan.marks, cursor: try moved.map { value throws(PollFailure) in try json(value, request, now) },
+            cursorMark: try mark(of: request, moved), pageState: next == nil ? nil : state.json, more: next != nil, warnings: warnings)
+        return try checkSizes(try newOnly(page, request, now), request)
+    }
+
+    /// Notes the page's furthest record, and whether the order still holds.
+    private func take(_ scan: PageScan, _ state: inout PageState, _ warnings: inout [String]) throws(PollFailure) {
+        guard let rule = rules.cursor else { return }
+        // A page that restarted from the mark begins below it, by the overlap; one that stepped back does too.
+        let goesOn = state.position != .first && !state.wentBack
+        if rule.order == .ascending, !scan.isAscending || goesOn && isBelow(scan, state.seen), !state.isUnordered {
             state.isUnordered = true
             warnings.append(
                 "the records are not in ascending order, though the connector says so; the cursor moves after the last page only")
         }
-        if let furthest = scan.furthest, furthest.mark > state.seen?.mark ?? Int64.min || state.seen == nil { state.seen = furthest }
-
-        let next: PageState.Position? = if let document { try next(reply, document, scan, &state, request) } else { nil }
-        if let next { try state.advance(to: next, lower: next == .first ? restartBound(state) : lower) }
-        let moved = try committed(request, state, isLast: next == nil, now: now)
-        let page = PollPage(
-            records: scan.records, marks: scan.marks, cursor: moved?.json, cursorMark: try mark(of: request, moved),
-            pageState: next == nil ? nil : state.json, more: next != nil, warnings: warnings)
-        return try checkSizes(page, request)
+        if let furthest = scan.furthest, state.seen.map({ rule.isBeyond(furthest, $0) }) ?? true { state.seen = furthest }
     }
 
     // MARK: Answers that are no page
@@ -58,7 +71,7 @@ extension IncrementalPoll {
         case 401, 403:
             throw fail(.unauthorized, .providerAuth, "the provider refuses the connection's credentials: check them and their rights")
         case 500...: throw fail(.transient, .providerStatus, "the provider failed", retryAfter: retryAfter(reply))
-        case 400 where request.pageState != nil, 404 where request.pageState != nil, 410 where request.pageState != nil:
+        case let status where request.pageState != nil && ([400, 404, 410] + rules.expiredStatuses).contains(status):
             throw fail(
                 .pageStateExpired, .providerStatus, "the provider no longer knows the next page; the cycle begins again from the cursor")
         case 400 where request.cursor != nil, 410 where request.cursor != nil:
@@ -79,14 +92,15 @@ extension IncrementalPoll {
     /// On the very first poll the default start was guessed by the clock that was passed in. Where the server's clock tells
     /// another, the page is put aside and asked for again from the start that then is stored.
     private func restart(_ request: PollRequest, _ state: PageState, _ serverDate: Timestamp?) throws(PollFailure) -> PollPage? {
-        guard request.cursor == nil, request.pageState == nil, let serverDate, let rule = rules.cursor, let units = rule.unitsPerSecond,
+        guard request.cursor == nil, request.pageState == nil, origin == nil, let serverDate, let rule = rules.cursor,
+            let units = rule.unitsPerSecond,
             rules.defaultSinceSecondsAgo != nil, try rules.since?.optionalText(request, for: "since") == nil,
             let guess = try guessedStart(request), let right = try start(request, now: serverDate)
         else { return nil }
         let difference = right.mark - guess.mark
         if (0...Self.startToleranceSeconds * units).contains(difference) { return nil }
         return PollPage(
-            records: [], cursor: right.json, cursorMark: right.mark, pageState: PageState().json, more: true,
+            records: [], cursor: try json(right, request, serverDate), cursorMark: right.mark, pageState: PageState().json, more: true,
             warnings: ["this machine's clock and the provider's differ by \(abs(difference) / units) s"])
     }
 
@@ -124,88 +138,36 @@ extension IncrementalPoll {
         return lowest < seen.mark
     }
 
-    /// Where the next page is; nil after the last one.
-    private func next(
-        _ reply: HTTPReply, _ document: JSONDocument, _ scan: PageScan, _ state: inout PageState, _ request: PollRequest
-    ) throws(PollFailure) -> PageState.Position? {
-        if isReadBack(scan, state) { return nil }
-        switch rules.pagination {
-        case .none: return nil
-        case .token(let path, _, let restartsFromMark):
-            guard let view = path.find(in: document.root), !view.isNull, view.bool != false else { return nil }
-            guard let token = view.text else {
-                throw PollFailure(.permanent, SluiceError(.providerAnswer, "the page token at \"\(path)\" is neither text nor a number"))
-            }
-            if token.isEmpty { return nil }
-            return restartsFromMark && restartBound(state) != nil ? .first : .token(token)
-        case .link:
-            guard let link = LinkHeader.next(in: reply.headers) else { return nil }
-            return .url(try WebURL(try nextRequest(request).url).sameOrigin(link))
-        case .keyset(let path, _, let hasMore):
-            return try nextKey(document, scan, &state, path: path, hasMore: hasMore, request)
-        }
-    }
-
-    /// The mark to go on from instead of a token; nil where the pages have not moved past the bound they were asked with.
-    private func restartBound(_ state: PageState) -> CursorValue? {
-        guard var rule = rules.cursor, rule.order == .ascending, !state.isUnordered, let seen = state.seen else { return nil }
-        rule.lookback = 0
-        let bound = rule.lowerBound(from: seen)
-        return bound.mark > state.lower?.mark ?? Int64.min ? bound : nil
-    }
-
-    /// A descending feed has been read back to where the cycle began.
-    private func isReadBack(_ scan: PageScan, _ state: PageState) -> Bool {
-        guard rules.cursor?.order == .descending, scan.isDescending, let lowest = scan.lowestMark, let lower = state.lower else {
-            return false
-        }
-        return lowest < lower.mark
-    }
-
-    private func nextKey(
-        _ document: JSONDocument, _ scan: PageScan, _ state: inout PageState, path: JSONPath, hasMore: JSONPath?, _ request: PollRequest
-    ) throws(PollFailure) -> PageState.Position? {
-        let first = scan.records.first.flatMap { path.find(in: $0.view)?.text }
-        let last = scan.records.last.flatMap { path.find(in: $0.view)?.text }
-        // An unknown key makes some sources begin anew without a word. With the key still there, they ignore it.
-        if case .after(let sent) = state.position, let first, first == state.firstID, last != sent {
-            throw PollFailure(
-                .pageStateExpired,
-                SluiceError(.providerAnswer, "the provider began again at its first page: the record that marked the place is gone"))
-        }
-        state.firstID = state.firstID ?? first
-        if let hasMore {
-            guard let more = hasMore.find(in: document.root)?.bool else {
-                throw PollFailure(
-                    .permanent, SluiceError(.providerAnswer, "the answer does not say at \"\(hasMore)\" whether there is more"))
-            }
-            if !more { return nil }
-        } else if scan.records.isEmpty || scan.records.count < min(rules.pageSize?.value ?? 1, request.recordsMax) {
-            return nil
-        }
-        guard let last else {
-            throw PollFailure(
-                .permanent,
-                SluiceError(.providerAnswer, "no progress: there is more, but the page's last record has no \"\(path)\" to go on from"))
-        }
-        return .after(last)
-    }
-
     // MARK: The cursor
 
     /// The cursor to commit with this page; nil leaves it where it is.
-    private func committed(_ request: PollRequest, _ state: PageState, isLast: Bool, now: Timestamp) throws(PollFailure) -> CursorValue? {
+    private func committed(
+        _ request: PollRequest, _ state: PageState, isLast: Bool, now: Timestamp, hasServerClock: Bool
+    ) throws(PollFailure) -> CursorValue? {
         guard let rule = rules.cursor else { return nil }
         let before = try start(request, now: now)
         // A start that was resolved is stored with the first page, so that a crash cannot move it forward.
         let unmoved = request.cursor == nil ? before : nil
+        if rule.kind == .opaque { return isLast ? state.handedOut.map { CursorValue(mark: 0, text: $0) } : nil }
         let isOrdered = rule.order == .ascending && !state.isUnordered
-        guard isLast || isOrdered, var reached = state.seen else { return unmoved }
-        if let cap = cap(rule, state, isOrdered: isOrdered, now: now), reached.mark > cap {
-            reached = CursorValue(mark: cap, text: rule.text(of: cap))
+        guard !state.isHeld, isLast || isOrdered else { return unmoved }
+        var reached = state.seen
+        if let seen = reached, let cap = cap(rule, state, isOrdered: isOrdered, now: now), seen.mark > cap {
+            reached = CursorValue(mark: cap, text: rule.literal(of: cap))
         }
-        if let before, reached.mark <= before.mark { return unmoved }
-        return reached
+        if let before { reached = reached.map { rule.isBeyond($0, before) ? $0 : before } ?? before }
+        if isLast, hasServerClock, let known = reached { reached = lifted(known, rule, state, now: now) }
+        guard let reached else { return unmoved }
+        return reached == before ? unmoved : reached
+    }
+
+    /// Where nothing changes for long, the mark follows the server's clock from afar: otherwise it would seem to stand where the
+    /// source has already forgotten, and would hold back what may be forgotten of other partitions.
+    private func lifted(_ value: CursorValue, _ rule: CursorRule, _ state: PageState, now: Timestamp) -> CursorValue {
+        guard let distance = rules.idleDistance else { return value }
+        let bound = min(now, state.firstNow ?? now) - rule.visibilityLag - distance
+        guard let mark = rule.mark(of: bound), mark > value.mark else { return value }
+        return CursorValue(mark: mark, text: rule.literal(of: mark))
     }
 
     /// The furthest mark that is safe. What changed after the cycle's first answer may have moved between pages that were
@@ -221,8 +183,8 @@ extension IncrementalPoll {
     }
 
     private func mark(of request: PollRequest, _ moved: CursorValue?) throws(PollFailure) -> Int64? {
-        if let moved { return moved.mark }
-        guard let rule = rules.cursor, let json = request.cursor else { return nil }
+        if let moved, rules.cursor?.kind.hasMarks == true { return moved.mark }
+        guard let rule = rules.cursor, rule.kind.hasMarks, let json = request.cursor else { return nil }
         return try CursorValue(json: json, rule: rule).mark
     }
 

@@ -10,6 +10,8 @@ import SluiceCore
 /// The cursor moves past a record only when everything below it was read, never past the server's clock, never back.
 public struct IncrementalPoll: Sendable {
     let rules: Incremental
+    /// Where a feed without a cursor of its own begins, instead of where the description says: a partition that was found later.
+    var origin: CursorValue?
 
     public init(_ incremental: Incremental) { rules = incremental }
 
@@ -17,15 +19,22 @@ public struct IncrementalPoll: Sendable {
     /// something, and `badCursor` for a cursor that cannot be read.
     public func nextRequest(_ request: PollRequest) throws(PollFailure) -> HTTPRequestPlan {
         let state = try pageState(of: request)
+        var request = request
+        let lower = try lower(request, state)
+        if let lower { request.places["cursor"] = JSONView(text: lower.text) }
         var plan = HTTPRequestPlan(method: rules.method, url: try endpoint(request))
+        plan.headers = try headers(request)
+        let parameters = position(state, request)
         if case .url(let url) = state.position {
             plan.url = try WebURL(plan.url).sameOrigin(url)
         } else {
-            let parameters = try parameters(request, state)
-            let encoded = parameters.map { WebURL.encode($0.0) + "=" + WebURL.encode($0.1) }
+            var pairs = try query(request)
+            if let parameter = rules.cursor?.parameter, let lower { pairs.append((parameter, lower.text)) }
+            for case (.query(let name), let value) in parameters { pairs.append((name, value.text)) }
+            let encoded = pairs.map { WebURL.encode($0.0) + "=" + WebURL.encode($0.1) }
             if !encoded.isEmpty { plan.url += "?" + encoded.joined(separator: "&") }
         }
-        plan.headers = try headers(request)
+        for (place, value) in parameters { try plan.place(value, at: place) }
         return plan
     }
 
@@ -37,7 +46,12 @@ public struct IncrementalPoll: Sendable {
     /// Where this cycle begins: the committed cursor, else what the input says, else the default by `now`.
     func start(_ request: PollRequest, now: Timestamp) throws(PollFailure) -> CursorValue? {
         guard let cursor = rules.cursor else { return nil }
-        if let json = request.cursor { return try CursorValue(json: json, rule: cursor) }
+        if let json = request.cursor {
+            let value = try CursorValue(json: json, rule: cursor)
+            // A position that the source handed out and no longer knows was cleared.
+            return cursor.kind == .opaque && value.text.isEmpty ? nil : value
+        }
+        if let origin { return origin }
         if let text = try rules.since?.optionalText(request, for: "since") {
             guard let value = cursor.value(ofText: text) else {
                 let form = cursor.unitsPerSecond == nil ? "a number" : "a time such as 2026-01-31T09:00:00Z"
@@ -46,7 +60,7 @@ public struct IncrementalPoll: Sendable {
             return value
         }
         guard let seconds = rules.defaultSinceSecondsAgo, let mark = cursor.mark(of: now - .seconds(seconds)) else { return nil }
-        return CursorValue(mark: mark, text: cursor.text(of: mark))
+        return CursorValue(mark: mark, text: cursor.literal(of: mark))
     }
 
     /// The start by the clock that was passed in, some seconds early. A default start is only a guess until the server's
@@ -80,30 +94,14 @@ public struct IncrementalPoll: Sendable {
         return path.isEmpty || path.hasPrefix("/") ? base + path : base + "/" + path
     }
 
-    private func parameters(_ request: PollRequest, _ state: PageState) throws(PollFailure) -> [(String, String)] {
+    private func query(_ request: PollRequest) throws(PollFailure) -> [(String, String)] {
         var result: [(String, String)] = []
         for parameter in rules.query {
             if let text = try parameter.value.optionalText(request, for: "the parameter \(parameter.name)") {
                 result.append((parameter.name, text))
             }
         }
-        if let size = rules.pageSize { result.append((size.parameter, String(min(size.value, request.recordsMax)))) }
-        if let parameter = rules.cursor?.parameter, let lower = try lower(request, state) { result.append((parameter, lower.text)) }
-        switch (state.position, rules.pagination) {
-        case (.token(let token), .token(_, let parameter, _)): result.append((parameter, token))
-        case (.after(let id), .keyset(_, let parameter, _)):
-            result.append((parameter, id))
-            if let upper = upper(state) { result.append(upper) }
-        default: break
-        }
         return result
-    }
-
-    /// The frozen upper bound of a keyset cycle's further pages.
-    private func upper(_ state: PageState) -> (String, String)? {
-        guard let cursor = rules.cursor, let name = cursor.upperParameter, let now = state.firstNow, let mark = cursor.mark(of: now)
-        else { return nil }
-        return (name, cursor.text(of: mark))
     }
 
     private func headers(_ request: PollRequest) throws(PollFailure) -> [HTTPField] {

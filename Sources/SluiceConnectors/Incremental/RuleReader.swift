@@ -26,10 +26,16 @@ struct RuleReader {
         return members.first { $0.key == key }.map(\.value).flatMap { $0.isNull ? nil : $0 }
     }
 
+    /// Any value, for those who read it themselves.
+    mutating func value(_ key: String) -> JSONView? { take(key) }
+
     func required<Value>(_ key: String, _ value: Value?) throws(SluiceError) -> Value {
         guard let value else { throw fault(key, "is missing: add it") }
         return value
     }
+
+    /// Whatever stands there.
+    mutating func view(_ key: String) -> JSONView? { take(key) }
 
     mutating func optionalText(_ key: String) throws(SluiceError) -> String? {
         guard let view = take(key) else { return nil }
@@ -62,6 +68,19 @@ struct RuleReader {
             throw fault(key, "must be a whole number from \(range.lowerBound) to \(range.upperBound)")
         }
         return value
+    }
+
+    /// One whole number, or a list of them.
+    mutating func integers(_ key: String, _ range: ClosedRange<Int64>) throws(SluiceError) -> [Int64] {
+        guard let view = take(key) else { return [] }
+        var values: [Int64] = []
+        for element in view.elements ?? [view] {
+            guard let value = element.int64, range.contains(value) else {
+                throw fault(key, "must be a list of whole numbers from \(range.lowerBound) to \(range.upperBound)")
+            }
+            values.append(value)
+        }
+        return values
     }
 
     mutating func choice(_ key: String, _ choices: [String]) throws(SluiceError) -> String? {
@@ -123,11 +142,12 @@ struct RuleReader {
         }
     }
 
-    /// The same where exactly one of the keys must be given.
-    func finishWithOne() throws(SluiceError) {
+    /// The same where exactly one of the keys must be given, whatever of `extras` stands beside it.
+    func finishWithOne(besides extras: [String] = []) throws(SluiceError) {
         try finish()
-        if members.count != 1 {
-            throw SluiceError(.connector, "\(place) must hold exactly one of \(known.sorted().joined(separator: ", "))")
+        if members.count(where: { !extras.contains($0.key) }) != 1 {
+            let keys = known.filter { !extras.contains($0) }.sorted().joined(separator: ", ")
+            throw SluiceError(.connector, "\(place) must hold exactly one of \(keys)")
         }
     }
 }

@@ -1,13 +1,18 @@
 import SluiceCore
 
 /// A text with places for values of the connection and the input: `{connection.site_url}`, `{input.resource}`, and with
-/// a value for when there is none, `{connection.base_url|https://api.example.com}`.
+/// a value for when there is none, `{connection.base_url|https://api.example.com}`. What the poll itself knows stands in
+/// `{cursor}` (the lower bound) and `{partition}` or `{partition.name}`.
 public struct Template: Sendable, ExpressibleByStringLiteral {
     enum Part: Sendable, Equatable {
         case literal(String)
         case field(root: Root, path: JSONPath, fallback: String?)
     }
-    enum Root: String, Sendable, CaseIterable { case connection, input }
+    /// All but the first two are found in `PollRequest.places`, and may stand alone: `{cursor}`.
+    enum Root: String, Sendable, CaseIterable {
+        case connection, input, cursor, partition
+        var standsAlone: Bool { self != .connection && self != .input }
+    }
 
     let parts: [Part]
 
@@ -35,9 +40,10 @@ public struct Template: Sendable, ExpressibleByStringLiteral {
     private static func place(_ text: Substring, in whole: String) throws(SluiceError) -> Part {
         let halves = text.split(separator: "|", maxSplits: 1, omittingEmptySubsequences: false)
         let keys = halves[0].split(separator: ".", omittingEmptySubsequences: false).map(String.init)
-        guard keys.count >= 2, let root = Root(rawValue: keys[0]), !keys.contains("") else {
+        guard let root = Root(rawValue: keys[0]), keys.count >= 2 || root.standsAlone, !keys.contains("") else {
             throw SluiceError(
-                .connector, "{\(text)} in the template \"\(whole)\" must be {connection.FIELD} or {input.FIELD}")
+                .connector,
+                "{\(text)} in the template \"\(whole)\" must be {connection.FIELD}, {input.FIELD}, {cursor} or {partition}")
         }
         return .field(root: root, path: JSONPath(Array(keys.dropFirst())), fallback: halves.count > 1 ? String(halves[1]) : nil)
     }
@@ -45,6 +51,21 @@ public struct Template: Sendable, ExpressibleByStringLiteral {
     /// Whether this is one place and nothing else.
     var isSinglePlace: Bool {
         if parts.count == 1, case .field = parts[0] { true } else { false }
+    }
+
+    /// Whether a place takes its value from this root.
+    func mentions(_ wanted: Root) -> Bool {
+        parts.contains { if case .field(wanted, _, _) = $0 { true } else { false } }
+    }
+
+    /// Whether a place of this root has no value to fall back on.
+    func needs(_ wanted: Root) -> Bool {
+        parts.contains { if case .field(wanted, _, nil) = $0 { true } else { false } }
+    }
+
+    /// The keys that places of this root look for, each once.
+    func paths(of wanted: Root) -> Set<JSONPath> {
+        Set(parts.compactMap { if case .field(wanted, let path, _) = $0 { path } else { nil } })
     }
 
     /// The text with its values, each passed through `encode`. Throws a permanent failure that names the first field that
@@ -65,16 +86,23 @@ public struct Template: Sendable, ExpressibleByStringLiteral {
         return result
     }
 
-    /// The text, or nil if this is a single place without a value.
+    /// The text, or nil if this is a single place without a value, or speaks of a cursor while there is none.
     func optionalText(_ request: PollRequest, for purpose: String) throws(PollFailure) -> String? {
         if isSinglePlace, Template.value(of: parts[0], request) == nil { return nil }
+        if request.places[Root.cursor.rawValue] == nil, needs(.cursor) { return nil }
         return try text(request, for: purpose)
     }
 
     private static func value(of part: Part, _ request: PollRequest) -> String? {
         guard case .field(let root, let path, let fallback) = part else { return nil }
-        let view = path.find(in: root == .connection ? request.connection.root : request.input.root)
-        let text = view.flatMap { $0.text ?? $0.bool.map { $0 ? "true" : "false" } }
+        let whole: JSONView? =
+            switch root {
+            case .connection: request.connection.root
+            case .input: request.input.root
+            case .cursor: request.places["cursor"]
+            case .partition: request.places[path.keys.isEmpty ? "partition_id" : "partition"]
+            }
+        let text = whole.flatMap { path.find(in: $0) }.flatMap { $0.text ?? $0.bool.map { $0 ? "true" : "false" } }
         return text?.isEmpty == false ? text : fallback
     }
 }

@@ -21,12 +21,8 @@ enum Times {
         let local = ((Timestamp.days(year: year, month: month, day: day) * 24 + hour) * 60 + minute) * 60 + second
         if scan.isAtEnd { return .zoneless(local * 1000 + milliseconds) }
         if scan.take("Z") || scan.take("z") { return scan.isAtEnd ? .milliseconds(local * 1000 + milliseconds) : .unreadable }
-        let isEast = scan.take("+")
-        guard isEast || scan.take("-"), let hours = scan.number(2), hours < 24 else { return .unreadable }
-        _ = scan.take(":")
-        guard let minutes = scan.number(2), minutes < 60, scan.isAtEnd else { return .unreadable }
-        let offset = (hours * 60 + minutes) * 60
-        return .milliseconds((isEast ? local - offset : local + offset) * 1000 + milliseconds)
+        guard let offset = scan.offsetSeconds(), scan.isAtEnd else { return .unreadable }
+        return .milliseconds((local - offset) * 1000 + milliseconds)
     }
 
     static func rfc3339(_ text: String) -> Reading {
@@ -34,7 +30,7 @@ enum Times {
         return text.withUTF8 { rfc3339($0) }
     }
 
-    private static func isDate(_ year: Int64, _ month: Int64, _ day: Int64) -> Bool {
+    static func isDate(_ year: Int64, _ month: Int64, _ day: Int64) -> Bool {
         guard (1...12).contains(month), day >= 1 else { return false }
         let days = Timestamp.days(year: month == 12 ? year + 1 : year, month: month == 12 ? 1 : month + 1, day: 1)
         return day <= days - Timestamp.days(year: year, month: month, day: 1)
@@ -42,7 +38,7 @@ enum Times {
 }
 
 /// Walks over digits and signs.
-private struct DigitScan {
+struct DigitScan {
     let text: UnsafeBufferPointer<UInt8>
     var index = 0
 
@@ -67,9 +63,46 @@ private struct DigitScan {
         return true
     }
 
+    /// As many digits as there are, at least one and at most `count`.
+    mutating func digits(_ count: Int) -> Int64? {
+        var value: Int64?
+        let start = index
+        while index < text.count, index - start < count, text[index] &- 0x30 < 10 {
+            value = (value ?? 0) * 10 + Int64(text[index] - 0x30)
+            index += 1
+        }
+        return value
+    }
+
+    /// Seconds east of UTC, `+02:00` or `+0200`.
+    mutating func offsetSeconds() -> Int64? {
+        if take("Z") { return 0 }
+        let isEast = take("+")
+        guard isEast || take("-"), let hours = number(2), hours < 24 else { return nil }
+        _ = take(":")
+        guard let minutes = number(2), minutes < 60 else { return nil }
+        let offset = (hours * 60 + minutes) * 60
+        return isEast ? offset : -offset
+    }
+
+    /// Which of these words stands here.
+    mutating func name(of words: [[UInt8]]) -> Int? {
+        for (number, word) in words.enumerated()
+        where index + word.count <= text.count && text[index..<index + word.count].elementsEqual(word) {
+            index += word.count
+            return number
+        }
+        return nil
+    }
+
     /// The milliseconds of a fraction, 0 without one; nil if a point has no digits after it.
     mutating func fractionMilliseconds() -> Int64? {
         guard take(".") else { return 0 }
+        return fractionDigits()
+    }
+
+    /// The milliseconds of a fraction whose point was taken; nil without digits.
+    mutating func fractionDigits() -> Int64? {
         var value: Int64 = 0
         var digits = 0
         while index < text.count, text[index] &- 0x30 < 10 {
@@ -87,8 +120,8 @@ private struct DigitScan {
 
 /// Decimal numbers as JSON writes them, rounded down to whole ones without passing through a double.
 enum Decimals {
-    /// Nil if this is no number or does not fit in 64 bits.
-    static func floor(_ text: UnsafeBufferPointer<UInt8>) -> Int64? {
+    /// Nil if this is no number or does not fit in 64 bits. `scale` counts in finer units: 6 for millionths.
+    static func floor(_ text: UnsafeBufferPointer<UInt8>, scale: Int = 0) -> Int64? {
         var index = 0
         let isNegative = text.first == UInt8(ascii: "-")
         if isNegative { index = 1 }
@@ -101,7 +134,7 @@ enum Decimals {
             whole = whole * 10 + Int64(text[index] - 0x30)
             index += 1
         }
-        if index == text.count { return index == start ? nil : isNegative ? -whole : whole }
+        if index == text.count, scale == 0 { return index == start ? nil : isNegative ? -whole : whole }
         index = start
         while index < text.count, text[index] &- 0x30 < 10 || (text[index] == UInt8(ascii: ".") && pointShift == nil) {
             if text[index] == UInt8(ascii: ".") { pointShift = digits.count } else { digits.append(text[index] - 0x30) }
@@ -115,7 +148,7 @@ enum Decimals {
             else { return nil }
             exponent = power
         }
-        return integer(digits, point: (pointShift ?? digits.count) + exponent, isNegative: isNegative)
+        return integer(digits, point: (pointShift ?? digits.count) + exponent + scale, isNegative: isNegative)
     }
 
     private static func integer(_ digits: [UInt8], point: Int, isNegative: Bool) -> Int64? {

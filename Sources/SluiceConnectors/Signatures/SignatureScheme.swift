@@ -12,6 +12,8 @@ public struct SignatureScheme: Sendable {
     public let signsBody: Bool
     /// What the secret must look like, for a message to the person who configures it.
     public let secretHint: String
+    /// Whether the public URL is part of what is signed: then `WebhookRequest.url` or `SchemeOptions.publicURL` is needed.
+    public var signsURL = false
 
     let check: @Sendable (WebhookRequest, [String], Timestamp, SchemeOptions) -> Verdict
 
@@ -50,16 +52,4 @@ public struct Refusal: Sendable, Equatable, CustomStringConvertible {
         self.message = message
     }
     public var description: String { "\(reason.rawValue): \(message)" }
-}
-
-/// What a connection may set for its scheme.
-public struct SchemeOptions: Sendable {
-    /// How far a signed timestamp may lie from now, in either direction.
-    public var tolerance: Span
-    /// The header of `header-token`.
-    public var headerName: String?
-    public init(tolerance: Span = .seconds(300), headerName: String? = nil) {
-        self.tolerance = tolerance
-        self.headerName = headerName
-    }
 }

@@ -22,7 +22,8 @@ extension SignatureScheme {
             if codes.isEmpty {
                 throw RefusalError(.malformedHeader, "\(family)-signature holds no \"v1,\" followed by 32 bytes in base64")
             }
-            try SignedRequest.checkAge(seconds, header: "\(family)-timestamp", now: now, tolerance: options.tolerance)
+            try SignedRequest.checkAge(
+                seconds, header: "\(family)-timestamp", now: now, tolerance: options.tolerance ?? SchemeOptions.toleranceDefault)
             let prefix = StandardWebhooks.prefix(id: id, timestamp: timestamp)
             var matches = false
             for key in keys {

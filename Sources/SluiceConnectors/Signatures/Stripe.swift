@@ -16,7 +16,8 @@ extension SignatureScheme {
             if header.codes.isEmpty {
                 throw RefusalError(.malformedHeader, "Stripe-Signature holds no v1= with 64 lowercase hexadecimal digits")
             }
-            try SignedRequest.checkAge(seconds, header: StripeHeader.name, now: now, tolerance: options.tolerance)
+            try SignedRequest.checkAge(
+                seconds, header: StripeHeader.name, now: now, tolerance: options.tolerance ?? SchemeOptions.toleranceDefault)
             let prefix = Array(timestamp) + [UInt8(ascii: ".")]
             var matches = false
             for key in keys {

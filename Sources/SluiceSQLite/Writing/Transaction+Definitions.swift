@@ -93,6 +93,14 @@ extension Transaction {
                 .conflict, "the connection \(name) is used by the trigger \(trigger): remove that first",
                 context: ["connection": name, "trigger": trigger])
         }
+        let subscribed = try prepare("SELECT id FROM subscription WHERE ns = ? AND connection_id = ? ORDER BY id LIMIT 1")
+        subscribed.bind(1, namespace)
+        subscribed.bind(2, connection)
+        if let number = try subscribed.first({ $0.int(0) }) {
+            throw SluiceError(
+                .conflict, "the connection \(name) still has subscription \(number) at its provider: remove that first",
+                context: ["connection": name])
+        }
         try run("DELETE FROM endpoint WHERE ns = ? AND connection_id = ?", namespace.rawValue, connection)
         try run("DELETE FROM topic WHERE ns = ? AND connection_id = ?", namespace.rawValue, connection)
         try run("DELETE FROM connection WHERE id = ?", connection)

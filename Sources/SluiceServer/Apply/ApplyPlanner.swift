@@ -115,7 +115,7 @@ public struct ApplyPlanner {
             if stored.settings != spec.settings.json { notes.append("settings change") }
         }
         let hasEndpoint = stored.map { known.withEndpoint.contains($0.id) } ?? false
-        let needsEndpoint = definition.webhook != nil && !hasEndpoint
+        let needsEndpoint = definition.hasStaticWebhooks && !hasEndpoint
         if stored == nil || !notes.isEmpty {
             plan.changes.append(
                 .putConnection(name: spec.name, connector: spec.connector, fields: fields, secrets: secrets, settings: spec.settings.json))
@@ -133,6 +133,10 @@ public struct ApplyPlanner {
     ) -> (fields: [UInt8], secrets: ConnectionSecrets) {
         var secrets = ConnectionSecrets()
         secrets.webhookSecrets = spec.webhookSecrets
+        // What the provider gave in a handshake stands in no file.
+        if known.connections[spec.name]?.connector == spec.connector {
+            secrets.learnedSecrets = current.connectionSecrets[spec.name]?.learnedSecrets ?? [:]
+        }
         let what = "connection \(spec.name)"
         let values = typed(spec.fields, definition.connectionFields, of: what, line: spec.line)
         var writer = JSONWriter()
@@ -161,7 +165,9 @@ public struct ApplyPlanner {
         if let problem = WebhookSchemes.problem(name) { return issue(spec.line, "\(what): webhook: \(problem)") }
         if name == "none" {
             plan.warnings.append("\(what): UNSAFE: webhooks are not verified (scheme `none`): anyone who learns the URL can cause polls")
-        } else if spec.webhookSecrets.isEmpty {
+        } else if spec.webhookSecrets.isEmpty, definition.needsConnectionSecret,
+            !Handshake.of(declared: definition.webhook?.handshakes ?? [], scheme: name).contains(where: \.learnsSecret)
+        {
             issue(spec.line, "\(what) needs `webhook: {secrets: [...]}` for the scheme `\(name)`: \(WebhookSchemes.secretHint(name))")
         }
         if name == "header-token", spec.settings.header == nil {
@@ -245,8 +251,11 @@ public struct ApplyPlanner {
             )
         }
         let faults = issues.count
-        guard let input = input(spec, type), let keys = topicKeys(spec, type, connector, input), issues.count == faults else { return nil }
-        return put(spec, input: input, topicKeys: keys)
+        let uid = known.triggers[spec.name]?.uid ?? names.triggerUID()
+        guard let input = input(spec, type), let keys = topicKeys(spec, type, connector, input, uid), issues.count == faults else {
+            return nil
+        }
+        return put(spec, uid: uid, input: input, topicKeys: keys, isDynamic: type.subscription != nil)
     }
 
     private mutating func input(_ spec: TriggerSpec, _ type: TriggerTypeDefinition) -> [UInt8]? {
@@ -267,15 +276,12 @@ public struct ApplyPlanner {
         return writer.bytes
     }
 
-    /// The keys a trigger listens to: its own, and the empty one of the whole connection. None where it takes no webhooks.
+    /// The keys a trigger listens to; nil, and an issue, where its connector cannot say.
     private mutating func topicKeys(
-        _ spec: TriggerSpec, _ type: TriggerTypeDefinition, _ connector: any Connector, _ input: [UInt8]
+        _ spec: TriggerSpec, _ type: TriggerTypeDefinition, _ connector: any Connector, _ input: [UInt8], _ uid: String
     ) -> [String]? {
-        guard type.kind == .hybrid || type.kind == .webhook else { return [] }
         do {
-            let full = try JSONDocument(Defaults.filled(input, type.inputFields))
-            guard let key = try connector.webhookKey(triggerType: type.name, input: full), !key.isEmpty else { return [""] }
-            return ["", key]
+            return try TopicKeys.of(type, connector, input: input, uid: uid)
         } catch {
             let reason = (error as? SluiceError)?.message ?? "its `webhook_key` failed"
             issue(spec.line, "trigger \(spec.name): \(reason)")
@@ -283,7 +289,7 @@ public struct ApplyPlanner {
         }
     }
 
-    private mutating func put(_ spec: TriggerSpec, input: [UInt8], topicKeys: [String]) -> SluiceError? {
+    private mutating func put(_ spec: TriggerSpec, uid: String, input: [UInt8], topicKeys: [String], isDynamic: Bool) -> SluiceError? {
         let stored = known.triggers[spec.name]
         var notes: [String] = []
         var resets = false
@@ -297,6 +303,7 @@ public struct ApplyPlanner {
             }
             if !resets, stored.input != input {
                 notes.append("input changes; the cursor stays (`sluice trigger cursor reset \(spec.name)` to read again)")
+                if isDynamic { notes.append("subscribes anew where its subscription depends on what changes") }
             }
             if stored.settings != spec.settings.json { notes.append("settings change") }
             let formerKeys = Set(stored.topics.compactMap { known.topicKeys[$0] })
@@ -306,7 +313,7 @@ public struct ApplyPlanner {
             plan.changes.append(
                 .plain(
                     .putTrigger(
-                        name: spec.name, uid: stored?.uid ?? names.triggerUID(), connection: spec.connection, type: spec.type, input: input,
+                        name: spec.name, uid: uid, connection: spec.connection, type: spec.type, input: input,
                         settings: spec.settings.json, topicKeys: topicKeys, resets: resets)))
         }
         attach(spec, stored, &notes)
@@ -342,9 +349,9 @@ public struct ApplyPlanner {
         guard let desired else { return }
         let commands: [TriggerCommand] =
             switch (desired, stored?.state ?? .created) {
-            case (.running, .created), (.running, .stopped): [.start]
+            case (.running, .created), (.running, .stopped), (.running, .stopping): [.start]
             case (.running, .paused): [.resume]
-            case (.paused, .created), (.paused, .stopped): [.start, .pause]
+            case (.paused, .created), (.paused, .stopped), (.paused, .stopping): [.start, .pause]
             case (.paused, .starting), (.paused, .running), (.paused, .failed): [.pause]
             case (.stopped, .created) where stored == nil: []
             case (.stopped, .created), (.stopped, .starting), (.stopped, .running), (.stopped, .paused), (.stopped, .failed): [.stop]

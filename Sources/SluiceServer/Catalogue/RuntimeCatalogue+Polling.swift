@@ -13,6 +13,12 @@ extension RuntimeCatalogue: PollingCatalogue {
             return TriggerSchedule.Timing(safetyInterval: settings.safetyInterval ?? RuntimeCatalogue.safetyInterval)
         }
         let takesWebhooks = type.kind == .hybrid || type.kind == .webhook
+        if type.subscription != nil, current.subscriptions[trigger.id]?.isSubscribed != true {
+            // No webhooks come: it polls as if it had none.
+            let interval = min(
+                settings.safetyInterval ?? RuntimeCatalogue.safetyInterval, settings.interval ?? RuntimeCatalogue.pollingInterval)
+            return TriggerSchedule.Timing(visibilityLag: type.visibilityLag, safetyInterval: interval, intervalCause: .interval)
+        }
         let interval =
             takesWebhooks
             ? RuntimeCatalogue.jittered(settings.safetyInterval ?? RuntimeCatalogue.safetyInterval, trigger.id)

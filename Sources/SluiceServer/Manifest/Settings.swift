@@ -114,6 +114,8 @@ public struct ConnectionSecrets: Sendable, Equatable {
     /// JSON values by field name.
     public var fields: [(name: String, json: [UInt8])] = []
     public var webhookSecrets: [String] = []
+    /// Secrets that the provider gave in a handshake, by the token of the address.
+    public var learnedSecrets: [String: String] = [:]
     public init() {}
 
     public static func == (left: ConnectionSecrets, right: ConnectionSecrets) -> Bool { left.json == right.json }
@@ -130,6 +132,10 @@ public struct ConnectionSecrets: Sendable, Equatable {
             }
             writer.key("webhook_secrets")
             writer.array { writer in for secret in webhookSecrets { writer.value(secret) } }
+            guard !learnedSecrets.isEmpty else { return }
+            writer.key("learned_secrets")
+            writer.object { writer in for (token, secret) in learnedSecrets.sorted(by: { $0.key < $1.key }) { writer.member(token, secret) }
+            }
         }
         return writer.bytes
     }
@@ -138,6 +144,7 @@ public struct ConnectionSecrets: Sendable, Equatable {
         guard let root = (try? JSONDocument(json))?.root else { return }
         fields = root["fields"]?.members?.map { ($0.key, Array($0.value.bytes)) } ?? []
         webhookSecrets = root["webhook_secrets"]?.elements?.compactMap(\.string) ?? []
+        for member in root["learned_secrets"]?.members ?? [] { learnedSecrets[member.key] = member.value.string }
     }
 }
 

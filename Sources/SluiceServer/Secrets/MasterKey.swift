@@ -75,5 +75,7 @@ public enum MasterKey {
 /// Who owns a sealed secret.
 public enum SecretOwner {
     public static func connection(_ name: String) -> String { "connection default/\(name)" }
+    /// By its URL, which no other has.
+    public static func subscription(_ url: String) -> String { "subscription default/\(url)" }
     public static func destination(_ name: String) -> String { "destination default/\(name)" }
 }

@@ -138,7 +138,9 @@ public struct ConnectorLints: Sendable {
                 loses: "what an unordered list shows after the cursor has moved past it, if the source's order is not ascending by itself",
                 fix: "add the source's parameter for sorting, or leave order out")
         }
-        if case .token(_, let parameter, false) = rules.pagination, cursor.order == .ascending, countsPages(parameter) {
+        if case .token(let token) = rules.pagination, case .query(let parameter) = token.parameter, !token.restartsFromMark,
+            cursor.order == .ascending, countsPages(parameter)
+        {
             warn(
                 "shifting-pages", key + ".pagination", "its pages may be counted (\(parameter)), and records that change move between them",
                 loses: "the record that slides over a page's edge", fix: "add restart_from_mark = true")

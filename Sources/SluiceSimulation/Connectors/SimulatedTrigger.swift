@@ -10,7 +10,7 @@ struct SimulatedTrigger: Sendable {
     let isDescribed: Bool
     let connection: JSONDocument
     let input: JSONDocument
-    let unwrap: String?
+    let places: StandInPlaces
 
     static let startMilliseconds: Int64 = 1_800_000_000_000
     private static let pageSizeSmall = 4
@@ -20,22 +20,39 @@ struct SimulatedTrigger: Sendable {
         let stated = connector.simulation(triggerType: type.name)
         let incremental = connector.incremental(triggerType: type.name)
         guard let rules = incremental ?? stated?.rules else { return nil }
+        if let gap = rules.standInGap { throw SluiceError(.connector, gap) }
         (self.connector, self.type, self.rules) = (connector, type, rules)
         isDescribed = incremental != nil
         connection = try SimulatedTrigger.values(
             connector.definition.connectionFields, given: stated?.connection, urlField: rules.urlField)
-        input = try SimulatedTrigger.values(type.inputFields, given: stated?.input, urlField: nil)
+        input = try SimulatedTrigger.values(
+            type.inputFields, given: stated?.input, urlField: nil, partitionField: rules.partitionField)
         let request = PollRequest(
             triggerType: type.name, connection: connection, input: input, cursor: nil, pageState: nil, readBound: Timestamp(seconds: 0))
-        unwrap = rules.unwrapKey(request)
+        places = rules.standInPlaces(request)
     }
 
-    /// A page size of the description is kept to where a full page is the only sign that there is more.
-    private var countsPages: Bool {
+    /// Whether a lambda may take a short page for the last one, since nothing else says so.
+    private var mayEndByLength: Bool {
+        if isDescribed { return false }
+        let end: Incremental.PageEnd? =
+            switch rules.pagination {
+            case .keyset(let rule): rule.end
+            case .offset(let rule): rule.end
+            case .page(let rule): rule.end
+            case .none, .token, .link, .nextURL: nil
+            }
+        return end.map { $0.hasMore == nil && $0.total == nil && $0.totalPages == nil } ?? false
+    }
+
+    /// Whether the description itself takes a short page for the last one.
+    private var endsShort: Bool {
         switch rules.pagination {
-        case .none: true
-        case .keyset(_, _, let more): more == nil
-        default: false
+        case .keyset(let rule): rule.end.endsShort
+        case .offset(let rule): rule.end.endsShort
+        case .page(let rule): rule.end.endsShort
+        case .token(let rule): rule.end.endsShort
+        case .none, .link, .nextURL: false
         }
     }
 
@@ -43,7 +60,7 @@ struct SimulatedTrigger: Sendable {
     var pageCap: Int? {
         if case .none = rules.pagination { return 10_000 }
         if isDescribed, rules.pageSize != nil { return nil }
-        return countsPages && !isDescribed ? nil : SimulatedTrigger.pageSizeSmall
+        return mayEndByLength || endsShort ? nil : SimulatedTrigger.pageSizeSmall
     }
 
     /// How many records make a page.
@@ -69,7 +86,7 @@ struct SimulatedTrigger: Sendable {
     var saysWhereItBegins: Bool { isDescribed || rules.defaultSinceSecondsAgo != nil }
 
     /// Whether its name promises new records, and not what becomes of them.
-    var isAboutNew: Bool { SimulatedTrigger.isAboutNew(type.name) }
+    var isAboutNew: Bool { rules.dedup.created != nil || SimulatedTrigger.isAboutNew(type.name) }
 
     static func isAboutNew(_ name: String) -> Bool {
         let words = Set(name.split(separator: "_").map(String.init))
@@ -82,22 +99,27 @@ struct SimulatedTrigger: Sendable {
         let isTime = cursor?.marksPerSecond != nil
         let hasPages = if case .none = rules.pagination { false } else { true }
         switch trap {
-        case .equalTimestamps, .pageEdgeTie, .pageWideTie, .clockSkew, .futureDated:
+        case .equalTimestamps, .pageEdgeTie, .pageWideTie:
+            if cursor?.isUnique == true { return "no two records share a value" }
             return isTime ? nil : "its cursor is no time"
-        case .keptStart: return isTime ? nil : "it reads from the beginning"
+        case .clockSkew, .futureDated: return isTime ? nil : "its cursor is no time"
+        case .keptStart: return isTime ? nil : "its cursor is no time"
         case .idleFeed: return cursor == nil ? "it has no cursor" : nil
         case .lateVisibility:
             guard isTime else { return "its cursor is no time" }
             return toleranceSeconds >= 1 ? nil : "no lookback or visibility lag is declared"
         case .roundedPrecision:
             return cursor?.kind == .rfc3339 || cursor?.kind == .unixSeconds ? nil : "its cursor has no fraction"
-        case .noZone: return cursor?.kind == .rfc3339 && cursor?.assumesUTC == false ? nil : "its times need no zone"
-        case .unordered: return cursor?.order == CursorRule.Order.none ? nil : "its list is in order"
-        case .changedAgain: return rules.dedup.versions.isEmpty ? "its records never change" : nil
+        case .noZone: return cursor?.kind == .rfc3339 && cursor?.zone == nil ? nil : "its times need no zone"
+        case .unordered: return isTime && cursor?.order == CursorRule.Order.none ? nil : "its list is in order"
+        case .changedAgain: return rules.dedup.versions.isEmpty && rules.dedup.created == nil ? "its records never change" : nil
         case .shiftingPages, .crash: return hasPages ? nil : "it has one page"
         case .expiringToken:
-            if case .keyset = rules.pagination { return "its pages are found by a record" }
-            return hasPages ? nil : "it has one page"
+            switch rules.pagination {
+            case .keyset: return "its pages are found by a record"
+            case .offset, .page: return "its pages are counted"
+            default: return hasPages ? nil : "it has one page"
+            }
         case .deletedAnchor:
             if case .keyset = rules.pagination { return nil }
             return "nothing is anchored on a record"
@@ -108,7 +130,9 @@ struct SimulatedTrigger: Sendable {
     }
 
     /// Values for fields: what the description gives, defaults, and for what must be there something of its type.
-    private static func values(_ fields: [Field], given: JSONView?, urlField: String?) throws -> JSONDocument {
+    private static func values(
+        _ fields: [Field], given: JSONView?, urlField: String?, partitionField: String? = nil
+    ) throws -> JSONDocument {
         var writer = JSONWriter()
         writer.object { writer in
             let members = given?.members ?? []
@@ -120,6 +144,9 @@ struct SimulatedTrigger: Sendable {
                 if let json = field.defaultJSON {
                     writer.key(field.name)
                     writer.raw(json.utf8)
+                } else if field.name == partitionField {
+                    writer.key(field.name)
+                    writer.raw((field.type == .array ? "[\"p1\"]" : "\"p1\"").utf8)
                 } else if !field.isOptional {
                     writer.key(field.name)
                     writer.raw(sample(field, isURL: field.name == urlField || looksLikeURL(field)).utf8)

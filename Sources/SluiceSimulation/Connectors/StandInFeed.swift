@@ -51,7 +51,7 @@ struct StandInFeed: Sendable {
     }
 
     let rules: Incremental
-    let unwrap: String?
+    let places: StandInPlaces
     /// The provider shows no more records on a page, whatever is asked for; nil: as many as are asked for.
     let pageCap: Int?
     var now: Int64
@@ -66,10 +66,12 @@ struct StandInFeed: Sendable {
     var answers = 0
     /// Tokens that were given out, with the number of the answer that did.
     var tokens: [String: Int] = [:]
+    /// Of several lists the first one that is asked for holds everything.
+    var partition: String?
 
-    init(_ rules: Incremental, unwrap: String?, pageCap: Int?, now: Int64, seed: UInt64) {
+    init(_ rules: Incremental, _ places: StandInPlaces, pageCap: Int?, now: Int64, seed: UInt64) {
         self.rules = rules
-        self.unwrap = unwrap
+        self.places = places
         self.pageCap = pageCap
         self.now = now
         random = SimulationRandom(seed: seed)
@@ -77,26 +79,27 @@ struct StandInFeed: Sendable {
 
     var isTimed: Bool { rules.cursor?.marksPerSecond != nil }
     /// Whether records change; otherwise each is there once and for ever.
-    var isMutable: Bool { !rules.dedup.versions.isEmpty }
+    var isMutable: Bool { !rules.dedup.versions.isEmpty || rules.dedup.created != nil }
+    private var isOpaque: Bool { rules.cursor?.kind == .opaque }
+
+    var placesPerSecond: Int64 { max(1_000_000, rules.cursor?.marksPerSecond ?? 1) }
 
     /// Places in one unit of the mark.
-    var placesPerMark: Int64 {
-        guard let units = rules.cursor?.marksPerSecond else { return 1 }
-        return 1_000_000 / units
-    }
+    var placesPerMark: Int64 { rules.cursor?.marksPerSecond.map { placesPerSecond / $0 } ?? 1 }
 
     /// Places that the source's comparison does not tell apart.
     var granule: Int64 {
-        guard let cursor = rules.cursor else { return 1 }
+        guard let cursor = rules.cursor, cursor.countsMarks else { return 1 }
         if mischief.isFine, !cursor.isExclusive, cursor.granularity == nil { return 1 }
         return cursor.comparedUnits * placesPerMark
     }
 
-    /// The place of this moment, cut to what records tell.
+    /// The place of this moment, cut to what records tell. Without a time it is a count.
     var placeNow: Int64 {
+        if isOpaque { return now }
         guard isTimed else { return Int64(items.count + 1) }
-        let micros = now * 1000
-        return mischief.isFine ? micros : micros - micros % placesPerMark
+        let place = now * (placesPerSecond / 1000)
+        return mischief.isFine ? place : place - place % placesPerMark
     }
 
     // MARK: What happens at the provider
@@ -131,17 +134,23 @@ struct StandInFeed: Sendable {
     }
 
     func isListed(_ item: Item) -> Bool {
-        if let retention = mischief.retentionMilliseconds, item.place / 1000 < now - retention { return false }
+        if let retention = mischief.retentionMilliseconds, item.place / (placesPerSecond / 1000) < now - retention { return false }
         return item.visibleAt <= now && now < item.goneAt
     }
 
     /// What the list shows now, in its order, within the bounds.
     func list(above bound: Int64?, upTo upper: Int64? = nil) -> [Item] {
         let granule = granule
-        let isExclusive = rules.cursor?.isExclusive == true
+        let isExclusive = rules.cursor?.isExclusive == true || isOpaque
+        let phase = (rules.cursor?.phaseUnits ?? 0) * placesPerMark
         let listed = items.filter { item in
             guard isListed(item) else { return false }
-            if let bound, isExclusive ? item.place / granule <= bound / granule : item.place / granule < bound / granule { return false }
+            // What an answer hands out as its position leads to all that shows up afterwards, whatever its date.
+            let place = isOpaque ? item.visibleAt : item.place
+            if let bound {
+                let (own, other) = ((place + phase) / granule, (bound + phase) / granule)
+                if isExclusive ? own <= other : own < other { return false }
+            }
             if let upper, item.place / placesPerMark > upper / placesPerMark { return false }
             return true
         }

@@ -79,7 +79,7 @@ extension TrapScene {
                 await pass(seconds: step)
                 await feed { feed in
                     let extra = Int64(feed.random.int(0...999))
-                    feed.add(place: feed.placeNow + (feed.rules.cursor?.marksPerSecond == 1000 ? extra : 0))
+                    feed.add(place: feed.placeNow + (feed.placesPerMark == 1000 ? extra : 0))
                 }
             }
             // Microseconds of what was added last have passed.
@@ -102,7 +102,7 @@ extension TrapScene {
     private mutating func futureDated() async {
         guard await begin() else { return }
         let days = Int64(random.int(1...400))
-        await feed { $0.add(place: $0.placeNow + days * 86_400_000_000) }
+        await feed { $0.add(place: $0.placeNow + days * 86_400 * $0.placesPerSecond) }
         for _ in 0..<3 {
             await add(2)
             await pass(seconds: 1)
@@ -176,11 +176,12 @@ extension TrapScene {
                 fail("a new cycle begins with the page token of the one before")
             }
             let isOrderless = subject.rules.cursor == nil
+            let perSecond = await feed { $0.placesPerSecond }
             if let bound = first.bound, let newest = first.newest, !isOrderless, subject.rules.cursor?.marksPerSecond != nil,
-                bound > newest + 60_000_000
+                bound > newest + 60 * perSecond
             {
                 observe("clock-as-cursor")
-                fail("it asks from a clock, \((bound - newest) / 1_000_000) s above the newest record: what shows up late is lost")
+                fail("it asks from a clock, \((bound - newest) / perSecond) s above the newest record: what shows up late is lost")
             }
         }
         await add(2)

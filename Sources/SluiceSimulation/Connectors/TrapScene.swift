@@ -29,7 +29,7 @@ struct TrapScene {
         expectsFrom = subject.saysWhereItBegins ? Int64.min : nil
         random = SimulationRandom(seed: seed)
         let feed = StandInFeed(
-            subject.rules, unwrap: subject.unwrap, pageCap: subject.pageCap, now: SimulatedTrigger.startMilliseconds,
+            subject.rules, subject.places, pageCap: subject.pageCap, now: SimulatedTrigger.startMilliseconds,
             seed: seed ^ 0x5EED)
         run = TrapRun(
             subject.connector, subject.type, StandIn(feed), connection: subject.connection, input: subject.input,

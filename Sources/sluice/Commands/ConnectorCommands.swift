@@ -7,7 +7,7 @@ import SluiceServer
 struct ConnectorCommands: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "connector", abstract: "What services can be connected to, and tools for writing more.",
-        subcommands: [List.self, New.self, Check.self, Try.self, SimulateTraps.self], aliases: ["connectors"])
+        subcommands: [List.self, Reload.self, New.self, Check.self, Try.self, SimulateTraps.self], aliases: ["connectors"])
 
     struct List: AsyncParsableCommand {
         static let configuration = CommandConfiguration(abstract: "The connectors that are loaded.")
@@ -23,10 +23,35 @@ struct ConnectorCommands: ParsableCommand {
                     [
                         Column("name", "name"), Column("version", "version"), Column("language", "language"),
                         Column("webhooks", "webhook_scheme"),
+                        Column("handshake") { row in
+                            let names = row["handshakes"]?.elements?.compactMap(\.string) ?? []
+                            return names.isEmpty ? "-" : names.joined(separator: ", ")
+                        }, Column("experimental") { $0["experimental"]?.bool == true ? "EXPERIMENTAL" : "" },
                         Column("triggers") { row in row["triggers"]?.elements?.map { Show.text($0["name"]) }.joined(separator: ", ") ?? "-"
                         },
                     ], none: "No connector is loaded: name their directory with `sluice serve --connectors`.")
+                guard !listing.json else { return }
+                for problem in answer["broken"]?.elements ?? [] {
+                    Terminal.error("BROKEN \(Show.text(problem["name"])): \(Show.text(problem["problem"]))")
+                }
             }
+        }
+    }
+
+    struct Reload: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(
+            abstract: "Let the server look at its connectors' files now.",
+            discussion: "It does so every two seconds by itself; this says what came of it. Exit code 1 if a file is broken.")
+        @OptionGroup var reach: Reach
+        @OptionGroup var single: Single
+
+        func run() async throws {
+            let isBroken = try await reach.connected { caller -> Bool in
+                let answer = try await caller.post("/v1/connectors/reload")
+                single.show(answer)
+                return answer["broken"]?.elements?.isEmpty == false
+            }
+            if isBroken { throw ExitCode(1) }
         }
     }
 }

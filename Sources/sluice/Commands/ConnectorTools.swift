@@ -67,6 +67,7 @@ extension ConnectorCommands {
             Terminal.out(
                 "fields    \(definition.connectionFields.map { $0.name + ($0.isSecret ? " (secret)" : "") }.joined(separator: ", "))")
             Terminal.out("webhooks  \(definition.webhook?.scheme ?? "none")")
+            if definition.isExperimental { Terminal.out("EXPERIMENTAL: not held against the provider's own documentation") }
             for type in definition.triggers {
                 let input = type.inputFields.map { $0.name + ($0.isOptional ? "?" : "") }.joined(separator: ", ")
                 Terminal.out("trigger   \(type.name): \(type.kind.rawValue), input: \(input.isEmpty ? "none" : input)")

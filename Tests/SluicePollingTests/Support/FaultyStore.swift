@@ -33,6 +33,11 @@ final class FaultyStore: Store {
 
     func observe(_ observer: any StoreObserver) { inner.observe(observer) }
     func close() async { await inner.close() }
+    func subscriptions(_ namespace: NamespaceID) async throws -> [StoredSubscription] { try await inner.subscriptions(namespace) }
+    func addSubscription(_ new: NewSubscription, at time: Timestamp) async throws -> StoredSubscription {
+        try await inner.addSubscription(new, at: time)
+    }
+    func recordSubscriptions(_ changes: [SubscriptionChange]) async throws { try await inner.recordSubscriptions(changes) }
     func append(_ webhook: InboxEntry) async throws -> InboxReceipt { try await inner.append(webhook) }
     func inbox(_ query: InboxQuery) async throws -> [InboxItem] { try await inner.inbox(query) }
     func inboxItem(_ namespace: NamespaceID, _ sequence: InboxSequence) async throws -> InboxItem? {

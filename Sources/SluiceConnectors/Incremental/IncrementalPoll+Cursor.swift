@@ -1,0 +1,101 @@
+import SluiceCore
+
+/// The cursor's further forms: positions that the answer hands out, and what is kept beside a mark.
+extension IncrementalPoll {
+    /// The committed cursor. Where only new records are wanted, the trigger's beginning is kept beside the mark for good.
+    func json(_ value: CursorValue, _ request: PollRequest, _ now: Timestamp) throws(PollFailure) -> [UInt8] {
+        guard rules.dedup.created != nil, let beginning = try beginning(request, now) else { return value.json }
+        var writer = JSONWriter()
+        writer.object {
+            $0.member("mark", value.mark)
+            $0.member("value", value.text)
+            $0.member("began", beginning)
+        }
+        return writer.bytes
+    }
+
+    /// The mark from which a record counts as new; nil: all do.
+    private func beginning(_ request: PollRequest, _ now: Timestamp) throws(PollFailure) -> Int64? {
+        if let json = request.cursor { return (try? JSONDocument(json))?.root["began"]?.int64 }
+        return try start(request, now: now)?.mark
+    }
+
+    /// Leaves out what was created before the trigger began and merely changed since.
+    func newOnly(_ page: PollPage, _ request: PollRequest, _ now: Timestamp) throws(PollFailure) -> PollPage {
+        guard let created = rules.dedup.created, let rule = rules.cursor, let beginning = try beginning(request, now) else { return page }
+        let kept = page.records.map { record in
+            record.bytes.withUnsafeBufferPointer { bytes in
+                guard let range = created.find(in: bytes), case .mark(let mark) = rule.read(UnsafeBufferPointer(rebasing: bytes[range]))
+                else { return true }
+                return mark >= beginning
+            }
+        }
+        if !kept.contains(false) { return page }
+        var page = page
+        page.records = zip(page.records, kept).compactMap { $1 ? $0 : nil }
+        if !page.marks.isEmpty { page.marks = zip(page.marks, kept).compactMap { $1 ? $0 : nil } }
+        return page
+    }
+
+    // MARK: Positions that the answer hands out
+
+    /// Keeps the position for the next cycle, which the last page holds, or every one.
+    func takeHandedOut(_ answer: PageAnswer, _ state: inout PageState) throws(PollFailure) {
+        guard let rule = rules.cursor, rule.kind == .opaque, let place = rule.answer else { return }
+        switch place {
+        case .header(let name): if let text = answer.reply.headers.first(name), !text.isEmpty { state.handedOut = text }
+        case .body(let path):
+            guard let view = answer.document.flatMap({ path.find(in: $0.root) }), !view.isNull else { return }
+            guard let text = view.text else {
+                throw PollFailure(.permanent, SluiceError(.providerAnswer, "the position at \"\(path)\" is neither text nor a number"))
+            }
+            if !text.isEmpty { state.handedOut = text }
+        }
+    }
+
+    /// A position that the source no longer knows is cleared, and everything is read again: dedup drops what was seen.
+    func beginsAnew(_ reply: HTTPReply, _ request: PollRequest, _ state: PageState) throws(PollFailure) -> PollPage? {
+        guard let rule = rules.cursor, rule.kind == .opaque, state.pages == 0, [400, 404, 410].contains(reply.status),
+            try start(request, now: request.readBound) != nil
+        else { return nil }
+        return PollPage(
+            records: [], cursor: CursorValue(mark: 0, text: "").json, pageState: PageState().json, more: true,
+            warnings: ["the provider no longer knows the position that it handed out (status \(reply.status)); everything is read again"])
+    }
+
+    // MARK: The end of a cycle
+
+    /// What a cycle may have missed, or will pay for.
+    func endWarnings(_ answer: PageAnswer, _ state: PageState, _ request: PollRequest) throws(PollFailure) -> [String] {
+        var warnings: [String] = []
+        if state.isHeld {
+            warnings.append("the list shifted faster than it could be read; the cursor stays, and the next cycle reads the same again")
+        }
+        if let rule = rules.cursor, rule.kind == .opaque, state.handedOut == nil {
+            warnings.append("the answer hands out no position at \(rule.answer?.description ?? ""); the next cycle reads the same again")
+        }
+        // A list of one page, newest first: what was pushed off it between two polls was never seen.
+        if case .none = rules.pagination, let rule = rules.cursor, rule.order == .descending, !rules.isBoundedBelow,
+            request.cursor != nil, let size = rules.pageSize?.value, answer.scan.records.count >= size, let lower = state.lower,
+            let lowest = answer.scan.lowestMark, lowest > lower.mark
+        {
+            warnings.append(
+                "gap: the list holds \(size) records only, and all of them are newer than the last poll: older ones may be missing")
+        }
+        return warnings
+    }
+}
+
+extension Incremental {
+    /// How far behind the server's clock the mark of an idle feed stays; nil: where its last record left it.
+    var idleDistance: Span? {
+        guard cursor?.unitsPerSecond != nil else { return nil }
+        if partitions != nil { return min(.days(1), retention.map { Span(milliseconds: $0.milliseconds / 2) } ?? .days(1)) }
+        return retention.map { Span(milliseconds: $0.milliseconds / 2) }
+    }
+
+    /// Whether a template of the request speaks of the cursor.
+    var mentionsCursor: Bool {
+        path.mentions(.cursor) || query.contains { $0.value.mentions(.cursor) } || headers.contains { $0.value.mentions(.cursor) }
+    }
+}

@@ -1,0 +1,224 @@
+import SluiceCore
+import Synchronization
+
+/// A poll over partitions: lists them, then reads one after the other as pages of one cycle.
+struct PartitionedPoll: Sendable {
+    let rules: Incremental
+    let partitions: Partitions
+
+    /// Reads a page of one partition, whose cursor and page state `request` holds, beginning at `origin` if it has no cursor.
+    typealias ReadOne = @Sendable (_ request: PollRequest, _ origin: CursorValue?, _ http: any HTTPSending) async throws -> PollPage
+
+    func run(_ request: PollRequest, http: any HTTPSending, read: ReadOne) async throws -> PollPage {
+        var cursor = try request.cursor.map { json throws(PollFailure) in try PartitionCursor(json: json) } ?? PartitionCursor()
+        var state = try request.pageState.map { json throws(PollFailure) in try PartitionState(json: json) } ?? PartitionState()
+        var warnings: [String] = []
+        let clock = ServerClock(http)
+        if state.phase == .listing {
+            guard try await list(request, &state, &warnings, clock) else {
+                return try page(PollPage(records: [], more: true, warnings: warnings), cursor, state, request)
+            }
+            cursor.meet(Set(state.queue.map(\.partition.id)), at: clock.now ?? request.readBound, keep: partitions.keepRemoved)
+            if state.queue.isEmpty {
+                return try page(PollPage(records: [], more: false, warnings: warnings), cursor, state, request)
+            }
+        }
+        guard let waiting = state.queue.first else { return try page(PollPage(records: [], more: false), cursor, state, request) }
+        var result: PollPage
+        do {
+            result = try await self.read(waiting.partition, &cursor, &state, request, clock, read)
+        } catch let failure as PollFailure {
+            result = try putBack(waiting, failure, &state)
+        }
+        result.warnings = warnings + result.warnings
+        return try page(result, cursor, state, request)
+    }
+
+    // MARK: The list
+
+    /// Adds a page of the list to the queue; whether it was the last.
+    private func list(
+        _ request: PollRequest, _ state: inout PartitionState, _ warnings: inout [String], _ http: any HTTPSending
+    ) async throws -> Bool {
+        var elements: [JSONView] = []
+        var more = false
+        switch partitions.source {
+        case .values(let values): elements = values.map { JSONView(text: $0) }
+        case .input(let name):
+            let view = request.input.root[name]
+            elements = view?.elements ?? (view?.text ?? "").split(separator: ",").map { JSONView(text: PartitionedPoll.trimmed($0)) }
+        case .list(let list):
+            var inner = request
+            (inner.cursor, inner.pageState) = (nil, state.inner)
+            let poll = IncrementalPoll(listing(list))
+            let page = try poll.page(from: try await http.send(try poll.nextRequest(inner)), for: inner)
+            elements = page.records.map(\.view)
+            (more, state.inner) = (page.more, page.pageState)
+        }
+        var known = Set(state.queue.map(\.partition.id))
+        var unnamed = 0
+        for element in elements {
+            let path = element.kind == .object ? partitions.id : JSONPath([])
+            guard let partition = Partition(element, id: path, keeping: rules.partitionFields) else {
+                unnamed += 1
+                continue
+            }
+            if known.insert(partition.id).inserted { state.queue.append(.init(partition: partition)) }
+        }
+        if unnamed > 0 {
+            warnings.append("\(unnamed) partitions have no text or number at \"\(partitions.id)\" to know them by; they are not read")
+        }
+        if state.queue.count > partitions.countMax {
+            throw PollFailure(
+                .permanent,
+                SluiceError(
+                    .connector,
+                    "there are more than \(partitions.countMax) partitions: narrow the list, make several triggers, or raise "
+                        + "incremental.partitions.max (at most \(Partitions.countMaxHighest))"))
+        }
+        if !more { state.begin() }
+        return !more
+    }
+
+    private static func trimmed(_ text: Substring) -> String {
+        String(text.drop { $0 == " " }.reversed().drop { $0 == " " }.reversed())
+    }
+
+    /// The list as a feed without a cursor: the same address, headers and credentials.
+    private func listing(_ list: PartitionList) -> Incremental {
+        var listing = Incremental(
+            baseURL: rules.baseURL, path: list.path, records: list.records, dedup: .init(id: partitions.id, versions: []))
+        listing.query = list.query
+        listing.headers = rules.headers.filter { !$0.value.mentions(.partition) && !$0.value.mentions(.cursor) }
+        listing.authentication = rules.authentication
+        listing.pagination = list.pagination
+        listing.pageSize = list.pageSize
+        return listing
+    }
+
+    // MARK: One partition
+
+    private func read(
+        _ partition: Partition, _ cursor: inout PartitionCursor, _ state: inout PartitionState, _ request: PollRequest,
+        _ clock: ServerClock, _ read: ReadOne
+    ) async throws -> PollPage {
+        var inner = request
+        (inner.cursor, inner.pageState) = (cursor[partition.id], state.inner)
+        inner.places["partition"] = JSONView(checked: partition.fields[...])
+        inner.places["partition_id"] = JSONView(text: partition.id)
+        let origin = try origin(cursor)
+        var page = try await read(inner, origin, clock)
+        if cursor.origin == nil, inner.cursor == nil {
+            // Where this partition begins is where all others begin that are found later.
+            cursor.origin = try IncrementalPoll(rules).start(inner, now: clock.now ?? request.readBound)?.json
+        }
+        if page.cursor != nil || !cursor.hasBegun(partition.id) { cursor[partition.id] = page.cursor ?? inner.cursor }
+        page.keys = keys(page, of: partition)
+        // Marks of different partitions compare only where they are times.
+        if rules.cursor?.unitsPerSecond == nil { page.marks = [] }
+        if page.more { state.inner = page.pageState } else { state.finished() }
+        return page
+    }
+
+    private func origin(_ cursor: PartitionCursor) throws(PollFailure) -> CursorValue? {
+        guard let rule = rules.cursor, let json = cursor.origin else { return nil }
+        return try CursorValue(json: json, rule: rule)
+    }
+
+    /// The same id in two partitions is two records, unless the description says otherwise.
+    private func keys(_ page: PollPage, of partition: Partition) -> [Result<[UInt8], SluiceError>] {
+        let keys = page.keys ?? rules.dedupKeys(records: page.records)
+        if rules.dedup.isGlobal { return keys }
+        let prefix = Array((WebURL.encode(partition.id) + "/").utf8)
+        return keys.map { key in
+            key.flatMap { bytes in
+                let whole = prefix + bytes
+                guard whole.count > KeyedRecord.dedupKeyBytesMax else { return .success(whole) }
+                return .failure(
+                    SluiceError(
+                        .connector, "the dedup key would take \(whole.count) bytes, at most \(KeyedRecord.dedupKeyBytesMax) are kept"))
+            }
+        }
+    }
+
+    // MARK: Failures
+
+    /// A partition that fails must not keep the others from being read; but the cycle must not succeed as if it had been.
+    private func putBack(_ waiting: PartitionState.Waiting, _ failure: PollFailure, _ state: inout PartitionState) throws -> PollPage {
+        let name = "partition \(waiting.partition.id)"
+        func page(_ warning: String) -> PollPage { PollPage(records: [], more: true, warnings: [warning]) }
+        switch failure.kind {
+        case .rateLimited: throw failure
+        case .unauthorized where failure.error.context["status"] != "403": throw failure
+        case .pageStateExpired where state.inner != nil && waiting.trouble == .none:
+            // From its cursor, after the others.
+            state.putBack(.passing)
+            return page("\(name): \(failure.error.message)")
+        case .pageStateExpired, .transient:
+            guard state.count > 1 else { throw failure }
+            guard waiting.trouble == .passing else {
+                state.putBack(.passing)
+                return page("\(name) failed and is tried again after the others: \(failure.error.message)")
+            }
+            // Everything begins anew after a pause: the others go on being read, and what was signalled is not covered.
+            throw PollFailure(
+                .pageStateExpired, SluiceError(failure.error.code, "\(name) fails, the others were read: \(failure.error.message)"),
+                retryAfter: failure.retryAfter)
+        case .permanent, .badCursor, .unauthorized:
+            // All of them were refused: the fault is not the partition's.
+            if waiting.trouble == .refused || state.count <= 1 { throw failure }
+            state.putBack(.refused)
+            return page("\(name) is left out of this cycle, the others are read: \(failure.error.message)")
+        }
+    }
+
+    // MARK: The page
+
+    private func page(
+        _ page: PollPage, _ cursor: PartitionCursor, _ state: PartitionState, _ request: PollRequest
+    ) throws(PollFailure) -> PollPage {
+        var page = page
+        let more = page.more || !state.queue.isEmpty
+        let json = cursor.json
+        page.more = more
+        page.pageState = more ? state.json : nil
+        page.cursor = request.cursor == nil && cursor == PartitionCursor() || json == request.cursor ? nil : json
+        page.cursorMark = rules.cursor.flatMap { $0.unitsPerSecond == nil ? nil : cursor.lowestMark($0) }
+        for (what, bytes) in [("the cursors", page.cursor), ("the open cycle", page.pageState)] {
+            guard let bytes, bytes.count > PollLimits.cursorBytesMax else { continue }
+            throw PollFailure(
+                .permanent,
+                SluiceError(
+                    .connector,
+                    "\(what) of \(max(cursor.positions.count, state.queue.count)) partitions would take \(bytes.count) bytes, at most "
+                        + "\(PollLimits.cursorBytesMax) are kept: narrow the list, or make several triggers"))
+        }
+        return page
+    }
+}
+
+/// Passes requests on and remembers the provider's clock.
+final class ServerClock: HTTPSending {
+    private let http: any HTTPSending
+    private let date = Mutex<Timestamp?>(nil)
+
+    init(_ http: any HTTPSending) { self.http = http }
+
+    /// From the last answer; nil before one, or if it had no Date.
+    var now: Timestamp? { date.withLock { $0 } }
+
+    func send(_ request: HTTPRequestPlan) async throws -> HTTPReply {
+        let reply = try await http.send(request)
+        if let now = reply.serverDate { date.withLock { $0 = now } }
+        return reply
+    }
+}
+
+extension Incremental {
+    /// What of a partition the templates name, besides its id.
+    var partitionFields: [JSONPath] {
+        var paths = path.paths(of: .partition)
+        for template in query + headers { paths.formUnion(template.value.paths(of: .partition)) }
+        return paths.filter { !$0.keys.isEmpty }.sorted { $0.description < $1.description }
+    }
+}
