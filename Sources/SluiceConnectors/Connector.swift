@@ -56,11 +56,15 @@ public struct ConnectorDefinition: Sendable {
     public var triggers: [TriggerTypeDefinition]
     /// Its recipe could not be held against the provider's own documentation.
     public var isExperimental: Bool
+    /// What holds for all requests of a connection.
+    public var access: ConnectionAccess
 
     public init(
         name: String, title: String, version: String, hash: String, language: String, connectionFields: [Field],
-        webhook: WebhookDescription?, triggers: [TriggerTypeDefinition], isExperimental: Bool = false
+        webhook: WebhookDescription?, triggers: [TriggerTypeDefinition], isExperimental: Bool = false,
+        access: ConnectionAccess = ConnectionAccess()
     ) {
+        self.access = access
         self.name = name
         self.title = title
         self.version = version

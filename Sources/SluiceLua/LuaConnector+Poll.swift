@@ -112,8 +112,9 @@ extension LuaConnector {
             return error
         }
         if let error = error as? SluiceError { return clean(error) }
-        if let failure = error as? PollFailure {
-            return PollFailure(failure.kind, clean(failure.error), retryAfter: failure.retryAfter)
+        if var failure = error as? PollFailure {
+            failure.error = clean(failure.error)
+            return failure
         }
         return error
     }

@@ -24,6 +24,7 @@ struct LuaDefinition: Sendable {
     var title: String
     var version: String
     var connectionFields: [Field]
+    var access: ConnectionAccess
     var webhook: WebhookDescription?
     var webhookKeys: LuaFunction?
     var help: LuaFunction?
@@ -45,10 +46,11 @@ struct LuaDefinition: Sendable {
         guard LuaDefinition.isKebabCase(name) else { throw table.error("name", "must be kebab-case, for example \"my-service\"") }
         title = try table.text("title") ?? name
         version = try table.text("version") ?? "0.0.0"
-        let connection = try table.table("connection", known: ["fields"])
+        let connection = try table.table("connection", known: ["fields"] + LuaDefinition.accessKeys)
         connectionFields = try connection.map { table throws(SluiceError) in try LuaDefinition.fields(table, "fields") } ?? []
         isExperimental = try table.flag("experimental")
         webhook = try LuaDefinition.webhook(table, connectionFields)
+        access = try connection.map { table throws(SluiceError) in try LuaDefinition.access(table) } ?? ConnectionAccess()
         webhookKeys = try table.function("webhook_keys")
         help = try table.function("help")
         if webhookKeys != nil, webhook == nil {
@@ -67,6 +69,30 @@ struct LuaDefinition: Sendable {
                 "webhook",
                 "is missing; triggers.\(dynamic.type.name) subscribes to webhooks: write webhook = { scheme = \"...\" }, which says how they are verified"
             )
+        }
+        access.addBaseURLs(of: self.triggers.compactMap(\.incremental))
+        if let problem = access.problem(fields: connectionFields) { throw SluiceError(.connector, "\(path): \(problem)") }
+    }
+
+    private static let accessKeys = ["base_url", "authorization", "test", "rate_limit"]
+
+    /// What `connection` says besides its fields.
+    private static func access(_ table: LuaTable) throws(SluiceError) -> ConnectionAccess {
+        var writer = JSONWriter()
+        var data: [(String, [UInt8])] = []
+        for key in accessKeys { if let json = try table.data(key) { data.append((key, json)) } }
+        writer.object { writer in
+            for (key, json) in data {
+                writer.key(key)
+                writer.raw(json)
+            }
+        }
+        do {
+            return try ConnectionAccess(json: try JSONDocument(writer.bytes, depthMax: 80))
+        } catch let error as SluiceError {
+            throw SluiceError(.connector, "\(table.path): \(error.message)")
+        } catch {
+            throw table.error(nil, "\(error)")
         }
     }
 

@@ -34,9 +34,6 @@ struct RuleReader {
         return value
     }
 
-    /// Whatever stands there.
-    mutating func view(_ key: String) -> JSONView? { take(key) }
-
     mutating func optionalText(_ key: String) throws(SluiceError) -> String? {
         guard let view = take(key) else { return nil }
         guard let text = view.text else { throw fault(key, "must be text") }
@@ -123,6 +120,9 @@ struct RuleReader {
     }
 
     mutating func nested(_ key: String) throws(SluiceError) -> RuleReader { try required(key, try optionalNested(key)) }
+
+    /// Whether a key stands there, of which nothing else is known yet.
+    func holds(_ key: String) -> Bool { members.contains { $0.key == key && !$0.value.isNull } }
 
     /// Names and templates, for parameters and headers. Numbers and booleans count as text.
     mutating func templates(_ key: String) throws(SluiceError) -> [Incremental.NamedTemplate] {

@@ -74,7 +74,7 @@ public struct SubscriptionRules: Sendable {
             }
         }
         func named(_ key: String, _ reader: inout RuleReader) throws(SluiceError) -> [(name: String, value: SubscriptionTemplate)] {
-            guard let view = reader.view(key) else { return [] }
+            guard let view = reader.value(key) else { return [] }
             if view.elements?.isEmpty == true { return [] }
             guard let members = view.members else { throw reader.fault(key, "must be a table of names and texts") }
             var result: [(name: String, value: SubscriptionTemplate)] = []
@@ -91,7 +91,7 @@ public struct SubscriptionRules: Sendable {
                 method: try reader.choice("method", ["GET", "POST", "PUT", "PATCH", "DELETE"]) ?? method,
                 path: try template(try reader.text("path"), "path", reader), query: try named("query", &reader))
             for key in ["body", "form"] {
-                guard let view = reader.view(key) else { continue }
+                guard let view = reader.value(key) else { continue }
                 guard call.body == nil else { throw reader.fault(key, "cannot stand beside body: keep one") }
                 do throws(SluiceError) { templates += try SubscriptionBody.templates(view) } catch {
                     throw reader.fault(key, "is malformed: \(error.message)")
@@ -151,7 +151,7 @@ public struct SubscriptionRules: Sendable {
         lifetime = try reader.integer("lifetime_seconds", 1...3_200_000_000).map { .seconds($0) }
         secret = try reader.optionalPath("secret")
         var kept: [(name: String, path: JSONPath)] = []
-        if let view = reader.view("output") {
+        if let view = reader.value("output") {
             for (name, value) in view.members ?? [] {
                 guard let text = value.string else { throw reader.fault("output.\(name)", "must be keys with points between them") }
                 kept.append((name, JSONPath(text.split(separator: ".").map(String.init))))

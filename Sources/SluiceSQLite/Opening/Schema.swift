@@ -23,8 +23,15 @@ enum Schema {
             try db.execute(sql: "PRAGMA application_id = \(applicationID)")
         }
         migrator.registerMigration("2 subscriptions", foreignKeyChecks: .immediate) { db in try db.execute(sql: subscriptions) }
+        migrator.registerMigration("3 credentials", foreignKeyChecks: .immediate) { db in try db.execute(sql: credentials) }
         return migrator
     }
+
+    /// Refresh tokens that a provider rotates, sealed. One row a connection; `version` grows with every change.
+    private static let credentials = """
+        CREATE TABLE credential (
+            connection_id INTEGER PRIMARY KEY, version INTEGER NOT NULL, sealed BLOB NOT NULL, changed_at INTEGER NOT NULL);
+        """
 
     private static let definitions = """
         CREATE TABLE namespace (id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL UNIQUE);

@@ -103,6 +103,7 @@ extension Transaction {
         }
         try run("DELETE FROM endpoint WHERE ns = ? AND connection_id = ?", namespace.rawValue, connection)
         try run("DELETE FROM topic WHERE ns = ? AND connection_id = ?", namespace.rawValue, connection)
+        try run("DELETE FROM credential WHERE connection_id = ?", connection)
         try run("DELETE FROM connection WHERE id = ?", connection)
         try discard(namespace, .inbox, connection)
     }

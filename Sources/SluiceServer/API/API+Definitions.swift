@@ -1,5 +1,6 @@
 import SluiceConnectors
 import SluiceCore
+import SluicePolling
 import SluiceStore
 
 /// Connectors, connections and destinations. Secrets never leave: of a destination's headers only the names are shown.
@@ -80,9 +81,13 @@ extension API {
         let definitions = try await definitions()
         let slice = try ListSlice(definitions.connections, after: call.query("after"), limit: call.limit()) { $0.name }
         let now = parts.clock.now()
+        var statuses: [ConnectionID: ConnectionStatus] = [:]
+        for connection in slice.elements { statuses[connection.id] = await parts.control.connectionStatus(connection.id) }
         return APIResponse.object { writer in
             let triggers = Dictionary(grouping: definitions.triggers, by: \.connection)
-            writer.list("connections", slice.elements) { self.connection(&$0, $1, definitions, triggers[$1.id] ?? [], now) }
+            writer.list("connections", slice.elements) {
+                self.connection(&$0, $1, definitions, triggers[$1.id] ?? [], statuses[$1.id], now)
+            }
             writer.member("next", slice.next)
         }
     }
@@ -92,13 +97,15 @@ extension API {
         let connection = try API.connection(call.parameter("name"), definitions)
         let now = parts.clock.now()
         let url = endpoints(connection, definitions, now).first?.url ?? "https://YOUR-SERVER" + WebhookPath.path("TOKEN")
+        let status = await parts.control.connectionStatus(connection.id)
         return APIResponse.object { writer in
-            self.connection(&writer, connection, definitions, definitions.triggers.filter { $0.connection == connection.id }, now)
+            let triggers = definitions.triggers.filter { $0.connection == connection.id }
+            self.connection(&writer, connection, definitions, triggers, status, now)
             writer.member("help", parts.connectors[connection.connector]?.help(webhookBaseURL: url))
         }
     }
 
-    private static func connection(_ name: String, _ definitions: Definitions) throws(SluiceError) -> StoredConnection {
+    static func connection(_ name: String, _ definitions: Definitions) throws(SluiceError) -> StoredConnection {
         guard let connection = definitions.connections.first(where: { $0.name == name }) else {
             throw SluiceError(
                 .notFound, "there is no connection `\(name)`: \(Words.hint(name, among: definitions.connections.map(\.name)))")
@@ -107,7 +114,8 @@ extension API {
     }
 
     private func connection(
-        _ writer: inout JSONWriter, _ stored: StoredConnection, _ definitions: Definitions, _ triggers: [StoredTrigger], _ now: Timestamp
+        _ writer: inout JSONWriter, _ stored: StoredConnection, _ definitions: Definitions, _ triggers: [StoredTrigger],
+        _ status: ConnectionStatus?, _ now: Timestamp
     ) {
         let settings = ConnectionSettings(json: stored.settings)
         let definition = parts.connectors[stored.connector]?.definition
@@ -127,6 +135,7 @@ extension API {
             writer.member("expires_at", endpoint.expiresAt)
         }
         writer.member("settings", json: stored.settings)
+        authorization(&writer, definition, status)
         writer.member("problem", stored.problem ?? (definition == nil ? "its connector is not loaded" : nil))
         writer.key("triggers")
         writer.array { writer in for trigger in triggers { writer.value(trigger.name) } }

@@ -35,6 +35,7 @@ extension API {
         Route("GET", "/v1/connections") { try await $0.listConnections($1) },
         Route("GET", "/v1/connections/:name") { try await $0.showConnection($1) },
         Route("POST", "/v1/connections/:name/rotate-endpoint") { try await $0.rotateEndpoint($1) },
+        Route("POST", "/v1/connections/:name/test") { try await $0.testConnection($1) },
         Route("GET", "/v1/destinations") { try await $0.listDestinations($1) },
         Route("GET", "/v1/triggers") { try await $0.listTriggers($1) },
         Route("GET", "/v1/triggers/:name") { try await $0.showTrigger($1) },

@@ -50,6 +50,14 @@ extension RuntimeCatalogue: PollingCatalogue {
             connection: try JSONDocument(connection.values), input: try JSONDocument(Defaults.filled(trigger.input, type.inputFields)))
     }
 
+    public func authorization(of connection: ConnectionID) -> ConnectionAuthorization? {
+        guard let found = current.connections[connection], let values = try? JSONDocument(found.values) else { return nil }
+        let definition = found.connector.definition
+        return ConnectionAuthorization(
+            name: found.stored.name, access: definition.access, values: values,
+            secretFields: definition.connectionFields.filter(\.isSecret).map(\.name))
+    }
+
     public func settings(of connection: ConnectionID) -> ConnectionPollSettings {
         var result = ConnectionPollSettings()
         guard let settings = current.connections[connection]?.settings else { return result }

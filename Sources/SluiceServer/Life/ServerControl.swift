@@ -87,6 +87,12 @@ final class ServerControl: TriggerControl {
     func checkSubscription(of trigger: TriggerID) throws(SluiceError) -> Bool { subscriptions.checkNow(trigger) }
     func removeLeftBehind(_ subscription: SubscriptionID) throws(SluiceError) { try subscriptions.removeLeftBehind(subscription) }
 
+    func connectionStatus(_ connection: ConnectionID) async -> ConnectionStatus? { polling.connectionStatus(connection) }
+
+    func testConnection(_ connection: ConnectionID) async throws -> ConnectionTestResult {
+        try await polling.testConnection(connection)
+    }
+
     func runtimeStatus(of trigger: StoredTrigger) async -> RuntimeTriggerStatus? {
         let status = polling.status(of: trigger)
         var result = RuntimeTriggerStatus()
@@ -99,7 +105,7 @@ final class ServerControl: TriggerControl {
             result.waitsFor =
                 status.isConnectionRefused
                 ? "its connection: the provider refuses the credentials; a probe is made then"
-                : "its connection: the provider asked to wait"
+                : "its connection: " + (polling.connectionStatus(trigger.connection).waitsFor ?? "the provider asked to wait")
             result.waitsUntil = until
         case .resting: break
         }

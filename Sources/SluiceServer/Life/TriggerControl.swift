@@ -1,4 +1,5 @@
 import SluiceCore
+import SluicePolling
 import SluiceStore
 
 /// What the API asks of whoever runs the polls. The server's polling service implements it; a command that works without a
@@ -18,12 +19,18 @@ public protocol TriggerControl: Sendable {
     func checkSubscription(of trigger: TriggerID) throws(SluiceError) -> Bool
     /// Removes what was left behind at a provider. Throws `.notFound`, or `.conflict` if it is in use or there is no server.
     func removeLeftBehind(_ subscription: SubscriptionID) throws(SluiceError)
+    /// What is known of a connection's credentials and budget; nil if nothing runs.
+    func connectionStatus(_ connection: ConnectionID) async -> ConnectionStatus?
+    /// Tries a connection. Throws `SluiceError` where nothing can be tried.
+    func testConnection(_ connection: ConnectionID) async throws -> ConnectionTestResult
 }
 
 extension TriggerControl {
     public func subscriptionProblem(of trigger: TriggerID) -> String? { nil }
     public func checkSubscription(of trigger: TriggerID) throws(SluiceError) -> Bool { throw .noServerAsks }
     public func removeLeftBehind(_ subscription: SubscriptionID) throws(SluiceError) { throw .noServerAsks }
+    public func connectionStatus(_ connection: ConnectionID) async -> ConnectionStatus? { nil }
+    public func testConnection(_ connection: ConnectionID) async throws -> ConnectionTestResult { throw SluiceError.noServerAsks }
 }
 
 extension SluiceError {

@@ -109,7 +109,7 @@ public struct SluiceServer: Sendable {
         polling = PollingService(
             store: store, catalogue: catalogue, time: clock, alarms: alarms, client: client, limits: limits, logger: logger,
             random: { Double.random(in: 0..<1) }, guardAddress: { _, _ in },
-            routes: routes)
+            routes: routes, credentials: SealedCredentials(store: store, sealer: opened.sealer))
         let fetch = GuardedFetch(client: client, time: clock, routes: routes)
         desk = HandshakeDesk(time: clock, logger: logger) { try await fetch.get($0) }
         push = PushService(store: store, time: clock, wallTime: WallClock(), alarms: alarms, logger: logger)
@@ -189,29 +189,29 @@ public struct SluiceServer: Sendable {
             announce("API       \(session.apiURL)/v1/   (token for this machine: \(options.dataDirectory)/local.token)")
             announce("Ready. Stop with Ctrl-C or SIGTERM.")
         }
-        let watches: [any Service] = reloader.map { [ConnectorWatch(reloader: $0, interval: .seconds(2), logger: logger)] } ?? []
-        let parts: [any Service] =
-            watches + [
-                CancelledAtShutdown { [polling, subscriptions] in
-                    for await _ in listening {}
-                    // Providers may ask something at a URL while they are asked to subscribe it.
-                    async let polls: Void = polling.run()
-                    await subscriptions.run()
-                    await polls
-                },
-                CancelledAtShutdown { [push] in await push.run() },
-                CancelledAtShutdown { [desk] in await desk.run() },
-                Chores(
-                    store: opened.store, polling: polling, refusals: refusals, clock: opened.clock, retention: options.retention,
-                    logger: logger
-                ),
-                APIServer(
-                    api: api, host: options.api.host, port: options.api.port, logger: logger, onBound: { bound.api($0) },
-                    onShutdown: { [feed] in feed.stopWaiting() }),
-                gateway.application(host: options.listen.host, port: options.listen.port, onBound: { bound.listener($0) }),
-            ]
+        let parts: [any Service] = [
+            // The first is the last to be ended: tokens that polls asked for are stored before.
+            TokenRenewal(polling: polling),
+            CancelledAtShutdown { [polling, subscriptions] in
+                for await _ in listening {}
+                // Providers may ask something at a URL while they are asked to subscribe it.
+                async let polls: Void = polling.run()
+                await subscriptions.run()
+                await polls
+            },
+            CancelledAtShutdown { [push] in await push.run() },
+            CancelledAtShutdown { [desk] in await desk.run() },
+            Chores(
+                store: opened.store, polling: polling, refusals: refusals, clock: opened.clock, retention: options.retention, logger: logger
+            ),
+            APIServer(
+                api: api, host: options.api.host, port: options.api.port, logger: logger, onBound: { bound.api($0) },
+                onShutdown: { [feed] in feed.stopWaiting() }),
+            gateway.application(host: options.listen.host, port: options.listen.port, onBound: { bound.listener($0) }),
+        ]
+        let watches = reloader.map { ConnectorWatch(reloader: $0, interval: .seconds(2), logger: logger) as any Service }
         var configuration = ServiceGroupConfiguration(
-            services: parts.map { .init(service: $0) }, gracefulShutdownSignals: [.sigterm, .sigint], logger: logger)
+            services: (parts + [watches].compactMap { $0 }).map { .init(service: $0) }, gracefulShutdownSignals: [.sigterm, .sigint], logger: logger)
         configuration.maximumGracefulShutdownDuration = .seconds(8)
         configuration.maximumCancellationDuration = .seconds(2)
         try await ServiceGroup(configuration: configuration).run()

@@ -59,7 +59,7 @@ struct ConnectorCommands: ParsableCommand {
 struct ConnectionCommands: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "connection", abstract: "Accounts at services, and the URLs for their webhooks.",
-        subcommands: [List.self, ShowOne.self, RotateURL.self], aliases: ["connections"])
+        subcommands: [List.self, ShowOne.self, Test.self, RotateURL.self], aliases: ["connections"])
 
     struct List: AsyncParsableCommand {
         static let configuration = CommandConfiguration(abstract: "Connections and their webhook URLs.")
@@ -91,6 +91,28 @@ struct ConnectionCommands: ParsableCommand {
 
         func run() async throws {
             try await reach.connected { single.show(try await $0.get("/v1/connections/\(Percent.encoded(name))")) }
+        }
+    }
+
+    struct Test: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(
+            abstract: "Try a connection: its address, its credentials. Exit code 1 if it does not work.")
+        @OptionGroup var reach: Reach
+        @OptionGroup var single: Single
+        @Argument(help: "The connection, as `connection list` names it.") var name: String
+
+        func run() async throws {
+            try await reach.connected { caller in
+                let answer = try await caller.post("/v1/connections/\(Percent.encoded(name))/test")
+                if single.json {
+                    single.show(answer)
+                } else {
+                    let status = answer["status"]?.int64.map { ", status \($0)" } ?? ""
+                    Terminal.out(
+                        "\(Show.text(answer["outcome"])): \(Show.text(answer["message"])) (\(Show.text(answer["milliseconds"])) ms\(status))")
+                }
+                if answer["ok"]?.bool != true { throw ExitCode(1) }
+            }
         }
     }
 
