@@ -28,6 +28,8 @@ struct LuaDefinition: Sendable {
     var webhook: WebhookDescription?
     var webhookKeys: LuaFunction?
     var help: LuaFunction?
+    /// Signs the requests of polls that are described as data.
+    var sign: LuaFunction?
     var triggers: [Trigger]
     var isExperimental: Bool
 
@@ -41,7 +43,7 @@ struct LuaDefinition: Sendable {
         }
         let table = try LuaTable(
             document.root, path: path, at: "",
-            known: ["name", "title", "version", "connection", "webhook", "webhook_keys", "help", "triggers", "experimental"])
+            known: ["name", "title", "version", "connection", "webhook", "webhook_keys", "help", "triggers", "experimental", "sign"])
         name = try table.requiredText("name")
         guard LuaDefinition.isKebabCase(name) else { throw table.error("name", "must be kebab-case, for example \"my-service\"") }
         title = try table.text("title") ?? name
@@ -53,6 +55,7 @@ struct LuaDefinition: Sendable {
         access = try connection.map { table throws(SluiceError) in try LuaDefinition.access(table) } ?? ConnectionAccess()
         webhookKeys = try table.function("webhook_keys")
         help = try table.function("help")
+        sign = try table.function("sign")
         if webhookKeys != nil, webhook == nil {
             throw table.error("webhook_keys", "needs webhook = { scheme = \"...\" }, which says how webhooks are verified")
         }
@@ -63,6 +66,9 @@ struct LuaDefinition: Sendable {
         self.triggers = []
         for (name, view) in members {
             self.triggers.append(try LuaDefinition.trigger(name, view, path, takesWebhooks: webhookKeys != nil))
+        }
+        if sign != nil, !self.triggers.contains(where: { $0.incremental != nil }) {
+            throw table.error("sign", "is for triggers with incremental = { ... }; in poll, give get and post the headers themselves")
         }
         if webhook == nil, let dynamic = self.triggers.first(where: { $0.type.subscription != nil }) {
             throw table.error(
