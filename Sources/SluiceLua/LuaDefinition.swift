@@ -10,6 +10,8 @@ struct LuaDefinition: Sendable {
         var dedup: LuaFunction?
         /// What `incremental = { … }` describes.
         var incremental: Incremental?
+        /// What `simulate = { … }` says for `sluice connector simulate`.
+        var simulation: SimulatedFeed?
         var webhookSubscribe: LuaFunction?
         var webhookRefresh: LuaFunction?
         var webhookCheck: LuaFunction?
@@ -113,7 +115,7 @@ struct LuaDefinition: Sendable {
     private static let triggerKeys = [
         "title", "input_fields", "output_fields", "sample_output", "visibility_lag_seconds", "lookback", "retention_seconds",
         "webhook_key", "poll", "dedup", "incremental", "subscription", "subscription_input", "webhook_subscribe", "webhook_refresh",
-        "webhook_check", "webhook_unsubscribe",
+        "webhook_check", "webhook_unsubscribe", "simulate",
     ]
 
     private static func trigger(_ name: String, _ view: JSONView, _ path: String, takesWebhooks: Bool) throws(SluiceError) -> Trigger {
@@ -134,6 +136,7 @@ struct LuaDefinition: Sendable {
         var trigger = Trigger(
             type: TriggerTypeDefinition(name: name, title: name, kind: .polling), webhookKey: key, poll: poll, dedup: dedup,
             incremental: incremental)
+        trigger.simulation = try simulation(table)
         let traits = try trigger.readSubscription(table)
         trigger.type = TriggerTypeDefinition(
             name: name, title: try table.text("title") ?? name, kind: key == nil && traits == nil ? .polling : .hybrid,

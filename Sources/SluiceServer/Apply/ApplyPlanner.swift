@@ -285,17 +285,12 @@ public struct ApplyPlanner {
         return writer.bytes
     }
 
-    /// The keys a trigger listens to: its own, and the empty one of the whole connection. None where it takes no webhooks.
+    /// The keys a trigger listens to; nil, and an issue, where its connector cannot say.
     private mutating func topicKeys(
         _ spec: TriggerSpec, _ type: TriggerTypeDefinition, _ connector: any Connector, _ input: [UInt8], _ uid: String
     ) -> [String]? {
-        // What comes to the URLs of its subscriptions, and nothing else.
-        if type.subscription != nil { return [DynamicTopic.key(uid)] }
-        guard type.kind == .hybrid || type.kind == .webhook else { return [] }
         do {
-            let full = try JSONDocument(Defaults.filled(input, type.inputFields))
-            guard let key = try connector.webhookKey(triggerType: type.name, input: full), !key.isEmpty else { return [""] }
-            return ["", key]
+            return try TopicKeys.of(type, connector, input: input, uid: uid)
         } catch {
             let reason = (error as? SluiceError)?.message ?? "its `webhook_key` failed"
             issue(spec.line, "trigger \(spec.name): \(reason)")
