@@ -30,6 +30,7 @@ enum InboxDraft {
     /// The topics of the keys that triggers listen for. What cannot be read signals the whole connection; a key that is
     /// simply unknown signals nobody. The body need not be JSON if the connector can do without.
     static func match(_ request: WebhookRequest, connection: GatewayConnection, jsonDepthMax: Int) -> Match {
+        let everyWebhook = connection.topicsByKey[GatewayConnection.everyWebhook]
         let keys: [String]
         do {
             keys = try connection.connector.webhookKeys(request)
@@ -38,7 +39,7 @@ enum InboxDraft {
             let cause = unreadableReason(request.body, jsonDepthMax: jsonDepthMax).map { "; \($0)" } ?? ""
             return unreadable("webhook_keys failed: \(message)\(cause)", connection)
         }
-        var topics: [TopicID] = []
+        var topics = everyWebhook.map { [$0] } ?? []
         for key in keys {
             if let topic = connection.topicsByKey[key], !topics.contains(topic) { topics.append(topic) }
         }
@@ -51,7 +52,8 @@ enum InboxDraft {
     }
 
     private static func unreadable(_ reason: String, _ connection: GatewayConnection) -> Match {
-        Match(topics: [connection.wholeConnectionTopic], unmatchedReason: reason)
+        let all = connection.topicsByKey[GatewayConnection.everyWebhook]
+        return Match(topics: [connection.wholeConnectionTopic] + (all.map { [$0] } ?? []), unmatchedReason: reason)
     }
 
     private static func unreadableReason(_ body: [UInt8], jsonDepthMax: Int) -> String? {

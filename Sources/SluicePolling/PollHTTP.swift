@@ -9,11 +9,14 @@ import Synchronization
 /// A connection's way to its provider: keeps its budget, its limits and its address guard.
 final class PollHTTP: HTTPSending {
     private let client: HTTPClient
-    private let settings: ConnectionPollSettings
-    private let time: any TimeSource
-    private let guardAddress: AddressCheck
-    private let pageBytesMax: Int
+    let settings: ConnectionPollSettings
+    let time: any TimeSource
+    let guardAddress: AddressCheck
+    let pageBytesMax: Int
     private let routes: PollRoutes?
+    /// For requests that are held: very many to one host may be open.
+    let heldClient: HTTPClient
+    let heldRoutes: PollRoutes?
     private let budget: Mutex<RequestBudget>
 
     /// Throws `PollFailure` if a host may not be reached.
@@ -24,9 +27,11 @@ final class PollHTTP: HTTPSending {
 
     init(
         client: HTTPClient, settings: ConnectionPollSettings, time: any TimeSource, pageBytesMax: Int,
-        guardAddress: @escaping AddressCheck, routes: PollRoutes? = nil
+        guardAddress: @escaping AddressCheck, routes: PollRoutes? = nil, heldClient: HTTPClient? = nil, heldRoutes: PollRoutes? = nil
     ) {
         self.routes = routes
+        self.heldClient = heldClient ?? client
+        self.heldRoutes = heldRoutes ?? routes
         self.client = client
         self.pageBytesMax = pageBytesMax
         self.settings = settings
@@ -39,6 +44,10 @@ final class PollHTTP: HTTPSending {
     var blockedUntil: Timestamp? { budget.withLock { $0.blockedUntil } }
 
     func send(_ request: HTTPRequestPlan) async throws -> HTTPReply {
+        if request.holdSpan != nil {
+            throw PollFailure(
+                .permanent, SluiceError(.connector, "a poll asks for a request to be held: timeout_seconds and stream are for long_poll"))
+        }
         var request = request
         for _ in 0...PollHTTP.redirectsMax {
             let url = try PollHTTP.address(of: request)
@@ -55,7 +64,7 @@ final class PollHTTP: HTTPSending {
         throw PollFailure(.permanent, SluiceError(.providerAnswer, "the provider redirects more than \(PollHTTP.redirectsMax) times"))
     }
 
-    private static func address(of request: HTTPRequestPlan) throws -> URL {
+    static func address(of request: HTTPRequestPlan) throws -> URL {
         guard let url = URL(string: request.url), let scheme = url.scheme, scheme == "http" || scheme == "https", url.host() != nil else {
             throw PollFailure(
                 .permanent,
@@ -166,7 +175,7 @@ final class PollHTTP: HTTPSending {
     }
 
     /// Turns statuses that mean the same everywhere into failures, and takes heed of rate headers.
-    private func check(_ reply: HTTPReply, of request: HTTPRequestPlan) throws {
+    func check(_ reply: HTTPReply, of request: HTTPRequestPlan) throws {
         let wait = RateHeaders.wait(reply.headers, status: reply.status, now: time.now()).map { min($0, PollHTTP.retryAfterMax) }
         if let wait, wait > .zero { budget.withLock { $0.block(until: time.now() + wait) } }
         if request.acceptsAnyStatus { return }

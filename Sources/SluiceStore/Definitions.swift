@@ -200,6 +200,8 @@ public enum DefinitionChange: Sendable {
     /// cursor, the open cycle and the dedup keys are forgotten. Raises the generation. `topicKeys`: made where missing.
     case putTrigger(
         name: String, uid: String, connection: String, type: String, input: [UInt8], settings: [UInt8], topicKeys: [String], resets: Bool)
+    /// Whether a trigger is webhook-only: the inbox is what it reads, so that retention keeps each webhook until it has.
+    case readsInbox(trigger: String, Bool)
     /// Only a stopped or created trigger; its jobs, keys and deliveries go with it.
     case removeTrigger(name: String)
     case putDestination(name: String, kind: String, settings: [UInt8], sealedSecrets: [UInt8])

@@ -22,8 +22,15 @@ enum Schema {
             try db.execute(sql: upkeep)
             try db.execute(sql: "PRAGMA application_id = \(applicationID)")
         }
+        migrator.registerMigration("2") { db in try db.execute(sql: inboxReaders) }
         return migrator
     }
+
+    /// Webhook-only triggers: what they have not covered stays in the inbox.
+    private static let inboxReaders = """
+        ALTER TABLE "trigger" ADD COLUMN reads_inbox INTEGER NOT NULL DEFAULT 0;
+        CREATE INDEX trigger_reads_inbox ON "trigger" (ns, connection_id) WHERE reads_inbox = 1;
+        """
 
     private static let definitions = """
         CREATE TABLE namespace (id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL UNIQUE);

@@ -53,7 +53,9 @@ extension API {
             case .created, .stopping, .stopped: break
             }
         }
-        let telling: [Alarm.Kind] = [.gap, .verificationFailing, .storage, .connectionRefused, .deadLetters, .quarantined, .notRunnable]
+        let telling: [Alarm.Kind] = [
+            .gap, .verificationFailing, .storage, .inboxFull, .connectionRefused, .deadLetters, .quarantined, .notRunnable,
+        ]
         sentences += alarms.filter { telling.contains($0.kind) }.map { "\($0.subject): \($0.message)" }
         return sentences
     }

@@ -1,5 +1,6 @@
 import SluiceConnectors
 import SluiceCore
+import SluiceGateway
 import SluiceStore
 
 /// Holds a manifest against the connectors and what is defined, and decides what `apply` changes. Pure: the same input gives
@@ -246,7 +247,7 @@ public struct ApplyPlanner {
         }
         let faults = issues.count
         guard let input = input(spec, type), let keys = topicKeys(spec, type, connector, input), issues.count == faults else { return nil }
-        return put(spec, input: input, topicKeys: keys)
+        return put(spec, input: input, topicKeys: keys, readsInbox: type.kind == .webhook)
     }
 
     private mutating func input(_ spec: TriggerSpec, _ type: TriggerTypeDefinition) -> [UInt8]? {
@@ -267,14 +268,17 @@ public struct ApplyPlanner {
         return writer.bytes
     }
 
-    /// The keys a trigger listens to: its own, and the empty one of the whole connection. None where it takes no webhooks.
+    /// The keys a trigger listens to: its own, and the empty one of the whole connection. None where it takes no webhooks; a
+    /// webhook-only one without a key of its own takes every webhook.
     private mutating func topicKeys(
         _ spec: TriggerSpec, _ type: TriggerTypeDefinition, _ connector: any Connector, _ input: [UInt8]
     ) -> [String]? {
-        guard type.kind == .hybrid || type.kind == .webhook else { return [] }
+        guard type.kind.takesWebhooks else { return [] }
         do {
             let full = try JSONDocument(Defaults.filled(input, type.inputFields))
-            guard let key = try connector.webhookKey(triggerType: type.name, input: full), !key.isEmpty else { return [""] }
+            guard let key = try connector.webhookKey(triggerType: type.name, input: full), !key.isEmpty else {
+                return type.kind == .webhook ? ["", GatewayConnection.everyWebhook] : [""]
+            }
             return ["", key]
         } catch {
             let reason = (error as? SluiceError)?.message ?? "its `webhook_key` failed"
@@ -283,7 +287,7 @@ public struct ApplyPlanner {
         }
     }
 
-    private mutating func put(_ spec: TriggerSpec, input: [UInt8], topicKeys: [String]) -> SluiceError? {
+    private mutating func put(_ spec: TriggerSpec, input: [UInt8], topicKeys: [String], readsInbox: Bool) -> SluiceError? {
         let stored = known.triggers[spec.name]
         var notes: [String] = []
         var resets = false
@@ -308,6 +312,7 @@ public struct ApplyPlanner {
                     .putTrigger(
                         name: spec.name, uid: stored?.uid ?? names.triggerUID(), connection: spec.connection, type: spec.type, input: input,
                         settings: spec.settings.json, topicKeys: topicKeys, resets: resets)))
+            if readsInbox || stored != nil { plan.changes.append(.plain(.readsInbox(trigger: spec.name, readsInbox))) }
         }
         attach(spec, stored, &notes)
         command(spec, stored, &notes)

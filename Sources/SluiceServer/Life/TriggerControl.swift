@@ -10,6 +10,13 @@ public protocol TriggerControl: Sendable {
     func triggerChanged(_ trigger: StoredTrigger, poll cause: PollCause?) async
     /// What a trigger does or waits for; nil if it is not being run.
     func runtimeStatus(of trigger: StoredTrigger) async -> RuntimeTriggerStatus?
+    /// Matches a webhook of the inbox again and keeps it as a new one, even if it is a repetition. Returns its number; nil if
+    /// nobody is there to do it.
+    func redeliver(_ webhook: InboxItem) async throws -> InboxSequence?
+}
+
+extension TriggerControl {
+    public func redeliver(_ webhook: InboxItem) async throws -> InboxSequence? { nil }
 }
 
 /// What a trigger does or waits for at this moment (P2).

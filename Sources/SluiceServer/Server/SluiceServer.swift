@@ -42,6 +42,8 @@ public struct ServerOptions: Sendable {
     /// Over how long polls are spread that make up for webhooks that could not be accepted, at most.
     public var catchUpWindow = Span.minutes(10)
     public var retention = RetentionPolicy()
+    /// Webhooks of one connection that may wait for its webhook-only triggers.
+    public var unreadWebhooksMax = 1_000_000
     public var logLevel = Logger.Level.info
     public var environment: [String: String] = [:]
     public init() {}
@@ -56,6 +58,7 @@ public struct SluiceServer: Sendable {
     private let alarms: AlarmBoard
     private let catalogue: RuntimeCatalogue
     private let client: HTTPClient
+    private let heldClient: HTTPClient
     private let polling: PollingService
     private let push: PushService
     private let feed: JobFeed
@@ -97,10 +100,16 @@ public struct SluiceServer: Sendable {
         limits.catchUpWindowMax = options.catchUpWindow
         let configuration = PollingService.clientConfiguration(limits)
         client = HTTPClient(eventLoopGroupProvider: .singleton, configuration: configuration)
+        // Of the files that may be open, half are left for webhooks and the rest.
+        limits.heldMax = min(limits.heldMax, OpenFiles.raise() / 2)
+        let heldConfiguration = PollingService.heldConfiguration(limits)
+        heldClient = HTTPClient(eventLoopGroupProvider: .singleton, configuration: heldConfiguration)
+        let resolve: PollRoutes.Resolve = { try await AddressResolver.addresses(of: $0, allowsPrivate: $1) }
         polling = PollingService(
             store: store, catalogue: catalogue, time: clock, alarms: alarms, client: client, limits: limits, logger: logger,
             random: { Double.random(in: 0..<1) }, guardAddress: { _, _ in },
-            routes: PollRoutes(configuration: configuration) { try await AddressResolver.addresses(of: $0, allowsPrivate: $1) })
+            routes: PollRoutes(configuration: configuration, resolve: resolve), heldClient: heldClient,
+            heldRoutes: PollRoutes(configuration: heldConfiguration, resolve: resolve))
         push = PushService(store: store, time: clock, wallTime: WallClock(), alarms: alarms, logger: logger)
         feed = JobFeed(store: store)
         var gatewayLimits = GatewayLimits()
@@ -108,7 +117,7 @@ public struct SluiceServer: Sendable {
         gatewayLimits.enablesBaseline = options.environment["SLUICE_BENCHMARK_BASELINE"] == "1"
         gateway = Gateway(
             store: store, time: clock, wallTime: WallClock(), alarms: alarms, observer: refusals, limits: gatewayLimits, logger: logger)
-        control = ServerControl(catalogue: catalogue, polling: polling)
+        control = ServerControl(catalogue: catalogue, polling: polling, gateway: gateway)
         lifecycle = TriggerLifecycle(store: store, clock: clock, control: control, isServing: true)
         address = PublicAddress(options.publicURL)
         api = API(
@@ -168,8 +177,10 @@ public struct SluiceServer: Sendable {
             },
             CancelledAtShutdown { [push] in await push.run() },
             Chores(
-                store: opened.store, polling: polling, refusals: refusals, clock: opened.clock, retention: options.retention, logger: logger
-            ),
+                store: opened.store, polling: polling,
+                unread: UnreadWatch(
+                    store: opened.store, gateway: gateway, alarms: alarms, unreadMax: options.unreadWebhooksMax, logger: logger),
+                refusals: refusals, clock: opened.clock, retention: options.retention, logger: logger),
             APIServer(
                 api: api, host: options.api.host, port: options.api.port, logger: logger, onBound: { bound.api($0) },
                 onShutdown: { [feed] in feed.stopWaiting() }),
@@ -186,6 +197,7 @@ public struct SluiceServer: Sendable {
         Session.remove(dataDirectory: options.dataDirectory)
         await opened.store.close()
         try await client.shutdown()
+        try await heldClient.shutdown()
     }
 }
 

@@ -22,7 +22,7 @@ public struct StoreConformance: Sendable {
     }
 
     /// Every case, named after the promise it holds.
-    public static let all: [ConformanceCase] = inbox + pages + cycles + dedup + jobs + deliveries + definitions + upkeep
+    public static let all: [ConformanceCase] = inbox + inboxReads + pages + cycles + dedup + jobs + deliveries + definitions + upkeep
 }
 
 /// One promise of a store.
