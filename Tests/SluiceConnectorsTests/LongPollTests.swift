@@ -34,11 +34,11 @@ final class EventSource: HTTPSending {
 @Suite struct LongPollTests {
     static func rules(_ epoch: LongPollRule.EpochQuestion?, consecutive: Bool = true) -> (Incremental, LongPollRule) {
         var rules = Incremental(
-            baseURL: "https://p.example", path: "/events", records: JSONPath([]), dedup: DedupRule(id: JSONPath(["id"])))
+            baseURL: "https://p.example", path: "/events", records: JSONPath([]), dedup: .init(id: JSONPath(["id"]), versions: []))
         var cursor = CursorRule(field: JSONPath(["id"]), parameter: "since", kind: .integer)
         (cursor.isExclusive, cursor.order) = (true, .ascending)
         rules.cursor = cursor
-        rules.query = [.init("timeout", "0")]
+        rules.query = [Incremental.NamedTemplate("timeout", "0")]
         var rule = LongPollRule(parameter: "timeout", hold: .seconds(60))
         (rule.epoch, rule.areIDsConsecutive) = (epoch, consecutive)
         return (rules, rule)
@@ -46,7 +46,7 @@ final class EventSource: HTTPSending {
 
     static let token = LongPollRule.EpochQuestion(.token, path: "/status", field: JSONPath(["startTime"]))
     static let newest = LongPollRule.EpochQuestion(
-        .newestID, query: [.init("since", "0"), .init("limit", "1")], field: JSONPath(["id"]))
+        .newestID, query: [Incremental.NamedTemplate("since", "0"), Incremental.NamedTemplate("limit", "1")], field: JSONPath(["id"]))
 
     /// A trigger as the polling service runs it: connects with a poll, then holds; keeps keys and cursor.
     struct Reader {

@@ -9,11 +9,11 @@ import SluiceCore
 ///                         └──▶ new epoch: `gap:`, at = nothing, so that the source lists all it has
 /// ```
 /// The epoch becomes a part of the dedup keys, so that id 17 of one life never swallows id 17 of another.
-struct IDWatch: Equatable {
+package struct IDWatch: Equatable {
     /// Nil before anything is known of it.
     private(set) var epoch: String?
     /// The cursor within the epoch, JSON; nil at its beginning.
-    private(set) var at: [UInt8]?
+    package private(set) var at: [UInt8]?
     private(set) var pageState: [UInt8]?
     private(set) var warnings: [String] = []
     /// The epoch began while we watched, so its first id is due, too.
@@ -22,7 +22,7 @@ struct IDWatch: Equatable {
 
     static let unknownEpoch = "0"
 
-    init(_ request: PollRequest) throws(PollFailure) {
+    package init(_ request: PollRequest) throws(PollFailure) {
         stored = request.cursor
         if let bytes = request.cursor {
             let root = try IDWatch.document(bytes, .badCursor, "the stored cursor").root
@@ -65,7 +65,7 @@ struct IDWatch: Equatable {
     // MARK: Events
 
     /// The source told its token.
-    mutating func heard(token: String) {
+    package mutating func heard(token: String) {
         guard epoch != nil, epoch != token else {
             epoch = token
             return
@@ -86,7 +86,7 @@ struct IDWatch: Equatable {
     }
 
     /// The page as it is to be committed. Its ids were asked for from exactly `at`.
-    mutating func read(_ page: PollPage, consecutive: Bool, now: Timestamp) -> PollPage {
+    package mutating func read(_ page: PollPage, consecutive: Bool, now: Timestamp) -> PollPage {
         let ids = page.marks.filter { $0 != PageScan.unknownMark }
         if let mark, let lowest = ids.min(), lowest <= mark {
             warnings.append(IDWatch.restarted(after: mark))
