@@ -270,6 +270,8 @@ public final class PollingService: StoreObserver, Sendable {
             }
             group.cancelAll()
         }
+        // Streams between two cycles are nobody's task.
+        for slot in state.withLock({ Array($0.held.values) }) { slot.release() }
         routes?.close()
         heldRoutes?.close()
     }
@@ -283,7 +285,10 @@ public final class PollingService: StoreObserver, Sendable {
             held: max(0, limits.heldMax - state.running[Schedule.Lane.held.rawValue]), at: now)
         for start in starts {
             state.running[start.lane.rawValue] += 1
-            if start.cycle.cause == .hold { state.held[start.trigger, default: HeldSlot()].begin() }
+            guard start.cycle.cause == .hold else { continue }
+            let slot = state.held[start.trigger] ?? HeldSlot()
+            state.held[start.trigger] = slot
+            slot.begin()
         }
         return (starts, state.schedule.nextWake(at: now))
     }

@@ -13,6 +13,12 @@ extension Live {
             func note(_ change: Etcd.Change) { held.withLock { _ = $0.insert(change) } }
         }
 
+        final class Flag: Sendable {
+            private let held = Mutex(false)
+            var isOver: Bool { held.withLock { $0 } }
+            func end() { held.withLock { $0 = true } }
+        }
+
         static func configuration(_ etcd: Etcd) -> String {
             """
             connections:
@@ -71,19 +77,19 @@ extension Live {
         static func writeWhile(
             _ etcd: Etcd, _ ledger: Ledger, _ phase: String, overwrites: Bool, _ body: @Sendable () async throws -> Void
         ) async throws {
-            let isOver = Mutex(false)
+            let writing = Flag()
             try await withThrowingTaskGroup(of: Void.self) { group in
                 group.addTask {
                     // Ended between two writes, so that each answer is heard.
-                    for number in 0..<100_000 where !isOver.withLock({ $0 }) {
+                    for number in 0..<100_000 where !writing.isOver {
                         ledger.note(try await etcd.put("app/\(phase)\(number)", "value \(number) ü"))
                         _ = try await etcd.put("other/\(phase)\(number)", "not meant")
                         if overwrites { ledger.note(try await etcd.put("app/hot", "\(phase)\(number)")) }
                     }
                 }
-                defer { isOver.withLock { $0 = true } }
+                defer { writing.end() }
                 try await body()
-                isOver.withLock { $0 = true }
+                writing.end()
                 try await group.waitForAll()
             }
         }

@@ -35,10 +35,14 @@ extension PollHTTP {
         try slot.hold(answer, isStream: request.isStream)
         do {
             let slack = min(PollHTTP.holdSlack, settings.requestSpanMax)
-            let deadline = request.isStream ? nil : NIODeadline.now() + .milliseconds((span + slack).milliseconds)
-            let task = (pinned?.client ?? heldClient).execute(request: try PollHTTP.outgoing(request), delegate: answer, deadline: deadline)
+            let task = (pinned?.client ?? heldClient).execute(request: try PollHTTP.outgoing(request), delegate: answer)
             answer.began(task)
+            let timer = heldClient.eventLoopGroup.any().scheduleTask(in: .milliseconds((span + slack).milliseconds)) {
+                answer.end(HTTPClientError.deadlineExceeded)
+            }
+            defer { timer.cancel() }
             let head = try await answer.head()
+            if request.isStream { timer.cancel() }
             guard request.isStream, (200..<300).contains(head.status.code) else {
                 let reply = HTTPReply(
                     status: Int(head.status.code), headers: head.headers.map { HTTPField($0.name, $0.value) }, body: try await answer.body()
@@ -53,7 +57,7 @@ extension PollHTTP {
             slot.done(answer)
             answer.end(error)
             let failure = failure(of: error, span)
-            if failure is PollFailure { heldRoutes?.failed(host) }
+            if (failure as? PollFailure)?.kind == .transient { heldRoutes?.failed(host) }
             throw failure
         }
     }

@@ -312,7 +312,7 @@ public struct ApplyPlanner {
                     .putTrigger(
                         name: spec.name, uid: stored?.uid ?? names.triggerUID(), connection: spec.connection, type: spec.type, input: input,
                         settings: spec.settings.json, topicKeys: topicKeys, resets: resets)))
-            if readsInbox || stored != nil { plan.changes.append(.plain(.readsInbox(trigger: spec.name, readsInbox))) }
+            if readsInbox || resets { plan.changes.append(.plain(.readsInbox(trigger: spec.name, readsInbox))) }
         }
         attach(spec, stored, &notes)
         command(spec, stored, &notes)
