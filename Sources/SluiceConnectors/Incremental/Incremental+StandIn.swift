@@ -51,14 +51,14 @@ extension Incremental {
         for (templates, place) in [
             (query, { Incremental.RequestPlace.query($0) }), (headers, { Incremental.RequestPlace.header($0) }),
         ] {
-            for template in templates where template.value.mentions(.cursor) {
-                guard let (prefix, suffix) = template.value.around(.cursor, request) else { continue }
+            for template in templates where template.value.mentions("cursor") {
+                guard let (prefix, suffix) = template.value.aroundCursor(request) else { continue }
                 places.bounds.append(.init(place: place(template.name), prefix: prefix, suffix: suffix))
             }
         }
         guard let partitions else { return places }
         places.isPartitioned = true
-        places.partitionParameters = query.filter { $0.value.mentions(.partition) }.map(\.name)
+        places.partitionParameters = query.filter { $0.value.mentionsPartition }.map(\.name)
         if case .list(let list) = partitions.source {
             places.partitionListPath = try? list.path.text(request, for: "the path") { WebURL.encode($0) }
             let named = ([baseURL, path] + (query + headers).map(\.value)).flatMap { $0.paths(of: .partition) }
@@ -80,7 +80,7 @@ extension Incremental {
 
     /// Why no stand-in can be made of this description; nil if one can.
     package var standInGap: String? {
-        if cursor != nil, path.mentions(.cursor) || baseURL.mentions(.cursor) {
+        if cursor != nil, path.mentions("cursor") || baseURL.mentions("cursor") {
             return "its cursor stands in the path, where the stand-in does not look"
         }
         return nil
@@ -88,11 +88,11 @@ extension Incremental {
 }
 
 extension Template {
-    /// The text before and after the one place of a root; nil if there are several, or a value is missing.
-    fileprivate func around(_ root: Root, _ request: PollRequest) -> (prefix: String, suffix: String)? {
+    /// The text before and after the one place of the cursor; nil if there are several, or a value is missing.
+    fileprivate func aroundCursor(_ request: PollRequest) -> (prefix: String, suffix: String)? {
         let mark = "\u{1}"
         var request = request
-        request.places[root.rawValue] = JSONView(text: mark)
+        request.scope["cursor"] = TemplateScope.Word(text: mark)
         guard let text = try? text(request, for: "a stand-in") else { return nil }
         let parts = text.split(separator: mark, omittingEmptySubsequences: false)
         return parts.count == 2 ? (String(parts[0]), String(parts[1])) : nil
