@@ -10,6 +10,7 @@ let hummingbird: Target.Dependency = .product(name: "Hummingbird", package: "hum
 let hummingbirdCore: Target.Dependency = .product(name: "HummingbirdCore", package: "hummingbird")
 let httpClient: Target.Dependency = .product(name: "AsyncHTTPClient", package: "async-http-client")
 let crypto: Target.Dependency = .product(name: "Crypto", package: "swift-crypto")
+let cryptoExtras: Target.Dependency = .product(name: "CryptoExtras", package: "swift-crypto")
 let logging: Target.Dependency = .product(name: "Logging", package: "swift-log")
 let lifecycle: Target.Dependency = .product(name: "ServiceLifecycle", package: "swift-service-lifecycle")
 let nioCore: Target.Dependency = .product(name: "NIOCore", package: "swift-nio")
@@ -46,7 +47,7 @@ let package = Package(
             ],
             swiftSettings: pure),
         .target(
-            name: "SluiceConnectors", dependencies: ["SluiceCore", crypto],
+            name: "SluiceConnectors", dependencies: ["SluiceCore", crypto, cryptoExtras],
             swiftSettings: strict + [.unsafeFlags(["-O"], .when(configuration: .debug))]),
         .systemLibrary(name: "CLua54", pkgConfig: "lua5.4", providers: [.apt(["liblua5.4-dev"])]),
         .target(name: "CLua", dependencies: ["CLua54"], cSettings: [.unsafeFlags(["-O2"])]),
@@ -96,6 +97,7 @@ let package = Package(
             name: "SluiceTesting",
             dependencies: [
                 "SluiceCore", "SluiceStore", "SluiceConnectors", hummingbird, httpClient, nioCore, nioPosix, nioHTTP1, httpTypes, logging,
+                crypto,
                 lifecycle,
             ],
             swiftSettings: strict),
@@ -105,7 +107,9 @@ let package = Package(
             swiftSettings: strict),
         .testTarget(name: "SluiceCoreTests", dependencies: ["SluiceCore"], swiftSettings: strict),
         .testTarget(name: "SluiceSimulationTests", dependencies: ["SluiceSimulation", "SluiceCore"], swiftSettings: strict),
-        .testTarget(name: "SluiceConnectorsTests", dependencies: ["SluiceConnectors", "SluiceCore"], swiftSettings: strict),
+        .testTarget(
+            name: "SluiceConnectorsTests", dependencies: ["SluiceConnectors", "SluiceCore", crypto, cryptoExtras], exclude: ["Fixtures"],
+            swiftSettings: strict),
         .testTarget(name: "SluiceLuaTests", dependencies: ["SluiceLua", "SluiceConnectors", "SluiceCore"], swiftSettings: strict),
         .testTarget(
             name: "SluiceSQLiteTests",
@@ -138,6 +142,10 @@ let package = Package(
             dependencies: [
                 "SluiceServer", "SluiceCore", "SluiceConnectors", "SluiceStore", "SluiceSQLite", "SluiceDelivery",
             ],
+            swiftSettings: strict),
+        .testTarget(
+            name: "SluiceToolsTests",
+            dependencies: ["SluiceServer", "SluiceSimulation", "SluiceLua", "SluiceConnectors", "SluiceCore", "SluiceTesting"],
             swiftSettings: strict),
         .testTarget(name: "SluiceTestingTests", dependencies: ["SluiceTesting", "SluiceCore", httpClient], swiftSettings: strict),
         .testTarget(name: "SluiceTidyTests", swiftSettings: strict),

@@ -34,7 +34,7 @@ static int request(lua_State *L, const char *method) {
     if (!lua_isnoneornil(L, 2)) luaL_checktype(L, 2, LUA_TTABLE);
     lua_settop(L, 2);
     if (!lua_isyieldable(L))
-        return luaL_error(L, "get and post work in poll only, and not inside a callback of sort or gsub or a metamethod");
+        return luaL_error(L, "requests work in poll and in the webhook_ functions of a subscription only, and not inside a callback of sort or gsub or a metamethod");
     lua_createtable(L, 0, 3);
     lua_pushstring(L, method);
     lua_setfield(L, 3, "method");
@@ -55,7 +55,11 @@ static int request(lua_State *L, const char *method) {
 
 static int get(lua_State *L) { return request(L, "GET"); }
 static int post(lua_State *L) { return request(L, "POST"); }
+static int put(lua_State *L) { return request(L, "PUT"); }
+static int patch(lua_State *L) { return request(L, "PATCH"); }
+static int delete_request(lua_State *L) { return request(L, "DELETE"); }
 
-const luaL_Reg helper_functions[] = {{"get", get}, {"post", post}, {"base64_encode", base64_encode},
+const luaL_Reg helper_functions[] = {{"get", get}, {"post", post}, {"put", put}, {"patch", patch},
+    {"delete", delete_request}, {"base64_encode", base64_encode},
     {"hmac_sha256_hex", hmac_sha256_hex}, {"url_encode", url_encode}, {"parse_http_date", parse_http_date},
     {"json_decode", json_decode}, {"poll_failure", poll_failure}, {NULL, NULL}};

@@ -332,7 +332,11 @@ static int run_coroutine(lua_State *L) {
     if (!lua_checkstack(L, results + 1)) return luaL_error(L, "returned too many values");
     lua_xmove(coroutine, L, results);
     lua_settop(L, 1);
-    emit_result(L, 1);
+    if (S->records_max != CLUA_ONE_VALUE) {
+        emit_result(L, 1);
+    } else if (!lua_isnil(L, 1)) {
+        emit_encoded(L, 1, CLUA_EMIT_NEXT, "result", 64 * 1024);
+    }
     return 0;
 }
 

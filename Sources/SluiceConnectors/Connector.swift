@@ -26,6 +26,18 @@ public protocol Connector: Sendable {
 
     /// What to do at the provider so that its webhooks arrive (`help`), as plain text or Markdown.
     func help(webhookBaseURL: String) -> String
+
+    /// The description of a trigger type's poll; nil where the poll is code. For tools.
+    func incremental(triggerType: String) -> Incremental?
+
+    /// What a trigger type says for its simulation; nil where it says nothing. For tools.
+    func simulation(triggerType: String) -> SimulatedFeed?
+
+    // For trigger types with dynamic webhooks; see `Subscriptions/SubscriptionCalls.swift`.
+    func subscribe(_ request: SubscriptionRequest, http: any HTTPSending) async throws -> SubscriptionAnswer
+    func refreshSubscription(_ request: SubscriptionRequest, http: any HTTPSending) async throws -> SubscriptionAnswer
+    func checkSubscription(_ request: SubscriptionRequest, http: any HTTPSending) async throws -> SubscriptionAnswer
+    func unsubscribe(_ request: SubscriptionRequest, http: any HTTPSending) async throws
 }
 
 /// What is known of a connector without calling it.
@@ -42,11 +54,17 @@ public struct ConnectorDefinition: Sendable {
     /// How its webhooks are signed unless the connection says otherwise; nil if it takes no webhooks.
     public var webhook: WebhookDescription?
     public var triggers: [TriggerTypeDefinition]
+    /// Its recipe could not be held against the provider's own documentation.
+    public var isExperimental: Bool
+    /// What holds for all requests of a connection.
+    public var access: ConnectionAccess
 
     public init(
         name: String, title: String, version: String, hash: String, language: String, connectionFields: [Field],
-        webhook: WebhookDescription?, triggers: [TriggerTypeDefinition]
+        webhook: WebhookDescription?, triggers: [TriggerTypeDefinition], isExperimental: Bool = false,
+        access: ConnectionAccess = ConnectionAccess()
     ) {
+        self.access = access
         self.name = name
         self.title = title
         self.version = version
@@ -55,9 +73,22 @@ public struct ConnectorDefinition: Sendable {
         self.connectionFields = connectionFields
         self.webhook = webhook
         self.triggers = triggers
+        self.isExperimental = isExperimental
     }
 
     public func trigger(_ name: String) -> TriggerTypeDefinition? { triggers.first { $0.name == name } }
+
+    /// Whether webhooks come to URLs of a connection; otherwise to those of subscriptions only.
+    public var hasStaticWebhooks: Bool {
+        let dynamic = triggers.filter { $0.subscription != nil }
+        return webhook != nil
+            && (dynamic.isEmpty || triggers.contains { $0.subscription == nil && ($0.kind == .hybrid || $0.kind == .webhook) })
+    }
+
+    /// Whether a connection needs a webhook secret for the webhooks that it takes to be verified.
+    public var needsConnectionSecret: Bool {
+        hasStaticWebhooks || triggers.contains { $0.subscription.map { !$0.hasOwnSecret } ?? false }
+    }
 }
 
 /// How a connector's webhooks are verified and told apart.
@@ -66,10 +97,13 @@ public struct WebhookDescription: Sendable {
     public var scheme: String
     /// Where the id of a delivery stands, so that a repeated one is stored once; nil: nowhere.
     public var deliveryID: DeliveryIDSource?
+    /// Names of `Handshake`s that its addresses answer; empty: the one of the scheme, if it has one.
+    public var handshakes: [String]
 
-    public init(scheme: String, deliveryID: DeliveryIDSource? = nil) {
+    public init(scheme: String, deliveryID: DeliveryIDSource? = nil, handshakes: [String] = []) {
         self.scheme = scheme
         self.deliveryID = deliveryID
+        self.handshakes = handshakes
     }
 }
 
@@ -95,11 +129,15 @@ public struct TriggerTypeDefinition: Sendable {
     public var lookback: Int64
     /// How long the source keeps what it lists; a gap longer than that raises the gap alarm. Nil: for ever.
     public var retention: Span?
+    /// Its webhooks are dynamic: each trigger has a subscription, and a URL, of its own. Nil: static, one URL a connection.
+    public var subscription: SubscriptionTraits?
 
     public init(
         name: String, title: String, kind: TriggerKind, inputFields: [Field] = [], outputFields: [Field] = [],
-        sampleOutput: [UInt8]? = nil, visibilityLag: Span = .zero, lookback: Int64 = 0, retention: Span? = nil
+        sampleOutput: [UInt8]? = nil, visibilityLag: Span = .zero, lookback: Int64 = 0, retention: Span? = nil,
+        subscription: SubscriptionTraits? = nil
     ) {
+        self.subscription = subscription
         self.name = name
         self.title = title
         self.kind = kind
@@ -150,14 +188,28 @@ public struct WebhookRequest: Sendable {
     public var query: String
     /// In the order in which they came.
     public var headers: [HTTPField]
-    public var body: [UInt8]
+    public var body: [UInt8] { didSet { checkedBody = nil } }
+    /// The body as JSON, where it was checked before: so that the gateway and the connector need not both do it.
+    public private(set) var checkedBody: JSONDocument?
+    /// The whole URL that the provider called, as it wrote it, for schemes that sign it (`SignatureScheme.signsURL`). Nil:
+    /// `SchemeOptions.publicURL`, path and query are put together.
+    public var url: String?
 
-    public init(method: String, path: String, query: String, headers: [HTTPField], body: [UInt8]) {
+    public init(method: String, path: String, query: String, headers: [HTTPField], body: [UInt8], url: String? = nil) {
         self.method = method
         self.path = path
         self.query = query
         self.headers = headers
         self.body = body
+        self.url = url
+    }
+
+    /// The body as JSON. Keeps the result, so that it is checked once.
+    public mutating func checkBody(depthMax: Int) throws(JSONError) -> JSONDocument {
+        if let checkedBody { return checkedBody }
+        let document = try JSONDocument(body, depthMax: depthMax)
+        checkedBody = document
+        return document
     }
 
     /// The first header of a name, in any case.

@@ -95,6 +95,10 @@ public struct PollFailure: Error, Sendable {
     public var error: SluiceError
     /// From Retry-After or a rate header: no request on this connection before this much time has passed.
     public var retryAfter: Span?
+    /// Asking again is no use before somebody has acted: the connection is marked at once.
+    public var isFinal = false
+    /// Nothing was sent: the connection's budget holds the request back. The poll goes on later, and nothing failed.
+    public var isHeldBack = false
 
     public init(_ kind: Kind, _ error: SluiceError, retryAfter: Span? = nil) {
         self.kind = kind

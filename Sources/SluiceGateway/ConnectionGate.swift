@@ -34,7 +34,9 @@ final class ConnectionGate: Sendable {
                 if answer.status == 401 { state.counters.unverified += 1 }
                 return
             }
-            if answer.isRepeated {
+            if answer.handshake != nil, answer.sequence == nil {
+                state.counters.handshakes += 1
+            } else if answer.isRepeated {
                 state.counters.repeated += 1
             } else {
                 state.counters.accepted += 1

@@ -32,16 +32,24 @@ public final class Gateway: Sendable {
     let logger: Logger
     private let store: any InboxStore
     private let time: any TimeSource
-    private let wallTime: any TimeSource
+    let wallTime: any TimeSource
     private let alarms: any AlarmReporting
     private let observer: any GatewayObserver
+    let handshakes: (any HandshakeActing)?
+    let publicURL: @Sendable () -> String?
     private let shared: Mutex<Shared>
 
-    /// `wallTime`: what signed timestamps are held against; nil: `time`.
+    /// `publicURL`: under which scheme and host providers reach this server, for schemes that sign the URL; asked for when one
+    /// is verified.
+    /// `wallTime`: what signed timestamps are held against; nil: `time`. `handshakes`: does what handshakes need besides an
+    /// answer; nil: those are answered 503.
     public init(
         store: any InboxStore, time: any TimeSource, wallTime: (any TimeSource)? = nil, alarms: any AlarmReporting,
-        observer: any GatewayObserver, limits: GatewayLimits = GatewayLimits(), logger: Logger
+        observer: any GatewayObserver, handshakes: (any HandshakeActing)? = nil,
+        publicURL: @escaping @Sendable () -> String? = { nil }, limits: GatewayLimits = GatewayLimits(), logger: Logger
     ) {
+        self.handshakes = handshakes
+        self.publicURL = publicURL
         self.store = store
         self.time = time
         self.wallTime = wallTime ?? time
@@ -72,6 +80,19 @@ public final class Gateway: Sendable {
         }
     }
 
+    /// Adds and removes single routes of the snapshot. To be called from where `update` is.
+    public func change(adding routes: GatewayRoutes, removing tokens: [String]) {
+        shared.withLock { shared in
+            for token in tokens { shared.routes[token] = nil }
+            for (token, connection) in routes.connectionsByToken {
+                let perSecondMax = connection.requestsPerSecondMax ?? limits.requestsPerSecondPerConnectionMax
+                let gate = shared.gates[connection.id] ?? ConnectionGate(perSecondMax: perSecondMax)
+                shared.gates[connection.id] = gate
+                shared.routes[token] = Route(connection: connection, expiresAt: routes.expiresAtByToken[token], gate: gate)
+            }
+        }
+    }
+
     public var counters: GatewayCounters {
         let (counters, gates) = shared.withLock { ($0.counters, $0.gates) }
         var result = counters
@@ -88,20 +109,25 @@ public final class Gateway: Sendable {
     func respond(to request: WebhookRequest) async -> GatewayAnswer {
         if limits.enablesBaseline, request.path.hasPrefix(HookPath.baselinePrefix) { return .baseline }
         guard let token = HookPath.token(request.path) else { return count(.unknown) }
-        guard request.method == "POST" || request.method == "PUT" else { return count(.wrongMethod) }
+        let isWebhook = request.method == "POST" || request.method == "PUT"
+        guard isWebhook || Gateway.handshakeMethods.contains(request.method) else { return count(.wrongMethod) }
         let now = time.now()
         switch admit(String(token), at: now) {
         case .refused(let answer):
-            observer.webhooksRefused(nil, at: now)
+            if isWebhook { observer.webhooksRefused(nil, at: now) }
             return count(answer)
         case .route(let route):
             defer { shared.withLock { $0.inFlight -= 1 } }
-            guard let route, now < route.expiresAt ?? .distantFuture else { return count(.unknown) }
+            guard let route, now < route.expiresAt ?? .distantFuture else { return count(isWebhook ? .unknown : .wrongMethod) }
+            // Whether a token is known shows in no method that its connection does not take.
+            if !isWebhook, !route.connection.takes(request.method) { return count(.wrongMethod) }
             if let seconds = route.gate.take(at: now) {
-                observer.webhooksRefused(route.connection.id, at: now)
+                if isWebhook { observer.webhooksRefused(route.connection.id, at: now) }
                 return count(.rateLimited(retryAfterSeconds: seconds), route.connection, route.gate)
             }
-            return await verifyAndKeep(request, route.connection, route.gate, isForced: false, at: now)
+            if !isWebhook { return count(await handshake(request, route.connection) ?? .wrongMethod, route.connection, route.gate) }
+            let answer = await verifyAndKeep(request, route.connection, route.gate, isForced: false, at: now)
+            return route.connection.wantsEmptyAnswers ? answer.withoutBody() : answer
         }
     }
 
@@ -133,7 +159,11 @@ public final class Gateway: Sendable {
     private func verifyAndKeep(
         _ request: WebhookRequest, _ connection: GatewayConnection, _ gate: ConnectionGate?, isForced: Bool, at now: Timestamp
     ) async -> GatewayAnswer {
-        let verdict = connection.scheme.verify(request, secrets: connection.secrets, now: wallTime.now(), options: connection.schemeOptions)
+        let asked = connection.handshakes.isEmpty ? nil : HandshakeRequest(request, for: connection.handshakes)
+        if let asked, let answer = await handshake(asked, request, connection, isVerified: false) {
+            return count(answer, connection, gate)
+        }
+        let verdict = verify(request, connection, secrets: connection.secrets)
         if case .refused(let refusal) = verdict {
             act(on: gate?.verificationFailed(refusal.reason, at: now) ?? .none, connection, refusal.reason)
             let answer = GatewayAnswer(status: 401, reason: "unauthorized", message: refusal.description)
@@ -141,7 +171,16 @@ public final class Gateway: Sendable {
         }
         // Scheme `none` proves nothing, so it must not clear an alarm that stands from a safer scheme before.
         if connection.scheme.isSafe { act(on: gate?.verificationSucceeded() ?? .none, connection, nil) }
+        if let asked, let answer = await handshake(asked, request, connection, isVerified: true) {
+            return count(answer, connection, gate)
+        }
         return await append(request, connection, gate, isForced: isForced, at: now)
+    }
+
+    func verify(_ request: WebhookRequest, _ connection: GatewayConnection, secrets: [String]) -> Verdict {
+        var options = connection.schemeOptions
+        if connection.scheme.signsURL, options.publicURL == nil { options.publicURL = publicURL() }
+        return connection.scheme.verify(request, secrets: secrets, now: wallTime.now(), options: options)
     }
 
     private func append(
@@ -204,6 +243,10 @@ public final class Gateway: Sendable {
         let storageRecovered = shared.withLock { shared in
             guard answer.isSuccess else {
                 shared.counters.refused[GatewayRefusal(status: answer.status, reason: detail ?? answer.reason), default: 0] += 1
+                return false
+            }
+            if answer.handshake != nil {
+                shared.counters.handshakes += 1
                 return false
             }
             if answer.isRepeated {

@@ -1,3 +1,4 @@
+import SluiceConnectors
 import SluiceCore
 
 /// What a webhook's sender is told.
@@ -14,6 +15,8 @@ public struct GatewayAnswer: Sendable, Equatable {
     public var isRepeated = false
     /// Why no trigger was matched; not told to the sender.
     public var unmatchedReason: String?
+    /// The answer to a handshake: goes out as it is.
+    public var handshake: HandshakeAnswer?
 
     init(status: Int, reason: String, message: String, retryAfterSeconds: Int? = nil) {
         self.status = status
@@ -29,10 +32,23 @@ public struct GatewayAnswer: Sendable, Equatable {
         self.unmatchedReason = unmatchedReason
     }
 
+    init(handshake: HandshakeAnswer) {
+        self.init(status: handshake.status, reason: "ok", message: "")
+        self.handshake = handshake
+    }
+
     public var isSuccess: Bool { status < 300 }
 
-    /// The body of the answer, JSON.
+    /// The same without a body, for providers that take an answer with one for a failure.
+    func withoutBody() -> GatewayAnswer {
+        var copy = self
+        copy.handshake = HandshakeAnswer(status: status)
+        return copy
+    }
+
+    /// The body of the answer: JSON, unless it answers a handshake.
     public var body: [UInt8] {
+        if let handshake { return handshake.body }
         if isSuccess { return GatewayAnswer.successBody }
         var writer = JSONWriter()
         writer.object {
@@ -53,6 +69,8 @@ extension GatewayAnswer {
     static let unknown = GatewayAnswer(status: 404, reason: "not_found", message: "There is nothing at this address.")
     static let wrongMethod = GatewayAnswer(
         status: 405, reason: "method_not_allowed", message: "Webhooks are sent to this address with POST or PUT.")
+    static let notLearned = GatewayAnswer(
+        status: 503, reason: "storage", message: "The secret could not be stored; send it again.", retryAfterSeconds: 5)
     static let shuttingDown = GatewayAnswer(
         status: 503, reason: "shutting_down", message: "The server is shutting down; send it again.", retryAfterSeconds: 5)
     static let tooManyInFlight = GatewayAnswer(

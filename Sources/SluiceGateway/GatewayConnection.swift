@@ -20,6 +20,14 @@ public struct GatewayConnection: Sendable {
     public var wholeConnectionTopic: TopicID
     /// Nil: `GatewayLimits.requestsPerSecondPerConnectionMax`.
     public var requestsPerSecondMax: Int?
+    /// For an address of one subscription: whatever comes to it is about this topic. Nil: `webhook_keys` says.
+    public var subscriptionTopic: TopicID?
+    /// What its addresses answer besides webhooks.
+    public var handshakes: [Handshake] = []
+    /// The connection's fields as text, for handshakes that ask for one; secret ones included.
+    public var handshakeFields: [String: String] = [:]
+    /// The provider gives the secret in a handshake, and this address has none yet.
+    public var mayLearnSecret = false
 
     public init(
         id: ConnectionID, namespace: NamespaceID = .default, name: String, connector: any Connector, scheme: SignatureScheme,

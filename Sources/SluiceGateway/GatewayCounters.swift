@@ -8,6 +8,8 @@ public struct GatewayCounters: Sendable, Equatable {
     public var repeated = 0
     /// Stored without a trigger that listens.
     public var unmatched = 0
+    /// Handshakes answered: nothing was stored.
+    public var handshakes = 0
     /// Everything that was not answered 2xx.
     public var refused: [GatewayRefusal: Int] = [:]
     /// The same by connection, where the connection was known. Forgotten together with the connection's routes.
@@ -30,6 +32,7 @@ public struct GatewayConnectionCounters: Sendable, Equatable {
     public var accepted = 0
     public var repeated = 0
     public var unmatched = 0
+    public var handshakes = 0
     public var refused = 0
     /// Refused with 401; part of `refused`.
     public var unverified = 0

@@ -9,8 +9,9 @@ enum InboxDraft {
     static func entry(
         for request: WebhookRequest, connection: GatewayConnection, jsonDepthMax: Int, isForced: Bool, at now: Timestamp
     ) -> InboxEntry {
+        var request = request
+        let deliveryID = deliveryID(of: &request, connection: connection, jsonDepthMax: jsonDepthMax)
         let match = match(request, connection: connection, jsonDepthMax: jsonDepthMax)
-        let deliveryID = deliveryID(of: request, connection: connection, jsonDepthMax: jsonDepthMax)
         // Where nothing is signed, anyone who knows the URL could claim ids first and so suppress genuine webhooks.
         let digest = connection.scheme.signsBody ? deliveryID.map { Self.digest(connection, request, deliveryID: $0) } : nil
         return InboxEntry(
@@ -30,12 +31,14 @@ enum InboxDraft {
     /// The topics of the keys that triggers listen for. What cannot be read signals the whole connection; a key that is
     /// simply unknown signals nobody. The body need not be JSON if the connector can do without.
     static func match(_ request: WebhookRequest, connection: GatewayConnection, jsonDepthMax: Int) -> Match {
+        // The address is the key: nobody else knows it.
+        if let topic = connection.subscriptionTopic { return Match(topics: [topic], unmatchedReason: nil) }
         let keys: [String]
         do {
             keys = try connection.connector.webhookKeys(request)
         } catch {
             let message = ((error as? SluiceError)?.message ?? "\(error)").prefix(500)
-            let cause = unreadableReason(request.body, jsonDepthMax: jsonDepthMax).map { "; \($0)" } ?? ""
+            let cause = unreadableReason(request, jsonDepthMax: jsonDepthMax).map { "; \($0)" } ?? ""
             return unreadable("webhook_keys failed: \(message)\(cause)", connection)
         }
         var topics: [TopicID] = []
@@ -44,7 +47,7 @@ enum InboxDraft {
         }
         if !topics.isEmpty { return Match(topics: topics, unmatchedReason: nil) }
         // Keys made from a body that cannot be read mean nothing: not "unknown", but "may be anything".
-        if let reason = unreadableReason(request.body, jsonDepthMax: jsonDepthMax) { return unreadable(reason, connection) }
+        if let reason = unreadableReason(request, jsonDepthMax: jsonDepthMax) { return unreadable(reason, connection) }
         guard let first = keys.first else { return unreadable("webhook_keys gave no key", connection) }
         let others = keys.count > 1 ? " nor for \(keys.count - 1) more" : ""
         return Match(topics: [], unmatchedReason: "no trigger listens for key \(first.prefix(200))\(others)")
@@ -54,9 +57,10 @@ enum InboxDraft {
         Match(topics: [connection.wholeConnectionTopic], unmatchedReason: reason)
     }
 
-    private static func unreadableReason(_ body: [UInt8], jsonDepthMax: Int) -> String? {
+    private static func unreadableReason(_ request: WebhookRequest, jsonDepthMax: Int) -> String? {
+        var request = request
         do throws(JSONError) {
-            _ = try JSONDocument(body, depthMax: jsonDepthMax)
+            _ = try request.checkBody(depthMax: jsonDepthMax)
             return nil
         } catch {
             return "the body cannot be read: \(error)"
@@ -67,12 +71,13 @@ enum InboxDraft {
 
     static let deliveryIDBytesMax = 512
 
-    static func deliveryID(of request: WebhookRequest, connection: GatewayConnection, jsonDepthMax: Int) -> String? {
+    /// Checks the body once for everyone after it, if it has to look inside.
+    static func deliveryID(of request: inout WebhookRequest, connection: GatewayConnection, jsonDepthMax: Int) -> String? {
         let id: String?
         switch connection.deliveryID {
         case nil: return nil
         case .header(let name): id = request.header(name)
-        case .body(let path): id = (try? JSONDocument(request.body, depthMax: jsonDepthMax))?.root[path: path]?.text
+        case .body(let path): id = (try? request.checkBody(depthMax: jsonDepthMax))?.root[path: path]?.text
         }
         guard let id, !id.isEmpty, id.utf8.count <= deliveryIDBytesMax else { return nil }
         return id
@@ -127,6 +132,7 @@ enum InboxDraft {
 
     private static func isCredential(_ name: String, of connection: GatewayConnection) -> Bool {
         if let own = connection.schemeOptions.headerName, ASCII.equalIgnoringCase(name, own) { return true }
+        for own in connection.scheme.credentialHeaders where ASCII.equalIgnoringCase(name, own) { return true }
         // By length first: this runs for each header of each webhook.
         switch name.utf8.count {
         case 6: return ASCII.equalIgnoringCase(name, "cookie")

@@ -73,7 +73,7 @@ extension LuaContext {
         case "headers": putHeaders(&webhook.headers, webhook.request.headers, out)
         case "json":
             do throws(JSONError) {
-                if webhook.page == nil { webhook.page = try parse(webhook.request.body[...], out) }
+                if webhook.page == nil { webhook.page = try parse(webhook.request, out) }
                 if let page = webhook.page { putRoot(page, out) }
             } catch {
                 out.fail("request.json: the body is not JSON: it \(error)")
@@ -112,6 +112,11 @@ extension LuaContext {
     func parse(_ bytes: ArraySlice<UInt8>, _ out: LuaValue) throws(JSONError) -> LuaPage? {
         out.scanned += bytes.count
         return page(try JSONDocument(bytes).root.bytes, out)
+    }
+
+    private func parse(_ request: WebhookRequest, _ out: LuaValue) throws(JSONError) -> LuaPage? {
+        guard let checked = request.checkedBody else { return try parse(request.body[...], out) }
+        return page(checked.root.bytes, out)
     }
 
     private func page(_ bytes: ArraySlice<UInt8>, _ out: LuaValue) -> LuaPage? {
@@ -178,7 +183,7 @@ extension LuaContext {
     }
 
     private func prepareRequest(_ out: LuaValue) {
-        guard isPolling else { return out.fail("requests can be sent in poll only") }
+        guard isPolling else { return out.fail("requests can be sent in poll, and in the webhook_ functions of a subscription, only") }
         var length = 0
         let bytes = clua_output(out.state, &length)
         do {

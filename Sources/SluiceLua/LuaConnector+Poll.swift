@@ -9,7 +9,7 @@ extension LuaConnector {
     /// returns as `next_poll` is the state of the open cycle while `can_poll_more`, else the new cursor.
     public func poll(_ request: PollRequest, http: any HTTPSending) async throws -> PollPage {
         let trigger = try trigger(request.triggerType)
-        if let incremental = trigger.incremental { return try await incremental.run(request, http: http) }
+        if let incremental = trigger.incremental { return try await incremental.run(request, http: signing(http, request)) }
         guard let function = trigger.poll else { throw SluiceError(.connector, "\(path): triggers.\(trigger.type.name) has no poll") }
         let closure = try closure(request)
         try await slots.acquire()
@@ -101,7 +101,7 @@ extension LuaConnector {
     }
 
     /// Adds the connector's name, and takes the secrets of the connection out of what its code wrote.
-    private func redacted(_ error: any Error, _ connection: JSONDocument) -> any Error {
+    func redacted(_ error: any Error, _ connection: JSONDocument) -> any Error {
         func clean(_ error: SluiceError) -> SluiceError {
             var error = error.with("connector", lua.name)
             for field in lua.connectionFields where field.isSecret {
@@ -112,8 +112,9 @@ extension LuaConnector {
             return error
         }
         if let error = error as? SluiceError { return clean(error) }
-        if let failure = error as? PollFailure {
-            return PollFailure(failure.kind, clean(failure.error), retryAfter: failure.retryAfter)
+        if var failure = error as? PollFailure {
+            failure.error = clean(failure.error)
+            return failure
         }
         return error
     }

@@ -47,7 +47,8 @@ public final class LuaConnector: Connector {
         }
         let definition = ConnectorDefinition(
             name: lua.name, title: lua.title, version: lua.version, hash: LuaText.hex(SHA256.hash(data: source)), language: "lua",
-            connectionFields: lua.connectionFields, webhook: lua.webhook, triggers: lua.triggers.map(\.type))
+            connectionFields: lua.connectionFields, webhook: lua.webhook, triggers: lua.triggers.map(\.type),
+            isExperimental: lua.isExperimental, access: lua.access)
         let pool = LuaStatePool(source: source, limits: limits, first: state)
         return LuaConnector(definition: definition, path: path, lua: lua, limits: limits, pool: pool)
     }
@@ -70,6 +71,10 @@ public final class LuaConnector: Connector {
             return "The connector's help failed: \((error as? SluiceError)?.message ?? String(describing: error))"
         }
     }
+
+    public func incremental(triggerType: String) -> Incremental? { lua.triggers.first { $0.type.name == triggerType }?.incremental }
+
+    public func simulation(triggerType: String) -> SimulatedFeed? { lua.triggers.first { $0.type.name == triggerType }?.simulation }
 
     func trigger(_ name: String) throws -> LuaDefinition.Trigger {
         if let trigger = lua.triggers.first(where: { $0.type.name == name }) { return trigger }

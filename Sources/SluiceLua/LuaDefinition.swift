@@ -10,16 +10,28 @@ struct LuaDefinition: Sendable {
         var dedup: LuaFunction?
         /// What `incremental = { … }` describes.
         var incremental: Incremental?
+        /// What `simulate = { … }` says for `sluice connector simulate`.
+        var simulation: SimulatedFeed?
+        var webhookSubscribe: LuaFunction?
+        var webhookRefresh: LuaFunction?
+        var webhookCheck: LuaFunction?
+        var webhookUnsubscribe: LuaFunction?
+        /// What `subscription = { … }` describes.
+        var subscription: SubscriptionRules?
     }
 
     var name: String
     var title: String
     var version: String
     var connectionFields: [Field]
+    var access: ConnectionAccess
     var webhook: WebhookDescription?
     var webhookKeys: LuaFunction?
     var help: LuaFunction?
+    /// Signs the requests of polls that are described as data.
+    var sign: LuaFunction?
     var triggers: [Trigger]
+    var isExperimental: Bool
 
     /// `path` is what messages begin with.
     init(json: [UInt8], path: String) throws(SluiceError) {
@@ -31,16 +43,19 @@ struct LuaDefinition: Sendable {
         }
         let table = try LuaTable(
             document.root, path: path, at: "",
-            known: ["name", "title", "version", "connection", "webhook", "webhook_keys", "help", "triggers"])
+            known: ["name", "title", "version", "connection", "webhook", "webhook_keys", "help", "triggers", "experimental", "sign"])
         name = try table.requiredText("name")
         guard LuaDefinition.isKebabCase(name) else { throw table.error("name", "must be kebab-case, for example \"my-service\"") }
         title = try table.text("title") ?? name
         version = try table.text("version") ?? "0.0.0"
-        let connection = try table.table("connection", known: ["fields"])
+        let connection = try table.table("connection", known: ["fields"] + LuaDefinition.accessKeys)
         connectionFields = try connection.map { table throws(SluiceError) in try LuaDefinition.fields(table, "fields") } ?? []
-        webhook = try LuaDefinition.webhook(table)
+        isExperimental = try table.flag("experimental")
+        webhook = try LuaDefinition.webhook(table, connectionFields)
+        access = try connection.map { table throws(SluiceError) in try LuaDefinition.access(table) } ?? ConnectionAccess()
         webhookKeys = try table.function("webhook_keys")
         help = try table.function("help")
+        sign = try table.function("sign")
         if webhookKeys != nil, webhook == nil {
             throw table.error("webhook_keys", "needs webhook = { scheme = \"...\" }, which says how webhooks are verified")
         }
@@ -51,6 +66,39 @@ struct LuaDefinition: Sendable {
         self.triggers = []
         for (name, view) in members {
             self.triggers.append(try LuaDefinition.trigger(name, view, path, takesWebhooks: webhookKeys != nil))
+        }
+        if sign != nil, !self.triggers.contains(where: { $0.incremental != nil }) {
+            throw table.error("sign", "is for triggers with incremental = { ... }; in poll, give get and post the headers themselves")
+        }
+        if webhook == nil, let dynamic = self.triggers.first(where: { $0.type.subscription != nil }) {
+            throw table.error(
+                "webhook",
+                "is missing; triggers.\(dynamic.type.name) subscribes to webhooks: write webhook = { scheme = \"...\" }, which says how they are verified"
+            )
+        }
+        access.addBaseURLs(of: self.triggers.compactMap(\.incremental))
+        if let problem = access.problem(fields: connectionFields) { throw SluiceError(.connector, "\(path): \(problem)") }
+    }
+
+    private static let accessKeys = ["base_url", "authorization", "test", "rate_limit"]
+
+    /// What `connection` says besides its fields.
+    private static func access(_ table: LuaTable) throws(SluiceError) -> ConnectionAccess {
+        var writer = JSONWriter()
+        var data: [(String, [UInt8])] = []
+        for key in accessKeys { if let json = try table.data(key) { data.append((key, json)) } }
+        writer.object { writer in
+            for (key, json) in data {
+                writer.key(key)
+                writer.raw(json)
+            }
+        }
+        do {
+            return try ConnectionAccess(json: try JSONDocument(writer.bytes, depthMax: 80))
+        } catch let error as SluiceError {
+            throw SluiceError(.connector, "\(table.path): \(error.message)")
+        } catch {
+            throw table.error(nil, "\(error)")
         }
     }
 
@@ -64,24 +112,10 @@ struct LuaDefinition: Sendable {
             && text.utf8.allSatisfy { (0x61...0x7A).contains($0) || (0x30...0x39).contains($0) || $0 == UInt8(ascii: "_") }
     }
 
-    private static func webhook(_ table: LuaTable) throws(SluiceError) -> WebhookDescription? {
-        guard let webhook = try table.table("webhook", known: ["scheme", "delivery_id"]) else { return nil }
-        let scheme = try webhook.requiredText("scheme")
-        guard isKebabCase(scheme) else { throw webhook.error("scheme", "must be the name of a scheme, for example \"basic-auth\"") }
-        guard let source = try webhook.table("delivery_id", known: ["body", "header"]) else { return WebhookDescription(scheme: scheme) }
-        if let header = try source.text("header"), source["body"] == nil {
-            return WebhookDescription(scheme: scheme, deliveryID: .header(header))
-        }
-        let keys = source["body"]?.elements?.map(\.string) ?? []
-        guard !keys.isEmpty, !keys.contains(nil), source["header"] == nil else {
-            throw webhook.error("delivery_id", "must be { body = {\"id\"} } or { header = \"X-Id\" }")
-        }
-        return WebhookDescription(scheme: scheme, deliveryID: .body(keys.compactMap(\.self)))
-    }
-
     private static let triggerKeys = [
         "title", "input_fields", "output_fields", "sample_output", "visibility_lag_seconds", "lookback", "retention_seconds",
-        "webhook_key", "poll", "dedup", "incremental",
+        "webhook_key", "poll", "dedup", "incremental", "subscription", "subscription_input", "webhook_subscribe", "webhook_refresh",
+        "webhook_check", "webhook_unsubscribe", "simulate",
     ]
 
     private static func trigger(_ name: String, _ view: JSONView, _ path: String, takesWebhooks: Bool) throws(SluiceError) -> Trigger {
@@ -99,14 +133,19 @@ struct LuaDefinition: Sendable {
         if key != nil, !takesWebhooks {
             throw table.error("webhook_key", "needs webhook_keys = function(request) ... end at the top of the connector")
         }
-        let type = TriggerTypeDefinition(
-            name: name, title: try table.text("title") ?? name, kind: key == nil ? .polling : .hybrid,
+        var trigger = Trigger(
+            type: TriggerTypeDefinition(name: name, title: name, kind: .polling), webhookKey: key, poll: poll, dedup: dedup,
+            incremental: incremental)
+        trigger.simulation = try simulation(table)
+        let traits = try trigger.readSubscription(table)
+        trigger.type = TriggerTypeDefinition(
+            name: name, title: try table.text("title") ?? name, kind: key == nil && traits == nil ? .polling : .hybrid,
             inputFields: try fields(table, "input_fields"), outputFields: try fields(table, "output_fields"),
             sampleOutput: try table.data("sample_output"),
             visibilityLag: try table.seconds("visibility_lag_seconds") ?? incremental?.visibilityLag ?? .zero,
             lookback: try table.whole("lookback") ?? incremental?.lookback ?? 0,
-            retention: try table.seconds("retention_seconds") ?? incremental?.retention)
-        return Trigger(type: type, webhookKey: key, poll: poll, dedup: dedup, incremental: incremental)
+            retention: try table.seconds("retention_seconds") ?? incremental?.retention, subscription: traits)
+        return trigger
     }
 
     private static func incremental(_ table: LuaTable) throws(SluiceError) -> Incremental? {

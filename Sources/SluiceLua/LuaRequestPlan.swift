@@ -9,7 +9,7 @@ enum LuaRequestPlan {
     static func plan(_ json: [UInt8]) throws(SluiceError) -> HTTPRequestPlan {
         guard let root = try? JSONDocument(json, depthMax: 80).root, let method = root["method"]?.string, let url = root["url"]?.string
         else { throw SluiceError(.connector, "the request cannot be read") }
-        let name = ASCII.equalIgnoringCase(method, "get") ? "get" : "post"
+        let name = method.lowercased()
         try checkURL(url, name)
         var plan = HTTPRequestPlan(method: method, url: url)
         let members = root["options"]?.members ?? []
@@ -59,13 +59,16 @@ enum LuaRequestPlan {
         guard let members = value.members else { throw SluiceError(.connector, "\(name): headers must be a table of names and values") }
         for (header, value) in members {
             guard let text = value.text else { throw SluiceError(.connector, "\(name): the header \(header) must be a string") }
-            let isName = !header.isEmpty && header.utf8.allSatisfy(isTokenByte)
-            guard isName, text.utf8.allSatisfy({ $0 >= 0x20 && $0 != 0x7F }) else {
+            guard isHeader(header, text) else {
                 throw SluiceError(.connector, "\(name): a header's name or value holds bytes that a header cannot hold")
             }
             plan.headers.removeAll { ASCII.equalIgnoringCase($0.name, header) }
             plan.headers.append(HTTPField(header, text))
         }
+    }
+
+    static func isHeader(_ name: String, _ value: String) -> Bool {
+        !name.isEmpty && name.utf8.allSatisfy(isTokenByte) && value.utf8.allSatisfy { $0 >= 0x20 && $0 != 0x7F }
     }
 
     /// RFC 9110, 5.6.2.

@@ -157,6 +157,16 @@ final class LuaState: @unchecked Sendable {
         return try step(clua_start(raw, function.number, arguments, Int32(arguments.count), recordsMax, limits.poll), function)
     }
 
+    /// Begins a function whose whole result is one value: it stands as JSON in `next`, nothing for nil.
+    func start(_ function: LuaFunction, arguments: [JSONDocument?], _ limits: LuaLimits) throws -> Step {
+        context.isPolling = true
+        let arguments = try arguments.map { document in
+            try document.map { try pageArgument(LuaPage($0.root.bytes), function, asTable: false) } ?? clua_argument()
+        }
+        return try step(
+            clua_start(raw, function.number, arguments, Int32(arguments.count), Int32(CLUA_ONE_VALUE.rawValue), limits.poll), function)
+    }
+
     /// Goes on with the answer to the request that the last step named.
     func resume(_ function: LuaFunction, _ reply: HTTPReply) throws -> Step {
         guard let object = context.keep(LuaReply(reply), bytes: reply.body.count) else {

@@ -55,11 +55,22 @@ struct CycleRunner {
         var cursor = context.trigger.progress.cursor
         do {
             return try await pages(&slice, &cursor, context)
+        } catch let failure as PollFailure where failure.isHeldBack {
+            return await heldBack(failure, slice)
         } catch {
             // What was committed is the open cycle to go on with; a first page that failed leaves none.
             let committed = slice.cycle.nextPage > 0 ? try? await service.store.trigger(start.trigger)?.progress.openCycle : nil
             return await failed(error, standing, connectionName: context.plan.connectionName, openCycle: committed ?? nil)
         }
+    }
+
+    /// The connection's budget is used up: the cycle goes on once there is some again.
+    private func heldBack(_ failure: PollFailure, _ slice: CycleSlice) async -> TriggerSchedule.Outcome {
+        let until = service.time.now() + (failure.retryAfter ?? .seconds(5))
+        service.blocked(start.connection, until: until)
+        guard slice.cycle.nextPage > 0 else { return .yielded(start.cycle, notBefore: until) }
+        guard let committed = try? await service.store.trigger(start.trigger)?.progress.openCycle else { return .fenced }
+        return .yielded(committed, notBefore: until)
     }
 
     /// The trigger as it is now. Nil if it is gone, or was changed after the schedule decided: what the slice would go on with
@@ -298,7 +309,7 @@ struct CycleRunner {
         of failure: PollFailure, streak: Int, _ standing: Standing, connectionName: String?, at now: Timestamp
     ) async {
         switch failure.kind {
-        case .unauthorized where streak >= 2 || service.state.withLock({ $0.schedule.isRefused(start.connection) }):
+        case .unauthorized where streak >= 2 || failure.isFinal || service.state.withLock({ $0.schedule.isRefused(start.connection) }):
             let probeAt = now + standing.timing.safetyInterval
             service.state.withLock { $0.schedule.setRefused(start.connection, probeAt: probeAt) }
             guard let connectionName else { return }

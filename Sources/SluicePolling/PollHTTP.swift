@@ -2,6 +2,7 @@ import AsyncHTTPClient
 import FoundationEssentials
 import NIOCore
 import NIOHTTP1
+import NIOPosix
 import SluiceConnectors
 import SluiceCore
 import Synchronization
@@ -15,6 +16,9 @@ final class PollHTTP: HTTPSending {
     private let pageBytesMax: Int
     private let routes: PollRoutes?
     private let budget: Mutex<RequestBudget>
+    private let authorization: LaneAuthorization?
+    private let rateLimit: RateLimitRule
+    private let tellBlocked: @Sendable (Timestamp) -> Void
 
     /// Throws `PollFailure` if a host may not be reached.
     typealias AddressCheck = @Sendable (_ host: String, _ allowsPrivate: Bool) async throws -> Void
@@ -24,8 +28,12 @@ final class PollHTTP: HTTPSending {
 
     init(
         client: HTTPClient, settings: ConnectionPollSettings, time: any TimeSource, pageBytesMax: Int,
-        guardAddress: @escaping AddressCheck, routes: PollRoutes? = nil
+        guardAddress: @escaping AddressCheck, routes: PollRoutes? = nil, authorization: LaneAuthorization? = nil,
+        rateLimit: RateLimitRule = RateLimitRule(), blocked: @escaping @Sendable (Timestamp) -> Void = { _ in }
     ) {
+        self.authorization = authorization
+        self.rateLimit = rateLimit
+        tellBlocked = blocked
         self.routes = routes
         self.client = client
         self.pageBytesMax = pageBytesMax
@@ -35,10 +43,65 @@ final class PollHTTP: HTTPSending {
         budget = Mutex(RequestBudget(perSecond: settings.requestsPerSecondMax))
     }
 
-    /// Until when the provider asked this connection to wait.
+    /// Until when nothing is asked, and why; nil if something may be.
+    func blocked(at now: Timestamp) -> (until: Timestamp, reason: RequestBudget.Reason)? { budget.withLock { $0.blocked(at: now) } }
+
+    /// Until when nothing is asked.
     var blockedUntil: Timestamp? { budget.withLock { $0.blockedUntil } }
 
     func send(_ request: HTTPRequestPlan) async throws -> HTTPReply {
+        let reply = try await authorized(request) { try await follow($0) }
+        try check(reply, of: request)
+        return reply
+    }
+
+    /// Makes an exchange with the connection's credentials. Where the access token is refused, by a reply or by a failure, once
+    /// more with another one: a token that was given a moment ago is refused for another reason.
+    func authorized(
+        _ request: HTTPRequestPlan, _ exchange: (HTTPRequestPlan) async throws -> HTTPReply
+    ) async throws -> HTTPReply {
+        guard let authorization, authorization.covers(request) else { return try await exchange(request) }
+        guard let keeper = authorization.keeper else { return try await exchange(try authorization.applied(to: request, nil)) }
+        let token = try await keeper.token()
+        let refused: Result<HTTPReply, any Error>
+        do {
+            let reply = try await exchange(try authorization.applied(to: request, token))
+            if !isRefusal(reply) { return reply }
+            refused = .success(reply)
+        } catch let failure as PollFailure where failure.kind == .unauthorized && !failure.isFinal {
+            refused = .failure(failure)
+        }
+        if time.now() - token.obtainedAt >= TokenDesk.renewedApartMin {
+            let renewed = try await keeper.token(insteadOf: token)
+            if renewed != token { return try await exchange(try authorization.applied(to: request, renewed)) }
+        }
+        return try refused.get()
+    }
+
+    /// One request and its answer, whatever it is: no redirect is followed, no budget charged, nothing added.
+    func exchangeOnce(_ request: HTTPRequestPlan) async throws -> HTTPReply {
+        let host = try PollHTTP.address(of: request).host() ?? ""
+        do {
+            try await guardAddress(host, settings.allowsPrivate)
+            return try await exchange(request, host)
+        } catch let error as SluiceError {
+            throw PollFailure.classify(error)
+        }
+    }
+
+    /// 401, or 403 for another reason than too many requests.
+    private func isRefusal(_ reply: HTTPReply) -> Bool {
+        reply.status == 401 || reply.status == 403 && !isRateRefusal(reply)
+    }
+
+    /// Some say 403 where others say 429.
+    private func isRateRefusal(_ reply: HTTPReply) -> Bool {
+        let report = rateLimit.report(reply.headers, now: time.now())
+        return report.retryAfter != nil || report.remaining == 0 && report.resetAfter != nil
+    }
+
+    /// Sends it, and goes where redirects on the same host lead.
+    private func follow(_ request: HTTPRequestPlan) async throws -> HTTPReply {
         var request = request
         for _ in 0...PollHTTP.redirectsMax {
             let url = try PollHTTP.address(of: request)
@@ -46,10 +109,7 @@ final class PollHTTP: HTTPSending {
             try await guardAddress(host, settings.allowsPrivate)
             try await waitForBudget()
             let reply = try await exchange(request, host)
-            guard [301, 302, 303, 307, 308].contains(reply.status), !request.acceptsAnyStatus else {
-                try check(reply, of: request)
-                return reply
-            }
+            guard [301, 302, 303, 307, 308].contains(reply.status), !request.acceptsAnyStatus else { return reply }
             request = try redirected(request, from: url, by: reply)
         }
         throw PollFailure(.permanent, SluiceError(.providerAnswer, "the provider redirects more than \(PollHTTP.redirectsMax) times"))
@@ -66,14 +126,17 @@ final class PollHTTP: HTTPSending {
 
     private func waitForBudget() async throws {
         for _ in 0..<1000 {
-            guard let wait = budget.withLock({ $0.take(at: time.now()) }) else { return }
-            if wait > .seconds(5) {
-                throw PollFailure(.rateLimited, SluiceError(.rateLimited, "the provider asked this connection to wait"), retryAfter: wait)
-            }
+            guard let (wait, reason) = budget.withLock({ $0.takeOrReason(at: time.now()) }) else { return }
+            if wait > .seconds(5) { throw PollHTTP.heldBack(wait, reason) }
             try await Task.sleep(for: .milliseconds(wait.milliseconds))
         }
-        throw PollFailure(
-            .rateLimited, SluiceError(.rateLimited, "the connection's requests_per_second is used up"), retryAfter: .seconds(5))
+        throw PollHTTP.heldBack(.seconds(5), .ownLimit)
+    }
+
+    private static func heldBack(_ wait: Span, _ reason: RequestBudget.Reason) -> PollFailure {
+        var failure = PollFailure(.rateLimited, SluiceError(.rateLimited, "the connection waits: \(reason.rawValue)"), retryAfter: wait)
+        failure.isHeldBack = true
+        return failure
     }
 
     private func exchange(_ plan: HTTPRequestPlan, _ host: String) async throws -> HTTPReply {
@@ -109,7 +172,12 @@ final class PollHTTP: HTTPSending {
                     "the provider's answer is larger than \(PollHTTP.size(pageBytesMax)); let the connector ask for smaller pages"))
         } catch {
             // The client's errors name no URL and no header, so nothing secret is in them.
-            throw PollFailure(.transient, SluiceError(.providerUnreachable, "no whole answer from the provider: \(error)"))
+            let isTLS = ["NIOSSL", "TLS", "tls", "handshake"].contains { "\(String(reflecting: type(of: error))) \(error)".contains($0) }
+            var failure = SluiceError(.providerUnreachable, "no whole answer from the provider: \(error)")
+            if isTLS { failure = failure.with("cause", "tls") }
+            // No connection came about, so the provider has not heard of it.
+            let wasSent = !(error is NIOConnectionError) && (error as? HTTPClientError) != .connectTimeout
+            throw PollFailure(.transient, wasSent ? failure : failure.with("request", "not sent"))
         }
     }
 
@@ -165,14 +233,31 @@ final class PollHTTP: HTTPSending {
         return next
     }
 
+    /// Takes heed of what an answer says about the rate. Returns how long the connection waits now, if it does.
+    @discardableResult
+    private func heed(_ reply: HTTPReply) -> Span? {
+        let now = time.now()
+        var report = rateLimit.report(reply.headers, now: now)
+        report.retryAfter = report.retryAfter.map { min($0, PollHTTP.retryAfterMax) }
+        let blocked = budget.withLock { budget in
+            budget.heed(report, reserve: rateLimit.reserve, at: now)
+            return budget.blocked(at: now)
+        }
+        guard let blocked else { return nil }
+        tellBlocked(blocked.until)
+        return blocked.until - now
+    }
+
     /// Turns statuses that mean the same everywhere into failures, and takes heed of rate headers.
     private func check(_ reply: HTTPReply, of request: HTTPRequestPlan) throws {
-        let wait = RateHeaders.wait(reply.headers, status: reply.status, now: time.now()).map { min($0, PollHTTP.retryAfterMax) }
-        if let wait, wait > .zero { budget.withLock { $0.block(until: time.now() + wait) } }
+        let wait = heed(reply)
         if request.acceptsAnyStatus { return }
         let status = String(reply.status)
         switch reply.status {
         case 429:
+            let error = SluiceError(.rateLimited, "the provider limits our requests").with("status", status)
+            throw PollFailure(.rateLimited, error, retryAfter: wait)
+        case 403 where isRateRefusal(reply):
             let error = SluiceError(.rateLimited, "the provider limits our requests").with("status", status)
             throw PollFailure(.rateLimited, error, retryAfter: wait)
         case 401, 403:
@@ -183,17 +268,5 @@ final class PollHTTP: HTTPSending {
             throw PollFailure(.transient, error, retryAfter: wait)
         default: break
         }
-    }
-}
-
-/// What providers say about waiting: Retry-After (RFC 9110, 10.2.3), and the rate headers of GitHub, Zendesk and others.
-enum RateHeaders {
-    static func wait(_ headers: [HTTPField], status: Int, now: Timestamp) -> Span? {
-        if let wait = headers.first("retry-after").flatMap({ RetryAfter.parse($0, now: now) }) { return wait }
-        guard let remaining = headers.first("x-ratelimit-remaining") ?? headers.first("ratelimit-remaining"), Int64(remaining) == 0,
-            let text = headers.first("x-ratelimit-reset") ?? headers.first("ratelimit-reset"), let reset = Int64(text), reset >= 0
-        else { return nil }
-        // Some give seconds from now, others the moment.
-        return reset > 1_000_000_000 ? max(.zero, Timestamp(seconds: reset) - now) : .seconds(reset)
     }
 }

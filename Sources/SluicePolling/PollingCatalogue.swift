@@ -9,6 +9,12 @@ public protocol PollingCatalogue: Sendable {
     /// Everything a cycle needs. Throws `SluiceError` that names the fix: the connector is not loaded, a secret is missing.
     func plan(for trigger: StoredTrigger) throws -> PollPlan
     func settings(of connection: ConnectionID) -> ConnectionPollSettings
+    /// What holds for all requests of a connection; nil if it is gone or cannot be used.
+    func authorization(of connection: ConnectionID) -> ConnectionAuthorization?
+}
+
+extension PollingCatalogue {
+    public func authorization(of connection: ConnectionID) -> ConnectionAuthorization? { nil }
 }
 
 public struct PollPlan: Sendable {

@@ -45,6 +45,8 @@ public final class PollingService: StoreObserver, Sendable {
         var schedule = Schedule()
         var fence: Fence?
         var lanes: [ConnectionID: PollHTTP] = [:]
+        /// Access tokens, of connections that have them.
+        var keepers: [ConnectionID: Keeping] = [:]
         /// Pages in a row without news, of triggers that are in the middle of a long read.
         var barrenPages: [TriggerID: Int] = [:]
         /// Failures in a row of one kind, of triggers whose last cycle failed.
@@ -65,15 +67,20 @@ public final class PollingService: StoreObserver, Sendable {
     /// Told when a trigger's state changed because of its polls.
     let stateChanged: @Sendable (StoredTrigger) -> Void
     let state = Mutex(State())
+    let credentials: (any CredentialKeeping)?
+    let renewer = TokenRenewer()
+    /// Names this process among those that may refresh the same connection's tokens.
+    let node = String(UInt64.random(in: 0...UInt64.max), radix: 36)
     private let waker: Waker
 
     public init(
         store: any Store, catalogue: any PollingCatalogue, time: any TimeSource, alarms: any AlarmReporting, client: HTTPClient,
         limits: Limits = Limits(), logger: Logger, random: @escaping @Sendable () -> Double,
         guardAddress: @escaping @Sendable (_ host: String, _ allowsPrivate: Bool) async throws -> Void, routes: PollRoutes? = nil,
-        stateChanged: @escaping @Sendable (StoredTrigger) -> Void = { _ in }
+        credentials: (any CredentialKeeping)? = nil, stateChanged: @escaping @Sendable (StoredTrigger) -> Void = { _ in }
     ) {
         self.routes = routes
+        self.credentials = credentials
         self.store = store
         self.catalogue = catalogue
         self.time = time
@@ -150,6 +157,7 @@ public final class PollingService: StoreObserver, Sendable {
     public func pollNow(_ trigger: StoredTrigger) {
         let now = time.now()
         state.withLock { state in
+            state.keepers[trigger.connection]?.keeper.forgetFailure()
             if state.schedule.isRefused(trigger.connection) { state.schedule.setRefused(trigger.connection, probeAt: now) }
             state.schedule.pollNow(trigger.id, cause: .manual, at: now)
         }
@@ -238,6 +246,7 @@ public final class PollingService: StoreObserver, Sendable {
             }
             group.cancelAll()
         }
+        renewer.close()
         routes?.close()
     }
 
@@ -281,7 +290,15 @@ public final class PollingService: StoreObserver, Sendable {
         let settings = catalogue.settings(of: connection)
         state.schedule.setConnection(connection, runningMax: settings.pollsAtOnceMax)
         state.lanes[connection] = PollHTTP(
-            client: client, settings: settings, time: time, pageBytesMax: limits.pageBytesMax, guardAddress: guardAddress, routes: routes)
+            client: client, settings: settings, time: time, pageBytesMax: limits.pageBytesMax, guardAddress: guardAddress, routes: routes,
+            authorization: laneAuthorization(connection, settings, in: &state),
+            rateLimit: catalogue.authorization(of: connection)?.access.rateLimit ?? RateLimitRule(),
+            blocked: { [weak self] in self?.blocked(connection, until: $0) })
+    }
+
+    /// The provider says that nothing more may be asked for a time: no poll begins before.
+    func blocked(_ connection: ConnectionID, until time: Timestamp) {
+        state.withLock { $0.schedule.block(connection, until: time) }
     }
 
     func lane(_ connection: ConnectionID) -> PollHTTP {

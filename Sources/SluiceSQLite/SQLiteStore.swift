@@ -98,6 +98,32 @@ public final class SQLiteStore: Store {
         try await write { try $0.setCursor(trigger, generation, cursor) }
     }
 
+    // MARK: Subscriptions
+
+    public func subscriptions(_ namespace: NamespaceID) async throws -> [StoredSubscription] {
+        try await read { try SubscriptionRows.all($0, namespace) }
+    }
+
+    public func addSubscription(_ new: NewSubscription, at time: Timestamp) async throws -> StoredSubscription {
+        try await write(bytes: 1024 + new.input.count + new.sealed.count) { try $0.addSubscription(new, at: time) }
+    }
+
+    public func recordSubscriptions(_ changes: [SubscriptionChange]) async throws {
+        try await write(bytes: 1024 * changes.count) { try $0.recordSubscriptions(changes) }
+    }
+
+    // MARK: Credentials
+
+    public func credentials(_ connection: ConnectionID) async throws -> StoredCredentials {
+        try await read { try CredentialRows.credentials($0, connection) }
+    }
+
+    public func replaceCredentials(
+        _ connection: ConnectionID, version: Int64, sealed: [UInt8], at time: Timestamp
+    ) async throws -> Int64? {
+        try await write(bytes: sealed.count + 256) { try $0.replaceCredentials(connection, version, sealed, at: time) }
+    }
+
     // MARK: Polls
 
     public func acquireLease(shard: Int, holder: String, at time: Timestamp) async throws -> Fence {

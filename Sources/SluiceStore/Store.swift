@@ -10,7 +10,9 @@ import SluiceCore
 /// - Time, identity and randomness come in with the call.
 /// - Errors are `SluiceError`: `.diskFull`, `.overloaded` (too much is waiting; nothing was taken), `.fenced`, `.conflict`,
 ///   `.notFound`, `.storage`.
-public protocol Store: InboxStore, DefinitionStore, PollStore, JobStore, DeliveryStore, TokenStore, MaintenanceStore {
+public protocol Store: InboxStore, DefinitionStore, SubscriptionStore, CredentialStore, PollStore, JobStore, DeliveryStore, TokenStore,
+    MaintenanceStore
+{
     /// Told after each commit, on the store's own thread, what it may have changed for others. Must return quickly.
     func observe(_ observer: any StoreObserver)
 

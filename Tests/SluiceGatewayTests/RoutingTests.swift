@@ -44,6 +44,27 @@ struct RoutingTests {
         #expect(await respond(bench) == .unknown)
     }
 
+    /// The address of a subscription: its own secret, its own topic, whatever the body says.
+    @Test func aSubscriptionsAddressSignalsItsTriggerOnly() async {
+        let bench = Bench()
+        var own = bench.connection
+        own.subscriptionTopic = TopicID(99)
+        own.secrets = ["another-secret"]
+        bench.gateway.change(adding: GatewayRoutes(connectionsByToken: ["mine": own]), removing: [])
+        for body in [Self.body, "no JSON", #"{"type":"refund"}"#] {
+            var request = bench.webhook(body)
+            request.path = "/hooks/mine"
+            #expect(await bench.gateway.respond(to: request).status == 401, "the connection's secret is not this one's")
+            request.headers = [HTTPField("X-Signature", bench.signature(body, secret: "another-secret"))]
+            let answer = await bench.gateway.respond(to: request)
+            #expect(answer.status == 200 && answer.unmatchedReason == nil)
+        }
+        #expect(bench.inbox.entries.map(\.topics) == Array(repeating: [TopicID(99)], count: 3))
+        #expect(await respond(bench).status == 200, "the others stay as they are")
+        bench.gateway.change(adding: GatewayRoutes(connectionsByToken: [:]), removing: ["mine"])
+        #expect(await respond(bench, path: "/hooks/mine") == .unknown)
+    }
+
     @Test func P10_aConnectionThatIsTooFastIsAnswered429() async {
         let bench = Bench(requestsPerSecondMax: 3)
         for _ in 1...3 { #expect(await respond(bench).status == 200) }

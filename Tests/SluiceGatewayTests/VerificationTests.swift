@@ -1,5 +1,6 @@
 import SluiceConnectors
 import SluiceCore
+import Synchronization
 import Testing
 
 @testable import SluiceGateway
@@ -83,5 +84,16 @@ struct VerificationTests {
         let request = WebhookRequest(method: "POST", path: Bench.path, query: "", headers: [], body: Array(Self.body.utf8))
         #expect(await bench.accept(request).status == 200)
         #expect(bench.inbox.entries.first?.topics == [Bench.orders])
+    }
+
+    /// The URL that a provider signs is the public one, whatever stands before the listener.
+    @Test func aSchemeThatSignsTheURLGetsThePublicOne() async {
+        let seen = Mutex<[String?]>([])
+        for signs in [true, false] {
+            let scheme = TestScheme.url(signsURL: signs) { url in seen.withLock { $0.append(url) } }
+            let bench = Bench(scheme: scheme, publicURL: "https://hooks.example.com")
+            #expect(await bench.accept(bench.webhook(#"{"type":"order"}"#)).status == 200)
+        }
+        #expect(seen.withLock { $0 } == ["https://hooks.example.com", nil])
     }
 }

@@ -52,6 +52,28 @@ import Testing
         #expect(try lua.webhookKey(triggerType: "both", input: json("{}")) == nil)
     }
 
+    @Test func aHandshakeIsANameOrAList() throws {
+        func handshakes(_ text: String, fields: String = "") throws -> [String] {
+            let source = """
+                return { name = "a-b", experimental = true, connection = { fields = { \(fields) } },
+                  webhook = { scheme = "none", handshake = \(text) }, triggers = { t = { \(DefinitionTests.minimal) } } }
+                """
+            let definition = try load(source).definition
+            #expect(definition.isExperimental)
+            return try #require(definition.webhook).handshakes
+        }
+        #expect(try handshakes(#""slack""#) == ["slack"])
+        #expect(try handshakes(#"{ "monday", "okta" }"#) == ["monday", "okta"])
+        #expect(try handshakes(#""meta""#, fields: #"{ name = "verify_token", secret = true }"#) == ["meta"])
+        for (text, words) in [
+            (#""slak""#, "'slak' is not known; known are asana"), ("{ 1 }", "must be the name of a handshake"), ("7", "must be the name"),
+            (#""meta""#, "needs a field of the connection named verify_token"),
+        ] {
+            let error = #expect(throws: SluiceError.self) { try handshakes(text) }
+            #expect(error?.message.contains(words) == true, "\(text): \(error?.message ?? "")")
+        }
+    }
+
     @Test(arguments: [
         ("return 1", "must return a table"), ("return {", "connector.lua:1:"), ("return {}", "name is missing"),
         ("return { name = 'A B', triggers = {} }", "kebab-case"), ("return { name = 'x' }", "triggers is missing"),

@@ -52,6 +52,7 @@ import Testing
         ("POST", "/v1/deliveries/replay", "{}", 400, "invalid"), ("POST", "/v1/tokens", #"{"name":"a b"}"#, 400, "invalid"),
         ("POST", "/v1/connections/none/rotate-endpoint", "", 404, "not_found"),
         ("POST", "/v1/connections/main/rotate-endpoint", #"{"overlap_hours":-1}"#, 400, "invalid"),
+        ("POST", "/v1/connections/none/test", "", 404, "not_found"), ("POST", "/v1/connections/main/test", "", 409, "conflict"),
         ("POST", "/v1/apply", "a: 1", 400, "invalid"),
     ])
     func errorsHaveTheirStatusAndShape(_ method: String, _ path: String, _ body: String, _ status: Int, _ code: String) async throws {

@@ -89,14 +89,16 @@ enum Fixture {
     }
 
     /// The API on a store of its own.
-    static func withAPI<Value>(localToken: String? = nil, _ body: (API, any Store) async throws -> Value) async throws -> Value {
+    static func withAPI<Value>(
+        localToken: String? = nil, connectors: [String: any Connector] = connectors, _ body: (API, any Store) async throws -> Value
+    ) async throws -> Value {
         try await withDirectory { directory in
             let store = try SQLiteStore.open(SQLiteOptions(directory: directory, synchronous: .off))
             let clock = AnchoredClock(wallMillisecondsAtStart: 1_800_000_000_000)
             let control = NoPollers()
             let api = API(
                 API.Parts(
-                    store: store, connectors: connectors, sealer: try SecretSealer(key: key, source: "test"), clock: clock,
+                    store: store, shelf: ConnectorShelf(connectors), sealer: try SecretSealer(key: key, source: "test"), clock: clock,
                     alarms: AlarmBoard(clock: clock), control: control,
                     lifecycle: TriggerLifecycle(store: store, clock: clock, control: control, isServing: true), jobs: JobFeed(store: store),
                     address: PublicAddress("https://hooks.example.com/"), isServing: true),

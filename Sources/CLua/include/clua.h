@@ -162,6 +162,9 @@ clua_status clua_load(clua_state *state, const char *source, size_t length, cons
 clua_status clua_call(
     clua_state *state, int function, const clua_argument *arguments, int count, clua_result result, clua_limits limits);
 
+// For `records_max`: the result is no page but any value, emitted as CLUA_EMIT_NEXT; nothing is emitted for nil.
+typedef enum { CLUA_ONE_VALUE = -1 } clua_result_form;
+
 // Starts the function in a coroutine. CLUA_YIELD: make the request and go on with `clua_resume`. CLUA_OK: the parts of
 // the result were emitted.
 clua_status clua_start(

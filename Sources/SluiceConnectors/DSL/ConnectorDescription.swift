@@ -27,19 +27,23 @@ public struct ConnectorDescription: Connector {
         var webhook: Webhook?
         var types: [TriggerType] = []
         var help: Help?
+        var access = ConnectionAccess()
         for part in parts() {
             switch part {
             case let field as Field: fields.append(field)
             case let value as Webhook: webhook = value
             case let type as TriggerType: types.append(type)
             case let value as Help: help = value
+            case let value as Access: access = value.rules
             default: break
             }
         }
+        access.addBaseURLs(of: types.compactMap(\.poll.incremental))
+        if let problem = access.problem(fields: fields) { preconditionFailure("\(name): \(problem)") }
         precondition(Set(types.map(\.definition.name)).count == types.count, "two trigger types of \(name) have the same name")
         definition = ConnectorDefinition(
             name: name, title: title, version: version, hash: "swift:\(name)@\(version)", language: "swift", connectionFields: fields,
-            webhook: webhook?.description, triggers: types.map(\.definition))
+            webhook: webhook?.description, triggers: types.map(\.definition), access: access)
         self.webhook = webhook
         triggers = Dictionary(uniqueKeysWithValues: types.map { ($0.definition.name, $0) })
         if let help {
@@ -66,7 +70,9 @@ public struct ConnectorDescription: Connector {
 
     public func help(webhookBaseURL: String) -> String { helpText(webhookBaseURL) }
 
-    private func trigger(_ name: String) throws -> TriggerType {
+    public func incremental(triggerType: String) -> Incremental? { triggers[triggerType]?.poll.incremental }
+
+    func trigger(_ name: String) throws -> TriggerType {
         guard let trigger = triggers[name] else {
             let names = triggers.keys.sorted().joined(separator: ", ")
             throw SluiceError(.notFound, "the connector \(definition.name) has no trigger type \(name): choose from \(names)")
@@ -75,7 +81,7 @@ public struct ConnectorDescription: Connector {
     }
 }
 
-/// What may stand inside a `ConnectorDescription`: `Field`, `Webhook`, `TriggerType`, `Help`.
+/// What may stand inside a `ConnectorDescription`: `Field`, `Access`, `Webhook`, `TriggerType`, `Help`.
 public protocol ConnectorPart: Sendable {}
 
 extension Field: ConnectorPart {}
@@ -86,8 +92,12 @@ public struct Webhook: ConnectorPart {
     let keys: @Sendable (WebhookRequest) throws -> [String]
 
     /// `scheme` is a name of `SignatureScheme`. A `keys` that throws keeps the webhook as unmatched and signals every trigger.
-    public init(scheme: String, deliveryID: DeliveryIDSource? = nil, keys: @escaping @Sendable (WebhookRequest) throws -> [String]) {
-        description = WebhookDescription(scheme: scheme, deliveryID: deliveryID)
+    /// `handshakes`: names of `Handshake`s; none: the scheme's own.
+    public init(
+        scheme: String, deliveryID: DeliveryIDSource? = nil, handshakes: [String] = [],
+        keys: @escaping @Sendable (WebhookRequest) throws -> [String]
+    ) {
+        description = WebhookDescription(scheme: scheme, deliveryID: deliveryID, handshakes: handshakes)
         self.keys = keys
     }
 }
@@ -96,6 +106,23 @@ public struct Webhook: ConnectorPart {
 public struct Help: ConnectorPart {
     let text: @Sendable (String) -> String
     public init(_ text: @escaping @Sendable (String) -> String) { self.text = text }
+}
+
+/// Where a connection's requests go, how they show who asks, and how to try whether that works.
+public struct Access: ConnectorPart {
+    let rules: ConnectionAccess
+
+    /// Credentials go to `baseURLs` alone; those of `Incremental` polls are added.
+    public init(
+        baseURLs: [Template] = [], authorization: Authorization? = nil, test: ConnectionTest? = nil, rateLimit: RateLimitRule = .init()
+    ) {
+        var rules = ConnectionAccess()
+        rules.baseURLs = baseURLs
+        rules.authorization = authorization
+        rules.test = test
+        rules.rateLimit = rateLimit
+        self.rules = rules
+    }
 }
 
 /// Collects the parts of a connector.
@@ -111,6 +138,7 @@ public struct Help: ConnectorPart {
 extension WebhookRequest {
     /// The body as JSON. Throws `SluiceError` that says where it goes wrong.
     public func json() throws(SluiceError) -> JSONView {
+        if let checkedBody { return checkedBody.root }
         do throws(JSONError) {
             return try JSONDocument(body).root
         } catch {

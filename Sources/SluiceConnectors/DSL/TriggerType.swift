@@ -1,10 +1,11 @@
 import SluiceCore
 
-/// A trigger type of a `ConnectorDescription`, made of `Input`, `Output`, `WebhookKey`, one `Poll` and, unless the poll is an
+/// A trigger type of a `ConnectorDescription`, made of `Input`, `Output`, `WebhookKey` or `DynamicWebhook`, one `Poll` and, unless the poll is an
 /// `Incremental`, one `Dedup`.
 public struct TriggerType: ConnectorPart {
     let definition: TriggerTypeDefinition
     let webhookKey: WebhookKey?
+    let dynamicWebhook: DynamicWebhook?
     let poll: Poll
     let dedup: Dedup
 
@@ -16,6 +17,7 @@ public struct TriggerType: ConnectorPart {
         var inputs: [Field] = []
         var outputs: [Field] = []
         var key: WebhookKey?
+        var dynamic: DynamicWebhook?
         var poll: Poll?
         var dedup: Dedup?
         for part in parts() {
@@ -23,6 +25,7 @@ public struct TriggerType: ConnectorPart {
             case let value as Input: inputs.append(value.field)
             case let value as Output: outputs.append(value.field)
             case let value as WebhookKey: key = value
+            case let value as DynamicWebhook: dynamic = value
             case let value as Poll: poll = value
             case let value as Dedup: dedup = value
             default: break
@@ -33,10 +36,12 @@ public struct TriggerType: ConnectorPart {
         }
         let rules = poll.incremental
         definition = TriggerTypeDefinition(
-            name: name, title: title, kind: key == nil ? .polling : .hybrid, inputFields: inputs, outputFields: outputs,
+            name: name, title: title, kind: key == nil && dynamic == nil ? .polling : .hybrid, inputFields: inputs, outputFields: outputs,
             sampleOutput: sampleOutput.map { Array($0.utf8) }, visibilityLag: visibilityLag ?? rules?.visibilityLag ?? .zero,
-            lookback: lookback ?? rules?.lookback ?? 0, retention: retention ?? rules?.retention)
+            lookback: lookback ?? rules?.lookback ?? 0, retention: retention ?? rules?.retention,
+            subscription: dynamic?.traits)
         webhookKey = key
+        dynamicWebhook = dynamic
         self.poll = poll
         self.dedup = dedup
     }

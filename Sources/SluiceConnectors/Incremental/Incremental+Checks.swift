@@ -5,6 +5,11 @@ extension Incremental {
     /// Throws an error that names the key and what mends it. Called when a description is read, and for those written in Swift
     /// when a trigger type is made of them.
     public func check() throws(SluiceError) {
+        if let variants = shape.variants {
+            for rules in variants.rules.values { try rules.check() }
+            return
+        }
+        try checkShape()
         try checkCursor()
         try checkPagination()
         try checkDedup()

@@ -44,7 +44,6 @@ extension Incremental {
         shape = try Shape(&reader)
         if shape.body != nil, try reader.optionalText("method") == nil { method = "POST" }
         try reader.finish()
-        try checkShape()
         try check()
     }
 

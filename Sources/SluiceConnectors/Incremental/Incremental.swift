@@ -93,7 +93,8 @@ public struct Incremental: Sendable {
     /// For `TriggerTypeDefinition.lookback`: how far below the committed mark a poll may read, in the cursor's unit.
     public var lookback: Int64 { variantsOrSelf.map { $0.cursor?.rereadUnits ?? 0 }.max() ?? 0 }
 
-    private var variantsOrSelf: [Incremental] { shape.variants.map { Array($0.rules.values) } ?? [self] }
+    /// The rules of each variant, or these.
+    var variantsOrSelf: [Incremental] { shape.variants.map { Array($0.rules.values) } ?? [self] }
 
     /// Reads one page: what comes next, over `http`, and what it means.
     public func run(_ request: PollRequest, http: any HTTPSending) async throws -> PollPage {
@@ -104,7 +105,9 @@ public struct Incremental: Sendable {
             return page
         }
         guard let partitions else { return try await readShaped(request, from: nil, http: http) }
-        return try await PartitionedPoll(rules: self, partitions: partitions).run(request, http: http) { request, origin, http in
+        // The list of partitions is signed as well; a page is signed again, to the same effect.
+        let signed = shape.signing.map { SigningHTTP(inner: http, signing: $0, request: request) as any HTTPSending } ?? http
+        return try await PartitionedPoll(rules: self, partitions: partitions).run(request, http: signed) { request, origin, http in
             try await readShaped(request, from: origin, http: http)
         }
     }

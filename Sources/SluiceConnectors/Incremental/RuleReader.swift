@@ -124,6 +124,9 @@ struct RuleReader {
 
     mutating func nested(_ key: String) throws(SluiceError) -> RuleReader { try required(key, try optionalNested(key)) }
 
+    /// Whether a key stands there, of which nothing else is known yet.
+    func holds(_ key: String) -> Bool { members.contains { $0.key == key && !$0.value.isNull } }
+
     /// Names and templates, for parameters and headers. Numbers and booleans count as text.
     mutating func templates(_ key: String, _ places: Template.Places = .fields) throws(SluiceError) -> [Incremental.NamedTemplate] {
         guard let reader = try optionalNested(key) else { return [] }

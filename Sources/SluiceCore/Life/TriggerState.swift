@@ -6,7 +6,7 @@
 ///                        │  ▲                              │   │ ▲           │ a probe succeeds,
 ///                   stop │  └──────────── start ───────────┼───┼─┼── stopped │ or resume
 ///                        ▼                          pause  ▼   │ │ resume    │
-///                     stopping ◀──── stop ─────────────  paused┘ └──────── failed
+///                     stopping ◀──── stop ─────────────  paused┘ └──────── failed      (start: back to starting)
 ///                        │ unsubscribed, or given up
 ///                        ▼
 ///                     stopped
@@ -20,6 +20,8 @@ public enum TriggerState: String, Sendable, Codable, CaseIterable {
     public var polls: Bool { self == .starting || self == .running }
     /// Whether signals on its topics are kept for it.
     public var listens: Bool { self != .created && self != .stopped }
+    /// Whether a dynamic subscription is kept for it.
+    public var subscribes: Bool { listens && self != .stopping }
 }
 
 /// What people ask for.
@@ -27,7 +29,7 @@ public enum TriggerCommand: String, Sendable, CaseIterable { case start, pause, 
 
 /// What the server reports.
 public enum TriggerEvent: Sendable, Equatable {
-    /// Subscribed, or nothing to subscribe to.
+    /// Subscribed, or nothing to subscribe to, or the first attempt failed: it polls meanwhile, and others follow.
     case subscribed
     /// A cycle failed in a way that asking again soon will not mend.
     case failedForGood(reason: String)
@@ -50,7 +52,8 @@ extension TriggerState {
     /// A command that is fulfilled already changes nothing.
     public func after(_ command: TriggerCommand) throws(SluiceError) -> (state: TriggerState, effects: [TriggerEffect]) {
         switch (self, command) {
-        case (.created, .start), (.stopped, .start): return (.starting, [.subscribe, .poll(.start)])
+        // Stopping only unsubscribes, which goes on beside whatever is subscribed anew.
+        case (.created, .start), (.stopped, .start), (.stopping, .start): return (.starting, [.subscribe, .poll(.start)])
         case (.starting, .start), (.running, .start): return (self, [])
         case (.starting, .pause), (.running, .pause), (.failed, .pause): return (.paused, [])
         case (.paused, .pause): return (self, [])
@@ -62,7 +65,7 @@ extension TriggerState {
         case (.stopping, .stop), (.stopped, .stop): return (self, [])
         case (.created, .pause), (.created, .resume), (.created, .poll): throw refusal(of: command, instead: "start it first")
         case (.paused, .poll): throw refusal(of: command, instead: "resume it first; resuming polls at once")
-        case (.stopping, _): throw refusal(of: command, instead: "wait until it is stopped, then start it")
+        case (.stopping, _): throw refusal(of: command, instead: "start it again")
         case (.stopped, .pause), (.stopped, .resume), (.stopped, .poll): throw refusal(of: command, instead: "start it again")
         }
     }

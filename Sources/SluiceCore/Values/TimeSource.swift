@@ -25,8 +25,18 @@ public struct Alarm: Sendable, Equatable {
         public static let storage: Self = "storage"
         /// A destination's deliveries became dead letters.
         public static let deadLetters: Self = "dead_letters"
+        /// A connector's file cannot be loaded; the last good one runs on.
+        public static let connectorBroken: Self = "connector_broken"
         /// A record could not be keyed.
         public static let quarantined: Self = "quarantined"
+        /// A trigger's subscription at its provider cannot be made or removed.
+        public static let subscriptionFailing: Self = "subscription_failing"
+        /// A subscription is near its end, and refreshing it fails.
+        public static let subscriptionLapsing: Self = "subscription_lapsing"
+        /// A subscription has ended, and no other one has taken its place yet.
+        public static let subscriptionLapsed: Self = "subscription_lapsed"
+        /// The provider has, or may have, a subscription with our URL that no trigger needs.
+        public static let subscriptionLeftBehind: Self = "subscription_left_behind"
     }
     public var kind: Kind
     /// What it is about: `connection NAME`, `trigger NAME`, `destination NAME`, `store`.

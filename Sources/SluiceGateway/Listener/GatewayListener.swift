@@ -9,6 +9,9 @@ import ServiceLifecycle
 import SluiceConnectors
 
 extension Gateway {
+    /// The loops of public listeners: one core is left to the thread that writes, without which nothing is answered.
+    public static let loops = MultiThreadedEventLoopGroup(numberOfThreads: max(1, System.coreCount - 1))
+
     /// The public listener as a service: accepts until it is shut down gracefully, then finishes what it has in hand and
     /// answers 503 to what still comes.
     ///
@@ -16,7 +19,7 @@ extension Gateway {
     ///   - port: 0 lets the kernel choose.
     ///   - onBound: called once, with the port that was bound, before the first request is answered.
     public func application(
-        host: String, port: Int, eventLoopGroup: any EventLoopGroup = MultiThreadedEventLoopGroup.singleton,
+        host: String, port: Int, eventLoopGroup: any EventLoopGroup = Gateway.loops,
         onBound: @escaping @Sendable (Int) async -> Void = { _ in }
     ) -> some Service {
         GatewayListener(gateway: self, host: host, port: port, eventLoopGroup: eventLoopGroup, onBound: onBound)
@@ -34,7 +37,8 @@ struct GatewayListener: Service {
     func run() async throws {
         let responder = GatewayResponder(gateway: gateway)
         let channel = GatewayChannel(
-            gateway: gateway, budget: MemoryBudget(bytesMax: gateway.limits.bodiesInFlightBytesMax)
+            gateway: gateway, budget: MemoryBudget(bytesMax: gateway.limits.bodiesInFlightBytesMax),
+            executors: LoopExecutors(eventLoopGroup)
         ) { request, writer, _ in
             try await responder.respond(to: request, writer)
         }
@@ -58,12 +62,14 @@ struct GatewayChannel: ServerChildChannel {
 
     private let gateway: Gateway
     private let budget: MemoryBudget
+    private let executors: LoopExecutors
     private let http1: HTTP1Channel
 
-    init(gateway: Gateway, budget: MemoryBudget, responder: @escaping HTTPChannelHandler.Responder) {
+    init(gateway: Gateway, budget: MemoryBudget, executors: LoopExecutors, responder: @escaping HTTPChannelHandler.Responder) {
         let limits = gateway.limits
         self.gateway = gateway
         self.budget = budget
+        self.executors = executors
         http1 = HTTP1Channel(
             responder: responder,
             configuration: HTTP1Channel.Configuration(
@@ -82,7 +88,7 @@ struct GatewayChannel: ServerChildChannel {
     }
 
     func handle(value: Value, logger: Logger) async {
-        await withTaskExecutorPreference(LoopExecutor(value.channel.eventLoop)) { await http1.handle(value: value, logger: logger) }
+        await withTaskExecutorPreference(executors[value.channel.eventLoop]) { await http1.handle(value: value, logger: logger) }
     }
 }
 
@@ -120,6 +126,7 @@ struct GatewayResponder: Sendable {
 
     private static func head(_ answer: GatewayAnswer) -> HTTPResponse {
         var fields = HTTPFields()
+        if let handshake = answer.handshake { return head(answer, handshake) }
         fields[.contentType] = "application/json"
         fields[.contentLength] = answer.isSuccess ? successLength : String(answer.body.count)
         if let sequence = answer.sequence { fields[inbox] = String(sequence.rawValue) }
@@ -128,7 +135,20 @@ struct GatewayResponder: Sendable {
         return HTTPResponse(status: HTTPResponse.Status(code: answer.status), headerFields: fields)
     }
 
+    private static func head(_ answer: GatewayAnswer, _ handshake: HandshakeAnswer) -> HTTPResponse {
+        var fields = HTTPFields()
+        for header in handshake.headers {
+            if let name = HTTPTypes.HTTPField.Name(header.name) { fields[name] = header.value }
+        }
+        // RFC 9110, 8.6: an answer 204 has no length.
+        if handshake.status != 204 { fields[.contentLength] = String(handshake.body.count) }
+        if let sequence = answer.sequence { fields[inbox] = String(sequence.rawValue) }
+        if let seconds = answer.retryAfterSeconds { fields[.retryAfter] = String(seconds) }
+        return HTTPResponse(status: HTTPResponse.Status(code: handshake.status), headerFields: fields)
+    }
+
     private static func body(_ answer: GatewayAnswer) -> ResponseBody {
-        ResponseBody(byteBuffer: answer.isSuccess ? success : ByteBuffer(bytes: answer.body))
+        if answer.handshake != nil { return ResponseBody(byteBuffer: ByteBuffer(bytes: answer.body)) }
+        return ResponseBody(byteBuffer: answer.isSuccess ? success : ByteBuffer(bytes: answer.body))
     }
 }

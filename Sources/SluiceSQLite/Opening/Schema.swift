@@ -22,8 +22,16 @@ enum Schema {
             try db.execute(sql: upkeep)
             try db.execute(sql: "PRAGMA application_id = \(applicationID)")
         }
+        migrator.registerMigration("2 subscriptions", foreignKeyChecks: .immediate) { db in try db.execute(sql: subscriptions) }
+        migrator.registerMigration("3 credentials", foreignKeyChecks: .immediate) { db in try db.execute(sql: credentials) }
         return migrator
     }
+
+    /// Refresh tokens that a provider rotates, sealed. One row a connection; `version` grows with every change.
+    private static let credentials = """
+        CREATE TABLE credential (
+            connection_id INTEGER PRIMARY KEY, version INTEGER NOT NULL, sealed BLOB NOT NULL, changed_at INTEGER NOT NULL);
+        """
 
     private static let definitions = """
         CREATE TABLE namespace (id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL UNIQUE);
@@ -130,6 +138,19 @@ enum Schema {
             id INTEGER PRIMARY KEY AUTOINCREMENT, ns INTEGER NOT NULL, delivery_id INTEGER NOT NULL, at INTEGER NOT NULL,
             status INTEGER, error TEXT, response BLOB NOT NULL, duration_milliseconds INTEGER NOT NULL);
         CREATE INDEX attempt_delivery ON attempt (ns, delivery_id);
+        """
+
+    /// Subscriptions at providers, and those that were left behind there. Rows outlive their trigger: what is left is shown.
+    private static let subscriptions = """
+        CREATE TABLE subscription (
+            id INTEGER PRIMARY KEY AUTOINCREMENT, ns INTEGER NOT NULL, trigger_id INTEGER NOT NULL, connection_id INTEGER NOT NULL,
+            type TEXT NOT NULL, input BLOB NOT NULL, token TEXT UNIQUE, url TEXT NOT NULL, sealed BLOB NOT NULL,
+            generation INTEGER NOT NULL, created_at INTEGER NOT NULL,
+            phase TEXT NOT NULL, key TEXT NOT NULL, found_id TEXT, has_output INTEGER NOT NULL, is_uncertain INTEGER NOT NULL,
+            must_replace INTEGER NOT NULL, may_be_doubled INTEGER NOT NULL, attempts INTEGER NOT NULL, phase_since INTEGER NOT NULL,
+            next_at INTEGER NOT NULL, check_at INTEGER NOT NULL, doubt_until INTEGER, expires_at INTEGER, refresh_at INTEGER,
+            checked_at INTEGER, last_check TEXT, last_error TEXT);
+        CREATE INDEX subscription_connection ON subscription (ns, connection_id);
         """
 
     /// `garbage`: what a removal left behind, removed piece by piece so that the writer is never busy for long.

@@ -25,6 +25,8 @@ extension Transaction {
                 name: name, uid: uid, connection: ConnectionID(try id(of: .connection, connection, namespace)), type: type, input: input,
                 settings: settings, topicKeys: topicKeys, resets: resets)
             try putTrigger(definition, namespace, time)
+        case .setTriggerState(let name, let from, let to):
+            try setState(namespace, name, from: from, to: to)
         case .removeTrigger(let name):
             try removeTrigger(namespace, name)
         case .putDestination(let name, let kind, let settings, let sealedSecrets):
@@ -93,8 +95,17 @@ extension Transaction {
                 .conflict, "the connection \(name) is used by the trigger \(trigger): remove that first",
                 context: ["connection": name, "trigger": trigger])
         }
+        let subscribed = try prepare("SELECT id FROM subscription WHERE ns = ? AND connection_id = ? ORDER BY id LIMIT 1")
+        subscribed.bind(1, namespace)
+        subscribed.bind(2, connection)
+        if let number = try subscribed.first({ $0.int(0) }) {
+            throw SluiceError(
+                .conflict, "the connection \(name) still has subscription \(number) at its provider: remove that first",
+                context: ["connection": name])
+        }
         try run("DELETE FROM endpoint WHERE ns = ? AND connection_id = ?", namespace.rawValue, connection)
         try run("DELETE FROM topic WHERE ns = ? AND connection_id = ?", namespace.rawValue, connection)
+        try run("DELETE FROM credential WHERE connection_id = ?", connection)
         try run("DELETE FROM connection WHERE id = ?", connection)
         try discard(namespace, .inbox, connection)
     }

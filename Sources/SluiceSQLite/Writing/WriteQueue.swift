@@ -24,7 +24,8 @@ struct WriteWork {
 
 /// The bounded queue before the writer's thread. Nothing waits for room: what does not fit is refused at once (P10).
 ///
-/// The writer takes whatever is there, so the commit in flight forms the next batch. Webhooks go first, and after a
+/// The writer takes whatever is there, so the commit in flight forms the next batch (`Gathering` says when it waits for
+/// more). Webhooks go first, and after a
 /// transaction with page records the next one leaves pages out if webhooks wait: one of them waits for at most the page
 /// commit in flight and its own.
 final class WriteQueue: @unchecked Sendable {
@@ -39,6 +40,7 @@ final class WriteQueue: @unchecked Sendable {
     private var hadRecords = false
     private var isClosing = false
     private var isEnded = false
+    private var gathering = Gathering()
     private var whenEnded: [@Sendable () -> Void] = []
 
     init(_ options: SQLiteOptions) {
@@ -102,12 +104,20 @@ final class WriteQueue: @unchecked Sendable {
     /// Waits for work; nil once the queue is closed and empty.
     func next() -> WriteWork? {
         locked {
+            let began = WriteQueue.microseconds()
             while appends.isEmpty && changes.isEmpty {
                 if isClosing { return nil }
                 pthread_cond_wait(condition, mutex)
             }
+            let quiet = WriteQueue.microseconds() - began
+            if changes.isEmpty, !isClosing, let rest = gathering.rest(waiting: appends.count, quiet: quiet) {
+                pthread_mutex_unlock(mutex)
+                usleep(rest)
+                pthread_mutex_lock(mutex)
+            }
             var work = WriteWork()
             takeAppends(&work)
+            gathering.begins(batch: work.appends.count)
             takeChanges(&work)
             return work
         }
@@ -164,6 +174,13 @@ final class WriteQueue: @unchecked Sendable {
         pthread_mutex_lock(mutex)
         defer { pthread_mutex_unlock(mutex) }
         return body()
+    }
+
+    /// Of a clock that nobody sets.
+    private static func microseconds() -> Int64 {
+        var time = timespec()
+        clock_gettime(CLOCK_MONOTONIC, &time)
+        return Int64(time.tv_sec) * 1_000_000 + Int64(time.tv_nsec) / 1000
     }
 
     private static func overloaded(_ what: String, _ waiting: Int) -> SluiceError {

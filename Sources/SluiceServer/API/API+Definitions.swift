@@ -1,5 +1,6 @@
 import SluiceConnectors
 import SluiceCore
+import SluicePolling
 import SluiceStore
 
 /// Connectors, connections and destinations. Secrets never leave: of a destination's headers only the names are shown.
@@ -7,6 +8,7 @@ extension API {
     func listConnectors(_ call: APICall) async throws -> APIResponse {
         let all = parts.connectors.values.map(\.definition).sorted { $0.name < $1.name }
         let slice = try ListSlice(all, after: call.query("after"), limit: call.limit()) { $0.name }
+        let problems = parts.shelf.problems
         return APIResponse.object { writer in
             writer.list("connectors", slice.elements) { writer, definition in
                 writer.member("name", definition.name)
@@ -14,7 +16,12 @@ extension API {
                 writer.member("version", definition.version)
                 writer.member("language", definition.language)
                 writer.member("hash", definition.hash)
+                writer.member("problem", problems[definition.name]?.error.message)
                 writer.member("webhook_scheme", definition.webhook?.scheme)
+                writer.key("handshakes")
+                writer.array { writer in for name in API.handshakes(definition) { writer.value(name) } }
+                writer.member(
+                    "experimental", definition.isExperimental || WebhookSchemes.isExperimental(definition.webhook?.scheme ?? ""))
                 writer.list("connection_fields", definition.connectionFields, API.field)
                 writer.list("triggers", definition.triggers) { writer, type in
                     writer.member("name", type.name)
@@ -25,8 +32,40 @@ extension API {
                     writer.member("sample_output", json: type.sampleOutput)
                 }
             }
+            // Those of which nothing runs are listed nowhere else.
+            API.append(problems, to: &writer)
             writer.member("next", slice.next)
         }
+    }
+
+    /// Looks at the connectors' files now, instead of within two seconds.
+    func reloadConnectors(_ call: APICall) async throws -> APIResponse {
+        guard let reloader = parts.reloader else {
+            throw SluiceError(.conflict, "no connectors directory is watched: start the server with `--connectors DIRECTORY`")
+        }
+        let report = try await reloader.reload()
+        return APIResponse.object { writer in
+            for (name, list) in [("loaded", report.loaded), ("gone", report.gone)] {
+                writer.key(name)
+                writer.array { writer in for name in list { writer.value(name) } }
+            }
+            API.append(parts.shelf.problems, to: &writer)
+        }
+    }
+
+    private static func append(_ problems: [String: ConnectorShelf.Problem], to writer: inout JSONWriter) {
+        writer.list("broken", problems.sorted { $0.key < $1.key }) { writer, problem in
+            writer.member("name", problem.key)
+            writer.member("file", problem.value.file)
+            writer.member("problem", problem.value.error.message)
+            writer.member("since", problem.value.since)
+        }
+    }
+
+    /// Names of what its URLs answer besides webhooks.
+    private static func handshakes(_ definition: ConnectorDefinition) -> [String] {
+        guard let webhook = definition.webhook else { return [] }
+        return Set(Handshake.of(declared: webhook.handshakes, scheme: webhook.scheme).map(\.name)).sorted()
     }
 
     private static func field(_ writer: inout JSONWriter, _ field: Field) {
@@ -43,9 +82,13 @@ extension API {
         let definitions = try await definitions()
         let slice = try ListSlice(definitions.connections, after: call.query("after"), limit: call.limit()) { $0.name }
         let now = parts.clock.now()
+        var statuses: [ConnectionID: ConnectionStatus] = [:]
+        for connection in slice.elements { statuses[connection.id] = await parts.control.connectionStatus(connection.id) }
         return APIResponse.object { writer in
             let triggers = Dictionary(grouping: definitions.triggers, by: \.connection)
-            writer.list("connections", slice.elements) { self.connection(&$0, $1, definitions, triggers[$1.id] ?? [], now) }
+            writer.list("connections", slice.elements) {
+                self.connection(&$0, $1, definitions, triggers[$1.id] ?? [], statuses[$1.id], now)
+            }
             writer.member("next", slice.next)
         }
     }
@@ -55,13 +98,15 @@ extension API {
         let connection = try API.connection(call.parameter("name"), definitions)
         let now = parts.clock.now()
         let url = endpoints(connection, definitions, now).first?.url ?? "https://YOUR-SERVER" + WebhookPath.path("TOKEN")
+        let status = await parts.control.connectionStatus(connection.id)
         return APIResponse.object { writer in
-            self.connection(&writer, connection, definitions, definitions.triggers.filter { $0.connection == connection.id }, now)
+            let triggers = definitions.triggers.filter { $0.connection == connection.id }
+            self.connection(&writer, connection, definitions, triggers, status, now)
             writer.member("help", parts.connectors[connection.connector]?.help(webhookBaseURL: url))
         }
     }
 
-    private static func connection(_ name: String, _ definitions: Definitions) throws(SluiceError) -> StoredConnection {
+    static func connection(_ name: String, _ definitions: Definitions) throws(SluiceError) -> StoredConnection {
         guard let connection = definitions.connections.first(where: { $0.name == name }) else {
             throw SluiceError(
                 .notFound, "there is no connection `\(name)`: \(Words.hint(name, among: definitions.connections.map(\.name)))")
@@ -70,7 +115,8 @@ extension API {
     }
 
     private func connection(
-        _ writer: inout JSONWriter, _ stored: StoredConnection, _ definitions: Definitions, _ triggers: [StoredTrigger], _ now: Timestamp
+        _ writer: inout JSONWriter, _ stored: StoredConnection, _ definitions: Definitions, _ triggers: [StoredTrigger],
+        _ status: ConnectionStatus?, _ now: Timestamp
     ) {
         let settings = ConnectionSettings(json: stored.settings)
         let definition = parts.connectors[stored.connector]?.definition
@@ -90,6 +136,7 @@ extension API {
             writer.member("expires_at", endpoint.expiresAt)
         }
         writer.member("settings", json: stored.settings)
+        authorization(&writer, definition, status)
         writer.member("problem", stored.problem ?? (definition == nil ? "its connector is not loaded" : nil))
         writer.key("triggers")
         writer.array { writer in for trigger in triggers { writer.value(trigger.name) } }

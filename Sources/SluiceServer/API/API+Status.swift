@@ -53,7 +53,10 @@ extension API {
             case .created, .stopping, .stopped: break
             }
         }
-        let telling: [Alarm.Kind] = [.gap, .verificationFailing, .storage, .connectionRefused, .deadLetters, .quarantined, .notRunnable]
+        let telling: [Alarm.Kind] = [
+            .gap, .verificationFailing, .storage, .connectionRefused, .deadLetters, .quarantined, .notRunnable, .connectorBroken,
+            .subscriptionFailing, .subscriptionLapsed,
+        ]
         sentences += alarms.filter { telling.contains($0.kind) }.map { "\($0.subject): \($0.message)" }
         return sentences
     }

@@ -53,6 +53,7 @@ extension API {
         guard let trigger = definitions.triggers.first(where: { $0.name == name }) else { throw API.noTrigger(name) }
         let known = Known(definitions)
         let runtime = await parts.control.runtimeStatus(of: trigger)
+        let subscriptions = try await parts.store.subscriptions(.default)
         return APIResponse.object { writer in
             summary(&writer, trigger, known)
             writer.member("uid", trigger.uid)
@@ -61,8 +62,14 @@ extension API {
             writer.member("settings", json: trigger.settings)
             writer.key("webhook_keys")
             writer.array { writer in
-                for topic in definitions.topics where trigger.topics.contains(topic.id) && !topic.key.isEmpty { writer.value(topic.key) }
+                for topic in definitions.topics
+                where trigger.topics.contains(topic.id) && !topic.key.isEmpty && !DynamicTopic.isOne(topic.key) {
+                    writer.value(topic.key)
+                }
             }
+            let connector = known.connections[trigger.connection].flatMap { parts.connectors[$0.connector] }
+            let isDynamic = connector?.definition.trigger(trigger.type)?.subscription != nil
+            subscription(&writer, of: trigger, subscriptions, isDynamic: isDynamic)
             writer.key("destinations")
             writer.array { writer in
                 for attachment in definitions.attachments where attachment.trigger == trigger.id {
@@ -138,7 +145,7 @@ extension API {
         case .paused: "somebody to resume it: `sluice trigger resume \(trigger.name)`; webhooks are kept meanwhile"
         case .failed: "the next probe: \(trigger.stateReason ?? "its polls failed for good")"
         case .starting, .running: parts.isServing ? nil : "a server: `sluice serve`"
-        case .stopping: nil
+        case .stopping: parts.isServing ? "its provider to remove its subscription" : "a server: `sluice serve`"
         }
     }
 

@@ -115,7 +115,7 @@ public struct ApplyPlanner {
             if stored.settings != spec.settings.json { notes.append("settings change") }
         }
         let hasEndpoint = stored.map { known.withEndpoint.contains($0.id) } ?? false
-        let needsEndpoint = definition.webhook != nil && !hasEndpoint
+        let needsEndpoint = definition.hasStaticWebhooks && !hasEndpoint
         if stored == nil || !notes.isEmpty {
             plan.changes.append(
                 .putConnection(name: spec.name, connector: spec.connector, fields: fields, secrets: secrets, settings: spec.settings.json))
@@ -133,6 +133,10 @@ public struct ApplyPlanner {
     ) -> (fields: [UInt8], secrets: ConnectionSecrets) {
         var secrets = ConnectionSecrets()
         secrets.webhookSecrets = spec.webhookSecrets
+        // What the provider gave in a handshake stands in no file.
+        if known.connections[spec.name]?.connector == spec.connector {
+            secrets.learnedSecrets = current.connectionSecrets[spec.name]?.learnedSecrets ?? [:]
+        }
         let what = "connection \(spec.name)"
         let values = typed(spec.fields, definition.connectionFields, of: what, line: spec.line)
         var writer = JSONWriter()
@@ -161,11 +165,22 @@ public struct ApplyPlanner {
         if let problem = WebhookSchemes.problem(name) { return issue(spec.line, "\(what): webhook: \(problem)") }
         if name == "none" {
             plan.warnings.append("\(what): UNSAFE: webhooks are not verified (scheme `none`): anyone who learns the URL can cause polls")
-        } else if spec.webhookSecrets.isEmpty {
+        } else if spec.webhookSecrets.isEmpty, definition.needsConnectionSecret,
+            !Handshake.of(declared: definition.webhook?.handshakes ?? [], scheme: name).contains(where: \.learnsSecret)
+        {
             issue(spec.line, "\(what) needs `webhook: {secrets: [...]}` for the scheme `\(name)`: \(WebhookSchemes.secretHint(name))")
         }
         if name == "header-token", spec.settings.header == nil {
             issue(spec.line, "\(what) needs `webhook: {header: NAME}` for the scheme `header-token`")
+        }
+        for problem in WebhookSchemes.problems(name, spec.settings.schemeParameters) { issue(spec.line, "\(what): webhook: \(problem)") }
+        if !spec.webhookSecrets.isEmpty, !spec.webhookSecrets.contains(where: { WebhookSchemes.takes(name, secret: $0) }) {
+            plan.warnings.append(
+                "\(what): no webhook secret is one that the scheme `\(name)` takes, so every webhook will be refused; it must be: \(WebhookSchemes.secretHint(name))"
+            )
+        }
+        if WebhookSchemes.isExperimental(name) {
+            plan.warnings.append("\(what): the scheme `\(name)` is experimental: nothing of the provider confirmed it yet")
         }
     }
 
@@ -245,8 +260,11 @@ public struct ApplyPlanner {
             )
         }
         let faults = issues.count
-        guard let input = input(spec, type), let keys = topicKeys(spec, type, connector, input), issues.count == faults else { return nil }
-        return put(spec, input: input, topicKeys: keys)
+        let uid = known.triggers[spec.name]?.uid ?? names.triggerUID()
+        guard let input = input(spec, type), let keys = topicKeys(spec, type, connector, input, uid), issues.count == faults else {
+            return nil
+        }
+        return put(spec, uid: uid, input: input, topicKeys: keys, isDynamic: type.subscription != nil)
     }
 
     private mutating func input(_ spec: TriggerSpec, _ type: TriggerTypeDefinition) -> [UInt8]? {
@@ -267,15 +285,12 @@ public struct ApplyPlanner {
         return writer.bytes
     }
 
-    /// The keys a trigger listens to: its own, and the empty one of the whole connection. None where it takes no webhooks.
+    /// The keys a trigger listens to; nil, and an issue, where its connector cannot say.
     private mutating func topicKeys(
-        _ spec: TriggerSpec, _ type: TriggerTypeDefinition, _ connector: any Connector, _ input: [UInt8]
+        _ spec: TriggerSpec, _ type: TriggerTypeDefinition, _ connector: any Connector, _ input: [UInt8], _ uid: String
     ) -> [String]? {
-        guard type.kind == .hybrid || type.kind == .webhook else { return [] }
         do {
-            let full = try JSONDocument(Defaults.filled(input, type.inputFields))
-            guard let key = try connector.webhookKey(triggerType: type.name, input: full), !key.isEmpty else { return [""] }
-            return ["", key]
+            return try TopicKeys.of(type, connector, input: input, uid: uid)
         } catch {
             let reason = (error as? SluiceError)?.message ?? "its `webhook_key` failed"
             issue(spec.line, "trigger \(spec.name): \(reason)")
@@ -283,7 +298,7 @@ public struct ApplyPlanner {
         }
     }
 
-    private mutating func put(_ spec: TriggerSpec, input: [UInt8], topicKeys: [String]) -> SluiceError? {
+    private mutating func put(_ spec: TriggerSpec, uid: String, input: [UInt8], topicKeys: [String], isDynamic: Bool) -> SluiceError? {
         let stored = known.triggers[spec.name]
         var notes: [String] = []
         var resets = false
@@ -297,6 +312,7 @@ public struct ApplyPlanner {
             }
             if !resets, stored.input != input {
                 notes.append("input changes; the cursor stays (`sluice trigger cursor reset \(spec.name)` to read again)")
+                if isDynamic { notes.append("subscribes anew where its subscription depends on what changes") }
             }
             if stored.settings != spec.settings.json { notes.append("settings change") }
             let formerKeys = Set(stored.topics.compactMap { known.topicKeys[$0] })
@@ -306,7 +322,7 @@ public struct ApplyPlanner {
             plan.changes.append(
                 .plain(
                     .putTrigger(
-                        name: spec.name, uid: stored?.uid ?? names.triggerUID(), connection: spec.connection, type: spec.type, input: input,
+                        name: spec.name, uid: uid, connection: spec.connection, type: spec.type, input: input,
                         settings: spec.settings.json, topicKeys: topicKeys, resets: resets)))
         }
         attach(spec, stored, &notes)
@@ -342,17 +358,35 @@ public struct ApplyPlanner {
         guard let desired else { return }
         let commands: [TriggerCommand] =
             switch (desired, stored?.state ?? .created) {
-            case (.running, .created), (.running, .stopped): [.start]
+            case (.running, .created), (.running, .stopped), (.running, .stopping): [.start]
             case (.running, .paused): [.resume]
-            case (.paused, .created), (.paused, .stopped): [.start, .pause]
+            case (.paused, .created), (.paused, .stopped), (.paused, .stopping): [.start, .pause]
             case (.paused, .starting), (.paused, .running), (.paused, .failed): [.pause]
             case (.stopped, .created) where stored == nil: []
             case (.stopped, .created), (.stopped, .starting), (.stopped, .running), (.stopped, .paused), (.stopped, .failed): [.stop]
             default: []
             }
         if commands.isEmpty { return }
-        plan.commands.append(.init(trigger: spec.name, commands: commands))
+        add(commands, to: spec.name, in: stored?.state ?? .created, line: spec.line)
         notes.append(commands.map { word($0) }.joined(separator: ", then "))
+    }
+
+    /// The state that the commands lead to becomes a change like the others: with the definitions, or not at all.
+    private mutating func add(_ commands: [TriggerCommand], to trigger: String, in before: TriggerState, line: Int) {
+        var (state, effects): (TriggerState, [TriggerEffect]) = (before, [])
+        do {
+            for command in commands {
+                let (next, more) = try state.after(command)
+                state = next
+                effects += more
+            }
+        } catch {
+            return issue(line, "trigger \(trigger): \(error.message)")
+        }
+        if state != before { plan.changes.append(.plain(.setTriggerState(name: trigger, from: before, to: state))) }
+        // A trigger that is paused at once does not poll.
+        if !state.polls { effects.removeAll { if case .poll = $0 { true } else { false } } }
+        plan.commands.append(.init(trigger: trigger, commands: commands, effects: effects))
     }
 
     private func word(_ command: TriggerCommand) -> String {
@@ -372,7 +406,7 @@ public struct ApplyPlanner {
         for trigger in current.definitions.triggers where !named.contains(trigger.name) {
             let isOver = trigger.state == .stopped || trigger.state == .stopping
             if options.prunes, !isOver {
-                plan.commands.append(.init(trigger: trigger.name, commands: [.stop]))
+                add([.stop], to: trigger.name, in: trigger.state, line: 0)
                 plan.steps.append(.init(.stop, "trigger", trigger.name, ["not in the file: stops; its data stays"]))
             } else {
                 plan.steps.append(.init(.keep, "trigger", trigger.name, ["not in the file" + (isOver ? "" : "; `--prune` would stop it")]))

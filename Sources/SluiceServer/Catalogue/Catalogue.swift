@@ -1,5 +1,6 @@
 import SluiceConnectors
 import SluiceCore
+import SluicePolling
 import SluiceStore
 
 /// What is defined, joined with the loaded connectors and with its secrets opened: what gateway, pollers and pushers work
@@ -11,9 +12,16 @@ public struct Catalogue: Sendable {
         /// All fields, secrets and defaults included: a JSON object.
         public var values: [UInt8]
         public var webhookSecrets: [String]
+        /// By the token of the address that the provider gave it to.
+        public var learnedSecrets: [String: String]
         public var settings: ConnectionSettings
         public var endpoints: [StoredEndpoint]
         public var topics: [StoredTopic]
+    }
+    /// Where webhooks of one trigger come in, and whether its provider sends any.
+    public struct Subscriptions: Sendable, Equatable {
+        public var routes: [SubscriptionRoute]
+        public var isSubscribed: Bool
     }
     public struct Destination: Sendable {
         public var stored: StoredDestination
@@ -31,6 +39,8 @@ public struct Catalogue: Sendable {
     public var connectionNames: [ConnectionID: String] = [:]
     /// Of a trigger no more than its names is kept: there may be very many, and whoever needs one reads it.
     public var triggerNames: [TriggerID: (name: String, uid: String)] = [:]
+    /// Of triggers with dynamic webhooks.
+    public var subscriptions: [TriggerID: Subscriptions] = [:]
     public var destinations: [DestinationID: Destination] = [:]
     public var problems: [Problem] = []
 
@@ -61,7 +71,8 @@ public struct Catalogue: Sendable {
             connections[stored.id] = Connection(
                 stored: stored, connector: connector,
                 values: Catalogue.joined(stored.fields, secrets.fields, connector.definition.connectionFields),
-                webhookSecrets: secrets.webhookSecrets, settings: ConnectionSettings(json: stored.settings),
+                webhookSecrets: secrets.webhookSecrets, learnedSecrets: secrets.learnedSecrets,
+                settings: ConnectionSettings(json: stored.settings),
                 endpoints: endpoints, topics: topics)
         } catch {
             problems.append(Problem(subject: "connection \(stored.name)", error: error))
@@ -89,7 +100,7 @@ public struct Catalogue: Sendable {
     }
 
     private static func notLoaded(_ name: String) -> SluiceError {
-        SluiceError(.connector, "the connector `\(name)` is not loaded: put its file into the connectors directory and start again")
+        SluiceError(.connector, "the connector `\(name)` is not loaded: put its file into the connectors directory")
     }
 
     /// One object of the open fields, the secret ones and the defaults.

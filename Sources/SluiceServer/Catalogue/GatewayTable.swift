@@ -11,11 +11,25 @@ extension Catalogue {
         for connection in connections.values {
             guard let gateway = connection.gatewayConnection() else { continue }
             for endpoint in connection.endpoints {
-                connectionsByToken[endpoint.token] = gateway
+                connectionsByToken[endpoint.token] = connection.knowingSecret(of: endpoint.token, gateway)
                 if let expiry = endpoint.expiresAt { expiresAtByToken[endpoint.token] = expiry }
             }
         }
+        for (trigger, subscriptions) in subscriptions { connectionsByToken.merge(gateways(of: trigger, subscriptions)) { $1 } }
         return GatewayRoutes(connectionsByToken: connectionsByToken, expiresAtByToken: expiresAtByToken)
+    }
+
+    /// The addresses of one trigger's subscriptions.
+    func gateways(of trigger: TriggerID, _ subscriptions: Subscriptions) -> [String: GatewayConnection] {
+        var result: [String: GatewayConnection] = [:]
+        for route in subscriptions.routes {
+            guard let connection = connections[route.connection], var gateway = connection.gatewayConnection() else { continue }
+            let key = triggerNames[trigger].map { DynamicTopic.key($0.uid) }
+            gateway.subscriptionTopic = connection.topics.first { $0.key == key }?.id ?? gateway.wholeConnectionTopic
+            if let secret = route.secret { gateway.secrets = [secret] }
+            result[route.token] = connection.knowingSecret(of: route.token, gateway)
+        }
+        return result
     }
 }
 
@@ -25,12 +39,34 @@ extension Catalogue.Connection {
             let whole = topics.first(where: { $0.key.isEmpty })
         else { return nil }
         var options = SchemeOptions()
-        options.tolerance = settings.tolerance ?? options.tolerance
+        options.tolerance = settings.tolerance
         options.headerName = settings.header
-        let keyed = topics.filter { !$0.key.isEmpty }.map { ($0.key, $0.id) }
-        return GatewayConnection(
+        options.parameters = settings.schemeParameters
+        let keyed = topics.filter { !$0.key.isEmpty && !DynamicTopic.isOne($0.key) }.map { ($0.key, $0.id) }
+        var gateway = GatewayConnection(
             id: stored.id, name: stored.name, connector: connector, scheme: scheme, secrets: webhookSecrets, schemeOptions: options,
             deliveryID: connector.definition.webhook?.deliveryID, topicsByKey: Dictionary(keyed) { first, _ in first },
             wholeConnectionTopic: whole.id)
+        gateway.handshakes = Handshake.of(declared: connector.definition.webhook?.handshakes ?? [], scheme: name)
+        let known = (try? JSONDocument(values))?.root
+        for field in gateway.handshakes.flatMap({ $0.fields + $0.optionalFields }) { gateway.handshakeFields[field] = known?[field]?.text }
+        return gateway
     }
+
+    /// A secret that a provider gives in a handshake belongs to one address. An address that has none may be given one.
+    fileprivate func knowingSecret(of token: String, _ gateway: GatewayConnection) -> GatewayConnection {
+        guard gateway.handshakes.contains(where: \.learnsSecret) else { return gateway }
+        var gateway = gateway
+        let learned = learnedSecrets[token]
+        gateway.mayLearnSecret = gateway.secrets.isEmpty && learned == nil
+        gateway.secrets += learned.map { [$0] } ?? []
+        return gateway
+    }
+}
+
+/// What webhooks to the URLs of a trigger's subscriptions are kept under. No `webhook_key` leads there.
+enum DynamicTopic {
+    private static let prefix = "dynamic:"
+    static func key(_ triggerUID: String) -> String { prefix + triggerUID }
+    static func isOne(_ key: String) -> Bool { key.hasPrefix(prefix) }
 }

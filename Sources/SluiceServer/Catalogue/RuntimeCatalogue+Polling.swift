@@ -13,6 +13,12 @@ extension RuntimeCatalogue: PollingCatalogue {
             return TriggerSchedule.Timing(safetyInterval: settings.safetyInterval ?? RuntimeCatalogue.safetyInterval)
         }
         let takesWebhooks = type.kind == .hybrid || type.kind == .webhook
+        if type.subscription != nil, current.subscriptions[trigger.id]?.isSubscribed != true {
+            // No webhooks come: it polls as if it had none.
+            let interval = min(
+                settings.safetyInterval ?? RuntimeCatalogue.safetyInterval, settings.interval ?? RuntimeCatalogue.pollingInterval)
+            return TriggerSchedule.Timing(visibilityLag: type.visibilityLag, safetyInterval: interval, intervalCause: .interval)
+        }
         let interval =
             takesWebhooks
             ? RuntimeCatalogue.jittered(settings.safetyInterval ?? RuntimeCatalogue.safetyInterval, trigger.id)
@@ -42,6 +48,14 @@ extension RuntimeCatalogue: PollingCatalogue {
         return PollPlan(
             connector: connection.connector, triggerType: type, connectionName: connection.stored.name,
             connection: try JSONDocument(connection.values), input: try JSONDocument(Defaults.filled(trigger.input, type.inputFields)))
+    }
+
+    public func authorization(of connection: ConnectionID) -> ConnectionAuthorization? {
+        guard let found = current.connections[connection], let values = try? JSONDocument(found.values) else { return nil }
+        let definition = found.connector.definition
+        return ConnectionAuthorization(
+            name: found.stored.name, access: definition.access, values: values,
+            secretFields: definition.connectionFields.filter(\.isSecret).map(\.name))
     }
 
     public func settings(of connection: ConnectionID) -> ConnectionPollSettings {

@@ -1,5 +1,7 @@
 import SluiceConnectors
 import SluiceCore
+import SluiceGateway
+import SluicePolling
 import SluiceStore
 import Synchronization
 
@@ -7,24 +9,33 @@ import Synchronization
 public final class RuntimeCatalogue: Sendable {
     /// Called in the order of the catalogues, one at a time. Must return quickly.
     public typealias Listener = @Sendable (Catalogue) -> Void
+    /// Called between the calls of listeners, with what one trigger's subscriptions change.
+    typealias RouteListener = @Sendable (_ adding: GatewayRoutes, _ removing: [String]) -> Void
 
     private struct State {
         var catalogue = Catalogue()
         var ticketsTaken = 0
         var ticketShown = 0
         var listeners: [Listener] = []
+        var routeListeners: [RouteListener] = []
+        var subscriptions: [TriggerID: Catalogue.Subscriptions] = [:]
         var troubled: Set<String> = []
     }
 
     private let store: any Store
-    private let connectors: [String: any Connector]
-    private let sealer: SecretSealer
+    private let shelf: ConnectorShelf
+    let sealer: SecretSealer
+    let address: PublicAddress
     private let alarms: any AlarmReporting
     private let state = Mutex(State())
 
-    public init(store: any Store, connectors: [String: any Connector], sealer: SecretSealer, alarms: any AlarmReporting) {
+    public init(
+        store: any Store, shelf: ConnectorShelf, sealer: SecretSealer, alarms: any AlarmReporting,
+        address: PublicAddress = PublicAddress(nil)
+    ) {
+        self.address = address
         self.store = store
-        self.connectors = connectors
+        self.shelf = shelf
         self.sealer = sealer
         self.alarms = alarms
     }
@@ -47,15 +58,34 @@ public final class RuntimeCatalogue: Sendable {
             return state.ticketsTaken
         }
         let definitions = try await store.definitions(.default)
-        let catalogue = Catalogue(definitions, connectors: connectors, sealer: sealer)
+        let read = Catalogue(definitions, connectors: shelf.connectors, sealer: sealer)
         state.withLock { state in
             guard ticket > state.ticketShown else { return }
+            var catalogue = read
+            catalogue.subscriptions = state.subscriptions
             state.ticketShown = ticket
             state.catalogue = catalogue
             for listener in state.listeners { listener(catalogue) }
             report(catalogue, &state.troubled)
         }
         return definitions
+    }
+
+    func listenToRoutes(_ listener: @escaping RouteListener) { state.withLock { $0.routeListeners.append(listener) } }
+
+    public func subscriptionsChanged(of trigger: TriggerID, to routes: [SubscriptionRoute], isSubscribed: Bool) {
+        let news = Catalogue.Subscriptions(routes: routes, isSubscribed: isSubscribed)
+        state.withLock { state in
+            let before = state.subscriptions[trigger]
+            let after = routes.isEmpty && !isSubscribed ? nil : news
+            guard before != after else { return }
+            state.subscriptions[trigger] = after
+            state.catalogue.subscriptions[trigger] = after
+            guard before?.routes ?? [] != routes else { return }
+            let removed = (before?.routes ?? []).map(\.token).filter { token in !routes.contains { $0.token == token } }
+            let added = GatewayRoutes(connectionsByToken: state.catalogue.gateways(of: trigger, news))
+            for listener in state.routeListeners { listener(added, removed) }
+        }
     }
 
     private func report(_ catalogue: Catalogue, _ troubled: inout Set<String>) {

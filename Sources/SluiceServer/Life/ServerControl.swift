@@ -14,9 +14,11 @@ final class ServerControl: TriggerControl {
 
     private let catalogue: RuntimeCatalogue
     private let polling: PollingService
+    private let subscriptions: SubscriptionService
     private let told = Mutex(Told())
 
-    init(catalogue: RuntimeCatalogue, polling: PollingService) {
+    init(catalogue: RuntimeCatalogue, polling: PollingService, subscriptions: SubscriptionService) {
+        self.subscriptions = subscriptions
         self.catalogue = catalogue
         self.polling = polling
     }
@@ -30,8 +32,24 @@ final class ServerControl: TriggerControl {
         for connection in news.connections { polling.connectionChanged(connection) }
         for trigger in news.triggers { polling.triggerChanged(trigger) }
         for trigger in news.removed { polling.triggerRemoved(trigger) }
+        for connection in news.connections { subscriptions.connectionChanged(connection) }
+        for trigger in news.triggers { subscriptions.triggerChanged(trigger) }
+        for trigger in news.removed { subscriptions.triggerRemoved(trigger) }
         // Until the gateway had the new routes, webhooks for a new key signalled nobody.
         for trigger in news.listening { polling.webhooksMissed(trigger: trigger) }
+    }
+
+    /// Takes the new connectors over, and then what their triggers do with them: how often they poll, what they subscribe to. One
+    /// that has failed, or waits after a failure, tries at once: the connector may be what was mended.
+    func connectorsChanged(_ names: Set<String>) async throws {
+        try await definitionsChanged()
+        let catalogue = catalogue.current
+        let connections = Set(catalogue.connections.values.filter { names.contains($0.stored.connector) }.map(\.stored.id))
+        for trigger in try await self.catalogue.refresh().triggers where connections.contains(trigger.connection) {
+            polling.triggerChanged(trigger)
+            subscriptions.triggerChanged(trigger)
+            if trigger.state == .failed || trigger.progress.failures > 0 { polling.pollNow(trigger) }
+        }
     }
 
     private struct News {
@@ -62,6 +80,17 @@ final class ServerControl: TriggerControl {
         told.withLock { $0.triggers[trigger.id] = trigger.generation }
         polling.triggerChanged(trigger, poll: cause == .manual ? nil : cause)
         if cause == .manual { polling.pollNow(trigger) }
+        subscriptions.triggerChanged(trigger)
+    }
+
+    func subscriptionProblem(of trigger: TriggerID) -> String? { subscriptions.problem(of: trigger) }
+    func checkSubscription(of trigger: TriggerID) throws(SluiceError) -> Bool { subscriptions.checkNow(trigger) }
+    func removeLeftBehind(_ subscription: SubscriptionID) throws(SluiceError) { try subscriptions.removeLeftBehind(subscription) }
+
+    func connectionStatus(_ connection: ConnectionID) async -> ConnectionStatus? { polling.connectionStatus(connection) }
+
+    func testConnection(_ connection: ConnectionID) async throws -> ConnectionTestResult {
+        try await polling.testConnection(connection)
     }
 
     func runtimeStatus(of trigger: StoredTrigger) async -> RuntimeTriggerStatus? {
@@ -76,7 +105,7 @@ final class ServerControl: TriggerControl {
             result.waitsFor =
                 status.isConnectionRefused
                 ? "its connection: the provider refuses the credentials; a probe is made then"
-                : "its connection: the provider asked to wait"
+                : "its connection: " + (polling.connectionStatus(trigger.connection).waitsFor ?? "the provider asked to wait")
             result.waitsUntil = until
         case .resting: break
         }

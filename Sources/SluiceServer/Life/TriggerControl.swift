@@ -1,4 +1,5 @@
 import SluiceCore
+import SluicePolling
 import SluiceStore
 
 /// What the API asks of whoever runs the polls. The server's polling service implements it; a command that works without a
@@ -6,10 +7,35 @@ import SluiceStore
 public protocol TriggerControl: Sendable {
     /// Connections, triggers or destinations have changed: read them anew and take them over before returning.
     func definitionsChanged() async throws
+    /// Connectors of these names are others now: what is defined with them works from the new ones before this returns.
+    func connectorsChanged(_ names: Set<String>) async throws
     /// A trigger's state or cursor has changed; with `cause` it polls as soon as the budgets allow.
     func triggerChanged(_ trigger: StoredTrigger, poll cause: PollCause?) async
     /// What a trigger does or waits for; nil if it is not being run.
     func runtimeStatus(of trigger: StoredTrigger) async -> RuntimeTriggerStatus?
+    /// What keeps the webhooks of its subscription away, where that is for people to mend.
+    func subscriptionProblem(of trigger: TriggerID) -> String?
+    /// Compares a trigger's subscription with its provider at once. False: it has none. Throws `.conflict` without a server.
+    func checkSubscription(of trigger: TriggerID) throws(SluiceError) -> Bool
+    /// Removes what was left behind at a provider. Throws `.notFound`, or `.conflict` if it is in use or there is no server.
+    func removeLeftBehind(_ subscription: SubscriptionID) throws(SluiceError)
+    /// What is known of a connection's credentials and budget; nil if nothing runs.
+    func connectionStatus(_ connection: ConnectionID) async -> ConnectionStatus?
+    /// Tries a connection. Throws `SluiceError` where nothing can be tried.
+    func testConnection(_ connection: ConnectionID) async throws -> ConnectionTestResult
+}
+
+extension TriggerControl {
+    public func subscriptionProblem(of trigger: TriggerID) -> String? { nil }
+    public func checkSubscription(of trigger: TriggerID) throws(SluiceError) -> Bool { throw .noServerAsks }
+    public func removeLeftBehind(_ subscription: SubscriptionID) throws(SluiceError) { throw .noServerAsks }
+    public func connectionStatus(_ connection: ConnectionID) async -> ConnectionStatus? { nil }
+    public func testConnection(_ connection: ConnectionID) async throws -> ConnectionTestResult { throw SluiceError.noServerAsks }
+}
+
+extension SluiceError {
+    fileprivate static let noServerAsks = SluiceError(
+        .conflict, "no server runs that could ask the provider: start one with `sluice serve`")
 }
 
 /// What a trigger does or waits for at this moment (P2).
@@ -37,6 +63,7 @@ public struct RuntimeTriggerStatus: Sendable, Equatable {
 public struct NoPollers: TriggerControl {
     public init() {}
     public func definitionsChanged() async throws {}
+    public func connectorsChanged(_ names: Set<String>) async throws {}
     public func triggerChanged(_ trigger: StoredTrigger, poll cause: PollCause?) async {}
     public func runtimeStatus(of trigger: StoredTrigger) async -> RuntimeTriggerStatus? { nil }
 }

@@ -4,7 +4,7 @@ import SluiceStore
 /// Carries out commands to triggers: the decision is `TriggerState`'s, this stores it and tells the pollers.
 ///
 /// Static webhooks have nothing to subscribe to at the provider: a starting trigger runs, and a stopping one is stopped, as
-/// soon as somebody serves.
+/// soon as somebody serves. With dynamic ones the subscription service says when.
 public struct TriggerLifecycle: Sendable {
     private static let conflictsMax = 5
 
@@ -13,8 +13,14 @@ public struct TriggerLifecycle: Sendable {
     private let control: any TriggerControl
     /// Whether a server runs that subscribes and polls. Without one, starting and stopping are settled when one starts.
     private let isServing: Bool
+    /// Whether somebody else settles a trigger's start and stop, once its provider has answered.
+    private let isSettledElsewhere: @Sendable (StoredTrigger) -> Bool
 
-    public init(store: any Store, clock: any TimeSource, control: any TriggerControl, isServing: Bool) {
+    public init(
+        store: any Store, clock: any TimeSource, control: any TriggerControl, isServing: Bool,
+        isSettledElsewhere: @escaping @Sendable (StoredTrigger) -> Bool = { _ in false }
+    ) {
+        self.isSettledElsewhere = isSettledElsewhere
         self.store = store
         self.clock = clock
         self.control = control
@@ -30,13 +36,25 @@ public struct TriggerLifecycle: Sendable {
         return settled
     }
 
-    /// Finishes what a process before this one began: called once when a server starts, before anything polls.
-    public func settleAll() async throws {
-        for trigger in try await store.definitions(.default).triggers { _ = try await settle(trigger) }
+    /// `apply` has stored a trigger's new state: what follows from it is done.
+    public func applied(_ effects: [TriggerEffect], trigger name: String) async throws {
+        guard let trigger = try await store.trigger(.default, named: name) else { throw API.noTrigger(name) }
+        let settled = isServing ? try await settle(trigger) : trigger
+        let causes = effects.compactMap { effect -> PollCause? in if case .poll(let cause) = effect { cause } else { nil } }
+        await control.triggerChanged(settled, poll: causes.first)
+    }
+
+    /// Finishes what a process before this one began: called once when a server starts, before anything polls. True: something
+    /// was changed.
+    public func settleAll(_ triggers: [StoredTrigger]) async throws -> Bool {
+        var isChanged = false
+        for trigger in triggers where try await settle(trigger).state != trigger.state { isChanged = true }
+        return isChanged
     }
 
     private func settle(_ trigger: StoredTrigger) async throws -> StoredTrigger {
         let event: TriggerEvent
+        if isSettledElsewhere(trigger) { return trigger }
         switch trigger.state {
         case .starting: event = .subscribed
         case .stopping: event = .unsubscribed

@@ -4,9 +4,11 @@ import SluiceCore
 public struct ConnectionSettings: Sendable, Equatable {
     /// A scheme name; nil: the connector's.
     public var scheme: String?
-    /// The header of the scheme `header-token`.
+    /// The header of schemes that leave it open, such as `header-token`.
     public var header: String?
     public var tolerance: Span?
+    /// What else the scheme asks for, by name, for example `webhook_id`.
+    public var schemeParameters: [String: String] = [:]
     /// Polls may go to private and loopback addresses.
     public var allowsPrivate = false
     public var pollsAtOnce: Int?
@@ -19,6 +21,12 @@ public struct ConnectionSettings: Sendable, Equatable {
             if let scheme { writer.member("scheme", scheme) }
             if let header { writer.member("header", header) }
             if let tolerance { writer.member("tolerance_ms", tolerance.milliseconds) }
+            if !schemeParameters.isEmpty {
+                writer.key("scheme_parameters")
+                writer.object { writer in
+                    for (name, value) in schemeParameters.sorted(by: { $0.key < $1.key }) { writer.member(name, value) }
+                }
+            }
             if allowsPrivate { writer.member("allow_private", true) }
             if let pollsAtOnce { writer.member("polls_at_once", Int64(pollsAtOnce)) }
             if let requestsPerSecond {
@@ -35,6 +43,7 @@ public struct ConnectionSettings: Sendable, Equatable {
         scheme = root["scheme"]?.string
         header = root["header"]?.string
         tolerance = root["tolerance_ms"]?.int64.map(Span.init(milliseconds:))
+        for member in root["scheme_parameters"]?.members ?? [] { schemeParameters[member.key] = member.value.string }
         allowsPrivate = root["allow_private"]?.bool ?? false
         pollsAtOnce = root["polls_at_once"]?.int64.map { Int($0) }
         requestsPerSecond = root["requests_per_second"]?.double
@@ -114,6 +123,8 @@ public struct ConnectionSecrets: Sendable, Equatable {
     /// JSON values by field name.
     public var fields: [(name: String, json: [UInt8])] = []
     public var webhookSecrets: [String] = []
+    /// Secrets that the provider gave in a handshake, by the token of the address.
+    public var learnedSecrets: [String: String] = [:]
     public init() {}
 
     public static func == (left: ConnectionSecrets, right: ConnectionSecrets) -> Bool { left.json == right.json }
@@ -130,6 +141,10 @@ public struct ConnectionSecrets: Sendable, Equatable {
             }
             writer.key("webhook_secrets")
             writer.array { writer in for secret in webhookSecrets { writer.value(secret) } }
+            guard !learnedSecrets.isEmpty else { return }
+            writer.key("learned_secrets")
+            writer.object { writer in for (token, secret) in learnedSecrets.sorted(by: { $0.key < $1.key }) { writer.member(token, secret) }
+            }
         }
         return writer.bytes
     }
@@ -138,6 +153,7 @@ public struct ConnectionSecrets: Sendable, Equatable {
         guard let root = (try? JSONDocument(json))?.root else { return }
         fields = root["fields"]?.members?.map { ($0.key, Array($0.value.bytes)) } ?? []
         webhookSecrets = root["webhook_secrets"]?.elements?.compactMap(\.string) ?? []
+        for member in root["learned_secrets"]?.members ?? [] { learnedSecrets[member.key] = member.value.string }
     }
 }
 

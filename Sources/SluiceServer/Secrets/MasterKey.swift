@@ -75,5 +75,9 @@ public enum MasterKey {
 /// Who owns a sealed secret.
 public enum SecretOwner {
     public static func connection(_ name: String) -> String { "connection default/\(name)" }
+    /// By its URL, which no other has.
+    public static func subscription(_ url: String) -> String { "subscription default/\(url)" }
+    /// Tokens that a provider rotates.
+    public static func credentials(_ name: String) -> String { "credentials default/\(name)" }
     public static func destination(_ name: String) -> String { "destination default/\(name)" }
 }

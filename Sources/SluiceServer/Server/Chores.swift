@@ -66,6 +66,22 @@ struct Chores: Service {
     }
 }
 
+/// Makes token requests, and when everything ends, waits for those under way: an answer may hold the only refresh token that
+/// still works.
+struct TokenRenewal: Service {
+    let polling: PollingService
+
+    func run() async throws {
+        await withGracefulShutdownHandler {
+            await polling.renewTokens()
+        } onGracefulShutdown: {
+            polling.stopRenewing()
+        }
+        // It may have come to its end with the polls, before its turn.
+        try? await gracefulShutdown()
+    }
+}
+
 /// A part that runs until it is cancelled, as a service that ends with the others.
 struct CancelledAtShutdown: Service {
     let body: @Sendable () async -> Void

@@ -54,12 +54,17 @@ public struct SluiceServer: Sendable {
     private let opened: Opened
     private let logger: Logger
     private let alarms: AlarmBoard
+    private let shelf: ConnectorShelf
+    /// Nil without a connectors directory.
+    private let reloader: ConnectorReloader?
     private let catalogue: RuntimeCatalogue
     private let client: HTTPClient
     private let polling: PollingService
+    private let subscriptions: SubscriptionService
     private let push: PushService
     private let feed: JobFeed
     private let refusals = RefusalCollector()
+    private let desk: HandshakeDesk
     private let gateway: Gateway
     private let control: ServerControl
     private let lifecycle: TriggerLifecycle
@@ -92,30 +97,50 @@ public struct SluiceServer: Sendable {
         self.logger = logger
         let (store, clock) = (opened.store, opened.clock)
         alarms = AlarmBoard(clock: clock)
-        catalogue = RuntimeCatalogue(store: store, connectors: opened.library.connectors, sealer: opened.sealer, alarms: alarms)
+        address = PublicAddress(options.publicURL)
+        shelf = ConnectorShelf(opened.library, at: clock.now())
+        catalogue = RuntimeCatalogue(
+            store: store, shelf: shelf, sealer: opened.sealer, alarms: alarms, address: address)
         var limits = PollingService.Limits()
         limits.catchUpWindowMax = options.catchUpWindow
         let configuration = PollingService.clientConfiguration(limits)
         client = HTTPClient(eventLoopGroupProvider: .singleton, configuration: configuration)
+        let routes = PollRoutes(configuration: configuration) { try await AddressResolver.addresses(of: $0, allowsPrivate: $1) }
         polling = PollingService(
             store: store, catalogue: catalogue, time: clock, alarms: alarms, client: client, limits: limits, logger: logger,
             random: { Double.random(in: 0..<1) }, guardAddress: { _, _ in },
-            routes: PollRoutes(configuration: configuration) { try await AddressResolver.addresses(of: $0, allowsPrivate: $1) })
+            routes: routes, credentials: SealedCredentials(store: store, sealer: opened.sealer))
+        let fetch = GuardedFetch(client: client, time: clock, routes: routes)
+        desk = HandshakeDesk(time: clock, logger: logger) { try await fetch.get($0) }
         push = PushService(store: store, time: clock, wallTime: WallClock(), alarms: alarms, logger: logger)
         feed = JobFeed(store: store)
         var gatewayLimits = GatewayLimits()
         // What the benchmarks compare with: the same listener, reading the same bodies and keeping nothing.
         gatewayLimits.enablesBaseline = options.environment["SLUICE_BENCHMARK_BASELINE"] == "1"
         gateway = Gateway(
-            store: store, time: clock, wallTime: WallClock(), alarms: alarms, observer: refusals, limits: gatewayLimits, logger: logger)
-        control = ServerControl(catalogue: catalogue, polling: polling)
-        lifecycle = TriggerLifecycle(store: store, clock: clock, control: control, isServing: true)
-        address = PublicAddress(options.publicURL)
+            store: store, time: clock, wallTime: WallClock(), alarms: alarms, observer: refusals, handshakes: desk,
+            publicURL: { [address] in address.url }, limits: gatewayLimits, logger: logger)
+        subscriptions = SubscriptionService(
+            store: store, catalogue: catalogue, time: clock, alarms: alarms, polling: polling, logger: logger,
+            random: { Double.random(in: 0..<1) }, newToken: { Randomness.endpointToken() })
+        control = ServerControl(catalogue: catalogue, polling: polling, subscriptions: subscriptions)
+        lifecycle = TriggerLifecycle(store: store, clock: clock, control: control, isServing: true) { [subscriptions] in
+            subscriptions.settles($0)
+        }
+        reloader = options.connectorsDirectory.map { [shelf, control, alarms] in
+            ConnectorReloader(
+                directory: $0, shelf: shelf, store: store, control: control, alarms: alarms, clock: clock, changes: ChangeLock(),
+                logger: logger)
+        }
         api = API(
             API.Parts(
-                store: store, connectors: opened.library.connectors, sealer: opened.sealer, clock: clock, alarms: alarms, control: control,
+                store: store, shelf: shelf, reloader: reloader, sealer: opened.sealer, clock: clock, alarms: alarms, control: control,
                 lifecycle: lifecycle, jobs: feed, address: address, isServing: true),
             localTokenHash: TokenGate.hash(localToken))
+        desk.learns { [api, subscriptions] secret, token, connection in
+            if try await subscriptions.learn(secret: secret, token: token) { return }
+            try await api.learn(secret: secret, token: token, connection: connection)
+        }
     }
 
     /// Everything that must be true before the first webhook is accepted.
@@ -127,10 +152,13 @@ public struct SluiceServer: Sendable {
                 destinations: catalogue.destinations.values.compactMap(PushDestinations.destination),
                 triggers: catalogue.triggerNames)
         }
-        try await lifecycle.settleAll()
-        let definitions = try await catalogue.refresh()
+        catalogue.listenToRoutes { [gateway] in gateway.change(adding: $0, removing: $1) }
+        var definitions = try await catalogue.refresh()
+        subscriptions.load(definitions, try await opened.store.subscriptions(.default))
+        if try await lifecycle.settleAll(definitions.triggers) { definitions = try await catalogue.refresh() }
         try await polling.load(definitions, holder: "process \(getpid())")
         control.loaded(definitions)
+        reloader?.begin()
         try await applyManifest(announce)
         for problem in catalogue.current.problems { announce("Warning: \(problem.subject): \(problem.error.message)") }
     }
@@ -148,8 +176,8 @@ public struct SluiceServer: Sendable {
         let (listening, isListening) = AsyncStream.makeStream(of: Void.self)
         let bound = BoundPorts { [options, address, localToken, polling, opened] publicPort, apiPort in
             polling.webhooksMissed(connection: nil, at: opened.clock.now())
-            isListening.finish()
             address.bound(options.listen.url(port: publicPort))
+            isListening.finish()
             let session = Session(
                 apiURL: options.api.url(port: apiPort), publicURL: address.url ?? "", pid: getpid(), token: localToken)
             do {
@@ -162,11 +190,17 @@ public struct SluiceServer: Sendable {
             announce("Ready. Stop with Ctrl-C or SIGTERM.")
         }
         let parts: [any Service] = [
-            CancelledAtShutdown { [polling] in
+            // The first is the last to be ended: tokens that polls asked for are stored before.
+            TokenRenewal(polling: polling),
+            CancelledAtShutdown { [polling, subscriptions] in
                 for await _ in listening {}
-                await polling.run()
+                // Providers may ask something at a URL while they are asked to subscribe it.
+                async let polls: Void = polling.run()
+                await subscriptions.run()
+                await polls
             },
             CancelledAtShutdown { [push] in await push.run() },
+            CancelledAtShutdown { [desk] in await desk.run() },
             Chores(
                 store: opened.store, polling: polling, refusals: refusals, clock: opened.clock, retention: options.retention, logger: logger
             ),
@@ -175,8 +209,9 @@ public struct SluiceServer: Sendable {
                 onShutdown: { [feed] in feed.stopWaiting() }),
             gateway.application(host: options.listen.host, port: options.listen.port, onBound: { bound.listener($0) }),
         ]
+        let watches = reloader.map { ConnectorWatch(reloader: $0, interval: .seconds(2), logger: logger) as any Service }
         var configuration = ServiceGroupConfiguration(
-            services: parts.map { .init(service: $0) }, gracefulShutdownSignals: [.sigterm, .sigint], logger: logger)
+            services: (parts + [watches].compactMap { $0 }).map { .init(service: $0) }, gracefulShutdownSignals: [.sigterm, .sigint], logger: logger)
         configuration.maximumGracefulShutdownDuration = .seconds(8)
         configuration.maximumCancellationDuration = .seconds(2)
         try await ServiceGroup(configuration: configuration).run()

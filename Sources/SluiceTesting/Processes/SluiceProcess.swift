@@ -15,7 +15,13 @@ public final class SluiceProcess: Sendable {
         public var environment: [String: String?]
         /// Added to the command line of `serve`.
         public var arguments: [String]
-        public init(directory: String, configuration: String, environment: [String: String?] = [:], arguments: [String] = []) {
+        /// The directory of connectors; the repository's unless given.
+        public var connectors: String?
+        public init(
+            directory: String, configuration: String, environment: [String: String?] = [:], arguments: [String] = [],
+            connectors: String? = nil
+        ) {
+            self.connectors = connectors
             self.directory = directory
             self.configuration = configuration
             self.environment = environment
@@ -40,9 +46,10 @@ public final class SluiceProcess: Sendable {
     public var pid: Int32? { child.withLock { $0?.pid } }
     public var process: ChildProcess? { child.withLock { $0 } }
 
-    public init(_ options: Options) throws {
+    /// `hooksPort`: where webhooks come in; a free one unless given.
+    public init(_ options: Options, hooksPort: Int? = nil) throws {
         self.options = options
-        hooksPort = try LocalPort.free()
+        self.hooksPort = try hooksPort ?? LocalPort.free()
         apiPort = try LocalPort.free()
         try Data(options.configuration.utf8).write(to: URL(filePath: options.directory + "/sluice.yaml"))
     }
@@ -53,7 +60,7 @@ public final class SluiceProcess: Sendable {
     public func start(seconds: Double = 30) async throws {
         let arguments = [
             "serve", "--data", dataDirectory, "--listen", "127.0.0.1:\(hooksPort)", "--api", "127.0.0.1:\(apiPort)", "--connectors",
-            SluiceProcess.root + "/connectors", "--config", options.directory + "/sluice.yaml",
+            options.connectors ?? SluiceProcess.root + "/connectors", "--config", options.directory + "/sluice.yaml",
         ]
         let started = try ChildProcess(
             .init(

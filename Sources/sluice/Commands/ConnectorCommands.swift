@@ -6,8 +6,8 @@ import SluiceServer
 
 struct ConnectorCommands: ParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "connector", abstract: "What services can be connected to.", subcommands: [List.self, Check.self],
-        aliases: ["connectors"])
+        commandName: "connector", abstract: "What services can be connected to, and tools for writing more.",
+        subcommands: [List.self, Reload.self, New.self, Check.self, Try.self, SimulateTraps.self], aliases: ["connectors"])
 
     struct List: AsyncParsableCommand {
         static let configuration = CommandConfiguration(abstract: "The connectors that are loaded.")
@@ -23,29 +23,35 @@ struct ConnectorCommands: ParsableCommand {
                     [
                         Column("name", "name"), Column("version", "version"), Column("language", "language"),
                         Column("webhooks", "webhook_scheme"),
+                        Column("handshake") { row in
+                            let names = row["handshakes"]?.elements?.compactMap(\.string) ?? []
+                            return names.isEmpty ? "-" : names.joined(separator: ", ")
+                        }, Column("experimental") { $0["experimental"]?.bool == true ? "EXPERIMENTAL" : "" },
                         Column("triggers") { row in row["triggers"]?.elements?.map { Show.text($0["name"]) }.joined(separator: ", ") ?? "-"
                         },
                     ], none: "No connector is loaded: name their directory with `sluice serve --connectors`.")
+                guard !listing.json else { return }
+                for problem in answer["broken"]?.elements ?? [] {
+                    Terminal.error("BROKEN \(Show.text(problem["name"])): \(Show.text(problem["problem"]))")
+                }
             }
         }
     }
 
-    struct Check: AsyncParsableCommand {
-        static let configuration = CommandConfiguration(abstract: "Load a connector's file and say what is wrong with it.")
-        @Argument(help: "connector.lua, or a directory that holds one.") var file: String
+    struct Reload: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(
+            abstract: "Let the server look at its connectors' files now.",
+            discussion: "It does so every two seconds by itself; this says what came of it. Exit code 1 if a file is broken.")
+        @OptionGroup var reach: Reach
+        @OptionGroup var single: Single
 
         func run() async throws {
-            let connector = try ConnectorFile.load(file)
-            let definition = connector.definition
-            Terminal.out("\(definition.name) \(definition.version) (\(definition.title)) is good.")
-            Terminal.out("hash      \(definition.hash)")
-            Terminal.out(
-                "fields    \(definition.connectionFields.map { $0.name + ($0.isSecret ? " (secret)" : "") }.joined(separator: ", "))")
-            Terminal.out("webhooks  \(definition.webhook?.scheme ?? "none")")
-            for type in definition.triggers {
-                let input = type.inputFields.map { $0.name + ($0.isOptional ? "?" : "") }.joined(separator: ", ")
-                Terminal.out("trigger   \(type.name): \(type.kind.rawValue), input: \(input.isEmpty ? "none" : input)")
+            let isBroken = try await reach.connected { caller -> Bool in
+                let answer = try await caller.post("/v1/connectors/reload")
+                single.show(answer)
+                return answer["broken"]?.elements?.isEmpty == false
             }
+            if isBroken { throw ExitCode(1) }
         }
     }
 }
@@ -53,7 +59,7 @@ struct ConnectorCommands: ParsableCommand {
 struct ConnectionCommands: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "connection", abstract: "Accounts at services, and the URLs for their webhooks.",
-        subcommands: [List.self, ShowOne.self, RotateURL.self], aliases: ["connections"])
+        subcommands: [List.self, ShowOne.self, Test.self, RotateURL.self], aliases: ["connections"])
 
     struct List: AsyncParsableCommand {
         static let configuration = CommandConfiguration(abstract: "Connections and their webhook URLs.")
@@ -85,6 +91,29 @@ struct ConnectionCommands: ParsableCommand {
 
         func run() async throws {
             try await reach.connected { single.show(try await $0.get("/v1/connections/\(Percent.encoded(name))")) }
+        }
+    }
+
+    struct Test: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(
+            abstract: "Try a connection: its address, its credentials. Exit code 1 if it does not work.")
+        @OptionGroup var reach: Reach
+        @OptionGroup var single: Single
+        @Argument(help: "The connection, as `connection list` names it.") var name: String
+
+        func run() async throws {
+            try await reach.connected { caller in
+                let answer = try await caller.post("/v1/connections/\(Percent.encoded(name))/test")
+                if single.json {
+                    single.show(answer)
+                } else {
+                    let status = answer["status"]?.int64.map { ", status \($0)" } ?? ""
+                    Terminal.out(
+                        "\(Show.text(answer["outcome"])): \(Show.text(answer["message"])) (\(Show.text(answer["milliseconds"])) ms\(status))"
+                    )
+                }
+                if answer["ok"]?.bool != true { throw ExitCode(1) }
+            }
         }
     }
 

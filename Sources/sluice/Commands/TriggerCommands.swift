@@ -47,7 +47,7 @@ struct TriggerCommands: ParsableCommand {
                         first: [
                             "name", "state", "reason", "polling_now", "next_due_at", "next_cause", "waits_for", "waits_until",
                             "news_waiting",
-                            "last_start_at", "last_success_at", "failures", "last_error", "quarantined", "jobs", "cursor",
+                            "subscription", "last_start_at", "last_success_at", "failures", "last_error", "quarantined", "jobs", "cursor",
                         ]))
             }
         }

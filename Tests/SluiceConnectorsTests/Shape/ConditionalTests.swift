@@ -43,8 +43,10 @@ import Testing
     }
 
     private static func rules(order: String = "asc", lookback: Int = 0, cursor: Bool = true) -> String {
-        let rule = cursor ? #","cursor":{"field":"at","parameter":"since","type":"unix_seconds","order":"\#(order)","lookback":\#(lookback)}"# : ""
-        return #"{"base_url":"https://api.test","path":"/items","records":"items","dedup":{"id":"id","version":"at"},"conditional":true,"pagination":{"token":{"from":"next","parameter":"t"}},"page_size":{"parameter":"n","value":2}\#(rule)}"#
+        let rule =
+            cursor ? #","cursor":{"field":"at","parameter":"since","type":"unix_seconds","order":"\#(order)","lookback":\#(lookback)}"# : ""
+        return
+            #"{"base_url":"https://api.test","path":"/items","records":"items","dedup":{"id":"id","version":"at"},"conditional":true,"pagination":{"token":{"from":"next","parameter":"t"}},"page_size":{"parameter":"n","value":2}\#(rule)}"#
     }
 
     @Test func P3_a304IsNoNewsAndMovesNothing() async throws {
@@ -108,9 +110,7 @@ import Testing
 
     @Test func aValidatorIsForOneRequestOnly() async throws {
         let listing = Listing(1)
-        var reader = try Reader(
-            ConditionalTests.rules(cursor: false).replacing("\"conditional\"", with: #""auth":{"bearer":"{connection.key}"},"conditional""#),
-            listing.http)
+        var reader = try Reader(ConditionalTests.rules(cursor: false), listing.http)
         try await reader.cycle()
         reader.connection = #"{"key":"k2"}"#
         try await reader.cycle()
@@ -134,7 +134,8 @@ import Testing
         let listing = Listing(1)
         var reader = try Reader(ConditionalTests.rules(), listing.http)
         for _ in 0..<2 { try await reader.cycle() }
-        #expect(reader.cursorText.hasPrefix(#"{"mark":\#(Replies.now - 1000),"value":"\#(Replies.now - 1000)","validator":{"for":""#))
+        #expect(reader.cursorText.hasPrefix(#"{"mark":\#(Replies.now - 1000),"value":"\#(Replies.now - 1000)""#))
+        #expect(reader.cursorText.contains(#""validator":{"for":""#))
         // Set by hand: taken, and without a validator.
         reader.cursor = Array("7".utf8)
         try await reader.cycle()
@@ -147,11 +148,5 @@ import Testing
         (#""conditional":true,"pagination":{"link":true}"#, "needs page_size"),
     ]) func whereItCannotBeSafeItIsRefused(_ extra: String, _ word: String) {
         #expect(refusal(items(extra))?.contains("incremental.conditional \(word)") == true, "\(refusal(items(extra)) ?? "taken")")
-    }
-}
-
-extension String {
-    fileprivate func replacing(_ text: String, with other: String) -> String {
-        ranges(of: text).first.map { String(self[..<$0.lowerBound]) + other + String(self[$0.upperBound...]) } ?? self
     }
 }

@@ -30,7 +30,9 @@ import Testing
         func reply(_ plan: HTTPRequestPlan) async throws -> HTTPReply {
             guard let id = plan.url.split(separator: "/items/").dropFirst().first.flatMap({ Int($0.prefix { $0.isNumber }) }) else {
                 return state.withLock { state in
-                    let list = state.versions.sorted { $0.key < $1.key }.map { #"{"id":\#($0.key),"at":\#($0.value),"url":"/items/\#($0.key)"}"# }
+                    let list = state.versions.sorted { $0.key < $1.key }.map {
+                        #"{"id":\#($0.key),"at":\#($0.value),"url":"/items/\#($0.key)"}"#
+                    }
                     return Replies.ok(#"{"items":[\#(list.joined(separator: ","))]}"#)
                 }
             }
@@ -61,7 +63,8 @@ import Testing
 
     private func reader(_ shop: Shop, _ extra: String = "", dedup: String = #"{"id":"id","version":"at"}"#) throws -> Reader {
         let enrich = #""enrich":{"path":"/items/{record.id}","query":{"v":"{record.at}"},"at":"item","concurrency":3\#(extra)}"#
-        let json = #"{"base_url":"https://api.test","path":"/items","records":"items","dedup":\#(dedup),"cursor":{"field":"at","parameter":"since","type":"unix_seconds"},"auth":{"bearer":"{connection.key}"},\#(enrich)}"#
+        let json =
+            #"{"base_url":"https://api.test","path":"/items","records":"items","dedup":\#(dedup),"cursor":{"field":"at","parameter":"since","type":"unix_seconds"},\#(enrich)}"#
         return try Reader(json, Sender(shop: shop))
     }
 
@@ -87,7 +90,7 @@ import Testing
         #expect(shop.asked() == [2], "the overlap comes from what is kept")
         #expect(reader.keys.suffix(1) == ["2@5"])
         #expect(reader.records.last == #"{"id":2, "full" : 1.50,"version":5}"#)
-        // Another account's records are others.
+        // Another account's records are others, even where its credentials are added on the way.
         reader.connection = #"{"key":"k2"}"#
         try await reader.cycle()
         #expect(shop.asked() == [1, 2, 3, 4])

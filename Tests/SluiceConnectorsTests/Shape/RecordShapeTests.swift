@@ -41,7 +41,8 @@ import Testing
             let after = Int(FakeProvider.query(plan.url)["after"] ?? "0") ?? 0
             let list = (after + 1...max(after + 1, min(after + 2, 6))).filter { $0 <= 6 }
             return Replies.ok(
-                #"{"items":[\#(list.map { #"{"id":\#($0),"at":\#($0),"keep":\#($0 == 5)}"# }.joined(separator: ","))],"more":\#(after + 2 < 6)}"#)
+                #"{"items":[\#(list.map { #"{"id":\#($0),"at":\#($0),"keep":\#($0 == 5)}"# }.joined(separator: ","))],"more":\#(after + 2 < 6)}"#
+            )
         }
         var reader = try Reader(
             items(
@@ -96,7 +97,9 @@ import Testing
             #""flatten":{"path":"lines","parent":{"order":"id","at":"at"}}"#, dedup: #"{"id":"order","version":["id","at"]}"#)
         let reader = try await read(json, orders)
         #expect(reader.keys == ["o1@1@5", "o1@2@5"])
-        #expect(reader.records == [#"{"at":5,"order":"o1","id":1,"n":1.50}"#, #"{"at":5,"order":"o1","id":2}"#].map { $0 } || reader.records == [#"{"order":"o1","at":5,"id":1,"n":1.50}"#, #"{"order":"o1","at":5,"id":2}"#])
+        #expect(
+            reader.records == [#"{"at":5,"order":"o1","id":1,"n":1.50}"#, #"{"at":5,"order":"o1","id":2}"#].map { $0 }
+                || reader.records == [#"{"order":"o1","at":5,"id":1,"n":1.50}"#, #"{"order":"o1","at":5,"id":2}"#])
         #expect(reader.jobs.allSatisfy { $0.record.isDerived })
     }
 
@@ -118,7 +121,10 @@ import Testing
         let json = items(#""map":{"number":"id","name":"who.name","none":"who.none"}"#)
         let reader = try await read(json, #"{"items":[{"id":12345678901234567890,"at":7,"who":{"name":"a\u0000b"}}]}"#)
         #expect(reader.keys == ["12345678901234567890@7"])
-        #expect(Set(reader.records) .isSubset(of: [#"{"name":"a\u0000b","number":12345678901234567890}"#, #"{"number":12345678901234567890,"name":"a\u0000b"}"#]))
+        #expect(
+            Set(reader.records).isSubset(of: [
+                #"{"name":"a\u0000b","number":12345678901234567890}"#, #"{"number":12345678901234567890,"name":"a\u0000b"}"#,
+            ]))
         #expect(reader.jobs.count == 1 && reader.jobs[0].record.isDerived)
         #expect(reader.mark == 7)
     }
@@ -170,7 +176,8 @@ import Testing
     // MARK: Lines
 
     @Test func linesAreRecordsByteForByte() async throws {
-        let json = #"{"base_url":"https://api.test","path":"/log","format":"ndjson","dedup":{"id":"id","version":"at"},"cursor":{"field":"at","type":"unix_seconds"}}"#
+        let json =
+            #"{"base_url":"https://api.test","path":"/log","format":"ndjson","dedup":{"id":"id","version":"at"},"cursor":{"field":"at","type":"unix_seconds"}}"#
         let reader = try await read(json, "{\"id\": 1, \"at\":5}\r\n\n  {\"id\":2,\"at\":6.50}\t\n{\"id\":3,\"at\":7}")
         #expect(reader.records == [#"{"id": 1, "at":5}"#, #"{"id":2,"at":6.50}"#, #"{"id":3,"at":7}"#])
         #expect(reader.jobs.allSatisfy { !$0.record.isDerived })
@@ -188,7 +195,8 @@ import Testing
     @Test(arguments: [
         (#""filter":{"field":"a"}"#, "filter.field needs exactly one of equals"),
         (#""filter":[{"field":"a","equals":1},{"field":"a","equals":1,"above":2}]"#, "filter[2].field needs exactly one"),
-        (#""filter":{"field":"a","equals":{}}"#, "must be text, a number"), (#""filter":{"field":"a","one_of":[]}"#, "must be a list of values"),
+        (#""filter":{"field":"a","equals":{}}"#, "must be text, a number"),
+        (#""filter":{"field":"a","one_of":[]}"#, "must be a list of values"),
         (#""map":{}"#, "map must name at least one field"), (#""flatten":{"parent":{"a":"b"}}"#, "flatten.path is missing"),
         (#""format":"csv""#, "must be json, ndjson, xml"), (#""xml_lists":["a"]"#, "needs format"),
         (#""format":"xml""#, "must name the elements from the root"), (#""enrich":{"concurrency":4}"#, "or url must say"),

@@ -76,7 +76,9 @@ import Testing
     }
 
     @Test func aFormIsEncoded() async throws {
-        let json = items(#""body":{"form":{"since":"{cursor|0}","who":"{input.who}","none":"{input.none}"}}"#)
+        let json = items(
+            #""body":{"form":{"since":"{cursor|0}","who":"{input.who}","none":"{input.none}"}}"#,
+            cursor: #"{"field":"at","type":"unix_seconds"}"#)
         let plan = try await first(json, input: #"{"who":"a b&c"}"#)
         #expect(String(decoding: plan.body, as: UTF8.self) == "since=0&who=a%20b%26c")
         #expect(plan.headers.first("Content-Type") == "application/x-www-form-urlencoded")
@@ -238,7 +240,7 @@ import Testing
         (#""body":{"jsn":{}}"#, "body.jsn means nothing here"), (#""method":"GET","body":{"json":{}}"#, "needs method = \"POST\""),
         (#""body":{"json":{"a":"{upper}"}}"#, "upper_always"), (#""sign":{"hmac":"md5","key":"k","content":"c","header":"H"}"#, "sha256"),
         (#""sign":{"hmac":"sha1","key":"k","content":"{timestamp}","header":"H"}"#, "sign.timestamp is missing"),
-        (#""sign":{"hmac":"sha1","key":"k","content":"{cursor}","header":"H"}"#, "must be one of {body}"),
+        (#""sign":{"hmac":"sha1","key":"k","content":"{nonce}","header":"H"}"#, "must be one of {body}"),
         (#""sign":{"hmac":"sha1","key":"k","content":"c","header":"H","value":"x"}"#, "must hold {signature}"),
         (#""sign":{"hmac":"sha1","key":"k","content":"c","header":"Content-Length"}"#, "must be the name of a header"),
         (#""carry":{"header":"X-A","to":"X-B"}"#, "carry.to means nothing here"),
@@ -247,6 +249,10 @@ import Testing
         (#""lookup":[{"as":"b","path":"/b/{lookup.b}","at":"id"}]"#, "names {lookup.b}"),
         (#""lookup":[{"as":"b","path":"/b","at":"id"},{"as":"b","path":"/b","at":"id"}]"#, "is there twice"),
         (#""lookup":{"as":"b","path":"/b","at":"id","where":{"field":"x","equals":1}}"#, "where needs records"),
+        (
+            #""cursor":{"field":"at","parameter":"since","type":"date","zone":"utc","upper_parameter":"until","upper_always":true}"#,
+            "finer than a second"
+        ),
     ]) func aFaultyRequestIsRefusedByName(_ extra: String, _ word: String) {
         let message = refusal(items(extra))
         #expect(message?.contains(word) == true, "\(message ?? "taken")")

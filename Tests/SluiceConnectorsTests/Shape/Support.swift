@@ -93,5 +93,6 @@ func refusal(_ json: String) -> String? {
 /// A description of `GET https://api.test/items` with what a test adds.
 func items(_ extra: String = "", cursor: String? = nil, dedup: String = #"{"id":"id","version":"at"}"#) -> String {
     let rule = cursor ?? #"{"field":"at","parameter":"since","type":"unix_seconds","order":"none"}"#
-    return #"{"base_url":"https://api.test","path":"/items","records":"items","dedup":\#(dedup),"cursor":\#(rule)\#(extra.isEmpty ? "" : ",")\#(extra)}"#
+    return
+        #"{"base_url":"https://api.test","path":"/items","records":"items","dedup":\#(dedup),"cursor":\#(rule)\#(extra.isEmpty ? "" : ",")\#(extra)}"#
 }

@@ -43,9 +43,12 @@ import Testing
         ("", "has no element"), ("<a>", "ends before </a>"), ("<a></b>", "closes <a> with </b>"), ("<a/><b/>", "goes on after its root"),
         ("x<a/>", "text outside"), ("<a/>x", "text outside"), ("<a>&b;</a>", "unknown reference &b;"), ("<a>&</a>", "& that begins"),
         ("<a>&#0;</a>", "unknown reference"), ("<a>&#xD800;</a>", "unknown reference"), ("<a b=1/>", "without quotes"),
-        ("<a b='1' b='2'/>", "twice"), ("<a b='1'c='2'/>", "no space before"), ("<a b/>", "without a value"), ("<a b='<'/>", "without its end"),
-        ("<a><!-- x</a>", "ends inside"), ("<a><![CDATA[x</a>", "ends inside"), ("<>", "empty or too long name"), ("< a/>", "empty or too long name"),
-        ("<a", "ends inside of <a"), ("<a b='x", "without its end"), ("</a>", "closes <> with </a>"), ("<a><!ELEMENT b></a>", "unexpected <!"),
+        ("<a b='1' b='2'/>", "twice"), ("<a b='1'c='2'/>", "no space before"), ("<a b/>", "without a value"),
+        ("<a b='<'/>", "without its end"),
+        ("<a><!-- x</a>", "ends inside"), ("<a><![CDATA[x</a>", "ends inside"), ("<>", "empty or too long name"),
+        ("< a/>", "empty or too long name"),
+        ("<a", "ends inside of <a"), ("<a b='x", "without its end"), ("</a>", "closes <> with </a>"),
+        ("<a><!ELEMENT b></a>", "unexpected <!"),
         ("<!DOCTYPE a [<!ENTITY x 'y'>]><a>&x;</a>", "definitions, which are not taken"),
         ("<?xml version='1.0' encoding='ISO-8859-1'?><a/>", "written in iso-8859-1"),
         (String(repeating: "<a>", count: 65), "nested deeper than 64"),
@@ -54,7 +57,9 @@ import Testing
     }
 
     @Test func P10_bytesOfAnyKindNeverTrap() {
-        let pieces = ["<", ">", "/", "a", "=", "'", "\"", "&", ";", "#", "!", "-", "[", "]", "?", " ", "<![CDATA[", "]]>", "<!--", "-->", "&#x", "é"]
+        let pieces = [
+            "<", ">", "/", "a", "=", "'", "\"", "&", ";", "#", "!", "-", "[", "]", "?", " ", "<![CDATA[", "]]>", "<!--", "-->", "&#x", "é",
+        ]
         var seed: UInt64 = 7
         for _ in 0..<20_000 {
             var text = "<a>"
@@ -78,7 +83,8 @@ import Testing
         let replies = Replies { _, number in
             number == 1
                 ? Replies.ok(
-                    "<feed><next>2</next><entry n='1'><id>a</id><updated>2023-11-14T22:13:19Z</updated><category>x</category></entry></feed>")
+                    "<feed><next>2</next><entry n='1'><id>a</id><updated>2023-11-14T22:13:19Z</updated><category>x</category></entry></feed>"
+                )
                 : Replies.ok("<feed><entry><id>b</id><updated>2023-11-14T22:13:18Z</updated></entry></feed>")
         }
         var reader = try Reader(feed, replies)
@@ -94,7 +100,8 @@ import Testing
     @Test func answersThatAreNoFeedFail() async throws {
         for (body, kind, word) in [
             ("<feed><entry>", PollFailure.Kind.transient, "ends before </entry>"), ("{}", .transient, "text outside"),
-            ("<!DOCTYPE f [ ]><feed/>", .permanent, "definitions"), ("<error>x</error>", .permanent, "no array of records at \"feed.entry\""),
+            ("<!DOCTYPE f [ ]><feed/>", .permanent, "definitions"),
+            ("<error>x</error>", .permanent, "no array of records at \"feed.entry\""),
         ] {
             var reader = try Reader(feed, Replies { _, _ in Replies.ok(body) })
             let failure = await failure { try await reader.cycle() }

@@ -23,10 +23,11 @@ struct Bench: Sendable {
     let refusals = RecordedRefusals()
     let logs = RecordedLogs()
     let gateway: Gateway
-    let connection: GatewayConnection
+    var connection: GatewayConnection
 
     init(
         scheme: SignatureScheme = TestScheme.signed, deliveryID: DeliveryIDSource? = .body(["id"]), requestsPerSecondMax: Int? = nil,
+        handshakes: (any HandshakeActing)? = nil, publicURL: String? = nil,
         _ configure: (inout GatewayLimits) -> Void = { _ in }
     ) {
         var limits = GatewayLimits()
@@ -34,7 +35,9 @@ struct Bench: Sendable {
         let logs = logs
         var logger = Logger(label: "gateway") { _ in logs }
         logger.logLevel = .debug
-        gateway = Gateway(store: inbox, time: time, alarms: alarms, observer: refusals, limits: limits, logger: logger)
+        gateway = Gateway(
+            store: inbox, time: time, alarms: alarms, observer: refusals, handshakes: handshakes, publicURL: { publicURL }, limits: limits,
+            logger: logger)
         connection = GatewayConnection(
             id: ConnectionID(7), name: "shop", connector: TypedConnector(), scheme: scheme, secrets: [Bench.secret],
             deliveryID: deliveryID, topicsByKey: ["order": Bench.orders, "refund": Bench.refunds], wholeConnectionTopic: Bench.whole,

@@ -68,11 +68,23 @@ enum TestScheme {
         guard parts.count == 2, parts[0].hasPrefix("t="), parts[1].hasPrefix("v="), let seconds = Int64(parts[0].dropFirst(2)) else {
             return .refused(Refusal(.malformedHeader, "X-Signature is not t=SECONDS,v=HEX"))
         }
-        guard now.seconds - seconds <= options.tolerance.milliseconds / 1000 else { return .refused(Refusal(.stale, "too old")) }
+        guard now.seconds - seconds <= (options.tolerance ?? .seconds(300)).milliseconds / 1000 else {
+            return .refused(Refusal(.stale, "too old"))
+        }
         guard secrets.contains(where: { signature(of: request.body, secret: $0, seconds: seconds) == parts[1].dropFirst(2) }) else {
             return .refused(Refusal(.mismatch, "no secret gives this signature"))
         }
         return .valid
+    }
+
+    /// Takes everything, and tells what it was given as the public URL.
+    static func url(signsURL: Bool, _ seen: @escaping @Sendable (String?) -> Void) -> SignatureScheme {
+        var scheme = SignatureScheme(name: "test-url", isSafe: true, signsBody: true, secretHint: "") { _, _, _, options in
+            seen(options.publicURL)
+            return .valid
+        }
+        scheme.signsURL = signsURL
+        return scheme
     }
 
     static let unsigned = SignatureScheme(name: "none", isSafe: false, signsBody: false, secretHint: "") { _, _, _, _ in .valid }

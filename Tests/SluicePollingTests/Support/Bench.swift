@@ -36,6 +36,18 @@ struct BenchConnection: Sendable {
     var settings = ConnectionPollSettings(allowsPrivate: true, requestSpanMax: .seconds(2))
     /// Why it cannot be used, or nil.
     var problem: SluiceError?
+    /// Further fields.
+    var values: [String: String] = [:]
+
+    var json: [UInt8] {
+        var writer = JSONWriter()
+        writer.object { writer in
+            writer.member("url", url)
+            writer.member("api_key", BenchConnection.key)
+            for (name, value) in values { writer.member(name, value) }
+        }
+        return writer.bytes
+    }
 }
 
 /// What a server's catalogue is to the polling service; its connectors can be exchanged while polls run.
@@ -61,10 +73,17 @@ final class BenchCatalogue: PollingCatalogue {
             throw SluiceError(.internalError, "no such connection")
         }
         if let problem = connection.problem { throw problem }
-        let values = "{\"url\":\"\(connection.url)\",\"api_key\":\"\(BenchConnection.key)\"}"
         return PollPlan(
             connector: connection.connector, triggerType: type, connectionName: connection.name,
-            connection: try JSONDocument(Array(values.utf8)), input: try JSONDocument(Array("{}".utf8)))
+            connection: try JSONDocument(connection.json), input: try JSONDocument(Array("{}".utf8)))
+    }
+
+    func authorization(of connection: ConnectionID) -> ConnectionAuthorization? {
+        guard let found = connections.withLock({ $0[connection] }), let values = try? JSONDocument(found.json) else { return nil }
+        let definition = found.connector.definition
+        return ConnectionAuthorization(
+            name: found.name, access: definition.access, values: values,
+            secretFields: definition.connectionFields.filter(\.isSecret).map(\.name))
     }
 
     func settings(of connection: ConnectionID) -> ConnectionPollSettings {
@@ -78,7 +97,8 @@ struct Bench: Sendable {
     let time: ManualTime
     let alarms: AlarmLog
     let catalogue: BenchCatalogue
-    let service: PollingService
+    var service: PollingService
+    let client: HTTPClient
 
     /// Runs the service with these connections, their triggers running, for as long as `body` takes.
     static func with(
@@ -91,6 +111,7 @@ struct Bench: Sendable {
             let bench = try await make(connections, store, client, time, limits)
             try await withThrowingTaskGroup(of: Void.self) { group in
                 group.addTask { await bench.service.run() }
+                group.addTask { await bench.service.renewTokens() }
                 defer { group.cancelAll() }
                 try await body(bench)
             }
@@ -115,16 +136,37 @@ struct Bench: Sendable {
             if let connection = connections.first(where: { $0.name == stored.name }) { catalogue.set(stored.id, connection) }
         }
         let alarms = AlarmLog()
+        let service = service(store, catalogue, alarms, client, time, limits)
+        store.observe(service)
+        try await service.load(definitions, holder: "test")
+        return Bench(store: store, time: time, alarms: alarms, catalogue: catalogue, service: service, client: client)
+    }
+
+    private static func service(
+        _ store: FaultyStore, _ catalogue: BenchCatalogue, _ alarms: AlarmLog, _ client: HTTPClient, _ time: ManualTime,
+        _ limits: PollingService.Limits
+    ) -> PollingService {
         var logger = Logger(label: "polling tests")
         logger.logLevel = .critical
-        let service = PollingService(
+        return PollingService(
             store: store, catalogue: catalogue, time: time, alarms: alarms, client: client, limits: limits, logger: logger, random: { 0 },
             guardAddress: { host, allowsPrivate in
                 try AddressGuard.check(host: host, addresses: IPAddress(host).map { [$0] } ?? [], allowsPrivate: allowsPrivate)
-            })
-        store.observe(service)
-        try await service.load(definitions, holder: "test")
-        return Bench(store: store, time: time, alarms: alarms, catalogue: catalogue, service: service)
+            }, credentials: PlainCredentials(store: store))
+    }
+
+    /// Another process on the same store, after this one was killed: runs for as long as `body` takes.
+    func restarted(_ body: (Bench) async throws -> Void) async throws {
+        var next = self
+        next.service = Bench.service(store, catalogue, alarms, client, time, .init())
+        let service = next.service
+        try await service.load(try await store.definitions(.default), holder: "after")
+        try await withThrowingTaskGroup(of: Void.self) { group in
+            group.addTask { await service.run() }
+            group.addTask { await service.renewTokens() }
+            defer { group.cancelAll() }
+            try await body(next)
+        }
     }
 
     private static func changes(_ connection: BenchConnection) -> [DefinitionChange] {
@@ -183,6 +225,22 @@ struct Bench: Sendable {
 extension Result where Success == Void, Failure == any Error {
     static func catching(_ body: () async throws -> Void) async -> Result {
         do { return .success(try await body()) } catch { return .failure(error) }
+    }
+}
+
+/// Keeps tokens as they are: sealing is the server's.
+struct PlainCredentials: CredentialKeeping {
+    let store: any Store
+
+    func load(_ connection: ConnectionID, name: String) async throws -> (chain: TokenChain?, version: Int64) {
+        let stored = try await store.credentials(connection)
+        return (stored.sealed.flatMap(TokenChain.init(json:)), stored.version)
+    }
+
+    func replace(
+        _ connection: ConnectionID, name: String, version: Int64, by chain: TokenChain, at time: Timestamp
+    ) async throws -> Int64? {
+        try await store.replaceCredentials(connection, version: version, sealed: chain.json, at: time)
     }
 }
 

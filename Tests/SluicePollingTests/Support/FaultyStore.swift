@@ -8,6 +8,9 @@ final class FaultyStore: Store {
     private struct Faults {
         var commits: [SluiceError] = []
         var records: [SluiceError] = []
+        var credentials: [SluiceError] = []
+        /// Called before the credentials are replaced.
+        var beforeCredentials: (@Sendable ([UInt8]) async throws -> Void)?
     }
     private let inner: any Store
     private let faults = Mutex(Faults())
@@ -29,10 +32,28 @@ final class FaultyStore: Store {
         return try await inner.recordFailure(failure)
     }
 
+    func failCredentials(_ errors: [SluiceError]) { faults.withLock { $0.credentials = errors } }
+    func beforeCredentials(_ body: (@Sendable ([UInt8]) async throws -> Void)?) { faults.withLock { $0.beforeCredentials = body } }
+
+    func credentials(_ connection: ConnectionID) async throws -> StoredCredentials { try await inner.credentials(connection) }
+    func replaceCredentials(
+        _ connection: ConnectionID, version: Int64, sealed: [UInt8], at time: Timestamp
+    ) async throws -> Int64? {
+        let (error, before) = faults.withLock { ($0.credentials.popLast(), $0.beforeCredentials) }
+        if let error { throw error }
+        try await before?(sealed)
+        return try await inner.replaceCredentials(connection, version: version, sealed: sealed, at: time)
+    }
+
     // MARK: As it is
 
     func observe(_ observer: any StoreObserver) { inner.observe(observer) }
     func close() async { await inner.close() }
+    func subscriptions(_ namespace: NamespaceID) async throws -> [StoredSubscription] { try await inner.subscriptions(namespace) }
+    func addSubscription(_ new: NewSubscription, at time: Timestamp) async throws -> StoredSubscription {
+        try await inner.addSubscription(new, at: time)
+    }
+    func recordSubscriptions(_ changes: [SubscriptionChange]) async throws { try await inner.recordSubscriptions(changes) }
     func append(_ webhook: InboxEntry) async throws -> InboxReceipt { try await inner.append(webhook) }
     func inbox(_ query: InboxQuery) async throws -> [InboxItem] { try await inner.inbox(query) }
     func inboxItem(_ namespace: NamespaceID, _ sequence: InboxSequence) async throws -> InboxItem? {

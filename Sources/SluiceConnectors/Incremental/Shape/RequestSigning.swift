@@ -93,6 +93,19 @@ public struct RequestSigning: Sendable {
     }
 }
 
+/// Signs what passes through.
+struct SigningHTTP: HTTPSending {
+    let inner: any HTTPSending
+    let signing: RequestSigning
+    let request: PollRequest
+
+    func send(_ plan: HTTPRequestPlan) async throws -> HTTPReply {
+        var plan = plan
+        try signing.sign(&plan, request)
+        return try await inner.send(plan)
+    }
+}
+
 extension Hex {
     static func digits(_ bytes: [UInt8]) -> String {
         let digits = Array("0123456789abcdef".utf8)

@@ -38,8 +38,10 @@ extension Incremental {
             throw fault("body", "names {upper}, which needs cursor.upper_always = true")
         }
         if cursor?.isUpperAlwaysSent == true {
-            guard cursor?.unitsPerSecond != nil else { throw fault("cursor.upper_always", "needs a cursor that is a time") }
-            guard cursor?.upperParameter != nil || shape.body?.names("upper") == true else {
+            guard let cursor, cursor.unitsPerSecond != nil, cursor.writtenMilliseconds <= 1000 else {
+                throw fault("cursor.upper_always", "needs a cursor that is written as a time to the second or finer than a second")
+            }
+            guard cursor.upperParameter != nil || shape.body?.names("upper") == true else {
                 throw fault("cursor.upper_always", "needs cursor.upper_parameter, or {upper} in the body")
             }
         }
@@ -63,6 +65,10 @@ extension Incremental {
         if method != "GET" { throw fault("needs method = \"GET\"") }
         if cursor?.isUpperAlwaysSent == true {
             throw fault("and cursor.upper_always exclude each other: no two requests would be the same")
+        }
+        if let partitions, partitions.countMax > Partitions.countMaxDefault {
+            throw fault(
+                "takes at most \(Partitions.countMaxDefault) partitions, since each keeps a validator of its own: lower partitions.max")
         }
         if case .none = pagination { return }
         guard pageSize != nil || cursor?.order == .descending else {
@@ -93,6 +99,7 @@ extension Incremental {
         try check(query.map(\.value), "query", names)
         // Lookups send the same headers, before anything was found.
         try check(headers.map(\.value), "headers", names[..<0])
+        if let signing = shape.signing { try check([signing.key, signing.content, signing.value], "sign", names[..<0]) }
         try check(shape.body?.templates ?? [], "body", names)
         if let enrichment = shape.enrichment { try check(enrichment.query.map(\.value) + [enrichment.template], "enrich", names) }
     }

@@ -40,6 +40,11 @@ public struct Shape: Sendable {
     }
 }
 
+extension CursorRule {
+    /// What is finer than this is lost in writing a bound.
+    var writtenMilliseconds: Int64 { format?.granuleMilliseconds ?? pattern?.granuleMilliseconds ?? 1 }
+}
+
 /// Rules that differ by what a trigger's input says, for example one set for each type of object.
 public struct Variants: Sendable {
     /// What tells which, for example `{input.object}`.

@@ -115,7 +115,12 @@ struct ShapedPoll: Sendable {
     private func newValidator(_ page: PollPage, _ seen: ShapedHTTP.Seen) -> Validator? {
         guard shape.isConditional, !page.more, let validator = seen.validator else { return nil }
         let hasRoom: Bool =
-            if let size = rules.pageSize { page.records.count < size.value } else if case .none = rules.pagination { true } else { false }
+            if case .none = rules.pagination {
+                true
+            } else {
+                // Where only new records are wanted, the others were counted out already.
+                rules.dedup.created == nil && rules.pageSize.map { page.records.count < $0.value } ?? false
+            }
         return hasRoom || rules.cursor?.order == .descending ? validator : nil
     }
 
@@ -181,7 +186,7 @@ struct ShapedPoll: Sendable {
             let poll = IncrementalPoll(sideRules(path: path, query: enrichment.query))
             return Enrichment.Requests(
                 plan: { record throws(PollFailure) in try poll.nextRequest(SideRequest.of(request, record: record)) },
-                send: { try await http.send($0) })
+                send: { try await http.send($0) }, connection: request.connection)
         case .url(let url):
             let poll = IncrementalPoll(sideRules(path: "", query: enrichment.query))
             return Enrichment.Requests(
@@ -193,7 +198,7 @@ struct ShapedPoll: Sendable {
                     plan.url = query.isEmpty ? link : link + (link.contains("?") ? "&" : "?") + query
                     return plan
                 },
-                send: { try await http.send($0) })
+                send: { try await http.send($0) }, connection: request.connection)
         }
     }
 }
@@ -251,8 +256,8 @@ final class ShapedHTTP: HTTPSending {
         }
         for field in seen.carried { plan.headers.set(field.name, field.value) }
         let isConditional = isPage && shape.isConditional
-        let fingerprint = isConditional ? Validator.fingerprint(plan) : ""
-        let asks = isConditional ? validator?.condition(&plan) ?? false : false
+        let fingerprint = isConditional ? Validator.fingerprint(plan, request.connection) : ""
+        let asks = isConditional ? validator?.condition(&plan, of: request) ?? false : false
         try shape.signing?.sign(&plan, request)
         let reply = try await inner.send(plan)
         if asks, reply.status == 304 { throw NotModified() }
@@ -274,7 +279,7 @@ final class ShapedHTTP: HTTPSending {
             }
             carried.append(HTTPField(header.sentAs, try HeaderText.checked(value, header.sentAs)))
         }
-        let validator = fingerprint.flatMap { Validator(of: reply, for: $0) }
+        let validator = fingerprint.flatMap { Validator(of: reply, for: $0, at: request.now) }
         state.withLock { state in
             // What an answer does not say again stays as it was.
             for field in carried { state.carried.set(field.name, field.value) }
