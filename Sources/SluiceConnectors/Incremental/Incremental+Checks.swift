@@ -5,6 +5,11 @@ extension Incremental {
     /// Throws an error that names the key and what mends it. Called when a description is read, and for those written in Swift
     /// when a trigger type is made of them.
     public func check() throws(SluiceError) {
+        if let variants = shape.variants {
+            for rules in variants.rules.values { try rules.check() }
+            return
+        }
+        try checkShape()
         try checkCursor()
         try checkPagination()
         try checkDedup()
@@ -46,14 +51,23 @@ extension Incremental {
         case .offset(let rule): (name, asks, end) = ("offset", rule.restartsFromMark, rule.end)
         case .page(let rule):
             (name, asks, end) = ("page", rule.restartsFromMark, rule.end)
-            if !restartsFromMark, end.total == nil, !rule.isStable {
+            if !restartsFromMark, !rule.isStable {
                 throw fault(
                     "pagination.page",
                     "over a list that is not ascending skips records when one leaves the pages before: order the list by the cursor "
-                        + "(order = \"asc\" with a parameter), name total = PATH, or say stable = true if nothing ever leaves it")
+                        + "(order = \"asc\" with a parameter), use offset, or say stable = true if nothing ever leaves it")
             }
-        case .keyset(let rule): (name, asks, end) = ("keyset", nil, rule.end)
-        case .none, .link, .nextURL: return
+        case .keyset(let rule):
+            (name, asks, end) = ("keyset", nil, rule.end)
+            if let cursor, cursor.order != .none, let key = cursor.field.keys.last, Incremental.isChangeTime(key), rule.from != cursor.field
+            {
+                throw fault(
+                    "pagination.keyset",
+                    "by \(rule.from) skips records of a list ordered by \(cursor.field) when the one that marks the place changes and moves: "
+                        + "say order = \"none\" if the list is ordered by \(rule.from), or use another pagination")
+            }
+        case .link, .nextURL: (name, asks, end) = (pagination.isLink ? "link" : "next_url", linksRestartFromMark, PageEnd())
+        case .none: return
         }
         if asks == true, !isOrdered {
             throw fault("pagination.\(name).restart_from_mark", "needs a cursor with order = \"asc\" and a parameter")
@@ -87,11 +101,11 @@ extension Incremental {
     }
 
     private func checkPlaces() throws(SluiceError) {
-        if baseURL.mentions(.cursor) || baseURL.mentions(.partition) {
+        if baseURL.mentions("cursor") || baseURL.mentionsPartition {
             throw fault("base_url", "cannot depend on the cursor or the partition: put them into the path or the query")
         }
         let hasStart = since != nil || defaultSinceSecondsAgo != nil
-        if path.needs(.cursor), !hasStart || since?.isSinglePlace == true && defaultSinceSecondsAgo == nil {
+        if path.needs("cursor"), !hasStart || since?.isSinglePlace == true && defaultSinceSecondsAgo == nil {
             throw fault(
                 "path", "speaks of {cursor}, and before the first poll there is none: add default_since_seconds_ago, or {cursor|VALUE}")
         }
@@ -112,13 +126,10 @@ extension Incremental {
     }
 
     private func checkPartitions() throws(SluiceError) {
-        let mentions =
-            path.mentions(.partition) || query.contains { $0.value.mentions(.partition) }
-            || headers.contains { $0.value.mentions(.partition) }
+        let mentions = requestTemplates.contains { $0.mentionsPartition }
         if partitions == nil, mentions { throw fault("", "a template speaks of {partition}, but there are none: add partitions = {…}") }
         if partitions != nil, !mentions {
             throw fault("partitions", "would all read the same list: say {partition} in the path or the query")
         }
-        if let partitions { try partitions.check() }
     }
 }
