@@ -27,6 +27,12 @@ public protocol Connector: Sendable {
     /// What to do at the provider so that its webhooks arrive (`help`), as plain text or Markdown.
     func help(webhookBaseURL: String) -> String
 
+    /// The description of a trigger type's poll; nil where the poll is code. For tools.
+    func incremental(triggerType: String) -> Incremental?
+
+    /// What a trigger type says for its simulation; nil where it says nothing. For tools.
+    func simulation(triggerType: String) -> SimulatedFeed?
+
     // For trigger types with dynamic webhooks; see `Subscriptions/SubscriptionCalls.swift`.
     func subscribe(_ request: SubscriptionRequest, http: any HTTPSending) async throws -> SubscriptionAnswer
     func refreshSubscription(_ request: SubscriptionRequest, http: any HTTPSending) async throws -> SubscriptionAnswer

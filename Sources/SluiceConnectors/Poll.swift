@@ -13,14 +13,16 @@ public struct PollRequest: Sendable {
     public var pageState: [UInt8]?
     /// The moment, by the clock passed in, before which the cycle promises to have seen everything visible.
     public var readBound: Timestamp
+    /// The time as the page is asked for, by the clock passed in: for signatures that carry one. Never a cursor.
+    public var now: Timestamp
     public var recordsMax: Int
-    /// What templates may say besides `{connection.…}` and `{input.…}`: values by the name of their place, for example
-    /// `cursor` or `partition`. A poll that is described as data fills it by itself.
-    public var places: [String: JSONView] = [:]
+    /// What places of templates stand for besides the connection's and the input's fields, while one request is made.
+    var scope = TemplateScope()
 
+    /// `now` is the read bound unless it is given.
     public init(
         triggerType: String, connection: JSONDocument, input: JSONDocument, cursor: [UInt8]?, pageState: [UInt8]?,
-        readBound: Timestamp, recordsMax: Int = PollLimits.recordsPerPageMax
+        readBound: Timestamp, now: Timestamp? = nil, recordsMax: Int = PollLimits.recordsPerPageMax
     ) {
         self.triggerType = triggerType
         self.connection = connection
@@ -28,6 +30,7 @@ public struct PollRequest: Sendable {
         self.cursor = cursor
         self.pageState = pageState
         self.readBound = readBound
+        self.now = now ?? readBound
         self.recordsMax = recordsMax
     }
 }

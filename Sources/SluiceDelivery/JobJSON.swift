@@ -10,6 +10,8 @@ public enum JobJSON {
     ///
     ///     {"id":"job_…","trigger":"orders","position":1,"seq_token":"…","created_at":"2026-01-01T00:00:00.000Z",
     ///      "created_at_ms":1767225600000,"dedup_key":"id@updated_at","derived":false,"cause":"webhook","record":{…}}
+    ///
+    /// A job whose record says that the item is gone has `"deleted":true` as well.
     public static func write(_ job: StoredJob, triggerName: String, uid: String, into bytes: inout [UInt8]) {
         bytes.reserveCapacity(bytes.count + job.record.count + 512)
         bytes.append(UInt8(ascii: "{"))
@@ -67,6 +69,7 @@ public enum JobJSON {
         bytes += ",\"dedup_key\":".utf8
         // Bytes that are not UTF-8 become U+FFFD: JSON has no way to say them, and the id is made from the raw key.
         JSONWriter.append(String(decoding: job.dedupKey, as: UTF8.self), to: &bytes)
+        if job.isDeletion { bytes += ",\"deleted\":true".utf8 }
         bytes += (job.isDerived ? ",\"derived\":true,\"cause\":\"" : ",\"derived\":false,\"cause\":\"").utf8
         bytes += job.cause.rawValue.utf8
         bytes.append(UInt8(ascii: "\""))

@@ -9,7 +9,7 @@ extension LuaConnector {
     /// returns as `next_poll` is the state of the open cycle while `can_poll_more`, else the new cursor.
     public func poll(_ request: PollRequest, http: any HTTPSending) async throws -> PollPage {
         let trigger = try trigger(request.triggerType)
-        if let incremental = trigger.incremental { return try await incremental.run(request, http: http) }
+        if let incremental = trigger.incremental { return try await incremental.run(request, http: signing(http, request)) }
         guard let function = trigger.poll else { throw SluiceError(.connector, "\(path): triggers.\(trigger.type.name) has no poll") }
         let closure = try closure(request)
         try await slots.acquire()

@@ -72,6 +72,10 @@ public final class LuaConnector: Connector {
         }
     }
 
+    public func incremental(triggerType: String) -> Incremental? { lua.triggers.first { $0.type.name == triggerType }?.incremental }
+
+    public func simulation(triggerType: String) -> SimulatedFeed? { lua.triggers.first { $0.type.name == triggerType }?.simulation }
+
     func trigger(_ name: String) throws -> LuaDefinition.Trigger {
         if let trigger = lua.triggers.first(where: { $0.type.name == name }) { return trigger }
         let known = lua.triggers.map(\.type.name).joined(separator: ", ")

@@ -10,6 +10,8 @@ struct LuaDefinition: Sendable {
         var dedup: LuaFunction?
         /// What `incremental = { … }` describes.
         var incremental: Incremental?
+        /// What `simulate = { … }` says for `sluice connector simulate`.
+        var simulation: SimulatedFeed?
         var webhookSubscribe: LuaFunction?
         var webhookRefresh: LuaFunction?
         var webhookCheck: LuaFunction?
@@ -26,6 +28,8 @@ struct LuaDefinition: Sendable {
     var webhook: WebhookDescription?
     var webhookKeys: LuaFunction?
     var help: LuaFunction?
+    /// Signs the requests of polls that are described as data.
+    var sign: LuaFunction?
     var triggers: [Trigger]
     var isExperimental: Bool
 
@@ -39,7 +43,7 @@ struct LuaDefinition: Sendable {
         }
         let table = try LuaTable(
             document.root, path: path, at: "",
-            known: ["name", "title", "version", "connection", "webhook", "webhook_keys", "help", "triggers", "experimental"])
+            known: ["name", "title", "version", "connection", "webhook", "webhook_keys", "help", "triggers", "experimental", "sign"])
         name = try table.requiredText("name")
         guard LuaDefinition.isKebabCase(name) else { throw table.error("name", "must be kebab-case, for example \"my-service\"") }
         title = try table.text("title") ?? name
@@ -51,6 +55,7 @@ struct LuaDefinition: Sendable {
         access = try connection.map { table throws(SluiceError) in try LuaDefinition.access(table) } ?? ConnectionAccess()
         webhookKeys = try table.function("webhook_keys")
         help = try table.function("help")
+        sign = try table.function("sign")
         if webhookKeys != nil, webhook == nil {
             throw table.error("webhook_keys", "needs webhook = { scheme = \"...\" }, which says how webhooks are verified")
         }
@@ -61,6 +66,9 @@ struct LuaDefinition: Sendable {
         self.triggers = []
         for (name, view) in members {
             self.triggers.append(try LuaDefinition.trigger(name, view, path, takesWebhooks: webhookKeys != nil))
+        }
+        if sign != nil, !self.triggers.contains(where: { $0.incremental != nil }) {
+            throw table.error("sign", "is for triggers with incremental = { ... }; in poll, give get and post the headers themselves")
         }
         if webhook == nil, let dynamic = self.triggers.first(where: { $0.type.subscription != nil }) {
             throw table.error(
@@ -107,7 +115,7 @@ struct LuaDefinition: Sendable {
     private static let triggerKeys = [
         "title", "input_fields", "output_fields", "sample_output", "visibility_lag_seconds", "lookback", "retention_seconds",
         "webhook_key", "poll", "dedup", "incremental", "subscription", "subscription_input", "webhook_subscribe", "webhook_refresh",
-        "webhook_check", "webhook_unsubscribe",
+        "webhook_check", "webhook_unsubscribe", "simulate",
     ]
 
     private static func trigger(_ name: String, _ view: JSONView, _ path: String, takesWebhooks: Bool) throws(SluiceError) -> Trigger {
@@ -128,6 +136,7 @@ struct LuaDefinition: Sendable {
         var trigger = Trigger(
             type: TriggerTypeDefinition(name: name, title: name, kind: .polling), webhookKey: key, poll: poll, dedup: dedup,
             incremental: incremental)
+        trigger.simulation = try simulation(table)
         let traits = try trigger.readSubscription(table)
         trigger.type = TriggerTypeDefinition(
             name: name, title: try table.text("title") ?? name, kind: key == nil && traits == nil ? .polling : .hybrid,

@@ -59,13 +59,16 @@ enum LuaRequestPlan {
         guard let members = value.members else { throw SluiceError(.connector, "\(name): headers must be a table of names and values") }
         for (header, value) in members {
             guard let text = value.text else { throw SluiceError(.connector, "\(name): the header \(header) must be a string") }
-            let isName = !header.isEmpty && header.utf8.allSatisfy(isTokenByte)
-            guard isName, text.utf8.allSatisfy({ $0 >= 0x20 && $0 != 0x7F }) else {
+            guard isHeader(header, text) else {
                 throw SluiceError(.connector, "\(name): a header's name or value holds bytes that a header cannot hold")
             }
             plan.headers.removeAll { ASCII.equalIgnoringCase($0.name, header) }
             plan.headers.append(HTTPField(header, text))
         }
+    }
+
+    static func isHeader(_ name: String, _ value: String) -> Bool {
+        !name.isEmpty && name.utf8.allSatisfy(isTokenByte) && value.utf8.allSatisfy { $0 >= 0x20 && $0 != 0x7F }
     }
 
     /// RFC 9110, 5.6.2.

@@ -147,7 +147,7 @@ struct CycleRunner {
     private func fetch(_ cycle: OpenCycle, cursor: [UInt8]?, _ context: Context) async throws -> PollPage {
         let request = PollRequest(
             triggerType: context.trigger.type, connection: context.plan.connection, input: context.plan.input, cursor: cursor,
-            pageState: cycle.pageState, readBound: cycle.readBound)
+            pageState: cycle.pageState, readBound: cycle.readBound, now: service.time.now())
         let page = try await context.plan.connector.poll(request, http: context.http)
         guard page.records.count <= request.recordsMax else {
             throw PollFailure(

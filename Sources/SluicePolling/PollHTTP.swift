@@ -46,22 +46,36 @@ final class PollHTTP: HTTPSending {
     /// Until when nothing is asked, and why; nil if something may be.
     func blocked(at now: Timestamp) -> (until: Timestamp, reason: RequestBudget.Reason)? { budget.withLock { $0.blocked(at: now) } }
 
+    /// Until when nothing is asked.
+    var blockedUntil: Timestamp? { budget.withLock { $0.blockedUntil } }
+
     func send(_ request: HTTPRequestPlan) async throws -> HTTPReply {
-        guard let authorization, authorization.covers(request) else {
-            let reply = try await follow(request)
-            try check(reply, of: request)
-            return reply
-        }
-        let token = try await authorization.keeper?.token()
-        var reply = try await follow(try authorization.applied(to: request, token))
-        heed(reply)
-        // One refresh, where it can help: a token that was given a moment ago is refused for another reason.
-        if let keeper = authorization.keeper, let token, isRefusal(reply), time.now() - token.obtainedAt >= TokenDesk.renewedApartMin {
-            let renewed = try await keeper.token(insteadOf: token)
-            if renewed != token { reply = try await follow(try authorization.applied(to: request, renewed)) }
-        }
+        let reply = try await authorized(request) { try await follow($0) }
         try check(reply, of: request)
         return reply
+    }
+
+    /// Makes an exchange with the connection's credentials. Where the access token is refused, by a reply or by a failure, once
+    /// more with another one: a token that was given a moment ago is refused for another reason.
+    func authorized(
+        _ request: HTTPRequestPlan, _ exchange: (HTTPRequestPlan) async throws -> HTTPReply
+    ) async throws -> HTTPReply {
+        guard let authorization, authorization.covers(request) else { return try await exchange(request) }
+        guard let keeper = authorization.keeper else { return try await exchange(try authorization.applied(to: request, nil)) }
+        let token = try await keeper.token()
+        let refused: Result<HTTPReply, any Error>
+        do {
+            let reply = try await exchange(try authorization.applied(to: request, token))
+            if !isRefusal(reply) { return reply }
+            refused = .success(reply)
+        } catch let failure as PollFailure where failure.kind == .unauthorized && !failure.isFinal {
+            refused = .failure(failure)
+        }
+        if time.now() - token.obtainedAt >= TokenDesk.renewedApartMin {
+            let renewed = try await keeper.token(insteadOf: token)
+            if renewed != token { return try await exchange(try authorization.applied(to: request, renewed)) }
+        }
+        return try refused.get()
     }
 
     /// One request and its answer, whatever it is: no redirect is followed, no budget charged, nothing added.

@@ -59,11 +59,13 @@ public struct StoredJob: Sendable {
     public var dedupKey: [UInt8]
     public var record: [UInt8]
     public var isDerived: Bool
+    /// The record is a tombstone: the item is gone at the source.
+    public var isDeletion: Bool
     public var cause: PollCause
     public var createdAt: Timestamp
     public init(
-        trigger: TriggerID, position: JobPosition, token: String, dedupKey: [UInt8], record: [UInt8], isDerived: Bool, cause: PollCause,
-        createdAt: Timestamp
+        trigger: TriggerID, position: JobPosition, token: String, dedupKey: [UInt8], record: [UInt8], isDerived: Bool,
+        isDeletion: Bool = false, cause: PollCause, createdAt: Timestamp
     ) {
         self.trigger = trigger
         self.position = position
@@ -71,6 +73,7 @@ public struct StoredJob: Sendable {
         self.dedupKey = dedupKey
         self.record = record
         self.isDerived = isDerived
+        self.isDeletion = isDeletion
         self.cause = cause
         self.createdAt = createdAt
     }

@@ -70,6 +70,8 @@ public struct ConnectorDescription: Connector {
 
     public func help(webhookBaseURL: String) -> String { helpText(webhookBaseURL) }
 
+    public func incremental(triggerType: String) -> Incremental? { triggers[triggerType]?.poll.incremental }
+
     func trigger(_ name: String) throws -> TriggerType {
         guard let trigger = triggers[name] else {
             let names = triggers.keys.sorted().joined(separator: ", ")

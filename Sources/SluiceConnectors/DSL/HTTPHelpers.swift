@@ -9,6 +9,9 @@ extension HTTPRequestPlan {
         return plan
     }
 
+    /// Host (with its port), path and query of an absolute URL, as they are sent.
+    public static func parts(ofURL url: String) -> (host: String, path: String, query: String) { WebURL.parts(url) }
+
     /// A text as one segment of a URL's path, or as a name or value of its query.
     public static func percentEncoded(_ text: String) -> String { WebURL.encode(text) }
 }

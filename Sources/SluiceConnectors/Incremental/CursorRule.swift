@@ -57,6 +57,8 @@ public struct CursorRule: Sendable {
     /// A parameter that bounds the list from above, inclusively: frozen at the server's time of a cycle's first page and sent
     /// with its further pages, where those are found by keyset.
     public var upperParameter: String?
+    /// The API wants that bound with each request, the first page's as well. It then holds for the whole cycle.
+    public var isUpperAlwaysSent = false
     /// What times without a zone mean. Unless this is declared they are refused.
     public var zone: ZoneRule?
     /// How far below the mark to query, instead of as far as the rules above need. Zero shows what they are for.
@@ -139,6 +141,7 @@ extension CursorRule {
         order = try rule.choice("order", Order.allCases.map(\.rawValue)).flatMap(Order.init) ?? .none
         visibilityLag = .seconds(try rule.integer("visibility_lag_seconds", 0...86_400) ?? 0)
         upperParameter = try rule.optionalText("upper_parameter")
+        isUpperAlwaysSent = try rule.flag("upper_always") ?? false
         let zones = try rule.texts("zone")
         if !zones.isEmpty {
             zone = ZoneRule(zones)

@@ -5,6 +5,11 @@ extension Incremental {
     /// Throws an error that names the key and what mends it. Called when a description is read, and for those written in Swift
     /// when a trigger type is made of them.
     public func check() throws(SluiceError) {
+        if let variants = shape.variants {
+            for rules in variants.rules.values { try rules.check() }
+            return
+        }
+        try checkShape()
         try checkCursor()
         try checkPagination()
         try checkDedup()
@@ -87,11 +92,11 @@ extension Incremental {
     }
 
     private func checkPlaces() throws(SluiceError) {
-        if baseURL.mentions(.cursor) || baseURL.mentions(.partition) {
+        if baseURL.mentions("cursor") || baseURL.mentionsPartition {
             throw fault("base_url", "cannot depend on the cursor or the partition: put them into the path or the query")
         }
         let hasStart = since != nil || defaultSinceSecondsAgo != nil
-        if path.needs(.cursor), !hasStart || since?.isSinglePlace == true && defaultSinceSecondsAgo == nil {
+        if path.needs("cursor"), !hasStart || since?.isSinglePlace == true && defaultSinceSecondsAgo == nil {
             throw fault(
                 "path", "speaks of {cursor}, and before the first poll there is none: add default_since_seconds_ago, or {cursor|VALUE}")
         }
@@ -112,9 +117,7 @@ extension Incremental {
     }
 
     private func checkPartitions() throws(SluiceError) {
-        let mentions =
-            path.mentions(.partition) || query.contains { $0.value.mentions(.partition) }
-            || headers.contains { $0.value.mentions(.partition) }
+        let mentions = requestTemplates.contains { $0.mentionsPartition }
         if partitions == nil, mentions { throw fault("", "a template speaks of {partition}, but there are none: add partitions = {…}") }
         if partitions != nil, !mentions {
             throw fault("partitions", "would all read the same list: say {partition} in the path or the query")

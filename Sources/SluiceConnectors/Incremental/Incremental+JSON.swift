@@ -15,8 +15,15 @@ extension Incremental {
     ///   "page_size": {"parameter": "limit", "value": 100}, "dedup": {"id": "id", "version": "updated_at"} }
     /// ```
     /// A path is text with points between keys, or an array of keys. Other paginations: `"link": true` and
-    /// `"keyset": {"from": "id", "parameter": "starting_after", "has_more": "has_more"}`; another auth: `"bearer": "…"`.
+    /// `"keyset": {"from": "id", "parameter": "starting_after", "has_more": "has_more"}`; others of auth: `"bearer": "…"`, `"header": {"name": …,
+    /// "value": …}`, `"query": {"name": …, "value": …}`. The keys of `Shape` stand beside them.
     public init(json: JSONDocument) throws(SluiceError) {
+        if let variants = try Incremental.variants(json.root), let first = variants.rules.min(by: { $0.key < $1.key })?.value {
+            self = first
+            retention = variants.rules.values.compactMap(\.retention).min()
+            shape.variants = variants
+            return
+        }
         var reader = try RuleReader(json.root, at: "incremental")
         self.init(
             baseURL: try reader.template("base_url"), path: try reader.optionalTemplate("path") ?? "",
@@ -34,6 +41,8 @@ extension Incremental {
         if let size = try reader.optionalNested("page_size") { pageSize = try Incremental.pageSize(size) }
         if let rule = try reader.optionalNested("partitions") { partitions = try Partitions(rule) }
         retention = try reader.integer("retention_seconds", 1...3_200_000_000).map { .seconds($0) }
+        shape = try Shape(&reader)
+        if shape.body != nil, try reader.optionalText("method") == nil { method = "POST" }
         try reader.finish()
         try check()
     }
@@ -55,6 +64,14 @@ extension Incremental {
             try basic.finish()
         }
         if let token = try rule.optionalTemplate("bearer") { result = .bearer(token) }
+        if var header = try rule.optionalNested("header") {
+            result = .header(name: try header.headerName("name"), value: try header.template("value"))
+            try header.finish()
+        }
+        if var query = try rule.optionalNested("query") {
+            result = .query(name: try query.text("name"), value: try query.template("value"))
+            try query.finish()
+        }
         try rule.finishWithOne()
         return result
     }

@@ -37,6 +37,8 @@ public struct Incremental: Sendable {
     public var partitions: Partitions?
     /// How long the source keeps what it lists; a cursor older than that raises a warning. Nil: for ever.
     public var retention: Span?
+    /// What becomes of requests and records besides.
+    public var shape = Shape()
 
     public init(baseURL: Template, path: Template, records: JSONPath, dedup: DedupRule) {
         self.baseURL = baseURL
@@ -62,6 +64,10 @@ public struct Incremental: Sendable {
         case basic(user: Template, password: Template)
         /// RFC 6750.
         case bearer(Template)
+        /// A header of its own, such as X-API-Key.
+        case header(name: String, value: Template)
+        /// A parameter of the query; next URLs are stored without it.
+        case query(name: String, value: Template)
     }
 
     /// Identity and version of a record.
@@ -81,16 +87,32 @@ public struct Incremental: Sendable {
     }
 
     /// For `TriggerTypeDefinition.visibilityLag`.
-    public var visibilityLag: Span { cursor?.visibilityLag ?? .zero }
+    public var visibilityLag: Span { variantsOrSelf.map { $0.cursor?.visibilityLag ?? .zero }.max() ?? .zero }
     /// For `TriggerTypeDefinition.lookback`: how far below the committed mark a poll may read, in the cursor's unit.
-    public var lookback: Int64 { cursor?.rereadUnits ?? 0 }
+    public var lookback: Int64 { variantsOrSelf.map { $0.cursor?.rereadUnits ?? 0 }.max() ?? 0 }
+
+    /// The rules of each variant, or these.
+    var variantsOrSelf: [Incremental] { shape.variants.map { Array($0.rules.values) } ?? [self] }
 
     /// Reads one page: what comes next, over `http`, and what it means.
     public func run(_ request: PollRequest, http: any HTTPSending) async throws -> PollPage {
-        guard let partitions else { return try await read(request, from: nil, http: http) }
-        return try await PartitionedPoll(rules: self, partitions: partitions).run(request, http: http) { request, origin, http in
-            try await read(request, from: origin, http: http)
+        if let variants = shape.variants {
+            let chosen = try variants.rules(for: request)
+            var page = try await chosen.run(request, http: http)
+            page.keys = page.keys ?? chosen.dedupKeys(records: page.records)
+            return page
         }
+        guard let partitions else { return try await readShaped(request, from: nil, http: http) }
+        // The list of partitions is signed as well; a page is signed again, to the same effect.
+        let signed = shape.signing.map { SigningHTTP(inner: http, signing: $0, request: request) as any HTTPSending } ?? http
+        return try await PartitionedPoll(rules: self, partitions: partitions).run(request, http: signed) { request, origin, http in
+            try await readShaped(request, from: origin, http: http)
+        }
+    }
+
+    private func readShaped(_ request: PollRequest, from origin: CursorValue?, http: any HTTPSending) async throws -> PollPage {
+        if shape.isPlain { return try await read(request, from: origin, http: http) }
+        return try await ShapedPoll(self).run(request, http: http) { try await read($0, from: origin, http: $1) }
     }
 
     /// A page of one list; without a cursor it begins at `origin`, or where the description says.

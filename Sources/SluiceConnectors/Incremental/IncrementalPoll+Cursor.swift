@@ -94,8 +94,11 @@ extension Incremental {
         return retention.map { Span(milliseconds: $0.milliseconds / 2) }
     }
 
-    /// Whether a template of the request speaks of the cursor.
-    var mentionsCursor: Bool {
-        path.mentions(.cursor) || query.contains { $0.value.mentions(.cursor) } || headers.contains { $0.value.mentions(.cursor) }
+    /// What a request for a page is made of, without its credentials.
+    var requestTemplates: [Template] {
+        [path] + query.map(\.value) + headers.map(\.value) + (shape.body?.templates ?? [])
     }
+
+    /// Whether a template of the request speaks of the cursor.
+    var mentionsCursor: Bool { requestTemplates.contains { $0.mentions("cursor") } }
 }

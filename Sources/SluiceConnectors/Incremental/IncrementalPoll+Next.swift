@@ -37,14 +37,21 @@ extension IncrementalPoll {
         case .token(let rule): return try token(rule, answer, &state, request)
         case .link:
             guard let link = LinkHeader.next(in: answer.reply.headers) else { return nil }
-            return .url(try WebURL(try nextRequest(request).url).sameOrigin(link))
+            return .url(try stored(link, request))
         case .nextURL(let place):
             guard let link = try text(at: place, in: answer, "next page")?.text else { return nil }
-            return .url(try WebURL(try nextRequest(request).url).sameOrigin(link))
+            return .url(try stored(link, request))
         case .keyset(let rule): return try nextKey(rule, answer, &state, request)
         case .offset(let rule): return try nextOffset(rule, answer, &state, request)
         case .page(let rule): return try nextNumber(rule, answer, &state, request)
         }
+    }
+
+    /// A next URL as it is kept: whole, on the same host, and without a key that stands in the query.
+    private func stored(_ link: String, _ request: PollRequest) throws(PollFailure) -> String {
+        let url = try WebURL(try nextRequest(request).url).sameOrigin(link)
+        if case .query(let name, _) = rules.authentication { return WebURL.removing(name, from: url) }
+        return url
     }
 
     // MARK: What the answer says

@@ -21,7 +21,8 @@ public struct IncrementalPoll: Sendable {
         let state = try pageState(of: request)
         var request = request
         let lower = try lower(request, state)
-        if let lower { request.places["cursor"] = JSONView(text: lower.text) }
+        if let lower { request.scope["cursor"] = word(lower.text) }
+        if let upper = request.scope.upper { request.scope["upper"] = word(upper) }
         var plan = HTTPRequestPlan(method: rules.method, url: try endpoint(request))
         plan.headers = try headers(request)
         let parameters = position(state, request)
@@ -29,13 +30,29 @@ public struct IncrementalPoll: Sendable {
             plan.url = try WebURL(plan.url).sameOrigin(url)
         } else {
             var pairs = try query(request)
+            if case .query(let name)? = rules.pageSize?.parameter, let size = sizeAsked(request) { pairs.append((name, String(size))) }
             if let parameter = rules.cursor?.parameter, let lower { pairs.append((parameter, lower.text)) }
+            if let upper = request.scope.upper, let name = rules.cursor?.upperParameter { pairs.append((name, upper)) }
             for case (.query(let name), let value) in parameters { pairs.append((name, value.text)) }
             let encoded = pairs.map { WebURL.encode($0.0) + "=" + WebURL.encode($0.1) }
             if !encoded.isEmpty { plan.url += "?" + encoded.joined(separator: "&") }
         }
+        if case .query(let name, let value) = rules.authentication {
+            plan.url = WebURL.setting(name, try value.text(request, for: "authentication"), in: plan.url)
+        }
+        if let body = rules.shape.body {
+            let (bytes, type) = try body.render(request)
+            plan.body = bytes
+            if plan.headers.first("Content-Type") == nil { plan.headers.append(HTTPField("Content-Type", type)) }
+        }
         for (place, value) in parameters { try plan.place(value, at: place) }
         return plan
+    }
+
+    /// A bound as templates name it: a number where it is one, except where times are text.
+    private func word(_ text: String) -> TemplateScope.Word {
+        let isText = rules.cursor.map { $0.kind == .rfc3339 || !$0.kind.hasMarks || $0.pattern != nil } ?? true
+        return TemplateScope.Word(text: text, isNumber: !isText && JSONNumber.isOne(text))
     }
 
     func pageState(of request: PollRequest) throws(PollFailure) -> PageState {
@@ -113,6 +130,8 @@ public struct IncrementalPoll: Sendable {
         }
         if result.first("Accept") == nil { result.append(HTTPField("Accept", "application/json")) }
         switch rules.authentication {
+        case .query: break
+        case .header(let name, let value): result.set(name, try value.text(request, for: "authentication"))
         case .none: break
         case .basic(let user, let password):
             let pair = try user.text(request, for: "basic authentication") + ":" + password.text(request, for: "basic authentication")

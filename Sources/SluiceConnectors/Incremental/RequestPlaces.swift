@@ -51,12 +51,15 @@ extension IncrementalPoll {
     /// What asks for the page that `state` stands at, and how large it may be.
     func position(_ state: PageState, _ request: PollRequest) -> [(place: Incremental.RequestPlace, value: RequestValue)] {
         var result: [(place: Incremental.RequestPlace, value: RequestValue)] = []
-        if let size = rules.pageSize { result.append((size.parameter, RequestValue(Int64(min(size.value, request.recordsMax))))) }
+        // In the query the size stands before the cursor: see `nextRequest`.
+        if let size = rules.pageSize, let asked = sizeAsked(request) {
+            if case .query = size.parameter {} else { result.append((size.parameter, RequestValue(asked))) }
+        }
         switch (state.position, rules.pagination) {
         case (.token(let token), .token(let rule)): result.append((rule.parameter, RequestValue(token, isNumber: state.isNumber)))
         case (.after(let id), .keyset(let rule)):
             result.append((rule.parameter, RequestValue(id, isNumber: state.isNumber)))
-            if let (name, text) = upper(state) { result.append((.query(name), RequestValue(text))) }
+            if request.scope.upper == nil, let (name, text) = upper(state) { result.append((.query(name), RequestValue(text))) }
         case (.offset(let count), .offset(let rule)): result.append((rule.parameter, RequestValue(count)))
         case (.first, .offset(let rule)): result.append((rule.parameter, RequestValue(0)))
         case (.page(let number), .page(let rule)): result.append((rule.parameter, RequestValue(number)))
@@ -65,6 +68,9 @@ extension IncrementalPoll {
         }
         return result
     }
+
+    /// How many records are asked for; nil where the description does not say.
+    func sizeAsked(_ request: PollRequest) -> Int64? { rules.pageSize.map { Int64(min($0.value, request.recordsMax)) } }
 
     /// The frozen upper bound of a keyset cycle's further pages.
     private func upper(_ state: PageState) -> (String, String)? {

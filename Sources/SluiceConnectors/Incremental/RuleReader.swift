@@ -3,8 +3,8 @@ import SluiceCore
 /// Reads an object of a connector's rules, key by key; every error names the key, and what nobody asked for is refused.
 struct RuleReader {
     /// Where the object stands, for example `incremental.cursor`.
-    private let place: String
-    private let members: [(key: String, value: JSONView)]
+    let place: String
+    let members: [(key: String, value: JSONView)]
     private var known: [String] = []
 
     init(_ view: JSONView, at place: String) throws(SluiceError) {
@@ -20,6 +20,9 @@ struct RuleReader {
     }
 
     func fault(_ key: String, _ what: String) -> SluiceError { SluiceError(.connector, "\(place).\(key) \(what)") }
+
+    /// The value of a key as it stands.
+    mutating func view(_ key: String) -> JSONView? { take(key) }
 
     private mutating func take(_ key: String) -> JSONView? {
         if !known.contains(key) { known.append(key) }
@@ -49,8 +52,8 @@ struct RuleReader {
 
     mutating func template(_ key: String) throws(SluiceError) -> Template { try required(key, try optionalTemplate(key)) }
 
-    private func template(_ text: String, _ key: String) throws(SluiceError) -> Template {
-        do throws(SluiceError) { return try Template(text) } catch { throw fault(key, "is malformed: \(error.message)") }
+    func template(_ text: String, _ key: String, _ places: Template.Places = .fields) throws(SluiceError) -> Template {
+        do throws(SluiceError) { return try Template(text, places) } catch { throw fault(key, "is malformed: \(error.message)") }
     }
 
     mutating func flag(_ key: String) throws(SluiceError) -> Bool? {
@@ -104,7 +107,7 @@ struct RuleReader {
         return paths
     }
 
-    private func path(_ view: JSONView, _ key: String) throws(SluiceError) -> JSONPath {
+    func path(_ view: JSONView, _ key: String) throws(SluiceError) -> JSONPath {
         let keys: [String?] =
             view.elements?.map(\.string) ?? view.string?.split(separator: ".", omittingEmptySubsequences: false).map { String($0) } ?? [nil]
         let names = keys.compactMap { $0 }
@@ -125,12 +128,12 @@ struct RuleReader {
     func holds(_ key: String) -> Bool { members.contains { $0.key == key && !$0.value.isNull } }
 
     /// Names and templates, for parameters and headers. Numbers and booleans count as text.
-    mutating func templates(_ key: String) throws(SluiceError) -> [Incremental.NamedTemplate] {
+    mutating func templates(_ key: String, _ places: Template.Places = .fields) throws(SluiceError) -> [Incremental.NamedTemplate] {
         guard let reader = try optionalNested(key) else { return [] }
         var result: [Incremental.NamedTemplate] = []
         for (name, value) in reader.members {
             guard let text = value.text ?? value.bool.map({ $0 ? "true" : "false" }) else { throw reader.fault(name, "must be text") }
-            result.append(.init(name, try reader.template(text, name)))
+            result.append(.init(name, try reader.template(text, name, places)))
         }
         return result
     }

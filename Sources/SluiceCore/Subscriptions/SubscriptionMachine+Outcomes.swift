@@ -70,6 +70,10 @@ extension SubscriptionMachine {
     public struct Addition: Sendable, Equatable {
         public var foundID: String
         public var phase: Subscription.Phase
+        public init(foundID: String, phase: Subscription.Phase) {
+            self.foundID = foundID
+            self.phase = phase
+        }
     }
 
     /// Takes the outcome of what `next` had said. `random` lies in 0..<1.

@@ -4,10 +4,13 @@ public struct Record: Sendable {
     public var bytes: ArraySlice<UInt8>
     /// Whether a connector changed it, so that these are no longer the provider's bytes.
     public var isDerived: Bool
+    /// Whether it says that the item is gone (a tombstone).
+    public var isDeletion: Bool
 
-    public init(bytes: ArraySlice<UInt8>, isDerived: Bool = false) {
+    public init(bytes: ArraySlice<UInt8>, isDerived: Bool = false, isDeletion: Bool = false) {
         self.bytes = bytes
         self.isDerived = isDerived
+        self.isDeletion = isDeletion
     }
 
     /// A look into the record.

@@ -61,15 +61,15 @@ enum JobRows {
         return statement
     }
 
-    /// Columns: seq, trigger_id, position, dedup_key, is_derived, cause, created_at, record.
+    /// Columns: seq, trigger_id, position, dedup_key, is_derived (bit 0: derived, bit 1: a deletion), cause, created_at, record.
     static func read(_ row: Prepared, _ namespace: NamespaceID, includesRecord: Bool = true) -> StoredJob {
         let trigger: TriggerID = row.id(1)
         let position: JobPosition = row.id(2)
         return StoredJob(
             trigger: trigger, position: position,
             token: JobToken(namespace: namespace, sequence: row.int(0), trigger: trigger, position: position).text,
-            dedupKey: row.bytes(3), record: includesRecord ? row.bytes(7) : [], isDerived: row.int(4) != 0,
-            cause: PollCause(rawValue: row.text(5)) ?? .manual, createdAt: row.time(6))
+            dedupKey: row.bytes(3), record: includesRecord ? row.bytes(7) : [], isDerived: row.int(4) & 1 != 0,
+            isDeletion: row.int(4) & 2 != 0, cause: PollCause(rawValue: row.text(5)) ?? .manual, createdAt: row.time(6))
     }
 
     static func quarantine(_ db: Database, _ namespace: NamespaceID, _ trigger: TriggerID, limit: Int) throws -> [QuarantinedRecord] {

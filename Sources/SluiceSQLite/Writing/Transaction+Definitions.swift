@@ -25,6 +25,8 @@ extension Transaction {
                 name: name, uid: uid, connection: ConnectionID(try id(of: .connection, connection, namespace)), type: type, input: input,
                 settings: settings, topicKeys: topicKeys, resets: resets)
             try putTrigger(definition, namespace, time)
+        case .setTriggerState(let name, let from, let to):
+            try setState(namespace, name, from: from, to: to)
         case .removeTrigger(let name):
             try removeTrigger(namespace, name)
         case .putDestination(let name, let kind, let settings, let sealedSecrets):

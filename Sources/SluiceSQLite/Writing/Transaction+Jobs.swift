@@ -66,7 +66,7 @@ extension Transaction {
     ) throws {
         insert.bind(1, sequence)
         insert.bind(4, position)
-        insert.bind(7, keyed.record.isDerived ? 1 : 0)
+        insert.bind(7, (keyed.record.isDerived ? 1 : 0) | (keyed.record.isDeletion ? 2 : 0))
         insert.bindInPlace(8, key)
         try keyed.record.bytes.withUnsafeBytes { bytes in
             insert.bindInPlace(9, bytes)

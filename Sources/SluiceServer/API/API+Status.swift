@@ -54,7 +54,7 @@ extension API {
             }
         }
         let telling: [Alarm.Kind] = [
-            .gap, .verificationFailing, .storage, .connectionRefused, .deadLetters, .quarantined, .notRunnable,
+            .gap, .verificationFailing, .storage, .connectionRefused, .deadLetters, .quarantined, .notRunnable, .connectorBroken,
             .subscriptionFailing, .subscriptionLapsed,
         ]
         sentences += alarms.filter { telling.contains($0.kind) }.map { "\($0.subject): \($0.message)" }

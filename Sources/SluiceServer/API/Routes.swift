@@ -31,6 +31,7 @@ extension API {
         Route("GET", "/v1/alarms") { try await $0.listAlarms($1) },
         Route("POST", "/v1/apply") { try await $0.apply($1) },
         Route("GET", "/v1/connectors") { try await $0.listConnectors($1) },
+        Route("POST", "/v1/connectors/reload") { try await $0.reloadConnectors($1) },
         Route("GET", "/v1/connections") { try await $0.listConnections($1) },
         Route("GET", "/v1/connections/:name") { try await $0.showConnection($1) },
         Route("POST", "/v1/connections/:name/rotate-endpoint") { try await $0.rotateEndpoint($1) },

@@ -27,8 +27,7 @@ extension Catalogue {
             let key = triggerNames[trigger].map { DynamicTopic.key($0.uid) }
             gateway.subscriptionTopic = connection.topics.first { $0.key == key }?.id ?? gateway.wholeConnectionTopic
             if let secret = route.secret { gateway.secrets = [secret] }
-            gateway.mayLearnSecret = gateway.secrets.isEmpty && gateway.handshakes.contains(where: \.learnsSecret)
-            result[route.token] = gateway
+            result[route.token] = connection.knowingSecret(of: route.token, gateway)
         }
         return result
     }

@@ -39,6 +39,19 @@ final class ServerControl: TriggerControl {
         for trigger in news.listening { polling.webhooksMissed(trigger: trigger) }
     }
 
+    /// Takes the new connectors over, and then what their triggers do with them: how often they poll, what they subscribe to. One
+    /// that has failed, or waits after a failure, tries at once: the connector may be what was mended.
+    func connectorsChanged(_ names: Set<String>) async throws {
+        try await definitionsChanged()
+        let catalogue = catalogue.current
+        let connections = Set(catalogue.connections.values.filter { names.contains($0.stored.connector) }.map(\.stored.id))
+        for trigger in try await self.catalogue.refresh().triggers where connections.contains(trigger.connection) {
+            polling.triggerChanged(trigger)
+            subscriptions.triggerChanged(trigger)
+            if trigger.state == .failed || trigger.progress.failures > 0 { polling.pollNow(trigger) }
+        }
+    }
+
     private struct News {
         var connections: [ConnectionID]
         var triggers: [StoredTrigger]

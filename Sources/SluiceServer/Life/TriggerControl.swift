@@ -7,6 +7,8 @@ import SluiceStore
 public protocol TriggerControl: Sendable {
     /// Connections, triggers or destinations have changed: read them anew and take them over before returning.
     func definitionsChanged() async throws
+    /// Connectors of these names are others now: what is defined with them works from the new ones before this returns.
+    func connectorsChanged(_ names: Set<String>) async throws
     /// A trigger's state or cursor has changed; with `cause` it polls as soon as the budgets allow.
     func triggerChanged(_ trigger: StoredTrigger, poll cause: PollCause?) async
     /// What a trigger does or waits for; nil if it is not being run.
@@ -61,6 +63,7 @@ public struct RuntimeTriggerStatus: Sendable, Equatable {
 public struct NoPollers: TriggerControl {
     public init() {}
     public func definitionsChanged() async throws {}
+    public func connectorsChanged(_ names: Set<String>) async throws {}
     public func triggerChanged(_ trigger: StoredTrigger, poll cause: PollCause?) async {}
     public func runtimeStatus(of trigger: StoredTrigger) async -> RuntimeTriggerStatus? { nil }
 }

@@ -54,6 +54,9 @@ public struct SluiceServer: Sendable {
     private let opened: Opened
     private let logger: Logger
     private let alarms: AlarmBoard
+    private let shelf: ConnectorShelf
+    /// Nil without a connectors directory.
+    private let reloader: ConnectorReloader?
     private let catalogue: RuntimeCatalogue
     private let client: HTTPClient
     private let polling: PollingService
@@ -95,8 +98,9 @@ public struct SluiceServer: Sendable {
         let (store, clock) = (opened.store, opened.clock)
         alarms = AlarmBoard(clock: clock)
         address = PublicAddress(options.publicURL)
+        shelf = ConnectorShelf(opened.library, at: clock.now())
         catalogue = RuntimeCatalogue(
-            store: store, connectors: opened.library.connectors, sealer: opened.sealer, alarms: alarms, address: address)
+            store: store, shelf: shelf, sealer: opened.sealer, alarms: alarms, address: address)
         var limits = PollingService.Limits()
         limits.catchUpWindowMax = options.catchUpWindow
         let configuration = PollingService.clientConfiguration(limits)
@@ -123,9 +127,14 @@ public struct SluiceServer: Sendable {
         lifecycle = TriggerLifecycle(store: store, clock: clock, control: control, isServing: true) { [subscriptions] in
             subscriptions.settles($0)
         }
+        reloader = options.connectorsDirectory.map { [shelf, control, alarms] in
+            ConnectorReloader(
+                directory: $0, shelf: shelf, store: store, control: control, alarms: alarms, clock: clock, changes: ChangeLock(),
+                logger: logger)
+        }
         api = API(
             API.Parts(
-                store: store, connectors: opened.library.connectors, sealer: opened.sealer, clock: clock, alarms: alarms, control: control,
+                store: store, shelf: shelf, reloader: reloader, sealer: opened.sealer, clock: clock, alarms: alarms, control: control,
                 lifecycle: lifecycle, jobs: feed, address: address, isServing: true),
             localTokenHash: TokenGate.hash(localToken))
         desk.learns { [api, subscriptions] secret, token, connection in
@@ -149,6 +158,7 @@ public struct SluiceServer: Sendable {
         if try await lifecycle.settleAll(definitions.triggers) { definitions = try await catalogue.refresh() }
         try await polling.load(definitions, holder: "process \(getpid())")
         control.loaded(definitions)
+        reloader?.begin()
         try await applyManifest(announce)
         for problem in catalogue.current.problems { announce("Warning: \(problem.subject): \(problem.error.message)") }
     }
@@ -199,8 +209,9 @@ public struct SluiceServer: Sendable {
                 onShutdown: { [feed] in feed.stopWaiting() }),
             gateway.application(host: options.listen.host, port: options.listen.port, onBound: { bound.listener($0) }),
         ]
+        let watches = reloader.map { ConnectorWatch(reloader: $0, interval: .seconds(2), logger: logger) as any Service }
         var configuration = ServiceGroupConfiguration(
-            services: parts.map { .init(service: $0) }, gracefulShutdownSignals: [.sigterm, .sigint], logger: logger)
+            services: (parts + [watches].compactMap { $0 }).map { .init(service: $0) }, gracefulShutdownSignals: [.sigterm, .sigint], logger: logger)
         configuration.maximumGracefulShutdownDuration = .seconds(8)
         configuration.maximumCancellationDuration = .seconds(2)
         try await ServiceGroup(configuration: configuration).run()

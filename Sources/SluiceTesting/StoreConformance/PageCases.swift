@@ -151,7 +151,7 @@ extension StoreConformance {
         let fence = try await bench.lease()
         let records = ["{ \"n\" : 9007199254740993 }", "{\"é\":\"\\u0000\"}", "\"\"", "[1e2]"].enumerated().map { index, text in
             KeyedRecord(
-                record: Record(bytes: StoreBench.bytes("  \(text)").dropFirst(2), isDerived: index == 1), dedupKey: [UInt8(index), 0, 255])
+                record: Record(bytes: StoreBench.bytes("  \(text)").dropFirst(2), isDerived: index == 1 || index == 3, isDeletion: index > 1), dedupKey: [UInt8(index), 0, 255])
         }
         var commit = bench.page(trigger, fence, cycle: 1, keys: [], completion: bench.end(), at: bench.start + .seconds(9))
         commit.records = records
@@ -160,7 +160,8 @@ extension StoreConformance {
         let jobs = try await bench.allJobs()
         try expectEqual(jobs.map(\.record), records.map { Array($0.record.bytes) }, "records")
         try expectEqual(jobs.map(\.dedupKey), records.map(\.dedupKey), "keys")
-        try expectEqual(jobs.map(\.isDerived), [false, true, false, false], "derived")
+        try expectEqual(jobs.map(\.isDerived), [false, true, false, true], "derived")
+        try expectEqual(jobs.map(\.isDeletion), [false, false, true, true], "deletions")
         try expectEqual(Set(jobs.map(\.cause)), [.safety], "cause")
         try expectEqual(Set(jobs.map(\.createdAt)), [bench.start + .seconds(9)], "time")
         try expectEqual(Set(jobs.map(\.trigger)), [trigger.id], "trigger")

@@ -89,7 +89,7 @@ struct PartitionedPoll: Sendable {
         var listing = Incremental(
             baseURL: rules.baseURL, path: list.path, records: list.records, dedup: .init(id: partitions.id, versions: []))
         listing.query = list.query
-        listing.headers = rules.headers.filter { !$0.value.mentions(.partition) && !$0.value.mentions(.cursor) }
+        listing.headers = rules.headers.filter { !$0.value.mentionsPartition && !$0.value.mentions("cursor") }
         listing.authentication = rules.authentication
         listing.pagination = list.pagination
         listing.pageSize = list.pageSize
@@ -104,8 +104,8 @@ struct PartitionedPoll: Sendable {
     ) async throws -> PollPage {
         var inner = request
         (inner.cursor, inner.pageState) = (cursor[partition.id], state.inner)
-        inner.places["partition"] = JSONView(checked: partition.fields[...])
-        inner.places["partition_id"] = JSONView(text: partition.id)
+        inner.scope.partition = JSONView(checked: partition.fields[...])
+        inner.scope["partition"] = TemplateScope.Word(text: partition.id)
         let origin = try origin(cursor)
         var page = try await read(inner, origin, clock)
         if cursor.origin == nil, inner.cursor == nil {
@@ -217,8 +217,15 @@ final class ServerClock: HTTPSending {
 extension Incremental {
     /// What of a partition the templates name, besides its id.
     var partitionFields: [JSONPath] {
-        var paths = path.paths(of: .partition)
-        for template in query + headers { paths.formUnion(template.value.paths(of: .partition)) }
-        return paths.filter { !$0.keys.isEmpty }.sorted { $0.description < $1.description }
+        var paths: Set<JSONPath> = []
+        for template in requestTemplates + shape.partitionTemplates { paths.formUnion(template.paths(of: .partition)) }
+        return paths.sorted { $0.description < $1.description }
+    }
+}
+
+extension Shape {
+    /// Templates of requests beside the pages.
+    fileprivate var partitionTemplates: [Template] {
+        lookups.flatMap { [$0.path] + $0.query.map(\.value) } + (enrichment.map { [$0.template] + $0.query.map(\.value) } ?? [])
     }
 }
