@@ -108,7 +108,8 @@ let package = Package(
         .testTarget(name: "SluiceCoreTests", dependencies: ["SluiceCore"], swiftSettings: strict),
         .testTarget(name: "SluiceSimulationTests", dependencies: ["SluiceSimulation", "SluiceCore"], swiftSettings: strict),
         .testTarget(
-            name: "SluiceConnectorsTests", dependencies: ["SluiceConnectors", "SluiceCore", crypto, cryptoExtras], swiftSettings: strict),
+            name: "SluiceConnectorsTests", dependencies: ["SluiceConnectors", "SluiceCore", crypto, cryptoExtras], exclude: ["Fixtures"],
+            swiftSettings: strict),
         .testTarget(name: "SluiceLuaTests", dependencies: ["SluiceLua", "SluiceConnectors", "SluiceCore"], swiftSettings: strict),
         .testTarget(
             name: "SluiceSQLiteTests",
@@ -141,6 +142,10 @@ let package = Package(
             dependencies: [
                 "SluiceServer", "SluiceCore", "SluiceConnectors", "SluiceStore", "SluiceSQLite", "SluiceDelivery",
             ],
+            swiftSettings: strict),
+        .testTarget(
+            name: "SluiceToolsTests",
+            dependencies: ["SluiceServer", "SluiceSimulation", "SluiceLua", "SluiceConnectors", "SluiceCore", "SluiceTesting"],
             swiftSettings: strict),
         .testTarget(name: "SluiceTestingTests", dependencies: ["SluiceTesting", "SluiceCore", httpClient], swiftSettings: strict),
         .testTarget(name: "SluiceTidyTests", swiftSettings: strict),
