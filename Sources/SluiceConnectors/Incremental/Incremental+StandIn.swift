@@ -52,7 +52,7 @@ extension Incremental {
             (query, { Incremental.RequestPlace.query($0) }), (headers, { Incremental.RequestPlace.header($0) }),
         ] {
             for template in templates where template.value.mentions("cursor") {
-                guard let (prefix, suffix) = template.value.aroundCursor(request) else { continue }
+                guard let (prefix, suffix) = template.value.around("cursor", request) else { continue }
                 places.bounds.append(.init(place: place(template.name), prefix: prefix, suffix: suffix))
             }
         }
@@ -88,11 +88,11 @@ extension Incremental {
 }
 
 extension Template {
-    /// The text before and after the one place of the cursor; nil if there are several, or a value is missing.
-    fileprivate func aroundCursor(_ request: PollRequest) -> (prefix: String, suffix: String)? {
+    /// The text before and after the one place of a word; nil if there are several, or a value is missing.
+    fileprivate func around(_ word: String, _ request: PollRequest) -> (prefix: String, suffix: String)? {
         let mark = "\u{1}"
         var request = request
-        request.scope["cursor"] = TemplateScope.Word(text: mark)
+        request.scope[word] = TemplateScope.Word(text: mark)
         guard let text = try? text(request, for: "a stand-in") else { return nil }
         let parts = text.split(separator: mark, omittingEmptySubsequences: false)
         return parts.count == 2 ? (String(parts[0]), String(parts[1])) : nil

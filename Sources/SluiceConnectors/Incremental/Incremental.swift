@@ -28,6 +28,8 @@ public struct Incremental: Sendable {
     public var defaultSinceSecondsAgo: Int64?
     public var pagination = Pagination.none
     public var pageSize: PageSize?
+    /// For links and URLs of the next page: as `TokenPages.restartsFromMark`. Nil: wherever the order and a bound from below allow it.
+    public var linksRestartFromMark: Bool?
     /// A cycle of more pages fails: the source never ends.
     public var pagesMax = Incremental.pagesMaxDefault
     /// Further statuses that say that a page token has expired, besides 400, 404 and 410.
