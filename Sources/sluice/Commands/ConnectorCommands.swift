@@ -7,7 +7,8 @@ import SluiceServer
 struct ConnectorCommands: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "connector", abstract: "What services can be connected to, and tools for writing more.",
-        subcommands: [List.self, Reload.self, New.self, Check.self, Try.self, SimulateTraps.self], aliases: ["connectors"])
+        subcommands: [List.self, Reload.self, New.self, Check.self, Try.self, SimulateTraps.self, ShowTable.self, Reference.self],
+        aliases: ["connectors"])
 
     struct List: AsyncParsableCommand {
         static let configuration = CommandConfiguration(abstract: "The connectors that are loaded.")
@@ -109,7 +110,8 @@ struct ConnectionCommands: ParsableCommand {
                 } else {
                     let status = answer["status"]?.int64.map { ", status \($0)" } ?? ""
                     Terminal.out(
-                        "\(Show.text(answer["outcome"])): \(Show.text(answer["message"])) (\(Show.text(answer["milliseconds"])) ms\(status))")
+                        "\(Show.text(answer["outcome"])): \(Show.text(answer["message"])) (\(Show.text(answer["milliseconds"])) ms\(status))"
+                    )
                 }
                 if answer["ok"]?.bool != true { throw ExitCode(1) }
             }
