@@ -108,7 +108,8 @@ let package = Package(
         .testTarget(name: "SluiceCoreTests", dependencies: ["SluiceCore"], swiftSettings: strict),
         .testTarget(name: "SluiceSimulationTests", dependencies: ["SluiceSimulation", "SluiceCore"], swiftSettings: strict),
         .testTarget(
-            name: "SluiceConnectorsTests", dependencies: ["SluiceConnectors", "SluiceCore", crypto, cryptoExtras], swiftSettings: strict),
+            name: "SluiceConnectorsTests", dependencies: ["SluiceConnectors", "SluiceCore", crypto, cryptoExtras], exclude: ["Fixtures"],
+            swiftSettings: strict),
         .testTarget(name: "SluiceLuaTests", dependencies: ["SluiceLua", "SluiceConnectors", "SluiceCore"], swiftSettings: strict),
         .testTarget(
             name: "SluiceSQLiteTests",

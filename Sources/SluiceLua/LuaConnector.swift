@@ -14,6 +14,7 @@ public final class LuaConnector: Connector {
     let limits: LuaLimits
     let pool: LuaStatePool
     let slots: LuaPollSlots
+    let heldSlots: LuaPollSlots
 
     /// A larger file is refused.
     public static let sourceBytesMax = 1024 * 1024
@@ -25,6 +26,7 @@ public final class LuaConnector: Connector {
         self.limits = limits
         self.pool = pool
         slots = LuaPollSlots(count: limits.concurrentPollsMax)
+        heldSlots = LuaPollSlots(count: limits.concurrentLongPollsMax)
     }
 
     /// Reads a connector. Throws `SluiceError` that says what is wrong with the file, where, and what mends it.
@@ -61,6 +63,13 @@ public final class LuaConnector: Connector {
     public func webhookKey(triggerType: String, input: JSONDocument) throws -> String? {
         guard let function = try trigger(triggerType).webhookKey else { return nil }
         return try named { try pool.with { try $0.optionalText(function, input, limits) } }
+    }
+
+    public func webhookNotification(
+        _ request: WebhookRequest, triggerType: String, input: JSONDocument, output: JSONDocument?
+    ) throws -> [Record] {
+        guard let function = try trigger(triggerType).notification else { return [request.bodyRecord] }
+        return try named { try pool.with { try $0.records(function, request, input, output, limits) } }
     }
 
     public func help(webhookBaseURL: String) -> String {

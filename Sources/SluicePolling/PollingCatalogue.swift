@@ -39,14 +39,18 @@ public struct PollPlan: Sendable {
 public struct ConnectionPollSettings: Sendable, Equatable {
     /// Cycles at once.
     public var pollsAtOnceMax: Int
+    /// Held requests at once.
+    public var heldAtOnceMax: Int
     public var requestsPerSecondMax: Double?
     /// Whether loopback and private addresses may be polled.
     public var allowsPrivate: Bool
     /// For connecting, sending and reading one answer together.
     public var requestSpanMax: Span
     public init(
-        pollsAtOnceMax: Int = 4, requestsPerSecondMax: Double? = nil, allowsPrivate: Bool = false, requestSpanMax: Span = .seconds(60)
+        pollsAtOnceMax: Int = 4, requestsPerSecondMax: Double? = nil, allowsPrivate: Bool = false, requestSpanMax: Span = .seconds(60),
+        heldAtOnceMax: Int = Schedule.heldPerConnectionMax
     ) {
+        self.heldAtOnceMax = heldAtOnceMax
         self.pollsAtOnceMax = pollsAtOnceMax
         self.requestsPerSecondMax = requestsPerSecondMax
         self.allowsPrivate = allowsPrivate

@@ -27,8 +27,8 @@ struct Sluice: AsyncParsableCommand {
         version: API.version,
         subcommands: [
             ServeCommand.self, ApplyCommand.self, StatusCommand.self, ConnectorCommands.self, ConnectionCommands.self, TriggerCommands.self,
-            SubscriptionCommands.self,
-            JobCommands.self, InboxCommands.self, DestinationCommands.self, DeliveryCommands.self, TokenCommands.self, Simulate.self,
+            SubscriptionCommands.self, JobCommands.self, InboxCommands.self, DestinationCommands.self, DeliveryCommands.self,
+            TokenCommands.self, VerifyCommand.self, Simulate.self,
         ])
 
     func run() async throws { Terminal.out(Sluice.helpMessage()) }

@@ -112,8 +112,8 @@ import Testing
         }
         #expect(tries > 600 && now - Self.start >= .days(7) - .minutes(15))
         #expect(machine.isOver && machine.problems(at: now).map(\.kind) == [.subscriptionLeftBehind])
-        let isTried = machine.removeLeftBehind(SubscriptionID(1), at: now)
-        #expect(isTried)
+        let isTakenUp = machine.removeLeftBehind(SubscriptionID(1), at: now)
+        #expect(isTakenUp)
         #expect(machine.next(at: now) == .call(.unsubscribe, SubscriptionID(1)), "the command tries again")
         _ = machine.finish(.unsubscribed, at: now, random: 0)
         #expect(machine.entries.isEmpty)

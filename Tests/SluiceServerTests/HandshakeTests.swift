@@ -46,7 +46,7 @@ import Testing
             }
             #expect(again?.code == .conflict)
             let unknown = await #expect(throws: SluiceError.self) {
-                try await api.learn(secret: "x", token: "other", connection: connection)
+                try await api.learn(secret: "x", token: "other", connection: ConnectionID(4711))
             }
             #expect(unknown?.code == .notFound)
 

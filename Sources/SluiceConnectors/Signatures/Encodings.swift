@@ -13,6 +13,30 @@ enum Hex {
         return code
     }
 
+    /// The bytes that digits stand for; nil for an odd number of them or anything else.
+    static func bytes(_ digits: some BidirectionalCollection<UInt8>, allowsCapitals: Bool = false) -> [UInt8]? {
+        let count = digits.count
+        guard count % 2 == 0 else { return nil }
+        var bytes: [UInt8] = []
+        bytes.reserveCapacity(count / 2)
+        var high: UInt8?
+        for byte in digits {
+            guard let value = value(allowsCapitals && byte &- 0x41 < 6 ? byte | 0x20 : byte) else { return nil }
+            if let first = high {
+                bytes.append(first << 4 | value)
+                high = nil
+            } else {
+                high = value
+            }
+        }
+        return bytes
+    }
+
+    static func text(bytes: some Sequence<UInt8>) -> String {
+        let digits = Array("0123456789abcdef".utf8)
+        return String(decoding: bytes.flatMap { [digits[Int($0 >> 4)], digits[Int($0 & 15)]] }, as: UTF8.self)
+    }
+
     static func text(_ code: HMACSHA256.Code) -> String {
         let digits = Array("0123456789abcdef".utf8)
         var bytes: [UInt8] = []
@@ -50,6 +74,21 @@ enum Base64 {
             output.append(contentsOf: repeatElement(UInt8(ascii: "="), count: 3 - count))
         }
         return String(decoding: output, as: UTF8.self)
+    }
+
+    /// The alphabet of URLs (RFC 4648, 5), without padding, as JWT has it.
+    static func decodeURL(_ text: some BidirectionalCollection<UInt8>) -> [UInt8]? {
+        var standard: [UInt8] = []
+        standard.reserveCapacity(text.count)
+        for byte in text {
+            switch byte {
+            case UInt8(ascii: "-"): standard.append(UInt8(ascii: "+"))
+            case UInt8(ascii: "_"): standard.append(UInt8(ascii: "/"))
+            case UInt8(ascii: "+"), UInt8(ascii: "/"), UInt8(ascii: "="): return nil
+            default: standard.append(byte)
+            }
+        }
+        return decode(standard)
     }
 
     private static func append(_ group: UInt32, digits: Int, to output: inout [UInt8]) {

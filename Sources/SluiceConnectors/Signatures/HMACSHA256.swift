@@ -28,6 +28,26 @@ enum HMACSHA256 {
         return code(outer.finalize())
     }
 
+    /// The same over any number of pieces.
+    static func code(key: [UInt8], _ pieces: [[UInt8]]) -> Code {
+        var block = SIMD64<UInt8>(repeating: 0)
+        if key.count <= 64 {
+            for index in key.indices { block[index] = key[index] }
+        } else {
+            let digest = sha256(key)
+            for index in 0..<32 { block[index] = digest[index] }
+        }
+        var inner = SHA256()
+        update(&inner, block ^ SIMD64(repeating: 0x36))
+        for piece in pieces { piece.withUnsafeBytes { inner.update(bufferPointer: $0) } }
+        var outer = SHA256()
+        update(&outer, block ^ SIMD64(repeating: 0x5C))
+        inner.finalize().withUnsafeBytes { outer.update(bufferPointer: $0) }
+        return code(outer.finalize())
+    }
+
+    static func bytes(_ code: Code) -> [UInt8] { withUnsafeBytes(of: code) { Array($0) } }
+
     static func sha256(_ bytes: [UInt8]) -> Code {
         var hash = SHA256()
         bytes.withUnsafeBytes { hash.update(bufferPointer: $0) }

@@ -11,14 +11,19 @@ public struct SchemeOptions: Sendable {
     public var publicURL: String?
     /// What else a scheme asks for, by name: `webhook_id` of `paypal`, `audience` and `email` of `google-pubsub`.
     public var parameters: [String: String]
+    /// Certificates and key sets that were fetched before, for schemes whose keys stand at an address of the provider.
+    /// Without it such a key is given as the connection's secret.
+    public var keys: (any KeySource)?
 
     public init(
-        tolerance: Span? = nil, headerName: String? = nil, publicURL: String? = nil, parameters: [String: String] = [:]
+        tolerance: Span? = nil, headerName: String? = nil, publicURL: String? = nil, parameters: [String: String] = [:],
+        keys: (any KeySource)? = nil
     ) {
         self.tolerance = tolerance
         self.headerName = headerName
         self.publicURL = publicURL
         self.parameters = parameters
+        self.keys = keys
     }
 
     /// The tolerance where a scheme names no other.

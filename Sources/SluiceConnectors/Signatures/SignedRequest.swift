@@ -27,7 +27,12 @@ enum SignedRequest {
 
     /// Whole seconds since 1970, digits only; nil for anything else.
     static func seconds(_ digits: some Collection<UInt8>) -> Int64? {
-        guard (1...timestampDigitsMax).contains(digits.count) else { return nil }
+        self.digits(digits, max: timestampDigitsMax)
+    }
+
+    /// A whole number of at most so many digits, at most 18; nil for anything else.
+    static func digits(_ digits: some Collection<UInt8>, max: Int) -> Int64? {
+        guard (1...max).contains(digits.count) else { return nil }
         var value: Int64 = 0
         for byte in digits {
             guard byte &- 0x30 < 10 else { return nil }
@@ -38,17 +43,23 @@ enum SignedRequest {
 
     /// Refuses a signed moment that lies too far from now, in either direction.
     static func checkAge(_ seconds: Int64, header: String, now: Timestamp, tolerance: Span) throws(RefusalError) {
-        let age = now - Timestamp(seconds: seconds)
+        try checkAge(Timestamp(seconds: seconds), place: header, now: now, tolerance: tolerance)
+    }
+
+    /// The same for a moment that stands elsewhere.
+    static func checkAge(_ moment: Timestamp, place header: String, now: Timestamp, tolerance: Span) throws(RefusalError) {
+        let age = now - moment
         let allowed = "at most \(tolerance.milliseconds / 1000) s are accepted"
         if age > tolerance {
             throw RefusalError(
-                .stale, "the timestamp in \(header) is \(age.milliseconds / 1000) s old, and \(allowed): a replay, or a clock that is wrong"
+                .stale,
+                "the timestamp in \(header) is \((age.milliseconds + 999) / 1000) s old, and \(allowed): a replay, or a clock that is wrong"
             )
         }
         if Span.zero - age > tolerance {
             throw RefusalError(
                 .fromTheFuture,
-                "the timestamp in \(header) lies \(-age.milliseconds / 1000) s ahead, and \(allowed): check this machine's clock")
+                "the timestamp in \(header) lies \((999 - age.milliseconds) / 1000) s ahead, and \(allowed): check this machine's clock")
         }
     }
 

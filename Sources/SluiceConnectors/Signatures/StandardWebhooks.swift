@@ -3,10 +3,10 @@ import SluiceCore
 extension SignatureScheme {
     /// `webhook-id`, `webhook-timestamp` and `webhook-signature: v1,BASE64 [v1,BASE64…]`: HMAC-SHA256 over
     /// `ID.SECONDS.BODY`. The `svix-` names of the same headers are taken as well.
+    /// The row of `SignatureTable` in a form that is faster; a test holds both to the same verdicts.
     /// Source: the Standard Webhooks specification, "Signature scheme"; symmetric signatures only.
-    static let standardWebhooks = SignatureScheme(
-        name: "standard-webhooks", isSafe: true, signsBody: true, secretHint: "whsec_ and the key in base64, or the key's text as it is"
-    ) { request, secrets, now, options in
+    static let checkStandardWebhooks: @Sendable (WebhookRequest, [String], Timestamp, SchemeOptions) -> Verdict = {
+        request, secrets, now, options in
         SignedRequest.verdict { () throws(RefusalError) in
             let keys = try SignedRequest.keys(secrets, StandardWebhooks.verificationKeys)
             let family = request.header("webhook-signature") == nil && request.header("svix-signature") != nil ? "svix" : "webhook"

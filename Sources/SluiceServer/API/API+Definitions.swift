@@ -20,7 +20,8 @@ extension API {
                 writer.member("webhook_scheme", definition.webhook?.scheme)
                 writer.key("handshakes")
                 writer.array { writer in for name in API.handshakes(definition) { writer.value(name) } }
-                writer.member("experimental", definition.isExperimental)
+                writer.member(
+                    "experimental", definition.isExperimental || WebhookSchemes.isExperimental(definition.webhook?.scheme ?? ""))
                 writer.list("connection_fields", definition.connectionFields, API.field)
                 writer.list("triggers", definition.triggers) { writer, type in
                     writer.member("name", type.name)

@@ -1,5 +1,6 @@
 import SluiceConnectors
 import SluiceCore
+import SluiceGateway
 import SluiceStore
 
 /// Holds a manifest against the connectors and what is defined, and decides what `apply` changes. Pure: the same input gives
@@ -173,6 +174,15 @@ public struct ApplyPlanner {
         if name == "header-token", spec.settings.header == nil {
             issue(spec.line, "\(what) needs `webhook: {header: NAME}` for the scheme `header-token`")
         }
+        for problem in WebhookSchemes.problems(name, spec.settings.schemeParameters) { issue(spec.line, "\(what): webhook: \(problem)") }
+        if !spec.webhookSecrets.isEmpty, !spec.webhookSecrets.contains(where: { WebhookSchemes.takes(name, secret: $0) }) {
+            plan.warnings.append(
+                "\(what): no webhook secret is one that the scheme `\(name)` takes, so every webhook will be refused; it must be: \(WebhookSchemes.secretHint(name))"
+            )
+        }
+        if WebhookSchemes.isExperimental(name) {
+            plan.warnings.append("\(what): the scheme `\(name)` is experimental: nothing of the provider confirmed it yet")
+        }
     }
 
     /// Values by the declared fields, in the declared order; what is unknown, missing or of another type is an issue.
@@ -255,7 +265,7 @@ public struct ApplyPlanner {
         guard let input = input(spec, type), let keys = topicKeys(spec, type, connector, input, uid), issues.count == faults else {
             return nil
         }
-        return put(spec, uid: uid, input: input, topicKeys: keys, isDynamic: type.subscription != nil)
+        return put(spec, uid: uid, input: input, topicKeys: keys, type)
     }
 
     private mutating func input(_ spec: TriggerSpec, _ type: TriggerTypeDefinition) -> [UInt8]? {
@@ -289,7 +299,9 @@ public struct ApplyPlanner {
         }
     }
 
-    private mutating func put(_ spec: TriggerSpec, uid: String, input: [UInt8], topicKeys: [String], isDynamic: Bool) -> SluiceError? {
+    private mutating func put(
+        _ spec: TriggerSpec, uid: String, input: [UInt8], topicKeys: [String], _ type: TriggerTypeDefinition
+    ) -> SluiceError? {
         let stored = known.triggers[spec.name]
         var notes: [String] = []
         var resets = false
@@ -303,7 +315,7 @@ public struct ApplyPlanner {
             }
             if !resets, stored.input != input {
                 notes.append("input changes; the cursor stays (`sluice trigger cursor reset \(spec.name)` to read again)")
-                if isDynamic { notes.append("subscribes anew where its subscription depends on what changes") }
+                if type.subscription != nil { notes.append("subscribes anew where its subscription depends on what changes") }
             }
             if stored.settings != spec.settings.json { notes.append("settings change") }
             let formerKeys = Set(stored.topics.compactMap { known.topicKeys[$0] })
@@ -315,6 +327,7 @@ public struct ApplyPlanner {
                     .putTrigger(
                         name: spec.name, uid: uid, connection: spec.connection, type: spec.type, input: input,
                         settings: spec.settings.json, topicKeys: topicKeys, resets: resets)))
+            if type.kind == .webhook || resets { plan.changes.append(.plain(.readsInbox(trigger: spec.name, type.kind == .webhook))) }
         }
         attach(spec, stored, &notes)
         command(spec, stored, &notes)
@@ -358,8 +371,26 @@ public struct ApplyPlanner {
             default: []
             }
         if commands.isEmpty { return }
-        plan.commands.append(.init(trigger: spec.name, commands: commands))
+        add(commands, to: spec.name, in: stored?.state ?? .created, line: spec.line)
         notes.append(commands.map { word($0) }.joined(separator: ", then "))
+    }
+
+    /// The state that the commands lead to becomes a change like the others: with the definitions, or not at all.
+    private mutating func add(_ commands: [TriggerCommand], to trigger: String, in before: TriggerState, line: Int) {
+        var (state, effects): (TriggerState, [TriggerEffect]) = (before, [])
+        do {
+            for command in commands {
+                let (next, more) = try state.after(command)
+                state = next
+                effects += more
+            }
+        } catch {
+            return issue(line, "trigger \(trigger): \(error.message)")
+        }
+        if state != before { plan.changes.append(.plain(.setTriggerState(name: trigger, from: before, to: state))) }
+        // A trigger that is paused at once does not poll.
+        if !state.polls { effects.removeAll { if case .poll = $0 { true } else { false } } }
+        plan.commands.append(.init(trigger: trigger, commands: commands, effects: effects))
     }
 
     private func word(_ command: TriggerCommand) -> String {
@@ -379,7 +410,7 @@ public struct ApplyPlanner {
         for trigger in current.definitions.triggers where !named.contains(trigger.name) {
             let isOver = trigger.state == .stopped || trigger.state == .stopping
             if options.prunes, !isOver {
-                plan.commands.append(.init(trigger: trigger.name, commands: [.stop]))
+                add([.stop], to: trigger.name, in: trigger.state, line: 0)
                 plan.steps.append(.init(.stop, "trigger", trigger.name, ["not in the file: stops; its data stays"]))
             } else {
                 plan.steps.append(.init(.keep, "trigger", trigger.name, ["not in the file" + (isOver ? "" : "; `--prune` would stop it")]))

@@ -27,21 +27,22 @@ extension Catalogue {
             let key = triggerNames[trigger].map { DynamicTopic.key($0.uid) }
             gateway.subscriptionTopic = connection.topics.first { $0.key == key }?.id ?? gateway.wholeConnectionTopic
             if let secret = route.secret { gateway.secrets = [secret] }
-            gateway.mayLearnSecret = gateway.secrets.isEmpty && gateway.handshakes.contains(where: \.learnsSecret)
-            result[route.token] = gateway
+            result[route.token] = connection.knowingSecret(of: route.token, gateway)
         }
         return result
     }
 }
 
 extension Catalogue.Connection {
-    fileprivate func gatewayConnection() -> GatewayConnection? {
+    /// What the gateway must know of it; nil without a way to verify its webhooks.
+    func gatewayConnection() -> GatewayConnection? {
         guard let name = settings.scheme ?? connector.definition.webhook?.scheme, let scheme = SignatureScheme.named(name),
             let whole = topics.first(where: { $0.key.isEmpty })
         else { return nil }
         var options = SchemeOptions()
         options.tolerance = settings.tolerance
         options.headerName = settings.header
+        options.parameters = settings.schemeParameters
         let keyed = topics.filter { !$0.key.isEmpty && !DynamicTopic.isOne($0.key) }.map { ($0.key, $0.id) }
         var gateway = GatewayConnection(
             id: stored.id, name: stored.name, connector: connector, scheme: scheme, secrets: webhookSecrets, schemeOptions: options,

@@ -43,10 +43,15 @@ public struct ManifestReader {
     }
 
     private mutating func webhook(_ value: YAMLValue, of what: String, into spec: inout ConnectionSpec) {
-        let keys = members(value, of: "\(what): webhook", allowed: ["scheme", "secrets", "header", "tolerance_seconds"])
+        let keys = members(value, of: "\(what): webhook", allowed: ["scheme", "secrets", "header", "tolerance_seconds", "parameters"])
         spec.settings.scheme = text(keys["scheme"], "scheme")
         spec.settings.header = text(keys["header"], "header")
         spec.settings.tolerance = number(keys["tolerance_seconds"], "tolerance_seconds", 1...86_400).map(Span.seconds)
+        if let parameters = keys["parameters"] {
+            for (name, value) in members(parameters, of: "\(what): webhook parameters", allowed: nil) {
+                spec.settings.schemeParameters[name] = text(value, name)
+            }
+        }
         guard let secrets = keys["secrets"] else { return }
         guard case .sequence(let list) = secrets.content, list.count <= 8 else {
             issue(secrets.line, "`secrets` is a list of at most 8, for example [\"${env:WEBHOOK_SECRET}\"]")

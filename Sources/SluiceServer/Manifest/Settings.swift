@@ -4,9 +4,11 @@ import SluiceCore
 public struct ConnectionSettings: Sendable, Equatable {
     /// A scheme name; nil: the connector's.
     public var scheme: String?
-    /// The header of the scheme `header-token`.
+    /// The header of schemes that leave it open, such as `header-token`.
     public var header: String?
     public var tolerance: Span?
+    /// What else the scheme asks for, by name, for example `webhook_id`.
+    public var schemeParameters: [String: String] = [:]
     /// Polls may go to private and loopback addresses.
     public var allowsPrivate = false
     public var pollsAtOnce: Int?
@@ -19,6 +21,12 @@ public struct ConnectionSettings: Sendable, Equatable {
             if let scheme { writer.member("scheme", scheme) }
             if let header { writer.member("header", header) }
             if let tolerance { writer.member("tolerance_ms", tolerance.milliseconds) }
+            if !schemeParameters.isEmpty {
+                writer.key("scheme_parameters")
+                writer.object { writer in
+                    for (name, value) in schemeParameters.sorted(by: { $0.key < $1.key }) { writer.member(name, value) }
+                }
+            }
             if allowsPrivate { writer.member("allow_private", true) }
             if let pollsAtOnce { writer.member("polls_at_once", Int64(pollsAtOnce)) }
             if let requestsPerSecond {
@@ -35,6 +43,7 @@ public struct ConnectionSettings: Sendable, Equatable {
         scheme = root["scheme"]?.string
         header = root["header"]?.string
         tolerance = root["tolerance_ms"]?.int64.map(Span.init(milliseconds:))
+        for member in root["scheme_parameters"]?.members ?? [] { schemeParameters[member.key] = member.value.string }
         allowsPrivate = root["allow_private"]?.bool ?? false
         pollsAtOnce = root["polls_at_once"]?.int64.map { Int($0) }
         requestsPerSecond = root["requests_per_second"]?.double

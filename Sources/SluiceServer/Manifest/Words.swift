@@ -1,7 +1,18 @@
 import SluiceCore
 
 /// Helps with words that people type: near misses, durations.
-enum Words {
+public enum Words {
+    /// The known words that a typed one may stand for, nearest first: near in spelling, or with one in the other. At most five.
+    public static func nearestAll(_ typed: String, among known: [String]) -> [String] {
+        let lower = typed.lowercased()
+        let scored = known.compactMap { word -> (word: String, distance: Int)? in
+            let distance = distance(Array(lower.utf8), Array(word.lowercased().utf8))
+            if distance <= max(2, min(typed.utf8.count, word.utf8.count) / 3) { return (word, distance) }
+            return lower.utf8.count >= 3 && (word.contains(lower) || word.utf8.count >= 3 && lower.contains(word)) ? (word, 100) : nil
+        }
+        return scored.sorted { ($0.distance, $0.word) < ($1.distance, $1.word) }.prefix(5).map(\.word)
+    }
+
     /// The known word that is nearest to a typed one, if it is near enough to be meant.
     static func nearest(_ typed: String, among known: [String]) -> String? {
         let scored = known.map { (word: $0, distance: distance(Array(typed.lowercased().utf8), Array($0.lowercased().utf8))) }

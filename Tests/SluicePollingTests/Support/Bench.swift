@@ -65,7 +65,10 @@ final class BenchCatalogue: PollingCatalogue {
         }
     }
 
-    func timing(of trigger: StoredTrigger) -> TriggerSchedule.Timing { TriggerSchedule.Timing() }
+    func timing(of trigger: StoredTrigger) -> TriggerSchedule.Timing {
+        let kind = connections.withLock { $0[trigger.connection] }?.connector.definition.triggers.first?.kind
+        return TriggerSchedule.Timing(upstream: kind == .webhook ? .inbox : kind == .longPolling ? .held : .polls)
+    }
 
     func plan(for trigger: StoredTrigger) throws -> PollPlan {
         guard let connection = connections.withLock({ $0[trigger.connection] }), let type = connection.connector.definition.triggers.first

@@ -199,10 +199,11 @@ struct SignatureVector: Sendable, CustomTestStringConvertible {
             HTTPField("webhook-id", "job_1"), HTTPField("webhook-timestamp", "1700000000"), HTTPField("webhook-signature", signature),
         ]
         let request = WebhookRequest(method: "POST", path: "/", query: "", headers: headers, body: body)
+        let scheme = SignatureScheme.named("standard-webhooks")!
         for secret in [old, new, "plain"] {
-            #expect(SignatureScheme.standardWebhooks.verify(request, secrets: [secret], now: now) == .valid)
+            #expect(scheme.verify(request, secrets: [secret], now: now) == .valid)
         }
-        #expect(isRefused(SignatureScheme.standardWebhooks.verify(request, secrets: ["other"], now: now), .mismatch))
+        #expect(isRefused(scheme.verify(request, secrets: ["other"], now: now), .mismatch))
         let vector = SignatureVector.standardWebhooks
         #expect(
             StandardWebhooksSigner.sign(
@@ -227,7 +228,9 @@ struct SignatureVector: Sendable, CustomTestStringConvertible {
     }
 
     @Test func schemesAreKnownByName() {
-        #expect(SignatureScheme.all.map(\.name) == ["standard-webhooks", "stripe", "github", "basic-auth", "header-token", "none"])
+        let names = SignatureScheme.all.map(\.name)
+        #expect(names.count == 61 && Set(names).count == names.count && names.last == "none")
+        for name in ["standard-webhooks", "stripe", "github", "basic-auth", "header-token", "none"] { #expect(names.contains(name)) }
         #expect(SignatureScheme.named("sha1") == nil)
         #expect(SignatureScheme.all.filter { !$0.isSafe }.map(\.name) == ["none"])
     }
