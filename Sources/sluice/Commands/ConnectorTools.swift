@@ -112,6 +112,44 @@ extension ConnectorCommands {
         }
     }
 
+    struct Reference: ParsableCommand {
+        static let configuration = CommandConfiguration(
+            abstract: "Every key that a connector may have, and what it takes: made of what reads them.")
+        @Option(help: ArgumentHelp("Write it as a page, for example docs/REFERENCE.md.", valueName: "file")) var write: String?
+
+        func run() throws {
+            let page = try ReferencePage.markdown()
+            guard let write else { return Terminal.out(page) }
+            try page.write(toFile: write, atomically: true, encoding: .utf8)
+            Terminal.error("Note: wrote \(write)")
+        }
+    }
+
+    struct ShowTable: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(
+            commandName: "table", abstract: "What each connector has, and what it has been shown to do.",
+            discussion: "Each is run against its stand-in with every trap; exit code 1 if one fails.")
+        @Argument(help: "connector.lua, a directory that holds one, or a directory of such directories.") var paths = ["connectors"]
+        @Option(help: "How many seeds each trap is run with.") var seeds: UInt64 = ConnectorSimulation.seedsStandard
+        @Option(help: ArgumentHelp("Which connectors run against a real program: NAME PROGRAM a line.", valueName: "file"))
+        var real = "connectors/real-programs.txt"
+        @Option(help: ArgumentHelp("Write it as a page, for example docs/CATALOGUE.md.", valueName: "file")) var write: String?
+        @Flag(help: "Print the table as JSON.") var json = false
+
+        func run() async throws {
+            let connectors = try ConnectorFile.all(in: paths).map { try ConnectorFile.load($0) }
+            let programs = try SmallFile.read(real).map { ConnectorTable.realPrograms(String(decoding: $0, as: UTF8.self)) } ?? [:]
+            let table = await ConnectorTable(connectors, realPrograms: programs, seeds: seeds)
+            if let write {
+                try table.markdown.write(toFile: write, atomically: true, encoding: .utf8)
+                Terminal.error("Note: wrote \(write)")
+            } else {
+                Terminal.out(json ? String(decoding: table.json, as: UTF8.self) : table.text)
+            }
+            if table.rows.contains(where: { $0.trapsFailed > 0 }) { throw ExitCode(1) }
+        }
+    }
+
     struct Try: AsyncParsableCommand {
         static let configuration = CommandConfiguration(
             commandName: "try", abstract: "Poll once and show what comes: nothing is stored.",
