@@ -325,7 +325,8 @@ public final class SubscriptionService: Sendable {
             guard var held = state.held[id] else { return nil }
             let routes = held.rows.values.sorted { $0.stored.id < $1.stored.id }.compactMap { row -> SubscriptionRoute? in
                 guard let token = row.stored.token, row.stored.state.phase != .leftBehind else { return nil }
-                return SubscriptionRoute(token: token, connection: row.stored.connection, secret: row.secrets.secret)
+                return SubscriptionRoute(
+                    token: token, connection: row.stored.connection, secret: row.secrets.secret, output: row.secrets.output)
             }
             let problems = held.machine.problems(at: now)
             let kinds = Set(problems.map(\.kind))
