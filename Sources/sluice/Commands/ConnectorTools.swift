@@ -9,7 +9,7 @@ extension ConnectorCommands {
     struct New: ParsableCommand {
         static let configuration = CommandConfiguration(
             abstract: "Write a new connector that works: from there on it is yours to change.",
-            discussion: "It comes with a recorded answer: `sluice connector try` reads it without a network.")
+            discussion: "One that polls comes with a recorded answer: `sluice connector try` reads it without a network.")
         @Argument(help: "Its name in kebab-case, for example acme-desk.") var name: String
         @Option(help: "What it begins as: \(ConnectorSkeleton.allCases.map(\.rawValue).joined(separator: ", ")).")
         var from = ConnectorSkeleton.incremental
@@ -20,6 +20,7 @@ extension ConnectorCommands {
             for file in files { Terminal.out("wrote \(file)") }
             let folder = files[0].dropLast("/connector.lua".count)
             Terminal.out("Next: sluice connector check \(folder)")
+            guard from.isPolling else { return }
             Terminal.out("      sluice connector try \(folder) --replay \(folder)/fixtures")
             Terminal.out("      sluice connector simulate \(folder)")
         }
