@@ -143,6 +143,10 @@ let package = Package(
                 "SluiceServer", "SluiceCore", "SluiceConnectors", "SluiceStore", "SluiceSQLite", "SluiceDelivery",
             ],
             swiftSettings: strict),
+        .testTarget(
+            name: "SluiceToolsTests",
+            dependencies: ["SluiceServer", "SluiceSimulation", "SluiceLua", "SluiceConnectors", "SluiceCore", "SluiceTesting"],
+            swiftSettings: strict),
         .testTarget(name: "SluiceTestingTests", dependencies: ["SluiceTesting", "SluiceCore", httpClient], swiftSettings: strict),
         .testTarget(name: "SluiceTidyTests", swiftSettings: strict),
         .testTarget(

@@ -10,11 +10,14 @@ import Synchronization
 /// A connection's way to its provider: keeps its budget, its limits and its address guard.
 final class PollHTTP: HTTPSending {
     private let client: HTTPClient
-    private let settings: ConnectionPollSettings
-    private let time: any TimeSource
-    private let guardAddress: AddressCheck
-    private let pageBytesMax: Int
+    let settings: ConnectionPollSettings
+    let time: any TimeSource
+    let guardAddress: AddressCheck
+    let pageBytesMax: Int
     private let routes: PollRoutes?
+    /// For requests that are held: very many to one host may be open.
+    let heldClient: HTTPClient
+    let heldRoutes: PollRoutes?
     private let budget: Mutex<RequestBudget>
     private let authorization: LaneAuthorization?
     private let rateLimit: RateLimitRule
@@ -28,13 +31,16 @@ final class PollHTTP: HTTPSending {
 
     init(
         client: HTTPClient, settings: ConnectionPollSettings, time: any TimeSource, pageBytesMax: Int,
-        guardAddress: @escaping AddressCheck, routes: PollRoutes? = nil, authorization: LaneAuthorization? = nil,
-        rateLimit: RateLimitRule = RateLimitRule(), blocked: @escaping @Sendable (Timestamp) -> Void = { _ in }
+        guardAddress: @escaping AddressCheck, routes: PollRoutes? = nil, heldClient: HTTPClient? = nil, heldRoutes: PollRoutes? = nil,
+        authorization: LaneAuthorization? = nil, rateLimit: RateLimitRule = RateLimitRule(),
+        blocked: @escaping @Sendable (Timestamp) -> Void = { _ in }
     ) {
         self.authorization = authorization
         self.rateLimit = rateLimit
         tellBlocked = blocked
         self.routes = routes
+        self.heldClient = heldClient ?? client
+        self.heldRoutes = heldRoutes ?? routes
         self.client = client
         self.pageBytesMax = pageBytesMax
         self.settings = settings
@@ -46,22 +52,40 @@ final class PollHTTP: HTTPSending {
     /// Until when nothing is asked, and why; nil if something may be.
     func blocked(at now: Timestamp) -> (until: Timestamp, reason: RequestBudget.Reason)? { budget.withLock { $0.blocked(at: now) } }
 
+    /// Until when nothing is asked.
+    var blockedUntil: Timestamp? { budget.withLock { $0.blockedUntil } }
+
     func send(_ request: HTTPRequestPlan) async throws -> HTTPReply {
-        guard let authorization, authorization.covers(request) else {
-            let reply = try await follow(request)
-            try check(reply, of: request)
-            return reply
+        if request.holdSpan != nil {
+            throw PollFailure(
+                .permanent, SluiceError(.connector, "a poll asks for a request to be held: timeout_seconds and stream are for long_poll"))
         }
-        let token = try await authorization.keeper?.token()
-        var reply = try await follow(try authorization.applied(to: request, token))
-        heed(reply)
-        // One refresh, where it can help: a token that was given a moment ago is refused for another reason.
-        if let keeper = authorization.keeper, let token, isRefusal(reply), time.now() - token.obtainedAt >= TokenDesk.renewedApartMin {
-            let renewed = try await keeper.token(insteadOf: token)
-            if renewed != token { reply = try await follow(try authorization.applied(to: request, renewed)) }
-        }
+        let reply = try await authorized(request) { try await follow($0) }
         try check(reply, of: request)
         return reply
+    }
+
+    /// Makes an exchange with the connection's credentials. Where the access token is refused, by a reply or by a failure, once
+    /// more with another one: a token that was given a moment ago is refused for another reason.
+    func authorized(
+        _ request: HTTPRequestPlan, _ exchange: (HTTPRequestPlan) async throws -> HTTPReply
+    ) async throws -> HTTPReply {
+        guard let authorization, authorization.covers(request) else { return try await exchange(request) }
+        guard let keeper = authorization.keeper else { return try await exchange(try authorization.applied(to: request, nil)) }
+        let token = try await keeper.token()
+        let refused: Result<HTTPReply, any Error>
+        do {
+            let reply = try await exchange(try authorization.applied(to: request, token))
+            if !isRefusal(reply) { return reply }
+            refused = .success(reply)
+        } catch let failure as PollFailure where failure.kind == .unauthorized && !failure.isFinal {
+            refused = .failure(failure)
+        }
+        if time.now() - token.obtainedAt >= TokenDesk.renewedApartMin {
+            let renewed = try await keeper.token(insteadOf: token)
+            if renewed != token { return try await exchange(try authorization.applied(to: request, renewed)) }
+        }
+        return try refused.get()
     }
 
     /// One request and its answer, whatever it is: no redirect is followed, no budget charged, nothing added.
@@ -101,7 +125,7 @@ final class PollHTTP: HTTPSending {
         throw PollFailure(.permanent, SluiceError(.providerAnswer, "the provider redirects more than \(PollHTTP.redirectsMax) times"))
     }
 
-    private static func address(of request: HTTPRequestPlan) throws -> URL {
+    static func address(of request: HTTPRequestPlan) throws -> URL {
         guard let url = URL(string: request.url), let scheme = url.scheme, scheme == "http" || scheme == "https", url.host() != nil else {
             throw PollFailure(
                 .permanent,
@@ -235,7 +259,7 @@ final class PollHTTP: HTTPSending {
     }
 
     /// Turns statuses that mean the same everywhere into failures, and takes heed of rate headers.
-    private func check(_ reply: HTTPReply, of request: HTTPRequestPlan) throws {
+    func check(_ reply: HTTPReply, of request: HTTPRequestPlan) throws {
         let wait = heed(reply)
         if request.acceptsAnyStatus { return }
         let status = String(reply.status)

@@ -200,6 +200,11 @@ public enum DefinitionChange: Sendable {
     /// cursor, the open cycle and the dedup keys are forgotten. Raises the generation. `topicKeys`: made where missing.
     case putTrigger(
         name: String, uid: String, connection: String, type: String, input: [UInt8], settings: [UInt8], topicKeys: [String], resets: Bool)
+    /// Raises the generation and forgets the reason. Throws `.conflict` with `trigger_state` in its context if the state is no
+    /// longer `from`.
+    case setTriggerState(name: String, from: TriggerState, to: TriggerState)
+    /// Whether a trigger is webhook-only: the inbox is what it reads, so that retention keeps each webhook until it has.
+    case readsInbox(trigger: String, Bool)
     /// Only a stopped or created trigger; its jobs, keys and deliveries go with it.
     case removeTrigger(name: String)
     case putDestination(name: String, kind: String, settings: [UInt8], sealedSecrets: [UInt8])

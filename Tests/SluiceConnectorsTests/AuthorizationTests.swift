@@ -20,7 +20,9 @@ import Testing
     }
 
     static func form(_ plan: HTTPRequestPlan) -> [String: String] {
-        let pairs = String(decoding: plan.body, as: UTF8.self).split(separator: "&").map { $0.split(separator: "=", maxSplits: 1).map(String.init) }
+        let pairs = String(decoding: plan.body, as: UTF8.self).split(separator: "&").map {
+            $0.split(separator: "=", maxSplits: 1).map(String.init)
+        }
         return Dictionary(pairs.map { ($0[0], $0.count > 1 ? $0[1] : "") }) { first, _ in first }
     }
 
@@ -70,7 +72,8 @@ import Testing
             #expect(ConnectionAccess.allows(url, origins: origins), "\(url)")
         }
         for url in [
-            "http://api.example.com/v1", "https://api.example.com:8443", "https://api.example.com.evil.net", "https://evil.net/api.example.com",
+            "http://api.example.com/v1", "https://api.example.com:8443", "https://api.example.com.evil.net",
+            "https://evil.net/api.example.com",
             "https://api.example.com@evil.net/", "ftp://api.example.com", "//api.example.com", "",
         ] {
             #expect(!ConnectionAccess.allows(url, origins: origins), "\(url)")
@@ -127,7 +130,9 @@ import Testing
         #expect(try request.seedToken() == "seed" && request.refreshTokenField == "token")
         let plan = try request.plan(refreshToken: "r/1", at: Self.now, nonce: "n")
         #expect(
-            Self.form(plan) == ["grant_type": "refresh_token", "refresh_token": "r%2F1", "client_id": "c", "client_secret": "s3cret%26value"])
+            Self.form(plan) == [
+                "grant_type": "refresh_token", "refresh_token": "r%2F1", "client_id": "c", "client_secret": "s3cret%26value",
+            ])
         #expect(plan.headers.first("Authorization") == nil)
     }
 
@@ -136,7 +141,8 @@ import Testing
     /// The parts of a JWT as JSON, and what was signed.
     static func parts(_ jwt: String) throws -> (header: JSONView, claims: JSONView, content: [UInt8], signature: [UInt8]) {
         let parts = jwt.split(separator: ".", omittingEmptySubsequences: false).map { part in
-            Base64.decode(Array(part.utf8).map { $0 == UInt8(ascii: "-") ? UInt8(ascii: "+") : $0 == UInt8(ascii: "_") ? UInt8(ascii: "/") : $0 })
+            Base64.decode(
+                Array(part.utf8).map { $0 == UInt8(ascii: "-") ? UInt8(ascii: "+") : $0 == UInt8(ascii: "_") ? UInt8(ascii: "/") : $0 })
         }
         #expect(parts.count == 3)
         let content = jwt[..<(jwt.lastIndex(of: ".") ?? jwt.endIndex)]
@@ -181,7 +187,8 @@ import Testing
         #expect(plan.url == "https://api.github.com/app/installations/42/access_tokens" && plan.body.isEmpty)
         #expect(plan.headers.first("Authorization")?.hasPrefix("Bearer ey") == true)
         let answer = try request.outcome(
-            of: Self.reply(201, #"{"token":"ghs_x","expires_at":"2026-01-01T11:00:00Z"}"#), spent: nil, at: Self.now).get()
+            of: Self.reply(201, #"{"token":"ghs_x","expires_at":"2026-01-01T11:00:00Z"}"#), spent: nil, at: Self.now
+        ).get()
         #expect(answer.access.value == "ghs_x" && answer.access.expiresAt == Timestamp(seconds: 1_767_265_200))
     }
 
@@ -205,7 +212,8 @@ import Testing
         #expect(form["grant_type"] == "client_credentials" && form["client_id"] == "c")
         let (_, _, content, signature) = try Self.parts(try #require(form["client_assertion"]))
         #expect(
-            HMAC<SHA256>.isValidAuthenticationCode(signature, authenticating: content, using: SymmetricKey(data: Array("s3cret&value".utf8))))
+            HMAC<SHA256>.isValidAuthenticationCode(
+                signature, authenticating: content, using: SymmetricKey(data: Array("s3cret&value".utf8))))
     }
 
     @Test(arguments: ["no key", "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n", ""])

@@ -103,7 +103,7 @@ import Testing
     @Test func linkPagesStayOnTheirHost() async throws {
         let style = FakeProvider.Style(paging: .link)
         let provider = FakeProvider(style) { state in for index in 0..<5 { state.put("r\(index)", t0 - 100 + Int64(index)) } }
-        var follower = Follower(try Rules.bare { $0.pagination = .link }, provider)
+        var follower = Follower(try Rules.bare { ($0.pagination, $0.linksRestartFromMark) = (.link, false) }, provider)
         try await follower.cycle()
         #expect(Set(follower.jobs) == provider.versions)
         #expect(provider.requests[1].url == "https://api.test/api/v2/subscriptions?offset=2&limit=2")

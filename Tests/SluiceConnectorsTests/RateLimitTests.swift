@@ -46,7 +46,9 @@ import Testing
 
     @Test(arguments: ["", "x", "-1", "1e400", "r=;t=", ";;,;", "99999999999999999999", "\"a\";r=1", "NaN"])
     func whatCannotBeReadIsAsIfItWereNotThere(text: String) throws {
-        let report = try Self.report([("RateLimit", text), ("X-RateLimit-Remaining", text), ("X-RateLimit-Reset", text), ("Retry-After", text)])
+        let report = try Self.report([
+            ("RateLimit", text), ("X-RateLimit-Remaining", text), ("X-RateLimit-Reset", text), ("Retry-After", text),
+        ])
         #expect(report.resetAfter.map { $0 >= .zero } ?? true)
         #expect(report.remaining.map { $0 >= 0 } ?? true)
     }

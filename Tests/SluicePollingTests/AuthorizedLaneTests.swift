@@ -90,7 +90,9 @@ import Testing
             provider.failAlways(
                 .status(
                     400,
-                    body: #"{"error":"invalid_grant","error_description":"refresh-1-canary of client-secret-canary is spent","debug":"canary"}"#))
+                    body:
+                        #"{"error":"invalid_grant","error_description":"refresh-1-canary of client-secret-canary is spent","debug":"canary"}"#
+                ))
             provider.revokeAccessTokens()
             bench.time.advance(by: .minutes(1))
             try await bench.pollNow()

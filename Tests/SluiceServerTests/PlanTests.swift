@@ -20,7 +20,11 @@ import Testing
             plan.steps.map { "\($0.action) \($0.kind) \($0.name)" } == [
                 "create connection main", "create destination out", "create trigger orders",
             ])
-        #expect(plan.commands == [.init(trigger: "orders", commands: [.start])])
+        #expect(plan.commands == [.init(trigger: "orders", commands: [.start], effects: [.subscribe, .poll(.start)])])
+        let states = try plan.sealed(by: try SecretSealer(key: Fixture.key, source: "test")).compactMap { change in
+            if case .setTriggerState(let name, let from, let to) = change { "\(name): \(from) → \(to)" } else { nil }
+        }
+        #expect(states == ["orders: created → starting"], "the state is stored with the definitions")
         #expect(plan.warnings.isEmpty)
         guard case .plain(.putTrigger(_, let uid, _, _, let input, _, let keys, let resets)) = plan.changes[3] else {
             Issue.record("no trigger in \(plan.changes.count) changes")
@@ -137,6 +141,25 @@ import Testing
             #expect(await api.apply("connections: {}", prunes: true).status == 200)
             let later = try await store.orders()
             #expect(later.state == .stopped)
+        }
+    }
+
+    /// A trigger that is paused from the first is stored so at once: no server sees it run in between.
+    @Test func aTriggerThatIsToBePausedNeverRuns() async throws {
+        let manifest = Fixture.manifest.replacing("type: record", with: "type: record\n    state: paused")
+        let plan = try PlanTests.plan(manifest)
+        #expect(plan.commands.first?.commands == [.start, .pause])
+        #expect(plan.commands.first?.effects == [.subscribe], "it does not poll")
+        try await Fixture.withAPI { api, store in
+            #expect(await api.apply(manifest).status == 200)
+            let state0 = try await store.orders().state
+            #expect(state0 == .paused)
+            #expect(await api.apply(manifest.replacing("paused", with: "running")).status == 200)
+            let state1 = try await store.orders().state
+            #expect(state1 == .running)
+            #expect(await api.apply(manifest.replacing("paused", with: "stopped")).status == 200)
+            let state2 = try await store.orders().state
+            #expect(state2 == .stopped)
         }
     }
 

@@ -98,7 +98,7 @@ enum Fixture {
             let control = NoPollers()
             let api = API(
                 API.Parts(
-                    store: store, connectors: connectors, sealer: try SecretSealer(key: key, source: "test"), clock: clock,
+                    store: store, shelf: ConnectorShelf(connectors), sealer: try SecretSealer(key: key, source: "test"), clock: clock,
                     alarms: AlarmBoard(clock: clock), control: control,
                     lifecycle: TriggerLifecycle(store: store, clock: clock, control: control, isServing: true), jobs: JobFeed(store: store),
                     address: PublicAddress("https://hooks.example.com/"), isServing: true),

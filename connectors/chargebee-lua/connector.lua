@@ -3,7 +3,9 @@
 -- The traps of this source, and what is done about each:
 --   * updated_at has whole seconds and updated_at[after] is strict: ask from one second below the mark, and further
 --     below by OVERLAP, so that records of the same second and late visible ones are read again. dedup drops the rest.
---   * offsets are good for one walk over a list only: they stand in the closure of an open cycle, never in the cursor.
+--   * offsets are good for one walk over a list only: they stand in the closure of an open cycle, never in the cursor. And
+--     they count: a record that changes leaves its place, and the next page begins one too late. So the next page is asked
+--     for from the last record's second, and the offset serves only where a page does not get past its own second.
 --   * our clock is not theirs: the first start and the upper bound come from the Date header of their answers.
 
 local HOUR = 3600
@@ -71,7 +73,7 @@ local function poll_updated(connection, input, closure)
   local body = response.json
   local now = server_now(response)
 
-  local events, highest = {}, closure.highest or closure.mark
+  local events, highest, reached = {}, closure.highest or closure.mark, after
   for index, entry in ipairs(body.list) do
     local record = entry[resource]
     if record == nil then
@@ -80,8 +82,9 @@ local function poll_updated(connection, input, closure)
     events[index] = record
     local updated = record.updated_at
     -- A date in their future must not carry the mark past records that are still to come.
-    if math.type(updated) == "integer" and updated > highest then
-      highest = math.min(updated, math.max(now, highest))
+    if math.type(updated) == "integer" then
+      highest = math.max(highest, math.min(updated, now))
+      reached = math.max(reached, updated - 1)
     end
   end
 
@@ -91,7 +94,7 @@ local function poll_updated(connection, input, closure)
     return {
       events = events,
       can_poll_more = true,
-      next_poll = { mark = closure.mark, highest = highest, after = after, offset = offset },
+      next_poll = { mark = closure.mark, highest = highest, after = reached, offset = reached == after and offset or nil },
     }
   end
   return { events = events, can_poll_more = false, next_poll = { mark = highest } }
@@ -144,6 +147,25 @@ return {
       dedup = function(record)
         return record.id .. "@" .. record.updated_at
       end,
+
+      -- What the poll reads, for `sluice connector simulate`.
+      simulate = {
+        input = { resource = "subscription" },
+        records = "list",
+        unwrap = "{input.resource}",
+        cursor = {
+          field = "updated_at",
+          parameter = "updated_at[after]",
+          type = "unix_seconds",
+          exclusive = true,
+          order = "asc",
+          lookback_seconds = OVERLAP,
+        },
+        default_since_seconds_ago = HOUR,
+        pagination = { token = { from = "next_offset", parameter = "offset", restart_from_mark = true } },
+        page_size = { parameter = "limit", value = PAGE },
+        dedup = { id = "id", version = "updated_at" },
+      },
     },
   },
 }

@@ -60,6 +60,7 @@ return {
         page_size = { parameter = "limit", value = 100 },
         dedup = { id = "id", version = "updated_at" },
       },
+      simulate = { input = { resource = "subscription" } },
     },
   },
 }

@@ -14,7 +14,7 @@ public struct ConnectionAccess: Sendable {
     /// Credentials may go where the described polls go.
     public mutating func addBaseURLs(of polls: [Incremental]) {
         if authorization == nil { return }
-        baseURLs += polls.map(\.baseURL).filter { !$0.usesInput }
+        baseURLs += polls.flatMap(\.variantsOrSelf).map(\.baseURL).filter { !$0.usesInput }
     }
 
     /// The origins that credentials may go to. One whose fields have no value is left out.

@@ -132,7 +132,8 @@ public struct TokenRequest: Sendable {
             let isUsable = refresh.map { !$0.isEmpty && $0.utf8.count <= TokenRequest.tokenBytesMax } ?? false
             return .success(
                 TokenAnswer(
-                    access: AccessToken(value: token, obtainedAt: now, expiresAt: expiry(root, now)), refreshToken: isUsable ? refresh : nil))
+                    access: AccessToken(value: token, obtainedAt: now, expiresAt: expiry(root, now)), refreshToken: isUsable ? refresh : nil
+                ))
         }
         return .failure(refusal(of: reply, root, spent, now))
     }

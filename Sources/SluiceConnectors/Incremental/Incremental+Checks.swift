@@ -51,14 +51,23 @@ extension Incremental {
         case .offset(let rule): (name, asks, end) = ("offset", rule.restartsFromMark, rule.end)
         case .page(let rule):
             (name, asks, end) = ("page", rule.restartsFromMark, rule.end)
-            if !restartsFromMark, end.total == nil, !rule.isStable {
+            if !restartsFromMark, !rule.isStable {
                 throw fault(
                     "pagination.page",
                     "over a list that is not ascending skips records when one leaves the pages before: order the list by the cursor "
-                        + "(order = \"asc\" with a parameter), name total = PATH, or say stable = true if nothing ever leaves it")
+                        + "(order = \"asc\" with a parameter), use offset, or say stable = true if nothing ever leaves it")
             }
-        case .keyset(let rule): (name, asks, end) = ("keyset", nil, rule.end)
-        case .none, .link, .nextURL: return
+        case .keyset(let rule):
+            (name, asks, end) = ("keyset", nil, rule.end)
+            if let cursor, cursor.order != .none, let key = cursor.field.keys.last, Incremental.isChangeTime(key), rule.from != cursor.field
+            {
+                throw fault(
+                    "pagination.keyset",
+                    "by \(rule.from) skips records of a list ordered by \(cursor.field) when the one that marks the place changes and moves: "
+                        + "say order = \"none\" if the list is ordered by \(rule.from), or use another pagination")
+            }
+        case .link, .nextURL: (name, asks, end) = (pagination.isLink ? "link" : "next_url", linksRestartFromMark, PageEnd())
+        case .none: return
         }
         if asks == true, !isOrdered {
             throw fault("pagination.\(name).restart_from_mark", "needs a cursor with order = \"asc\" and a parameter")
@@ -122,6 +131,5 @@ extension Incremental {
         if partitions != nil, !mentions {
             throw fault("partitions", "would all read the same list: say {partition} in the path or the query")
         }
-        if let partitions { try partitions.check() }
     }
 }

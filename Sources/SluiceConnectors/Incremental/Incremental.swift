@@ -28,6 +28,8 @@ public struct Incremental: Sendable {
     public var defaultSinceSecondsAgo: Int64?
     public var pagination = Pagination.none
     public var pageSize: PageSize?
+    /// For links and URLs of the next page: as `TokenPages.restartsFromMark`. Nil: wherever the order and a bound from below allow it.
+    public var linksRestartFromMark: Bool?
     /// A cycle of more pages fails: the source never ends.
     public var pagesMax = Incremental.pagesMaxDefault
     /// Further statuses that say that a page token has expired, besides 400, 404 and 410.
@@ -91,7 +93,8 @@ public struct Incremental: Sendable {
     /// For `TriggerTypeDefinition.lookback`: how far below the committed mark a poll may read, in the cursor's unit.
     public var lookback: Int64 { variantsOrSelf.map { $0.cursor?.rereadUnits ?? 0 }.max() ?? 0 }
 
-    private var variantsOrSelf: [Incremental] { shape.variants.map { Array($0.rules.values) } ?? [self] }
+    /// The rules of each variant, or these.
+    var variantsOrSelf: [Incremental] { shape.variants.map { Array($0.rules.values) } ?? [self] }
 
     /// Reads one page: what comes next, over `http`, and what it means.
     public func run(_ request: PollRequest, http: any HTTPSending) async throws -> PollPage {
@@ -110,7 +113,7 @@ public struct Incremental: Sendable {
     }
 
     private func readShaped(_ request: PollRequest, from origin: CursorValue?, http: any HTTPSending) async throws -> PollPage {
-        if shape.isPlain { return try await read(request, from: origin, http: http) }
+        if shape.isPlain, cursor?.isUpperAlwaysSent != true { return try await read(request, from: origin, http: http) }
         return try await ShapedPoll(self).run(request, http: http) { try await read($0, from: origin, http: $1) }
     }
 

@@ -37,10 +37,12 @@ extension IncrementalPoll {
         case .token(let rule): return try token(rule, answer, &state, request)
         case .link:
             guard let link = LinkHeader.next(in: answer.reply.headers) else { return nil }
-            return .url(try stored(link, request))
+            let url = try stored(link, request)
+            return restarts(state) ? .first : .url(url)
         case .nextURL(let place):
             guard let link = try text(at: place, in: answer, "next page")?.text else { return nil }
-            return .url(try stored(link, request))
+            let url = try stored(link, request)
+            return restarts(state) ? .first : .url(url)
         case .keyset(let rule): return try nextKey(rule, answer, &state, request)
         case .offset(let rule): return try nextOffset(rule, answer, &state, request)
         case .page(let rule): return try nextNumber(rule, answer, &state, request)
@@ -120,7 +122,7 @@ extension IncrementalPoll {
                 SluiceError(.providerAnswer, "no progress: the answer says that there is more, and holds no page token at \(rule.from)"))
         }
         if saysMore == nil, endsByLength(answer, request, fresh: answer.scan.records.count, always: false) { return nil }
-        if rules.restartsFromMark, restartBound(state) != nil { return .first }
+        if restarts(state) { return .first }
         state.isNumber = token.isNumber
         return .token(token.text)
     }
@@ -166,10 +168,10 @@ extension IncrementalPoll {
         case true: break
         case nil: if endsByLength(answer, request, fresh: fresh, always: true) { return nil }
         }
-        if rules.restartsFromMark, restartBound(state) != nil { return .first }
-        if rule.overlap > 0, !records.isEmpty {
-            state.anchors = records.suffix(Self.anchorsKept).compactMap { rules.dedup.id.find(in: $0.view)?.text }
-        }
+        if restarts(state) { return .first }
+        // Pages that are no larger than the overlap cannot share records and go on.
+        let overlaps = rule.overlap > 0 && count > rule.overlap
+        state.anchors = overlaps ? records.suffix(Self.anchorsKept).compactMap { rules.dedup.id.find(in: $0.view)?.text } : []
         if count == 0 {
             guard let size = rules.pageSize?.value else {
                 throw PollFailure(
@@ -177,7 +179,7 @@ extension IncrementalPoll {
             }
             return .offset(offset + Int64(size))
         }
-        return .offset(offset + max(count - rule.overlap, 1))
+        return .offset(offset + (overlaps ? count - rule.overlap : count))
     }
 
     private func nextNumber(
@@ -190,7 +192,7 @@ extension IncrementalPoll {
         case true: break
         case nil: if endsByLength(answer, request, fresh: answer.scan.records.count, always: true) { return nil }
         }
-        if rules.restartsFromMark, restartBound(state) != nil { return .first }
+        if restarts(state) { return .first }
         return .page(number + 1)
     }
 
@@ -225,6 +227,8 @@ extension IncrementalPoll {
         state.backs += 1
         return position
     }
+
+    private func restarts(_ state: PageState) -> Bool { rules.restartsFromMark && restartBound(state) != nil }
 
     /// The mark to go on from instead of a token; nil where the pages have not moved past the bound they were asked with.
     func restartBound(_ state: PageState) -> CursorValue? {

@@ -8,9 +8,16 @@ extension Incremental {
         pagesMax = try rule.integer("pages_max", 1...1_000_000_000) ?? Incremental.pagesMaxDefault
         expiredStatuses = try rule.integers("expired_status", 400...499).map { Int($0) }
         if let token = try rule.optionalNested("token") { pagination = .token(try TokenPages(token)) }
-        if try rule.flag("link") == true { pagination = .link }
+        if rule.value("link")?.kind == .object, var link = try rule.optionalNested("link") {
+            linksRestartFromMark = try link.flag("restart_from_mark")
+            try link.finish()
+            pagination = .link
+        } else if try rule.flag("link") == true {
+            pagination = .link
+        }
         if var next = try rule.optionalNested("next_url") {
             pagination = .nextURL(try next.answerPlace())
+            linksRestartFromMark = try next.flag("restart_from_mark")
             try next.finish()
         }
         if let keyset = try rule.optionalNested("keyset") { pagination = .keyset(try KeysetPages(keyset)) }

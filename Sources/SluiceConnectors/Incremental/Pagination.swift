@@ -14,6 +14,8 @@ extension Incremental {
         case offset(OffsetPages)
         case page(NumberedPages)
 
+        var isLink: Bool { if case .link = self { true } else { false } }
+
         /// A token at `from` in the answer, sent back as the parameter `parameter`.
         public static func token(from: JSONPath, parameter: String, restartsFromMark: Bool = false) -> Pagination {
             var rule = TokenPages(from: .body(from), parameter: .query(parameter))
@@ -85,8 +87,8 @@ extension Incremental {
         public init(parameter: RequestPlace) { self.parameter = parameter }
     }
 
-    /// The number of the page. Nothing can overlap, so this is for lists in ascending order (Sluice goes on from the mark
-    /// instead), for lists that say how many records they hold, and for those that nothing ever leaves.
+    /// The number of the page. Nothing can overlap, so this is for lists in ascending order, where Sluice goes on from the mark
+    /// instead, and for those that nothing ever leaves.
     public struct NumberedPages: Sendable {
         public var parameter: RequestPlace
         public var first: Int64 = 1
@@ -144,7 +146,8 @@ extension Incremental {
         case .token(let rule): rule.restartsFromMark
         case .offset(let rule): rule.restartsFromMark ?? isPossible
         case .page(let rule): rule.restartsFromMark ?? isPossible
-        case .none, .link, .nextURL, .keyset: false
+        case .link, .nextURL: linksRestartFromMark ?? isPossible
+        case .none, .keyset: false
         }
     }
 

@@ -42,7 +42,8 @@ public struct TokenDesk: Sendable {
                 TokenFailure(
                     .refused,
                     SluiceError(
-                        .providerAuth, "the provider refuses an access token that it has just given; check what the connection may do there")))
+                        .providerAuth, "the provider refuses an access token that it has just given; check what the connection may do there"
+                    )))
         }
         if let notBefore, now < notBefore, let lastFailure {
             if let usable { return .use(usable) }

@@ -25,6 +25,8 @@ public struct Alarm: Sendable, Equatable {
         public static let storage: Self = "storage"
         /// A destination's deliveries became dead letters.
         public static let deadLetters: Self = "dead_letters"
+        /// A connector's file cannot be loaded; the last good one runs on.
+        public static let connectorBroken: Self = "connector_broken"
         /// A record could not be keyed.
         public static let quarantined: Self = "quarantined"
         /// A trigger's subscription at its provider cannot be made or removed.

@@ -83,9 +83,11 @@ extension PollingService {
                 .credentialsRefused, "the provider knows the credentials or not, and does not let them do this: check what they may do",
                 status: reply.status)
         case 408, 425, 500...599:
-            return ConnectionTestResult(.providerFault, "the provider answers with a fault of its own: try again later", status: reply.status)
+            return ConnectionTestResult(
+                .providerFault, "the provider answers with a fault of its own: try again later", status: reply.status)
         case 429:
-            return ConnectionTestResult(.rateLimited, "the provider limits our requests at the moment: try again later", status: reply.status)
+            return ConnectionTestResult(
+                .rateLimited, "the provider limits our requests at the moment: try again later", status: reply.status)
         case 300..<400:
             return ConnectionTestResult(.wrongURL, "the base URL redirects elsewhere: give the final address", status: reply.status)
         default:

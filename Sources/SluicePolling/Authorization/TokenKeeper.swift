@@ -83,14 +83,17 @@ final class TokenKeeper: Sendable {
         case .fail(let failure): continuation.resume(throwing: TokenKeeper.pollFailure(failure))
         case .wait(let begins):
             if begins, !parts.begin(self) {
-                finish(.failure(TokenFailure(.transient, SluiceError(.overloaded, "no access token can be asked for: the server is not running"))))
+                finish(
+                    .failure(
+                        TokenFailure(.transient, SluiceError(.overloaded, "no access token can be asked for: the server is not running"))))
             }
         }
     }
 
     private static func pollFailure(_ failure: TokenFailure) -> PollFailure {
         let kind: PollFailure.Kind = failure.kind == .transient ? .transient : .unauthorized
-        var result = PollFailure(kind, failure.error, retryAfter: failure.retryAfter)
+        // Whoever subscribes must know whether the provider can have heard of it.
+        var result = PollFailure(kind, failure.error.with("request", "not sent"), retryAfter: failure.retryAfter)
         result.isFinal = failure.kind != .transient
         return result
     }

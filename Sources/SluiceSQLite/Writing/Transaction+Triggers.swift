@@ -144,6 +144,22 @@ extension Transaction {
         return try stored(change.trigger)
     }
 
+    func setState(_ namespace: NamespaceID, _ name: String, from: TriggerState, to: TriggerState) throws {
+        let trigger = try id(of: .trigger, name, namespace)
+        let query = try prepare("SELECT state FROM \"trigger\" WHERE id = ?")
+        query.bind(1, trigger)
+        let state = try query.first { $0.text(0) } ?? ""
+        guard state == from.rawValue else {
+            throw SluiceError(
+                .conflict, "the trigger \(name) was changed meanwhile: it is \(state), no longer \(from.rawValue)",
+                context: ["trigger": name, "trigger_state": state])
+        }
+        let update = try prepare("UPDATE \"trigger\" SET state = ?, state_reason = NULL, generation = generation + 1 WHERE id = ?")
+        update.bind(1, to.rawValue)
+        update.bind(2, trigger)
+        try update.run()
+    }
+
     /// The floor goes, too: a cursor that was set back may return what lies below it.
     func setCursor(_ trigger: TriggerID, _ generation: Generation, _ cursor: [UInt8]?) throws -> StoredTrigger {
         try checkGeneration(trigger, generation)

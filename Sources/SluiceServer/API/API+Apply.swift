@@ -8,16 +8,27 @@ extension API {
         let order = try ApplyOrder(call)
         let manifest = try ManifestReader.read(order.manifest, references: order.references, file: order.file)
         return try await changes.run {
-            let current = try CurrentState(definitions: try await self.definitions(), sealer: self.parts.sealer)
-            let options = ApplyOptions(prunes: order.prunes, resets: order.resets)
-            let plan = try ApplyPlanner.plan(
-                manifest, connectors: self.parts.connectors, current: current, options: options, file: order.file)
-            if !order.isDryRun { try await self.carryOut(plan) }
-            return plan.response(isDryRun: order.isDryRun)
+            for _ in 0..<API.plansMax {
+                let current = try CurrentState(definitions: try await self.definitions(), sealer: self.parts.sealer)
+                let options = ApplyOptions(prunes: order.prunes, resets: order.resets)
+                let plan = try ApplyPlanner.plan(
+                    manifest, connectors: self.parts.connectors, current: current, options: options, file: order.file)
+                do {
+                    if !order.isDryRun { try await self.carryOut(plan) }
+                    return plan.response(isDryRun: order.isDryRun)
+                } catch let error as SluiceError where error.code == .conflict && error.context["trigger_state"] != nil {
+                    // A poll changed a trigger's state after the plan was made. Nothing was stored: plan anew.
+                    continue
+                }
+            }
+            throw SluiceError(.conflict, "the triggers change faster than they can be applied to: try again")
         }
     }
 
-    /// Definitions in one transaction, then the commands; a repeated apply finishes what a crash in between left open.
+    private static let plansMax = 5
+
+    /// Definitions and states in one transaction, then what follows for those who run. A server that was killed in between does
+    /// that at its next start.
     private func carryOut(_ plan: ApplyPlan) async throws {
         if !plan.changes.isEmpty {
             let mended = plan.changes.compactMap { change -> DefinitionChange? in
@@ -28,14 +39,14 @@ extension API {
             for case .setConnectionProblem(let name, _) in mended { parts.alarms.clear(.connectionRefused, subject: "connection \(name)") }
             try await parts.control.definitionsChanged()
         }
-        // Several at a time share their commits; those of one trigger come one after the other.
+        // Several at a time share their commits.
         try await withThrowingDiscardingTaskGroup { group in
             let workers = min(API.commandsAtOnceMax, plan.commands.count)
             for worker in 0..<workers {
                 group.addTask {
                     for index in stride(from: worker, to: plan.commands.count, by: workers) {
                         let entry = plan.commands[index]
-                        for command in entry.commands { _ = try await self.parts.lifecycle.command(command, trigger: entry.trigger) }
+                        try await self.parts.lifecycle.applied(entry.effects, trigger: entry.trigger)
                     }
                 }
             }

@@ -8,6 +8,7 @@ extension API {
     func listConnectors(_ call: APICall) async throws -> APIResponse {
         let all = parts.connectors.values.map(\.definition).sorted { $0.name < $1.name }
         let slice = try ListSlice(all, after: call.query("after"), limit: call.limit()) { $0.name }
+        let problems = parts.shelf.problems
         return APIResponse.object { writer in
             writer.list("connectors", slice.elements) { writer, definition in
                 writer.member("name", definition.name)
@@ -15,6 +16,7 @@ extension API {
                 writer.member("version", definition.version)
                 writer.member("language", definition.language)
                 writer.member("hash", definition.hash)
+                writer.member("problem", problems[definition.name]?.error.message)
                 writer.member("webhook_scheme", definition.webhook?.scheme)
                 writer.key("handshakes")
                 writer.array { writer in for name in API.handshakes(definition) { writer.value(name) } }
@@ -30,7 +32,33 @@ extension API {
                     writer.member("sample_output", json: type.sampleOutput)
                 }
             }
+            // Those of which nothing runs are listed nowhere else.
+            API.append(problems, to: &writer)
             writer.member("next", slice.next)
+        }
+    }
+
+    /// Looks at the connectors' files now, instead of within two seconds.
+    func reloadConnectors(_ call: APICall) async throws -> APIResponse {
+        guard let reloader = parts.reloader else {
+            throw SluiceError(.conflict, "no connectors directory is watched: start the server with `--connectors DIRECTORY`")
+        }
+        let report = try await reloader.reload()
+        return APIResponse.object { writer in
+            for (name, list) in [("loaded", report.loaded), ("gone", report.gone)] {
+                writer.key(name)
+                writer.array { writer in for name in list { writer.value(name) } }
+            }
+            API.append(parts.shelf.problems, to: &writer)
+        }
+    }
+
+    private static func append(_ problems: [String: ConnectorShelf.Problem], to writer: inout JSONWriter) {
+        writer.list("broken", problems.sorted { $0.key < $1.key }) { writer, problem in
+            writer.member("name", problem.key)
+            writer.member("file", problem.value.file)
+            writer.member("problem", problem.value.error.message)
+            writer.member("since", problem.value.since)
         }
     }
 

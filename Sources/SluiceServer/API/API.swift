@@ -11,7 +11,10 @@ public final class API: Sendable {
     /// What the API works with.
     public struct Parts: Sendable {
         public var store: any Store
-        public var connectors: [String: any Connector]
+        public var shelf: ConnectorShelf
+        /// Nil where nothing watches the connectors' files.
+        public var reloader: ConnectorReloader?
+        public var connectors: [String: any Connector] { shelf.connectors }
         public var sealer: SecretSealer
         public var clock: any TimeSource
         public var alarms: AlarmBoard
@@ -22,11 +25,13 @@ public final class API: Sendable {
         /// Whether a server answers, with pollers.
         public var isServing: Bool
         public init(
-            store: any Store, connectors: [String: any Connector], sealer: SecretSealer, clock: any TimeSource, alarms: AlarmBoard,
+            store: any Store, shelf: ConnectorShelf, reloader: ConnectorReloader? = nil, sealer: SecretSealer, clock: any TimeSource,
+            alarms: AlarmBoard,
             control: any TriggerControl, lifecycle: TriggerLifecycle, jobs: JobFeed, address: PublicAddress, isServing: Bool
         ) {
             self.store = store
-            self.connectors = connectors
+            self.shelf = shelf
+            self.reloader = reloader
             self.sealer = sealer
             self.clock = clock
             self.alarms = alarms
@@ -43,13 +48,14 @@ public final class API: Sendable {
     let parts: Parts
     let tokens: TokenGate
     /// One apply, or change of an address, at a time.
-    let changes = ChangeLock()
+    let changes: ChangeLock
     /// Names of triggers by number, for lists of jobs.
     let names = Mutex<[TriggerID: JobJSON.TriggerNames]>([:])
 
     /// - Parameter localTokenHash: SHA-256 of a token that is valid while this process lives.
     public init(_ parts: Parts, localTokenHash: [UInt8]? = nil) {
         self.parts = parts
+        changes = parts.reloader?.changes ?? ChangeLock()
         tokens = TokenGate(store: parts.store, localHash: localTokenHash)
     }
 

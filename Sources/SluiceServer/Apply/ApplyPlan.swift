@@ -28,10 +28,11 @@ public struct ApplyPlan: Sendable {
         case plain(DefinitionChange)
     }
 
-    /// Commands to a trigger after the definitions are in place.
+    /// Commands to a trigger. The state that they lead to is among the changes; what follows from it is done after these.
     public struct Command: Sendable, Equatable {
         public var trigger: String
         public var commands: [TriggerCommand]
+        public var effects: [TriggerEffect]
     }
 
     public var steps: [Step] = []

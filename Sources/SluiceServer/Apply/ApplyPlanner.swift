@@ -1,5 +1,6 @@
 import SluiceConnectors
 import SluiceCore
+import SluiceGateway
 import SluiceStore
 
 /// Holds a manifest against the connectors and what is defined, and decides what `apply` changes. Pure: the same input gives
@@ -264,7 +265,7 @@ public struct ApplyPlanner {
         guard let input = input(spec, type), let keys = topicKeys(spec, type, connector, input, uid), issues.count == faults else {
             return nil
         }
-        return put(spec, uid: uid, input: input, topicKeys: keys, isDynamic: type.subscription != nil)
+        return put(spec, uid: uid, input: input, topicKeys: keys, type)
     }
 
     private mutating func input(_ spec: TriggerSpec, _ type: TriggerTypeDefinition) -> [UInt8]? {
@@ -285,17 +286,12 @@ public struct ApplyPlanner {
         return writer.bytes
     }
 
-    /// The keys a trigger listens to: its own, and the empty one of the whole connection. None where it takes no webhooks.
+    /// The keys a trigger listens to; nil, and an issue, where its connector cannot say.
     private mutating func topicKeys(
         _ spec: TriggerSpec, _ type: TriggerTypeDefinition, _ connector: any Connector, _ input: [UInt8], _ uid: String
     ) -> [String]? {
-        // What comes to the URLs of its subscriptions, and nothing else.
-        if type.subscription != nil { return [DynamicTopic.key(uid)] }
-        guard type.kind == .hybrid || type.kind == .webhook else { return [] }
         do {
-            let full = try JSONDocument(Defaults.filled(input, type.inputFields))
-            guard let key = try connector.webhookKey(triggerType: type.name, input: full), !key.isEmpty else { return [""] }
-            return ["", key]
+            return try TopicKeys.of(type, connector, input: input, uid: uid)
         } catch {
             let reason = (error as? SluiceError)?.message ?? "its `webhook_key` failed"
             issue(spec.line, "trigger \(spec.name): \(reason)")
@@ -303,7 +299,9 @@ public struct ApplyPlanner {
         }
     }
 
-    private mutating func put(_ spec: TriggerSpec, uid: String, input: [UInt8], topicKeys: [String], isDynamic: Bool) -> SluiceError? {
+    private mutating func put(
+        _ spec: TriggerSpec, uid: String, input: [UInt8], topicKeys: [String], _ type: TriggerTypeDefinition
+    ) -> SluiceError? {
         let stored = known.triggers[spec.name]
         var notes: [String] = []
         var resets = false
@@ -317,7 +315,7 @@ public struct ApplyPlanner {
             }
             if !resets, stored.input != input {
                 notes.append("input changes; the cursor stays (`sluice trigger cursor reset \(spec.name)` to read again)")
-                if isDynamic { notes.append("subscribes anew where its subscription depends on what changes") }
+                if type.subscription != nil { notes.append("subscribes anew where its subscription depends on what changes") }
             }
             if stored.settings != spec.settings.json { notes.append("settings change") }
             let formerKeys = Set(stored.topics.compactMap { known.topicKeys[$0] })
@@ -329,6 +327,7 @@ public struct ApplyPlanner {
                     .putTrigger(
                         name: spec.name, uid: uid, connection: spec.connection, type: spec.type, input: input,
                         settings: spec.settings.json, topicKeys: topicKeys, resets: resets)))
+            if type.kind == .webhook || resets { plan.changes.append(.plain(.readsInbox(trigger: spec.name, type.kind == .webhook))) }
         }
         attach(spec, stored, &notes)
         command(spec, stored, &notes)
@@ -372,8 +371,26 @@ public struct ApplyPlanner {
             default: []
             }
         if commands.isEmpty { return }
-        plan.commands.append(.init(trigger: spec.name, commands: commands))
+        add(commands, to: spec.name, in: stored?.state ?? .created, line: spec.line)
         notes.append(commands.map { word($0) }.joined(separator: ", then "))
+    }
+
+    /// The state that the commands lead to becomes a change like the others: with the definitions, or not at all.
+    private mutating func add(_ commands: [TriggerCommand], to trigger: String, in before: TriggerState, line: Int) {
+        var (state, effects): (TriggerState, [TriggerEffect]) = (before, [])
+        do {
+            for command in commands {
+                let (next, more) = try state.after(command)
+                state = next
+                effects += more
+            }
+        } catch {
+            return issue(line, "trigger \(trigger): \(error.message)")
+        }
+        if state != before { plan.changes.append(.plain(.setTriggerState(name: trigger, from: before, to: state))) }
+        // A trigger that is paused at once does not poll.
+        if !state.polls { effects.removeAll { if case .poll = $0 { true } else { false } } }
+        plan.commands.append(.init(trigger: trigger, commands: commands, effects: effects))
     }
 
     private func word(_ command: TriggerCommand) -> String {
@@ -393,7 +410,7 @@ public struct ApplyPlanner {
         for trigger in current.definitions.triggers where !named.contains(trigger.name) {
             let isOver = trigger.state == .stopped || trigger.state == .stopping
             if options.prunes, !isOver {
-                plan.commands.append(.init(trigger: trigger.name, commands: [.stop]))
+                add([.stop], to: trigger.name, in: trigger.state, line: 0)
                 plan.steps.append(.init(.stop, "trigger", trigger.name, ["not in the file: stops; its data stays"]))
             } else {
                 plan.steps.append(.init(.keep, "trigger", trigger.name, ["not in the file" + (isOver ? "" : "; `--prune` would stop it")]))

@@ -100,7 +100,7 @@ public struct Catalogue: Sendable {
     }
 
     private static func notLoaded(_ name: String) -> SluiceError {
-        SluiceError(.connector, "the connector `\(name)` is not loaded: put its file into the connectors directory and start again")
+        SluiceError(.connector, "the connector `\(name)` is not loaded: put its file into the connectors directory")
     }
 
     /// One object of the open fields, the secret ones and the defaults.

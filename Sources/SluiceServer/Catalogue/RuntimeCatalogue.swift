@@ -23,19 +23,19 @@ public final class RuntimeCatalogue: Sendable {
     }
 
     private let store: any Store
-    private let connectors: [String: any Connector]
+    private let shelf: ConnectorShelf
     let sealer: SecretSealer
     let address: PublicAddress
     private let alarms: any AlarmReporting
     private let state = Mutex(State())
 
     public init(
-        store: any Store, connectors: [String: any Connector], sealer: SecretSealer, alarms: any AlarmReporting,
+        store: any Store, shelf: ConnectorShelf, sealer: SecretSealer, alarms: any AlarmReporting,
         address: PublicAddress = PublicAddress(nil)
     ) {
         self.address = address
         self.store = store
-        self.connectors = connectors
+        self.shelf = shelf
         self.sealer = sealer
         self.alarms = alarms
     }
@@ -58,7 +58,7 @@ public final class RuntimeCatalogue: Sendable {
             return state.ticketsTaken
         }
         let definitions = try await store.definitions(.default)
-        let read = Catalogue(definitions, connectors: connectors, sealer: sealer)
+        let read = Catalogue(definitions, connectors: shelf.connectors, sealer: sealer)
         state.withLock { state in
             guard ticket > state.ticketShown else { return }
             var catalogue = read

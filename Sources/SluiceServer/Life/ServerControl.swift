@@ -1,4 +1,5 @@
 import SluiceCore
+import SluiceGateway
 import SluicePolling
 import SluiceStore
 import Synchronization
@@ -15,10 +16,12 @@ final class ServerControl: TriggerControl {
     private let catalogue: RuntimeCatalogue
     private let polling: PollingService
     private let subscriptions: SubscriptionService
+    private let gateway: Gateway
     private let told = Mutex(Told())
 
-    init(catalogue: RuntimeCatalogue, polling: PollingService, subscriptions: SubscriptionService) {
+    init(catalogue: RuntimeCatalogue, polling: PollingService, subscriptions: SubscriptionService, gateway: Gateway) {
         self.subscriptions = subscriptions
+        self.gateway = gateway
         self.catalogue = catalogue
         self.polling = polling
     }
@@ -37,6 +40,19 @@ final class ServerControl: TriggerControl {
         for trigger in news.removed { subscriptions.triggerRemoved(trigger) }
         // Until the gateway had the new routes, webhooks for a new key signalled nobody.
         for trigger in news.listening { polling.webhooksMissed(trigger: trigger) }
+    }
+
+    /// Takes the new connectors over, and then what their triggers do with them: how often they poll, what they subscribe to. One
+    /// that has failed, or waits after a failure, tries at once: the connector may be what was mended.
+    func connectorsChanged(_ names: Set<String>) async throws {
+        try await definitionsChanged()
+        let catalogue = catalogue.current
+        let connections = Set(catalogue.connections.values.filter { names.contains($0.stored.connector) }.map(\.stored.id))
+        for trigger in try await self.catalogue.refresh().triggers where connections.contains(trigger.connection) {
+            polling.triggerChanged(trigger)
+            subscriptions.triggerChanged(trigger)
+            if trigger.state == .failed || trigger.progress.failures > 0 { polling.pollNow(trigger) }
+        }
     }
 
     private struct News {
@@ -80,12 +96,22 @@ final class ServerControl: TriggerControl {
         try await polling.testConnection(connection)
     }
 
+    func redeliver(_ webhook: InboxItem) async throws -> InboxSequence? {
+        guard let connection = catalogue.current.connections[webhook.entry.connection]?.gatewayConnection() else {
+            throw SluiceError(.conflict, "the connection of this webhook is gone, or takes no webhooks any more")
+        }
+        let answer = await gateway.keep(webhook.request, connection: connection, isForced: true)
+        guard let sequence = answer.sequence else { throw SluiceError(.overloaded, answer.message) }
+        return sequence
+    }
+
     func runtimeStatus(of trigger: StoredTrigger) async -> RuntimeTriggerStatus? {
         let status = polling.status(of: trigger)
         var result = RuntimeTriggerStatus()
         switch status.waiting {
         case nil: return nil
         case .running: result.isPolling = true
+        case .holding: (result.isPolling, result.waitsFor) = (true, "news: the provider holds its request until there is some")
         case .due(let due): (result.nextDueAt, result.nextCause) = (due.at, due.cause)
         case .connectionBusy: result.waitsFor = "other polls of its connection, which has as many at once as it may"
         case .connectionBlocked(let until):

@@ -7,6 +7,8 @@ import SluiceStore
 public protocol TriggerControl: Sendable {
     /// Connections, triggers or destinations have changed: read them anew and take them over before returning.
     func definitionsChanged() async throws
+    /// Connectors of these names are others now: what is defined with them works from the new ones before this returns.
+    func connectorsChanged(_ names: Set<String>) async throws
     /// A trigger's state or cursor has changed; with `cause` it polls as soon as the budgets allow.
     func triggerChanged(_ trigger: StoredTrigger, poll cause: PollCause?) async
     /// What a trigger does or waits for; nil if it is not being run.
@@ -21,6 +23,9 @@ public protocol TriggerControl: Sendable {
     func connectionStatus(_ connection: ConnectionID) async -> ConnectionStatus?
     /// Tries a connection. Throws `SluiceError` where nothing can be tried.
     func testConnection(_ connection: ConnectionID) async throws -> ConnectionTestResult
+    /// Matches a webhook of the inbox again and keeps it as a new one, even if it is a repetition. Returns its number; nil if
+    /// nobody is there to do it.
+    func redeliver(_ webhook: InboxItem) async throws -> InboxSequence?
 }
 
 extension TriggerControl {
@@ -29,6 +34,7 @@ extension TriggerControl {
     public func removeLeftBehind(_ subscription: SubscriptionID) throws(SluiceError) { throw .noServerAsks }
     public func connectionStatus(_ connection: ConnectionID) async -> ConnectionStatus? { nil }
     public func testConnection(_ connection: ConnectionID) async throws -> ConnectionTestResult { throw SluiceError.noServerAsks }
+    public func redeliver(_ webhook: InboxItem) async throws -> InboxSequence? { nil }
 }
 
 extension SluiceError {
@@ -61,6 +67,7 @@ public struct RuntimeTriggerStatus: Sendable, Equatable {
 public struct NoPollers: TriggerControl {
     public init() {}
     public func definitionsChanged() async throws {}
+    public func connectorsChanged(_ names: Set<String>) async throws {}
     public func triggerChanged(_ trigger: StoredTrigger, poll cause: PollCause?) async {}
     public func runtimeStatus(of trigger: StoredTrigger) async -> RuntimeTriggerStatus? { nil }
 }

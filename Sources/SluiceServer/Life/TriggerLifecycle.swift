@@ -36,6 +36,14 @@ public struct TriggerLifecycle: Sendable {
         return settled
     }
 
+    /// `apply` has stored a trigger's new state: what follows from it is done.
+    public func applied(_ effects: [TriggerEffect], trigger name: String) async throws {
+        guard let trigger = try await store.trigger(.default, named: name) else { throw API.noTrigger(name) }
+        let settled = isServing ? try await settle(trigger) : trigger
+        let causes = effects.compactMap { effect -> PollCause? in if case .poll(let cause) = effect { cause } else { nil } }
+        await control.triggerChanged(settled, poll: causes.first)
+    }
+
     /// Finishes what a process before this one began: called once when a server starts, before anything polls. True: something
     /// was changed.
     public func settleAll(_ triggers: [StoredTrigger]) async throws -> Bool {

@@ -2,20 +2,59 @@ import SluiceConnectors
 import SluiceCore
 import SluiceLua
 
-/// Loads one connector, to check it. Reads files.
+/// Loads connectors one by one, to check and try them. Reads files.
 public enum ConnectorFile {
     /// `path`: a `connector.lua`, or the directory that holds one; its name is the directory's.
     public static func load(_ path: String) throws -> any Connector {
+        let file = file(path)
+        return try load(source: try source(file), file: file)
+    }
+
+    /// Where the source of a connector lies, given the file or its directory.
+    static func file(_ path: String) -> String {
         let trimmed = path.hasSuffix("/") ? String(path.dropLast()) : path
-        let file = trimmed.hasSuffix(".lua") ? trimmed : trimmed + "/connector.lua"
+        return trimmed.hasSuffix(".lua") ? trimmed : trimmed + "/connector.lua"
+    }
+
+    static func source(_ file: String) throws -> [UInt8] {
         guard let source = try SmallFile.read(file, bytesMax: LuaConnector.sourceBytesMax) else {
             throw SluiceError(.notFound, "there is no file \(file)").with("file", file)
         }
+        return source
+    }
+
+    static func load(source: [UInt8], file: String) throws -> LuaConnector {
         let parts = file.split(separator: "/").map(String.init)
         let parent = parts.count > 1 ? parts[parts.count - 2] : ""
         let name =
             parts.last == "connector.lua" && !parent.isEmpty && parent != "." ? parent : String((parts.last ?? "connector").dropLast(4))
         return try LuaConnector.load(source: source, name: name, path: file)
+    }
+}
+
+extension ConnectorFile {
+    /// The connectors that paths name: each a `connector.lua`, a directory that holds one, or a directory of such directories.
+    /// Throws `.notFound` where there is none.
+    public static func all(in paths: [String]) throws -> [String] {
+        var files: [String] = []
+        for path in paths {
+            let file = file(path)
+            if try SmallFile.read(file, bytesMax: LuaConnector.sourceBytesMax) != nil {
+                files.append(file)
+                continue
+            }
+            let directory = path.hasSuffix("/") ? String(path.dropLast()) : path
+            let names = path.hasSuffix(".lua") ? [] : SmallFile.names(in: directory)
+            let inner = try names.map { "\(directory)/\($0)/connector.lua" }.filter {
+                try SmallFile.read($0, bytesMax: LuaConnector.sourceBytesMax) != nil
+            }
+            if inner.isEmpty {
+                throw SluiceError(.notFound, "there is no connector at \(path): name a connector.lua or a directory that holds one")
+                    .with("file", path)
+            }
+            files += inner
+        }
+        return files
     }
 }
 

@@ -46,7 +46,8 @@ public struct Opened: Sendable {
         let control = NoPollers()
         return API(
             API.Parts(
-                store: store, connectors: library.connectors, sealer: sealer, clock: clock, alarms: AlarmBoard(clock: clock),
+                store: store, shelf: ConnectorShelf(library, at: clock.now()), sealer: sealer, clock: clock,
+                alarms: AlarmBoard(clock: clock),
                 control: control,
                 lifecycle: TriggerLifecycle(store: store, clock: clock, control: control, isServing: false), jobs: JobFeed(store: store),
                 address: PublicAddress(nil), isServing: false))

@@ -5,6 +5,7 @@ extension StoreConformance {
     static let definitions: [ConformanceCase] = [
         ConformanceCase("applyMakesAllChangesOrNone", allOrNothing),
         ConformanceCase("applyingTheSameChangesNothing", sameChangesNothing),
+        ConformanceCase("statesAreSetWithTheDefinitionsOrNotAtAll", statesWithDefinitions),
         ConformanceCase("anotherTypeOrConnectionNeedsAReset", needsReset),
         ConformanceCase("definitionsComeBackAsTheyWere", roundTrip),
         ConformanceCase("P1_aRotatedAddressWorksUntilItExpires", endpoints),
@@ -54,6 +55,36 @@ extension StoreConformance {
         try expectEqual(now.progress.cursor, StoreBench.bytes("{\"at\":1}"), "another input keeps the cursor")
         try expectEqual(now.state, .running, "state")
         try expectEqual(now.id, trigger.id, "id")
+    }
+
+    private static func statesWithDefinitions(_ bench: inout StoreBench) async throws {
+        try await bench.apply([
+            StoreBench.connection(), StoreBench.trigger("orders"), .setTriggerState(name: "orders", from: .created, to: .starting),
+        ])
+        let started = try await bench.trigger()
+        try expectEqual(started.state, .starting, "state of a trigger that was made and started")
+        try expectEqual(started.generation, Generation.first.next, "its generation")
+        let here = bench
+        try await expectError(.conflict, "a state that is another by now") {
+            try await here.apply([
+                StoreBench.connection("other"), StoreBench.trigger("orders", input: "{\"a\":1}"),
+                .setTriggerState(name: "orders", from: .running, to: .paused),
+            ])
+        }
+        try await expectError(.notFound, "the state of nobody") {
+            try await here.apply([.setTriggerState(name: "x", from: .created, to: .starting)])
+        }
+        let after = try await bench.trigger()
+        try expectEqual(after.state, .starting, "state after a refused apply")
+        try expectEqual(after.input, StoreBench.bytes("{}"), "input after a refused apply")
+        try expectEqual(after.generation, started.generation, "generation after a refused apply")
+        try expectEqual(try await bench.store.definitions(.default).connections.map(\.name), ["shop"], "connections")
+        let failed = try await bench.store.setState(
+            StateChange(trigger: after.id, generation: after.generation, state: .failed, reason: "why", at: bench.start))
+        try await bench.apply([.setTriggerState(name: "orders", from: .failed, to: .running)])
+        let resumed = try await bench.trigger()
+        try expectEqual(resumed.stateReason, nil, "the reason of a trigger that is no longer failed")
+        try expectEqual(resumed.generation, failed.generation.next, "generation after a resume")
     }
 
     private static func needsReset(_ bench: inout StoreBench) async throws {

@@ -6,7 +6,8 @@ import SluiceServer
 
 struct ConnectorCommands: ParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "connector", abstract: "What services can be connected to.", subcommands: [List.self, Check.self],
+        commandName: "connector", abstract: "What services can be connected to, and tools for writing more.",
+        subcommands: [List.self, Reload.self, New.self, Check.self, Try.self, SimulateTraps.self, ShowTable.self, Reference.self],
         aliases: ["connectors"])
 
     struct List: AsyncParsableCommand {
@@ -30,27 +31,28 @@ struct ConnectorCommands: ParsableCommand {
                         Column("triggers") { row in row["triggers"]?.elements?.map { Show.text($0["name"]) }.joined(separator: ", ") ?? "-"
                         },
                     ], none: "No connector is loaded: name their directory with `sluice serve --connectors`.")
+                guard !listing.json else { return }
+                for problem in answer["broken"]?.elements ?? [] {
+                    Terminal.error("BROKEN \(Show.text(problem["name"])): \(Show.text(problem["problem"]))")
+                }
             }
         }
     }
 
-    struct Check: AsyncParsableCommand {
-        static let configuration = CommandConfiguration(abstract: "Load a connector's file and say what is wrong with it.")
-        @Argument(help: "connector.lua, or a directory that holds one.") var file: String
+    struct Reload: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(
+            abstract: "Let the server look at its connectors' files now.",
+            discussion: "It does so every two seconds by itself; this says what came of it. Exit code 1 if a file is broken.")
+        @OptionGroup var reach: Reach
+        @OptionGroup var single: Single
 
         func run() async throws {
-            let connector = try ConnectorFile.load(file)
-            let definition = connector.definition
-            Terminal.out("\(definition.name) \(definition.version) (\(definition.title)) is good.")
-            Terminal.out("hash      \(definition.hash)")
-            Terminal.out(
-                "fields    \(definition.connectionFields.map { $0.name + ($0.isSecret ? " (secret)" : "") }.joined(separator: ", "))")
-            Terminal.out("webhooks  \(definition.webhook?.scheme ?? "none")")
-            if definition.isExperimental { Terminal.out("EXPERIMENTAL: not held against the provider's own documentation") }
-            for type in definition.triggers {
-                let input = type.inputFields.map { $0.name + ($0.isOptional ? "?" : "") }.joined(separator: ", ")
-                Terminal.out("trigger   \(type.name): \(type.kind.rawValue), input: \(input.isEmpty ? "none" : input)")
+            let isBroken = try await reach.connected { caller -> Bool in
+                let answer = try await caller.post("/v1/connectors/reload")
+                single.show(answer)
+                return answer["broken"]?.elements?.isEmpty == false
             }
+            if isBroken { throw ExitCode(1) }
         }
     }
 }
@@ -108,7 +110,8 @@ struct ConnectionCommands: ParsableCommand {
                 } else {
                     let status = answer["status"]?.int64.map { ", status \($0)" } ?? ""
                     Terminal.out(
-                        "\(Show.text(answer["outcome"])): \(Show.text(answer["message"])) (\(Show.text(answer["milliseconds"])) ms\(status))")
+                        "\(Show.text(answer["outcome"])): \(Show.text(answer["message"])) (\(Show.text(answer["milliseconds"])) ms\(status))"
+                    )
                 }
                 if answer["ok"]?.bool != true { throw ExitCode(1) }
             }

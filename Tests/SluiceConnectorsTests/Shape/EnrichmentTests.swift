@@ -64,7 +64,7 @@ import Testing
     private func reader(_ shop: Shop, _ extra: String = "", dedup: String = #"{"id":"id","version":"at"}"#) throws -> Reader {
         let enrich = #""enrich":{"path":"/items/{record.id}","query":{"v":"{record.at}"},"at":"item","concurrency":3\#(extra)}"#
         let json =
-            #"{"base_url":"https://api.test","path":"/items","records":"items","dedup":\#(dedup),"cursor":{"field":"at","parameter":"since","type":"unix_seconds"},"auth":{"bearer":"{connection.key}"},\#(enrich)}"#
+            #"{"base_url":"https://api.test","path":"/items","records":"items","dedup":\#(dedup),"cursor":{"field":"at","parameter":"since","type":"unix_seconds"},\#(enrich)}"#
         return try Reader(json, Sender(shop: shop))
     }
 
@@ -90,7 +90,7 @@ import Testing
         #expect(shop.asked() == [2], "the overlap comes from what is kept")
         #expect(reader.keys.suffix(1) == ["2@5"])
         #expect(reader.records.last == #"{"id":2, "full" : 1.50,"version":5}"#)
-        // Another account's records are others.
+        // Another account's records are others, even where its credentials are added on the way.
         reader.connection = #"{"key":"k2"}"#
         try await reader.cycle()
         #expect(shop.asked() == [1, 2, 3, 4])

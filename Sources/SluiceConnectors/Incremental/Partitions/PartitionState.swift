@@ -81,10 +81,11 @@ struct PartitionState: Equatable, Sendable {
         done = 0
     }
 
-    /// The first partition was read to its end. Those that were refused before get another try if this is the first success:
-    /// what was wrong with all of them may be mended.
+    /// The first partition was read to its end. If it had been refused, as all had been, the others get another try: what was
+    /// wrong with all of them is mended.
     mutating func finished() {
-        if done == 0 { for index in queue.indices where queue[index].trouble == .refused { queue[index].trouble = .none } }
+        let wasRefused = queue[0].trouble == .refused
+        if done == 0, wasRefused { for index in queue.indices where queue[index].trouble == .refused { queue[index].trouble = .none } }
         done += 1
         queue.removeFirst()
         inner = nil

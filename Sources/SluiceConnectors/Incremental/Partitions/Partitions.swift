@@ -33,13 +33,6 @@ public struct Partitions: Sendable {
         self.source = source
         self.id = id
     }
-
-    func check() throws(SluiceError) {
-        guard case .list(let list) = source, case .page(let rule) = list.pagination, rule.end.total == nil, !rule.isStable else { return }
-        throw SluiceError(
-            .connector,
-            "incremental.partitions.list.pagination.page skips partitions when one is removed: say total = PATH or stable = true")
-    }
 }
 
 /// How the provider lists partitions.

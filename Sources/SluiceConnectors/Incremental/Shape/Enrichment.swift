@@ -52,6 +52,8 @@ public struct Enrichment: Sendable {
     struct Requests: Sendable {
         var plan: @Sendable (Record) throws(PollFailure) -> HTTPRequestPlan
         var send: @Sendable (HTTPRequestPlan) async throws -> HTTPReply
+        /// Whose records they are.
+        var connection: JSONDocument
     }
 
     private struct Wanted: Sendable {
@@ -124,7 +126,7 @@ public struct Enrichment: Sendable {
             let thin = progress.records[index]
             guard !thin.record.isDeletion, case .success(let dedupKey) = thin.key else { continue }
             let plan = try requests.plan(thin.record)
-            let key = EnrichmentCache.key(plan, dedupKey)
+            let key = EnrichmentCache.key(plan, dedupKey, requests.connection)
             if let full = cache.full(key) {
                 try progress.take(full, at: index)
             } else {

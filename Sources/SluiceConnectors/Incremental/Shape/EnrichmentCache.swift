@@ -32,9 +32,9 @@ final class EnrichmentCache: Sendable {
 
     private let state = Mutex(State())
 
-    /// The request says whose record it is, its credentials included; the dedup key says which version.
-    static func key(_ plan: HTTPRequestPlan, _ dedupKey: [UInt8]) -> Key {
-        HMACSHA256.sha256(Array(Validator.fingerprint(plan).utf8) + dedupKey)
+    /// The connection and the request say whose record it is; the dedup key says which version.
+    static func key(_ plan: HTTPRequestPlan, _ dedupKey: [UInt8], _ connection: JSONDocument) -> Key {
+        HMACSHA256.sha256(Array(Validator.fingerprint(plan, connection).utf8) + dedupKey)
     }
 
     func full(_ key: Key) -> [UInt8]? {

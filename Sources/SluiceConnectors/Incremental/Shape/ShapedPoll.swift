@@ -186,7 +186,7 @@ struct ShapedPoll: Sendable {
             let poll = IncrementalPoll(sideRules(path: path, query: enrichment.query))
             return Enrichment.Requests(
                 plan: { record throws(PollFailure) in try poll.nextRequest(SideRequest.of(request, record: record)) },
-                send: { try await http.send($0) })
+                send: { try await http.send($0) }, connection: request.connection)
         case .url(let url):
             let poll = IncrementalPoll(sideRules(path: "", query: enrichment.query))
             return Enrichment.Requests(
@@ -198,7 +198,7 @@ struct ShapedPoll: Sendable {
                     plan.url = query.isEmpty ? link : link + (link.contains("?") ? "&" : "?") + query
                     return plan
                 },
-                send: { try await http.send($0) })
+                send: { try await http.send($0) }, connection: request.connection)
         }
     }
 }
@@ -256,8 +256,8 @@ final class ShapedHTTP: HTTPSending {
         }
         for field in seen.carried { plan.headers.set(field.name, field.value) }
         let isConditional = isPage && shape.isConditional
-        let fingerprint = isConditional ? Validator.fingerprint(plan) : ""
-        let asks = isConditional ? validator?.condition(&plan, at: request.now) ?? false : false
+        let fingerprint = isConditional ? Validator.fingerprint(plan, request.connection) : ""
+        let asks = isConditional ? validator?.condition(&plan, of: request) ?? false : false
         try shape.signing?.sign(&plan, request)
         let reply = try await inner.send(plan)
         if asks, reply.status == 304 { throw NotModified() }

@@ -64,10 +64,10 @@ struct Validator: Equatable, Sendable {
     }
 
     /// Adds If-None-Match or If-Modified-Since; false if this is not the time or the request for it.
-    func condition(_ plan: inout HTTPRequestPlan, at now: Timestamp) -> Bool {
-        guard unchanged < Validator.unchangedMax, now >= at, now - at < Validator.ageMax, request == Validator.fingerprint(plan) else {
-            return false
-        }
+    func condition(_ plan: inout HTTPRequestPlan, of poll: PollRequest) -> Bool {
+        guard unchanged < Validator.unchangedMax, poll.now >= at, poll.now - at < Validator.ageMax,
+            request == Validator.fingerprint(plan, poll.connection)
+        else { return false }
         if let etag {
             plan.headers.set("If-None-Match", etag)
         } else if let lastModified {
@@ -78,10 +78,11 @@ struct Validator: Equatable, Sendable {
         return true
     }
 
-    /// Whose answer, and to what: method, URL, headers (credentials among them) and body.
-    static func fingerprint(_ plan: HTTPRequestPlan) -> String {
+    /// Whose answer, and to what: the connection (whose credentials may be added later), method, URL, headers and body.
+    static func fingerprint(_ plan: HTTPRequestPlan, _ connection: JSONDocument) -> String {
         var writer = JSONWriter()
         writer.array { writer in
+            writer.raw(connection.root.bytes)
             writer.value(plan.method)
             writer.value(plan.url)
             for field in plan.headers {

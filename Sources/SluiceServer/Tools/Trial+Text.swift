@@ -1,0 +1,67 @@
+import SluiceCore
+
+extension Trial {
+    private static let recordsShownMax = 20
+
+    /// For people. `width` cuts each record to one line.
+    public func text(width: Int = 140) -> String {
+        var lines = ["\(connector), \(type): nothing is stored"]
+        for exchange in exchanges {
+            let status = exchange.reply.map { String($0.status) } ?? "no answer"
+            lines.append("  \(exchange.request.method) \(exchange.request.url) → \(status), \(exchange.span.milliseconds) ms")
+            if let failure = exchange.failure { lines.append("    \(failure)") }
+        }
+        for (index, page) in pages.enumerated() {
+            lines.append("page \(index + 1): \(page.records.count) records, " + (page.more ? "and there is more" : "the last one"))
+            for record in page.records.prefix(Trial.recordsShownMax) {
+                let mark = record.mark.map { "  mark \($0)" } ?? ""
+                lines.append(
+                    "  " + (record.isKeyed ? record.key : "QUARANTINED: \(record.key)") + mark + (record.isDerived ? "  derived" : ""))
+                let text = String(decoding: record.bytes, as: UTF8.self)
+                lines.append("    " + (text.count > width ? text.prefix(width - 1) + "…" : text))
+            }
+            if page.records.count > Trial.recordsShownMax {
+                lines.append("  and \(page.records.count - Trial.recordsShownMax) more: --json shows all")
+            }
+            for warning in page.warnings { lines.append("  warning: \(warning)") }
+        }
+        lines.append("cursor before: \(Trial.text(cursorBefore))")
+        lines.append("cursor after:  \(Trial.text(cursorAfter))")
+        if pages.last?.more == true { lines.append("There is more: --pages \(pages.count * 2)") }
+        if let failure { lines.append("FAILED (\(failureKind ?? "?")): \(failure)") }
+        return lines.joined(separator: "\n")
+    }
+
+    private static func text(_ cursor: [UInt8]?) -> String { cursor.map { String(decoding: $0, as: UTF8.self) } ?? "none" }
+
+    /// For programs.
+    public var json: [UInt8] {
+        var writer = JSONWriter()
+        writer.object { writer in
+            writer.member("connector", connector)
+            writer.member("type", type)
+            writer.member("cursor_before", json: cursorBefore)
+            writer.member("cursor_after", json: cursorAfter)
+            writer.list("requests", exchanges) { writer, exchange in
+                writer.member("method", exchange.request.method)
+                writer.member("url", exchange.request.url)
+                writer.member("status", exchange.reply.map { Int64($0.status) })
+                writer.member("failure", exchange.failure)
+                writer.member("milliseconds", exchange.span.milliseconds)
+            }
+            writer.list("pages", pages) { writer, page in
+                writer.list("records", page.records) { writer, record in
+                    writer.member(record.isKeyed ? "dedup_key" : "quarantined", record.key)
+                    writer.member("mark", record.mark)
+                    writer.member("derived", record.isDerived)
+                    writer.member("record", json: record.bytes)
+                }
+                writer.member("more", page.more)
+                writer.key("warnings")
+                writer.array { writer in for warning in page.warnings { writer.value(warning) } }
+            }
+            writer.member("failure", failure)
+        }
+        return writer.bytes
+    }
+}

@@ -1,0 +1,191 @@
+import SluiceConnectors
+import SluiceCore
+
+/// Traps of timestamps and clocks.
+extension TrapScene {
+    mutating func spring(_ trap: ConnectorTrap) async -> TrapOutcome {
+        switch trap {
+        case .equalTimestamps: await equalTimestamps()
+        case .pageEdgeTie: await ties(from: pageSize - 1, count: random.int(2...3))
+        case .pageWideTie: await ties(from: random.int(0...2), count: 2 * pageSize + 1)
+        case .lateVisibility: await lateVisibility()
+        case .roundedPrecision: await roundedPrecision()
+        case .clockSkew: await clockSkew()
+        case .futureDated: await futureDated()
+        case .noZone: if await isZoneRefused() { return outcome }
+        case .unordered: await unordered()
+        case .changedAgain: await changedAgain()
+        case .shiftingPages: await shiftingPages()
+        case .crash: await crash()
+        case .expiringToken: await expiringToken()
+        case .deletedAnchor: await deletedAnchor()
+        case .retentionGap: await retentionGap()
+        case .poisonRecord: await poisonRecord()
+        case .keptStart: await keptStart()
+        case .idleFeed: await idleFeed()
+        case .idReset: break
+        }
+        return await settled()
+    }
+
+    private mutating func equalTimestamps() async {
+        guard await begin() else { return }
+        for _ in 0..<3 {
+            await pass(seconds: 5)
+            let place = await feed { feed in
+                feed.add()
+                return feed.placeNow - feed.placeNow % feed.granule
+            }
+            guard await read() else { return }
+            // The same moment to the source, and not there a moment ago.
+            await feed { feed in
+                feed.add(place: place)
+                feed.add(place: place + feed.granule)
+            }
+            await pass(seconds: random.chance(0.5) ? 0.2 : 3)
+            guard await read() else { return }
+        }
+    }
+
+    private mutating func ties(from first: Int, count: Int) async {
+        guard await begin() else { return }
+        await add(first)
+        await pass(seconds: 1)
+        let place = await feed { $0.placeNow }
+        for _ in 0..<count { await feed { $0.add(place: place) } }
+        await add(random.int(1...3))
+        await pass(seconds: 1)
+        await read()
+    }
+
+    private mutating func lateVisibility() async {
+        guard await begin() else { return }
+        let hidden = subject.toleranceSeconds * 0.8
+        await pass(seconds: 1)
+        await feed { $0.add(visibleAt: $0.now + Int64(hidden * 1000)) }
+        for _ in 0..<4 {
+            await pass(seconds: hidden / 4)
+            await feed { $0.add() }
+            guard await read() else { return }
+        }
+    }
+
+    private mutating func roundedPrecision() async {
+        await feed { $0.mischief.isFine = true }
+        guard await begin() else { return }
+        for _ in 0..<4 {
+            for _ in 0..<random.int(2...4) {
+                let step = random.unit() * 0.3
+                await pass(seconds: step)
+                await feed { feed in
+                    let extra = Int64(feed.random.int(0...999))
+                    feed.add(place: feed.placeNow + (feed.placesPerMark == 1000 ? extra : 0))
+                }
+            }
+            // Microseconds of what was added last have passed.
+            await pass(seconds: 0.01)
+            guard await read() else { return }
+        }
+    }
+
+    private mutating func clockSkew() async {
+        run.skew = [-10_800_000, 10_800_000, 40_000, -3000][random.int(0...3)]
+        await add(3)
+        guard await begin() else { return }
+        for _ in 0..<3 {
+            await add(2)
+            await pass(seconds: 1)
+            guard await read() else { return }
+        }
+    }
+
+    private mutating func futureDated() async {
+        guard await begin() else { return }
+        let days = Int64(random.int(1...400))
+        await feed { $0.add(place: $0.placeNow + days * 86_400 * $0.placesPerSecond) }
+        for _ in 0..<3 {
+            await add(2)
+            await pass(seconds: 1)
+            guard await read() else { return }
+        }
+    }
+
+    /// To refuse such times loudly is right; to lose what has them is not.
+    private mutating func isZoneRefused() async -> Bool {
+        await feed { $0.mischief.isZoneless = true }
+        await add(3)
+        await pass(seconds: 1)
+        if case .failed = await run.cycle() { return true }
+        return false
+    }
+
+    /// While it is read, records change on pages that were read already, and on those to come.
+    private mutating func unordered() async {
+        guard await begin() else { return }
+        for _ in 0..<3 {
+            await add(4 * pageSize + random.int(1...3))
+            await pass(seconds: 1)
+            await feed { $0.mischief = StandInFeed.Mischief(shifts: true, millisecondsPerPage: 2500) }
+            guard await follow() else { return }
+            await feed { $0.mischief = StandInFeed.Mischief() }
+            await pass(seconds: 1)
+            guard await read() else { return }
+        }
+    }
+
+    private mutating func changedAgain() async {
+        guard await begin() else { return }
+        await add(3)
+        guard await read() else { return }
+        for _ in 0..<3 {
+            await pass(seconds: 5)
+            let id = random.int(1...3)
+            await feed { $0.touch(id) }
+            await pass(seconds: 2)
+            guard await read() else { return }
+        }
+        guard subject.isAboutNew else { return }
+        let jobs = run.jobs
+        let again = await feed { feed in Dictionary(grouping: jobs.keys) { feed.items[$0].id }.filter { $0.value.count > 1 }.keys.sorted() }
+        if let id = again.first {
+            observe("new-by-updated")
+            fail("record \(id) became a job again when it changed, and it is not new")
+        }
+    }
+
+    /// The default start is taken once: what comes after the first poll is read, however late the second one is.
+    private mutating func keptStart() async {
+        guard await follow() else { return }
+        await pass(seconds: 60)
+        await add(2)
+        await pass(seconds: Double(random.int(3...72)) * 3600)
+        await read()
+    }
+
+    /// Nothing new: what is asked for must not follow the clock, nor hold what the last cycle's pages were found by.
+    private mutating func idleFeed() async {
+        await add(2 * pageSize + 1)
+        guard await begin() else { return }
+        for _ in 0..<3 {
+            await pass(seconds: 1800)
+            let number = run.cycles + 1
+            guard await read() else { return }
+            guard let first = await feed({ feed in feed.exchanges.first { $0.cycle == number } }) else { continue }
+            if first.hasPosition {
+                observe("page-token-kept")
+                fail("a new cycle begins with the page token of the one before")
+            }
+            let isOrderless = subject.rules.cursor == nil
+            let perSecond = await feed { $0.placesPerSecond }
+            if let bound = first.bound, let newest = first.newest, !isOrderless, subject.rules.cursor?.marksPerSecond != nil,
+                bound > newest + 60 * perSecond
+            {
+                observe("clock-as-cursor")
+                fail("it asks from a clock, \((bound - newest) / perSecond) s above the newest record: what shows up late is lost")
+            }
+        }
+        await add(2)
+        await pass(seconds: 1)
+        await read()
+    }
+}

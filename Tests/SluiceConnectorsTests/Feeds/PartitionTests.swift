@@ -1,0 +1,274 @@
+import SluiceCore
+import Synchronization
+import Testing
+
+@testable import SluiceConnectors
+
+/// One trigger over many lists, each with a cursor of its own.
+@Suite struct PartitionTests {
+    /// Repositories with issues, as GitHub has them.
+    final class Forge: HTTPSending {
+        struct State: Sendable {
+            var issues: [String: [(id: Int, at: Int64)]] = [:]
+            /// What a repository's list answers instead.
+            var status: [String: Int] = [:]
+            var listStatus = 200
+            var now = Replies.now
+            var requests: [String] = []
+        }
+        private let state = Mutex(State())
+        func change<Result: Sendable>(_ body: (inout sending State) -> sending Result) -> Result { state.withLock { body(&$0) } }
+        var requests: [String] { state.withLock { $0.requests } }
+        func add(_ repository: String, _ id: Int, _ at: Int64) { change { $0.issues[repository, default: []].append((id, at)) } }
+
+        func send(_ request: HTTPRequestPlan) async throws -> HTTPReply {
+            try state.withLock { state in
+                let path = String(request.url.dropFirst("https://api.test".count))
+                state.requests.append(path)
+                let query = FakeProvider.query(request.url)
+                if path.hasPrefix("/repos?") {
+                    if state.listStatus != 200 { throw PollFailure(.transient, SluiceError(.providerStatus, "down")) }
+                    let names = state.issues.keys.sorted()
+                    let skip = Int(query["skip"] ?? "0") ?? 0
+                    let page = names.dropFirst(skip).prefix(2).map { #"{"full_name":"acme/\#($0)","key":{"short":"\#($0)"},"size":17}"# }
+                    return Replies.ok(
+                        #"{"repos":[\#(page.joined(separator: ","))],"next":\#(skip + 2 < names.count ? "\"\(skip + 2)\"" : "null")}"#,
+                        at: state.now)
+                }
+                let name = String(path.dropFirst("/repos/".count).prefix { $0 != "/" })
+                switch state.status[name] ?? 200 {
+                case 200: break
+                case 403: throw PollFailure(.unauthorized, SluiceError(.providerAuth, "no").with("status", "403"))
+                case 401: throw PollFailure(.unauthorized, SluiceError(.providerAuth, "no").with("status", "401"))
+                case 429: throw PollFailure(.rateLimited, SluiceError(.rateLimited, "slow"))
+                case 500: throw PollFailure(.transient, SluiceError(.providerStatus, "down"))
+                case let status: return Replies.ok("{}", status: status, at: state.now)
+                }
+                let since = Int64(query["since"] ?? "0") ?? 0
+                let listed = (state.issues[name] ?? []).filter { $0.at >= since }.sorted { ($0.at, $0.id) < ($1.at, $1.id) }
+                let skip = Int(query["o"] ?? "0") ?? 0
+                let page = listed.dropFirst(skip).prefix(2).map { #"{"id":\#($0.id),"at":\#($0.at)}"# }
+                let next = skip + 2 < listed.count ? "\"\(skip + 2)\"" : "null"
+                return Replies.ok(#"{"items":[\#(page.joined(separator: ","))],"next":\#(next)}"#, at: state.now)
+            }
+        }
+    }
+
+    private let t0 = Replies.now
+
+    private func json(_ extra: String = "", partitions: String? = nil) -> String {
+        let list =
+            #"{"list":{"path":"/repos","query":{"n":"2"},"records":"repos","pagination":{"token":{"from":"next","parameter":"skip"}}},"id":"full_name"\#(extra)}"#
+        return
+            #"{"base_url":"https://api.test","path":"/repos/{partition.key.short}/issues","records":"items","dedup":{"id":"id","version":"at"},"#
+            + #""cursor":{"field":"at","parameter":"since","type":"unix_seconds","order":"asc"},"default_since_seconds_ago":3600,"#
+            + #""pagination":{"token":{"from":"next","parameter":"o"}},"partitions":\#(partitions ?? list)}"#
+    }
+
+    private func forge(_ names: String...) -> Forge {
+        let forge = Forge()
+        for (index, name) in names.enumerated() {
+            for number in 0..<3 { forge.add(name, number, t0 - 100 + Int64(index * 10 + number)) }
+        }
+        return forge
+    }
+
+    private func position(_ reader: Reader, _ name: String) throws -> Int64? {
+        let cursor = try #require(reader.cursor)
+        return try JSONDocument(cursor).root["partitions"]?["acme/\(name)"]?["mark"]?.int64
+    }
+
+    @Test func P4_eachPartitionHasACursorOfItsOwn() async throws {
+        let forge = forge("a", "b", "c")
+        var reader = try Reader(json(), forge)
+        try await reader.cycle()
+        #expect(reader.keys.count == 9)
+        #expect(reader.keys.contains("acme%2Fb/1@\(t0 - 89)"), "the same id in two partitions is two records")
+        #expect([try position(reader, "a"), try position(reader, "b"), try position(reader, "c")] == [t0 - 98, t0 - 88, t0 - 78])
+        forge.add("b", 9, t0 - 5)
+        try await reader.cycle()
+        #expect(reader.keys.count == 10)
+        #expect(try position(reader, "b") == t0 - 5)
+        #expect(try position(reader, "a") == t0 - 98)
+        #expect(forge.requests.last { $0.hasPrefix("/repos/c/") }?.contains("since=\(t0 - 78)") == true)
+    }
+
+    @Test func P3_aCycleGoesOnWhereItDied() async throws {
+        for died in 1...9 {
+            let forge = forge("a", "b", "c")
+            var reader = try Reader(json(), forge)
+            try await reader.cycle(pagesMax: died)
+            var second = try Reader(json(), forge)
+            (second.cursor, second.pageState) = (reader.cursor, reader.pageState)
+            try await second.cycle()
+            #expect(Set(reader.keys).union(second.keys).count == 9, "died after page \(died)")
+        }
+    }
+
+    @Test func P4_aPartitionFoundLaterBeginsWhereTheTriggerBegan() async throws {
+        let forge = forge("a")
+        var reader = try Reader(json(), forge)
+        try await reader.cycle()
+        // Hours pass without a poll. A repository was made soon after the trigger began, longer ago than the default start.
+        forge.change { $0.now += 20_000 }
+        reader.nowSeconds += 20_000
+        forge.add("new", 1, t0 + 10)
+        forge.add("new", 2, t0 - 3700)
+        try await reader.cycle()
+        #expect(reader.keys.contains("acme%2Fnew/1@\(t0 + 10)"))
+        #expect(!reader.keys.contains { $0.hasPrefix("acme%2Fnew/2") }, "what was there before the trigger is not its business")
+    }
+
+    @Test func P4_aRemovedPartitionKeepsItsCursorForAWhile() async throws {
+        let forge = forge("a", "b")
+        var reader = try Reader(json(#","keep_removed_seconds":600"#), forge)
+        try await reader.cycle()
+        let issues = forge.change { $0.issues.removeValue(forKey: "b") }
+        try await reader.cycle()
+        #expect(try position(reader, "b") == t0 - 88)
+        #expect(reader.cursorText.contains("removed"))
+        forge.change { state in
+            state.issues["b"] = issues
+            state.now += 500
+        }
+        try await reader.cycle()
+        #expect(!reader.cursorText.contains("removed"))
+        #expect(forge.requests.last?.contains("since=\(t0 - 88)") == true)
+        forge.change { $0.issues["b"] = nil }
+        for _ in 0..<2 {
+            try await reader.cycle()
+            forge.change { $0.now += 700 }
+        }
+        try await reader.cycle()
+        #expect(try position(reader, "b") == nil)
+        #expect(!reader.cursorText.contains("acme/b"))
+    }
+
+    @Test(arguments: [404, 403, 400]) func P12_aPartitionThatIsRefusedDoesNotBlockTheOthers(_ status: Int) async throws {
+        let forge = forge("a", "b", "c")
+        forge.change { $0.status["a"] = status }
+        var reader = try Reader(json(), forge)
+        try await reader.cycle()
+        #expect(reader.keys.count == 6)
+        #expect(reader.warnings.contains { $0.contains("partition acme/a is left out of this cycle") })
+        #expect(forge.requests.count { $0.hasPrefix("/repos/a/") } == 1)
+        forge.change { $0.status = [:] }
+        try await reader.cycle()
+        #expect(reader.keys.count == 9)
+    }
+
+    @Test func aFaultOfAllIsNotOneOfThePartitions() async throws {
+        let forge = forge("a", "b")
+        forge.change { $0.status = ["a": 404, "b": 404] }
+        var reader = try Reader(json(), forge)
+        #expect(await failure { try await reader.cycle() }?.kind == .permanent)
+        // Mended in between: all are read, the first one too.
+        forge.change { $0.status = [:] }
+        try await reader.cycle()
+        #expect(reader.keys.count == 6)
+        for (status, kind) in [(401, PollFailure.Kind.unauthorized), (429, .rateLimited)] {
+            forge.change { $0.status = ["a": status] }
+            #expect(await failure { try await reader.cycle() }?.kind == kind)
+            reader.pageState = nil
+        }
+    }
+
+    /// A partition that is down must not be taken for read: the cycle fails, after the others were read.
+    @Test func P2_aPartitionThatIsDownFailsTheCycleAfterTheOthers() async throws {
+        let forge = forge("a", "b", "c")
+        forge.change { $0.status["a"] = 500 }
+        var reader = try Reader(json(), forge)
+        let failed = await failure { try await reader.cycle() }
+        #expect(failed?.kind == .pageStateExpired, "the cycle begins anew, so that the others go on being read")
+        #expect(failed?.error.message.contains("acme/a") == true)
+        #expect(reader.keys.count == 6)
+        forge.change { $0.status = [:] }
+        reader.pageState = nil
+        try await reader.cycle()
+        #expect(reader.keys.count == 9)
+        // In passing: once more behind the others is enough.
+        forge.change { $0.status["b"] = 500 }
+        try await reader.cycle(pagesMax: 4)
+        forge.change { $0.status = [:] }
+        try await reader.cycle()
+        #expect(reader.pageState == nil)
+    }
+
+    @Test func P10_partitionsAreBounded() async throws {
+        let forge = forge("a", "b", "c", "d")
+        var reader = try Reader(json(#","max":3"#), forge)
+        #expect(await failure { try await reader.cycle() }?.error.message.contains("more than 3 partitions") == true)
+        let many = Forge()
+        let long = String(repeating: "n", count: 120)
+        many.change { state in for index in 0..<700 { state.issues["\(long)\(index)"] = [] } }
+        var large = try Reader(json(#","max":1000"#), many)
+        let failed = await failure { try await large.cycle(pagesMax: 2000) }
+        #expect(failed?.kind == .permanent)
+        #expect(failed?.error.message.contains("at most 65536 are kept") == true, "\(failed?.error.message ?? "")")
+    }
+
+    /// Keys go when no partition can return them again, and not before.
+    @Test func P4_theLowestMarkOfAllDecidesWhatIsForgotten() async throws {
+        let forge = forge("a", "b")
+        var reader = try Reader(json(), forge)
+        var page = try await reader.rules.run(try reader.request(), http: forge)
+        var marks: [Int64?] = []
+        while page.more {
+            (reader.cursor, reader.pageState) = (page.cursor ?? reader.cursor, page.pageState)
+            marks.append(page.cursorMark)
+            page = try await reader.rules.run(try reader.request(), http: forge)
+        }
+        #expect(page.cursorMark == t0 - 98, "a's, the lower one; before b was begun a's alone")
+        reader.cursor = page.cursor
+        // An idle partition follows the server's clock a day behind, so that it does not hold the keys of all others for ever.
+        forge.change { $0.now += 30 * 86_400 }
+        forge.add("b", 77, t0 + 30 * 86_400 - 10)
+        reader.pageState = nil
+        try await reader.cycle()
+        #expect(try position(reader, "a") == t0 + 29 * 86_400)
+        #expect(try position(reader, "b") == t0 + 30 * 86_400 - 10)
+    }
+
+    @Test func partitionsComeFromTheInputOrStandInTheDescription() async throws {
+        for (rule, input) in [
+            (#"{"input":"repos"}"#, #"{"repos":["x y","z"]}"#), (#"{"input":"repos"}"#, #"{"repos":"x y, z"}"#),
+            (#"{"values":["x y","z"]}"#, "{}"),
+            (#"{"input":"repos","id":"n"}"#, #"{"repos":[{"n":"x y"},{"n":"z"}]}"#),
+        ] {
+            let http = Replies { _, _ in Replies.ok(#"{"items":[{"id":1,"at":5}]}"#) }
+            let json = items(#""query":{"repo":"{partition}"},"partitions":\#(rule)"#)
+            var reader = try Reader(json, http)
+            reader.input = input
+            try await reader.cycle()
+            #expect(reader.keys == ["x%20y/1@5", "z/1@5"], "\(rule)")
+        }
+        let http = Replies { _, _ in Replies.ok(#"{"items":[{"id":1,"at":5}]}"#) }
+        var global = try Reader(
+            items(
+                #""query":{"repo":"{partition}"},"partitions":{"values":["x","z"]}"#, dedup: #"{"id":"id","version":"at","global":true}"#),
+            http)
+        try await global.cycle()
+        #expect(global.keys == ["1@5"])
+    }
+
+    @Test func aCursorFromBeforeThereWerePartitionsIsWhereAllBegin() async throws {
+        let forge = forge("a", "b")
+        var reader = try Reader(json(), forge)
+        reader.cursor = Array(#"{"mark":\#(t0 - 99),"value":"\#(t0 - 99)"}"#.utf8)
+        try await reader.cycle()
+        #expect(reader.keys.count == 5)
+        reader.cursor = Array("{}".utf8)
+        #expect(await failure { try await reader.cycle() }?.kind == .badCursor)
+    }
+
+    @Test(arguments: [
+        (#"{"values":["a"],"input":"b"}"#, "/x/{partition}", "one of the three"),
+        (#"{"list":{"path":"/x"}}"#, "/x/{partition}", "id is missing"),
+        (#"{"values":["a"]}"#, "/x", "would all read the same list"), ("null", "/x/{partition}", "there are none"),
+        (#"{"values":["a"],"max":5000}"#, "/x/{partition}", "from 1 to 1000"),
+    ])
+    func partitionsThatCannotWorkAreRefused(_ rule: String, _ path: String, _ words: String) {
+        let message = refusal(#"{"base_url":"https://a.test","path":"\#(path)","dedup":{"id":"id"},"partitions":\#(rule)}"#)
+        #expect(message?.contains(words) == true, "\(message ?? "taken")")
+    }
+}

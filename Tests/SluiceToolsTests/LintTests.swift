@@ -1,0 +1,109 @@
+import Foundation
+import SluiceConnectors
+import SluiceCore
+import SluiceLua
+import SluiceServer
+import Testing
+
+/// `sluice connector check`: what is wrong, where, what it loses, and what mends it.
+@Suite struct LintTests {
+    private func line(of text: String, in file: String) throws -> Int {
+        let lines = try String(contentsOfFile: file, encoding: .utf8).components(separatedBy: "\n")
+        return try #require(lines.firstIndex { $0.contains(text) }) + 1
+    }
+
+    @Test func eachLintOfADescriptionNamesItsLine() async throws {
+        let file = Repository.naive + "naive-incremental/connector.lua"
+        let all = try await findings(file)
+        for (lint, text) in [
+            ("exclusive-without-overlap", "overlap = 0"), ("no-signature-check", "scheme = \"none\""),
+            ("unordered-as-ordered", "order = \"asc\","), ("shifting-pages", "counts records"),
+        ] {
+            let finding = try #require(all.first { $0.lint == lint }, "\(lint): \(all.map(\.lint))")
+            #expect(try finding.line == line(of: text, in: file), "\(lint)")
+            #expect(finding.severity == .warning && !finding.loses.isEmpty && !finding.fix.isEmpty)
+            #expect(finding.text.hasPrefix("\(finding.file):"))
+        }
+        let own = all.filter { $0.subject.hasPrefix("triggers.new_item") }.map(\.lint)
+        #expect(Set(own).isSuperset(of: ["no-version", "new-by-updated", "no-lookback"]), "\(own)")
+    }
+
+    @Test(arguments: [
+        ("incremental = {\n base_url = \"https://x.test\",\n dedup = { id = \"id\" },\n cursor = { field = \"t\" } }", "cursor", 6),
+        ("incremental = {\n base_url = \"https://x.test\",\n dedup = { id = \"id\" },\n recrods = \"x\" }", "recrods", 6),
+        ("poll = 1,\n dedup = function(r) return r.id end", "poll", 3),
+    ]) func aFaultOfTheDefinitionNamesItsLine(_ trigger: String, _ word: String, _ line: Int) async throws {
+        let all = try await findings(source: "return { name = \"test\",\n triggers = { a = {\n \(trigger) } } }")
+        let finding = try #require(all.first)
+        #expect(all.count == 1 && finding.severity == .error && finding.lint == "definition")
+        #expect(finding.message.contains(word), "\(finding.message)")
+        #expect(finding.line == line, "\(finding.text)")
+    }
+
+    @Test func aSyntaxErrorNamesItsLine() async throws {
+        let finding = try #require(try await findings(source: "return {\n name = \"test\",\n triggers = = }").first)
+        #expect(finding.severity == .error && finding.line == 3, "\(finding.text)")
+    }
+
+    @Test func theClockOfThisMachineIsNamed() async throws {
+        let source = """
+            return { name = "test", triggers = { updated_item = {
+              poll = function(connection, input, closure)
+                return { events = {}, can_poll_more = false, next_poll = os.time() }
+              end,
+              dedup = function(record) return record.id end } } }
+            """
+        let all = try await findings(source: source)
+        #expect(all.first { $0.lint == "clock-as-cursor" }?.line == 3, "\(all.map(\.text))")
+        #expect(all.contains { $0.lint == "no-version" && $0.message.contains("may") })
+    }
+
+    @Test func findingsAreThereForPrograms() async throws {
+        let file = Repository.naive + "naive-incremental"
+        let root = try JSONDocument(ConnectorFinding.json(try await findings(file), files: [file])).root
+        let first = try #require(root["findings"]?.elements?.first)
+        for key in ["severity", "lint", "file", "line", "message", "loses", "fix"] { #expect(first[key] != nil, "\(key)") }
+    }
+
+    @Test func keysAreFoundWhereTheyStand() {
+        let source = """
+            -- a comment { with = 1 }
+            local feed = {
+              records = "items", --[[ long
+              comment ]]
+              cursor = { field = [==[a]==] },
+            }
+            local function poll(a) if a then return { x = 1 } end for i = 1, 2 do f() end end
+            return {
+              name = "x",
+              ["title"] = 'y\\'}',
+              triggers = { one = { poll = poll, simulate = feed, dedup = function(r) while r do r = nil end return r end,
+                two = f({ 1, 2 }, function() end),
+                three = 3 } },
+            }
+            """
+        let keys = LuaKeyLines(source: Array(source.utf8))
+        #expect(keys.line("name") == 9 && keys.line("title") == 10)
+        #expect(keys.line("triggers.one.poll") == 11 && keys.line("triggers.one.two") == 12 && keys.line("triggers.one.three") == 13)
+        #expect(keys.line("triggers.one.simulate.cursor.field") == 5)
+        #expect(keys.line("triggers.one.missing") == 11 && keys.line("nowhere") == nil)
+        #expect(keys.function("triggers.one.poll")?.last?.text == "end" && keys.function("triggers.one.dedup") != nil)
+    }
+
+    /// The reader of source takes anything.
+    @Test func sourceThatIsNoLuaHoldsNobodyUp() {
+        for text in [
+            "return {", "return { a = }", "return { [", "\"", "[[", "--[==[", "return { a = function( }", "return {{{{", "}}}", "\\",
+        ] {
+            _ = LuaKeyLines(source: Array(text.utf8))
+        }
+        var random = SystemRandomNumberGenerator()
+        let pieces = [
+            "return", "{", "}", "=", "a", "function", "end", "[", "]", "\"", "--", "[[", "]]", ",", "(", ")", "if", "\n", "local",
+        ]
+        for _ in 0..<2000 {
+            let text = (0..<30).map { _ in pieces.randomElement(using: &random) ?? "" }.joined(separator: " ")
+            _ = LuaKeyLines(source: Array(text.utf8))
+        }
+    }
+}

@@ -1,0 +1,75 @@
+import Foundation
+import SluiceConnectors
+import SluiceServer
+import SluiceSimulation
+import Testing
+
+/// `sluice connector simulate`: what is right passes every trap, and each mistake is named.
+@Suite struct TrapTests {
+    static func reports(_ path: String, seeds: UInt64 = 5) async throws -> [ConnectorSimulation.Report] {
+        await ConnectorSimulation.run(try ConnectorFile.load(path), seeds: seeds)
+    }
+
+    static func failed(_ report: ConnectorSimulation.Report) -> Set<ConnectorTrap> {
+        Set(report.rows.filter { $0.result.isFailure }.map(\.trap))
+    }
+
+    /// Show b: the whole catalogue passes every trap.
+    @Test func b_everyConnectorOfTheCataloguePassesEveryTrap() async throws {
+        let files = try ConnectorFile.all(in: [Repository.path("connectors")])
+        #expect(files.count >= 3)
+        for file in files {
+            for report in try await TrapTests.reports(file) {
+                if let reason = report.notSimulated {
+                    // What no stand-in can be made of runs against the real program.
+                    #expect(try TableTests.programs()[report.connector] != nil, "\(file), \(report.trigger): \(reason)")
+                    continue
+                }
+                #expect(TrapTests.failed(report).isEmpty, "\(ConnectorSimulation.text([report], seeds: 5))")
+                #expect(report.passed >= 3, "\(file), \(report.trigger)")
+            }
+        }
+    }
+
+    /// Show b: a description without its overlap loses records in each trap that the overlap is for.
+    @Test func b_aNaiveDescriptionIsNamedTrapByTrap() async throws {
+        let reports = try await TrapTests.reports(Repository.naive + "naive-incremental")
+        let updated = try #require(reports.first { $0.trigger == "updated_item" })
+        let failed = TrapTests.failed(updated)
+        #expect(failed.isSuperset(of: [.equalTimestamps, .lateVisibility, .roundedPrecision, .shiftingPages]), "\(failed)")
+        for row in updated.rows {
+            guard case .failed(let seed, let lost, _, _) = row.result else { continue }
+            #expect(seed >= 1 && !lost.isEmpty, "\(row)")
+        }
+        let text = ConnectorSimulation.text(reports, seeds: 5)
+        #expect(text.contains("equal-timestamps") && text.contains("FAILED  seed 1") && text.contains("lost record"))
+    }
+
+    /// The same seed does the same.
+    @Test func simulationsAreReproducible() async throws {
+        let path = Repository.naive + "naive-incremental"
+        let (first, second) = (try await TrapTests.reports(path), try await TrapTests.reports(path))
+        #expect(ConnectorSimulation.json(first, seeds: 5) == ConnectorSimulation.json(second, seeds: 5))
+    }
+
+    @Test func theHandWrittenPollWithoutMistakePasses() async throws {
+        let reports = try await TrapTests.reports(Repository.naive + "naive-lambdas", seeds: 10)
+        let good = try #require(reports.first { $0.trigger == "updated_without_mistake" })
+        #expect(TrapTests.failed(good).isEmpty, "\(ConnectorSimulation.text([good], seeds: 10))")
+        #expect(good.observations.isEmpty)
+    }
+
+    /// Issue 3, point 2: each of the nine mistakes of hand-written polls is named.
+    @Test(arguments: [
+        ("updated_start_not_stored", "since-not-stored"), ("updated_token_kept", "page-token-kept"),
+        ("updated_by_clock", "clock-as-cursor"), ("updated_by_last_record", "last-record-cursor"), ("new_item", "new-by-updated"),
+        ("updated_without_version", "no-version"), ("updated_stops_early", "paging-stops-early"),
+        ("updated_never_ends", "paging-never-ends"), ("updated_strictly_after", "strict-after-page-end"),
+        ("updated_undeclared", "not-simulated"),
+    ]) func b_eachMistakeOfALambdaIsNamed(_ trigger: String, _ lint: String) async throws {
+        let all = try await findings(Repository.naive + "naive-lambdas")
+        let own = all.filter { $0.subject.hasPrefix("triggers.\(trigger).") }
+        let finding = try #require(own.first { $0.lint == lint }, "\(trigger): \(own.map(\.lint))")
+        #expect(finding.file.hasSuffix("naive-lambdas/connector.lua") && !finding.loses.isEmpty && !finding.fix.isEmpty)
+    }
+}
