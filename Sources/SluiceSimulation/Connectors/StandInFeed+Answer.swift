@@ -13,8 +13,7 @@ extension StandInFeed {
         let parameters = StandInRequest(request)
         if let partitions = partitionAnswer(request) { return partitions }
         if isOtherPartition(request, parameters) { return body([], hasMore: false, next: 0, total: 0, parameters) }
-        let text = places.bounds.lazy.compactMap { self.text(of: $0, parameters) }.first
-        let bound = text.map { place(ofText: $0) }
+        let bound = places.bounds.compactMap { text(of: $0, parameters) }.first.map { place(ofText: $0) }
         if case .some(.none) = bound { return reply(400, "{\"error\":\"the bound cannot be read\"}") }
         if hasPosition(parameters) {
             now += mischief.millisecondsPerPage
