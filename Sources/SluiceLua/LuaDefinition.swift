@@ -254,6 +254,7 @@ struct LuaTable {
 
     init(_ view: JSONView, path: String, at: String, known: [String]) throws(SluiceError) {
         (self.view, self.path, self.at) = (view, path, at)
+        for key in known { KeyWitness.note(at, key, .value) }
         guard let members = view.members, view["$function"] == nil else {
             throw error(nil, "must be a table with names, as in { name = ... }")
         }
@@ -272,6 +273,7 @@ struct LuaTable {
     }
 
     func text(_ key: String) throws(SluiceError) -> String? {
+        KeyWitness.note(at, key, .text)
         guard let value = view[key] else { return nil }
         guard let text = value.string else { throw error(key, "must be a string") }
         return text
@@ -283,36 +285,42 @@ struct LuaTable {
     }
 
     func flag(_ key: String) throws(SluiceError) -> Bool {
+        KeyWitness.note(at, key, .flag)
         guard let value = view[key] else { return false }
         guard let flag = value.bool else { throw error(key, "must be true or false") }
         return flag
     }
 
     func whole(_ key: String) throws(SluiceError) -> Int64? {
+        KeyWitness.note(at, key, .integer(0...Int64.max))
         guard let value = view[key] else { return nil }
         guard let number = value.int64, number >= 0 else { throw error(key, "must be a whole number, 0 or more") }
         return number
     }
 
     func seconds(_ key: String) throws(SluiceError) -> Span? {
+        KeyWitness.note(at, key, .seconds)
         guard let value = view[key] else { return nil }
         guard let number = value.double, number >= 0, number < 1e10 else { throw error(key, "must be a number of seconds, 0 or more") }
         return Span(milliseconds: Int64((number * 1000).rounded()))
     }
 
     func function(_ key: String) throws(SluiceError) -> LuaFunction? {
+        KeyWitness.note(at, key, .function)
         guard let value = view[key] else { return nil }
         guard let number = value["$function"]?.int64, let line = value["line"]?.int64 else { throw error(key, "must be a function") }
         return LuaFunction(number: Int32(number), line: Int(line), name: name(key))
     }
 
     func table(_ key: String, known: [String]) throws(SluiceError) -> LuaTable? {
+        KeyWitness.note(at, key, .table)
         guard let value = view[key] else { return nil }
         return try LuaTable(value, path: path, at: name(key), known: known)
     }
 
     /// Any value without functions, as JSON.
     func data(_ key: String) throws(SluiceError) -> [UInt8]? {
+        KeyWitness.note(at, key, .data)
         guard let value = view[key] else { return nil }
         guard !LuaTable.holdsFunction(value) else { throw error(key, "must be data; a function has no place in it") }
         return Array(value.bytes)

@@ -25,9 +25,13 @@ public struct PollPlan: Sendable {
     public var connection: JSONDocument
     /// A JSON object.
     public var input: JSONDocument
+    /// What the provider gave when the trigger was subscribed; nil with static webhooks, and before.
+    public var subscriptionOutput: JSONDocument?
     public init(
-        connector: any Connector, triggerType: TriggerTypeDefinition, connectionName: String, connection: JSONDocument, input: JSONDocument
+        connector: any Connector, triggerType: TriggerTypeDefinition, connectionName: String, connection: JSONDocument, input: JSONDocument,
+        subscriptionOutput: JSONDocument? = nil
     ) {
+        self.subscriptionOutput = subscriptionOutput
         self.connector = connector
         self.triggerType = triggerType
         self.connectionName = connectionName

@@ -128,6 +128,8 @@ public final class PollingService: StoreObserver, Sendable {
     public static func heldConfiguration(_ limits: Limits) -> HTTPClient.Configuration {
         var configuration = clientConfiguration(limits)
         configuration.connectionPool.concurrentHTTP1ConnectionsPerHostSoftLimit = limits.heldMax
+        // A provider that cannot be reached may have been restarted, and that is for the next poll to find out.
+        configuration.connectionPool.retryConnectionEstablishment = false
         return configuration
     }
 

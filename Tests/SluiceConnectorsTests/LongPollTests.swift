@@ -112,6 +112,21 @@ final class EventSource: HTTPSending {
         #expect(reader.keys.count == 12 && reader.doubled == 0 && reader.warnings.count == 1)
     }
 
+    /// No connection broke, and a `since` that is too high is answered with nothing for ever.
+    @Test(arguments: [true, false])
+    func aRestartThatNoConnectionShowsIsNoticedByTheNextEmptyAnswer(byToken: Bool) async throws {
+        let source = EventSource()
+        source.say(1...5)
+        var reader = Reader(source, byToken ? LongPollTests.token : LongPollTests.newest)
+        try await reader.poll(held: false)
+        source.restart("2026-02-02T00:00:00Z", ids: 1...3)
+        try await reader.poll(held: true)
+        try await reader.poll(held: true)
+        #expect(reader.keys.count == 8 && reader.doubled == 0 && reader.warnings.count == 1)
+        try await reader.poll(held: true)
+        #expect(reader.keys.count == 8 && reader.warnings.count == 1, "and no more is made of it")
+    }
+
     @Test func aRestartThatOvertakesTheCursorIsToldByTheTokenAlone() async throws {
         let source = EventSource()
         source.say(1...5)

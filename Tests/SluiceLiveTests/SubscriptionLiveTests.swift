@@ -174,6 +174,23 @@ extension Live {
             }
         }
 
+        /// Webhooks carry everything: what comes to the subscription's URL becomes jobs, with what the provider gave at hand.
+        @Test func aSubscribedTriggerWithoutAPollReadsItsOwnWebhooks() async throws {
+            try await withTemporaryDirectory { directory in
+                try await SubscriptionProvider.with { provider in
+                    let sluice = try Hooks.server(directory, provider, .notified)
+                    defer { sluice.kill9() }
+                    try await sluice.start()
+                    try await Hooks.waitForOne(provider, sluice, "after the start")
+                    let id = try #require(provider.hooks.first?.id)
+                    for _ in 0..<3 { #expect(await provider.makeRecord() == [200]) }
+                    try await waitUntil("a job for each webhook", seconds: 60) { try await sluice.jobs().count == 3 }
+                    let records = try await sluice.jobs().map { String(decoding: $0.record, as: UTF8.self) }
+                    #expect(records.allSatisfy { $0.contains("\"hook\":\(id)") }, "\(records)")
+                }
+            }
+        }
+
         @Test func aServerThatProvidersCannotReachSaysSoAndPolls() async throws {
             try await withTemporaryDirectory { directory in
                 try await SubscriptionProvider.with { provider in

@@ -138,7 +138,7 @@ import Testing
             let plan = try bench.catalogue.plan(for: trigger)
             let new = try await WebhookOnlyTests.append(bench, trigger, "{\"n\":1}", id: "new")
             let page = try await InboxPoll(store: bench.store, trigger: later, plan: plan).page(cursor: nil)
-            #expect(page.keys?.map { String(decoding: $0, as: UTF8.self) } == ["delivery:new"])
+            #expect(try page.keys?.map { String(decoding: try $0.get(), as: UTF8.self) } == ["delivery:new"])
             #expect(page.cursor == Array("\(new.rawValue)".utf8) && old < new)
         }
     }

@@ -14,7 +14,14 @@ extension LongPollRule {
         let holding = HoldingHTTP(inner: http, rule: self)
         guard watchesIDs else { return try await exact(rules).run(request, http: holding) }
         var watch = try IDWatch(request)
-        return try await page(&watch, request, rules, holding)
+        let page = try await page(&watch, request, rules, holding)
+        guard page.records.isEmpty, page.cursor == nil, request.pageState == nil, let epoch else { return page }
+        // Nothing came. Perhaps because nothing will: a source that was restarted between two requests, so that no connection
+        // broke, has nothing to say about ids that it has not reached again.
+        var asked = try IDWatch(request)
+        try await ask(epoch, &asked, request, rules, http)
+        guard asked.epoch != watch.epoch else { return page }
+        return asked.read(PollPage(records: [], more: false), consecutive: false, now: request.readBound)
     }
 
     private func page(

@@ -27,8 +27,10 @@ extension PollHTTP {
         let host = url.host() ?? ""
         try await guardAddress(host, settings.allowsPrivate)
         if let until = blockedUntil, until > time.now() {
-            throw PollFailure(
+            var failure = PollFailure(
                 .rateLimited, SluiceError(.rateLimited, "the provider asked this connection to wait"), retryAfter: until - time.now())
+            failure.isHeldBack = true
+            throw failure
         }
         let pinned = try await heldRoutes?.client(for: host, allowsPrivate: settings.allowsPrivate, on: heldClient.eventLoopGroup)
         let answer = HeldAnswer(isStream: request.isStream, bytesMax: pageBytesMax) { pinned?.end() }

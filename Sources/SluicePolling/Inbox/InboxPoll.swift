@@ -79,7 +79,7 @@ struct InboxPoll {
                 "it was not matched to a key (\(reason)); mend that, then `sluice inbox redeliver \(item.sequence.rawValue)`")
         }
         let records = try plan.connector.webhookNotification(
-            item.request, triggerType: trigger.type, input: plan.input, output: nil)
+            item.request, triggerType: trigger.type, input: plan.input, output: plan.subscriptionOutput)
         guard records.count <= PollLimits.recordsPerPageMax else {
             throw SluiceError(.connector, "it became \(records.count) records, more than \(PollLimits.recordsPerPageMax)")
         }

@@ -55,9 +55,11 @@ extension RuntimeCatalogue: PollingCatalogue {
         guard let type = connection.connector.definition.trigger(trigger.type) else {
             throw SluiceError(.connector, "connector \(connection.stored.connector) has no trigger type `\(trigger.type)`")
         }
+        let output = catalogue.subscriptions[trigger.id]?.routes.last { $0.output != nil }?.output
         return PollPlan(
             connector: connection.connector, triggerType: type, connectionName: connection.stored.name,
-            connection: try JSONDocument(connection.values), input: try JSONDocument(Defaults.filled(trigger.input, type.inputFields)))
+            connection: try JSONDocument(connection.values), input: try JSONDocument(Defaults.filled(trigger.input, type.inputFields)),
+            subscriptionOutput: try output.map { try JSONDocument($0) })
     }
 
     public func authorization(of connection: ConnectionID) -> ConnectionAuthorization? {

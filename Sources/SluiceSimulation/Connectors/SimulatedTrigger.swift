@@ -19,17 +19,19 @@ struct SimulatedTrigger: Sendable {
     init?(_ connector: any Connector, _ type: TriggerTypeDefinition) throws {
         let stated = connector.simulation(triggerType: type.name)
         let incremental = connector.incremental(triggerType: type.name)
-        guard let rules = incremental ?? stated?.rules else { return nil }
-        if let gap = rules.standInGap { throw SluiceError(.connector, gap) }
-        (self.connector, self.type, self.rules) = (connector, type, rules)
+        guard let declared = incremental ?? stated?.rules else { return nil }
+        (self.connector, self.type) = (connector, type)
         isDescribed = incremental != nil
         connection = try SimulatedTrigger.values(
-            connector.definition.connectionFields, given: stated?.connection, urlField: rules.urlField)
+            connector.definition.connectionFields, given: stated?.connection, urlField: declared.urlField)
         input = try SimulatedTrigger.values(
-            type.inputFields, given: stated?.input, urlField: nil, partitionField: rules.partitionField)
+            type.inputFields, given: stated?.input, urlField: nil, partitionField: declared.partitionField,
+            variant: declared.standInVariant)
         let request = PollRequest(
             triggerType: type.name, connection: connection, input: input, cursor: nil, pageState: nil, readBound: Timestamp(seconds: 0))
+        rules = declared.standInRules(request)
         places = rules.standInPlaces(request)
+        if let gap = rules.standInGap { throw SluiceError(.connector, gap) }
     }
 
     /// Whether a lambda may take a short page for the last one, since nothing else says so.
@@ -131,7 +133,8 @@ struct SimulatedTrigger: Sendable {
 
     /// Values for fields: what the description gives, defaults, and for what must be there something of its type.
     private static func values(
-        _ fields: [Field], given: JSONView?, urlField: String?, partitionField: String? = nil
+        _ fields: [Field], given: JSONView?, urlField: String?, partitionField: String? = nil,
+        variant: (field: String, name: String)? = nil
     ) throws -> JSONDocument {
         var writer = JSONWriter()
         writer.object { writer in
@@ -144,6 +147,8 @@ struct SimulatedTrigger: Sendable {
                 if let json = field.defaultJSON {
                     writer.key(field.name)
                     writer.raw(json.utf8)
+                } else if let variant, field.name == variant.field {
+                    writer.member(field.name, variant.name)
                 } else if field.name == partitionField {
                     writer.key(field.name)
                     writer.raw((field.type == .array ? "[\"p1\"]" : "\"p1\"").utf8)
