@@ -43,13 +43,13 @@ return {
         base_url = "{connection.base_url|https://api.paddle.com}",
         path = "/{input.resource}s",
         auth = { bearer = "{connection.api_key}" },
-        query = { order_by = "updated_at[ASC]" },
+        query = { order_by = "id[ASC]" }, -- pages go on after an id, so the list must be ordered by it
         records = "data",
         cursor = {
           field = "updated_at",
           parameter = "updated_at[GTE]",
           type = "rfc3339",
-          order = "asc",
+          order = "none",
           lookback_seconds = 60,
         },
         since = "{input.since}",

@@ -12,8 +12,7 @@ local records = {
   base_url = "{connection.shop_url}",
   path = "/admin/api/{connection.api_version|2025-01}/{input.resource}.json",
   headers = { ["X-Shopify-Access-Token"] = "{connection.access_token}" },
-  query = { status = "any", order = "updated_at asc" },
-  records = "{input.resource}",
+  query = { order = "updated_at asc" },
   cursor = {
     field = "updated_at",
     parameter = "updated_at_min", -- at or after; whole seconds
@@ -27,6 +26,13 @@ local records = {
   pagination = { link = true },
   page_size = { parameter = "limit", value = 250 },
   dedup = { id = "id", version = "updated_at" },
+  variants = {
+    by = "{input.resource}",
+    orders = { records = "orders", query = { order = "updated_at asc", status = "any" } },
+    products = { records = "products" },
+    customers = { records = "customers" },
+    draft_orders = { records = "draft_orders" },
+  },
 }
 
 return {
