@@ -115,7 +115,7 @@ import Testing
 
     @Test func mistake8_pagingEnds() async throws {
         for (name, count) in [("the same token", 1), ("two in turn", 2)] {
-            let http = Replies { _, number in page([record("r\(number)", t0 - 10)], #","next":"\#(token(number))""#) }
+            let http = Replies { _, number in page([record("r\(number)", t0 - 10)], #","next":"t\#(number % count)""#) }
             var reader = try Reader(items(#""pagination":{"token":{"from":"next","parameter":"t"}}"#), http)
             #expect(await failure { try await reader.cycle() }?.error.message.hasPrefix("no progress") == true, "\(name)")
             #expect(http.requests.count < 10)
