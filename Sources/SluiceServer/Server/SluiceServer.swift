@@ -222,7 +222,8 @@ public struct SluiceServer: Sendable {
         ]
         let watches = reloader.map { ConnectorWatch(reloader: $0, interval: .seconds(2), logger: logger) as any Service }
         var configuration = ServiceGroupConfiguration(
-            services: (parts + [watches].compactMap { $0 }).map { .init(service: $0) }, gracefulShutdownSignals: [.sigterm, .sigint], logger: logger)
+            services: (parts + [watches].compactMap { $0 }).map { .init(service: $0) }, gracefulShutdownSignals: [.sigterm, .sigint],
+            logger: logger)
         configuration.maximumGracefulShutdownDuration = .seconds(8)
         configuration.maximumCancellationDuration = .seconds(2)
         try await ServiceGroup(configuration: configuration).run()
