@@ -157,7 +157,7 @@ private final class FakeChargebee: HTTPSending {
         let lua = try load()
         let http = FakeChargebee((0..<5).map { .init(id: "s\($0)", updatedAt: 1_700_009_000) }, pageSize: 3)
         http.inside.withLock { $0.expiresOffsets = true }
-        let cursor = #"{"mark":1700008999}"#
+        let cursor = #"{"mark":1700009010}"#
         let input = #"{"resource":"subscription"}"#
         // The second page begins at the second that the first one reached; only the third goes on within it, by the offset.
         var state: String?

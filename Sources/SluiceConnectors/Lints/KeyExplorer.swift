@@ -30,7 +30,7 @@ struct KeyExplorer {
             for (key, kind) in (witness.all[place] ?? [:]).sorted(by: { $0.key < $1.key }) {
                 let path = "\(place).\(key)"
                 switch kind {
-                case .table, .value: if seen.insert(path).inserted { visit(path, setting(json, path, "{}")) }
+                case .table, .value, .data: if seen.insert(path).inserted { visit(path, setting(json, path, "{}")) }
                 case .choice(let choices):
                     for choice in choices where seen.insert("\(path)=\(choice)").inserted {
                         visit(place, setting(json, path, "\"\(choice)\""))

@@ -11,7 +11,7 @@ package final class KeyWitness: Sendable {
         /// A reader may ask for a key by a simpler reader first.
         fileprivate var rank: Int {
             switch self {
-            case .value: 0
+            case .value, .data: 0
             case .text, .table: 1
             default: 2
             }
