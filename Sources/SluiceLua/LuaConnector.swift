@@ -83,7 +83,13 @@ public final class LuaConnector: Connector {
 
     public func incremental(triggerType: String) -> Incremental? { lua.triggers.first { $0.type.name == triggerType }?.incremental }
 
-    public func simulation(triggerType: String) -> SimulatedFeed? { lua.triggers.first { $0.type.name == triggerType }?.simulation }
+    public func simulation(triggerType: String) -> SimulatedFeed? {
+        guard let trigger = lua.triggers.first(where: { $0.type.name == triggerType }) else { return nil }
+        guard case .rule(let rule) = trigger.longPoll else { return trigger.simulation }
+        var feed = trigger.simulation ?? SimulatedFeed()
+        feed.longPoll = rule
+        return feed
+    }
 
     func trigger(_ name: String) throws -> LuaDefinition.Trigger {
         if let trigger = lua.triggers.first(where: { $0.type.name == name }) { return trigger }

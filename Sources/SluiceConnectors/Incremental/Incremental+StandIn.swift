@@ -34,6 +34,8 @@ package struct StandInPlaces: Sendable {
     /// What the address of the full record is made of: fields of the thin one, and whether the field is the whole URL.
     package var enrichedFields: [JSONPath] = []
     package var enrichedByURL = false
+    /// Where the source says whether its ids still count on; nil if it does not.
+    package var epoch: (path: String, field: JSONPath)?
 }
 
 extension Incremental {
@@ -152,6 +154,16 @@ extension Template {
         guard let text = try? text(request, for: "a stand-in") else { return nil }
         let parts = text.split(separator: mark, omittingEmptySubsequences: false)
         return parts.count == 2 ? (String(parts[0]), String(parts[1])) : nil
+    }
+}
+
+extension LongPollRule {
+    /// Where a stand-in is asked whether its ids still count on, and where in its answer a token says so.
+    package func standInEpoch(_ request: PollRequest) -> (path: String, field: JSONPath)? {
+        guard let epoch, case .token = epoch.answer,
+            let path = try? epoch.path?.text(request, for: "the path", encode: { WebURL.encode($0) })
+        else { return nil }
+        return (path, epoch.field)
     }
 }
 

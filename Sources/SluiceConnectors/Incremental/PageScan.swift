@@ -16,21 +16,42 @@ struct PageScan {
     /// Throws a permanent failure for times without a zone where none was declared, and nothing shows that they are exceptions.
     init(_ elements: [JSONView], unwrap: String?, cursor: CursorRule?, isFirstEver: Bool = false) throws(PollFailure) {
         let inner = unwrap.map { JSONPath([$0]) }
-        let marked = cursor.flatMap { $0.kind.hasMarks ? $0 : nil }
         records.reserveCapacity(elements.count)
-        if marked != nil { marks.reserveCapacity(elements.count) }
-        var (wrapped, unmarked, zoneless) = (0, 0, 0)
-        var furthestMark: (mark: Int64, index: Int)?
-        var previous: Int64?
+        var (wrapped, unmarked) = (0, 0)
         for element in elements {
             var record = element
             if let inner {
                 if let found = inner.find(in: element) { record = found } else { wrapped += 1 }
             }
             records.append(Record(bytes: record.bytes))
-            guard let marked else { continue }
-            guard case .mark(let mark) = PageScan.reading(record, marked, &zoneless) else {
+        }
+        if let cursor, cursor.kind.hasMarks {
+            var zoneless = 0
+            (unmarked, zoneless) = scanMarks(cursor)
+            // One such record among others is set aside from the order; a list of nothing else was described wrongly.
+            if zoneless > 0, zoneless == elements.count, zoneless > 1 || isFirstEver { throw PageScan.zonelessFailure(cursor) }
+        }
+        if let cursor, cursor.kind == .text { unmarked = scanTexts(cursor) }
+        if wrapped > 0, let unwrap {
+            warnings.append("\(wrapped) of \(elements.count) elements hold no \(unwrap); they are taken as they are")
+        }
+        if unmarked > 0, let cursor {
+            warnings.append(
+                "\(unmarked) of \(elements.count) records have no readable \(cursor.field); they are kept and do not move the cursor")
+        }
+    }
+
+    /// Reads the mark of each record. Gives how many have none, and of how many that is for want of a zone.
+    private mutating func scanMarks(_ cursor: CursorRule) -> (unmarked: Int, zoneless: Int) {
+        marks.reserveCapacity(records.count)
+        var (unmarked, zoneless) = (0, 0)
+        var furthestMark: (mark: Int64, index: Int)?
+        var previous: Int64?
+        for index in records.indices {
+            let reading = PageScan.reading(records[index].bytes, cursor)
+            guard case .mark(let mark) = reading else {
                 unmarked += 1
+                if reading == .zoneless { zoneless += 1 }
                 marks.append(PageScan.unknownMark)
                 continue
             }
@@ -40,22 +61,13 @@ struct PageScan {
                 if mark > previous { isDescending = false }
             }
             previous = mark
-            if mark > furthestMark?.mark ?? Int64.min || furthestMark == nil { furthestMark = (mark, records.count - 1) }
+            if mark > furthestMark?.mark ?? Int64.min || furthestMark == nil { furthestMark = (mark, index) }
             lowestMark = min(lowestMark ?? mark, mark)
         }
-        if let marked, let (mark, index) = furthestMark {
-            furthest = CursorValue(mark: mark, text: marked.field.find(in: records[index].view)?.text ?? String(mark))
+        if let (mark, index) = furthestMark {
+            furthest = CursorValue(mark: mark, text: cursor.field.find(in: records[index].view)?.text ?? String(mark))
         }
-        // One such record among others is set aside from the order; a list of nothing else was described wrongly.
-        if let marked, zoneless > 0, zoneless == elements.count, zoneless > 1 || isFirstEver { throw PageScan.zonelessFailure(marked) }
-        if let cursor, cursor.kind == .text { unmarked = scanTexts(cursor) }
-        if wrapped > 0, let unwrap {
-            warnings.append("\(wrapped) of \(elements.count) elements hold no \(unwrap); they are taken as they are")
-        }
-        if unmarked > 0, let cursor {
-            warnings.append(
-                "\(unmarked) of \(elements.count) records have no readable \(cursor.field); they are kept and do not move the cursor")
-        }
+        return (unmarked, zoneless)
     }
 
     /// Text has no marks: the order is that of its bytes. Gives how many records have none.
@@ -79,13 +91,11 @@ struct PageScan {
         return missing
     }
 
-    private static func reading(_ record: JSONView, _ cursor: CursorRule, _ zoneless: inout Int) -> CursorRule.Reading {
-        let reading = record.bytes.withUnsafeBufferPointer { bytes -> CursorRule.Reading in
+    private static func reading(_ record: ArraySlice<UInt8>, _ cursor: CursorRule) -> CursorRule.Reading {
+        record.withUnsafeBufferPointer { bytes in
             guard let range = cursor.field.find(in: bytes) else { return .unreadable }
             return cursor.read(UnsafeBufferPointer(rebasing: bytes[range]))
         }
-        if reading == .zoneless { zoneless += 1 }
-        return reading
     }
 
     private static func zonelessFailure(_ cursor: CursorRule) -> PollFailure {

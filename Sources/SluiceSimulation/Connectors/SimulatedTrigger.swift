@@ -30,7 +30,9 @@ struct SimulatedTrigger: Sendable {
         let request = PollRequest(
             triggerType: type.name, connection: connection, input: input, cursor: nil, pageState: nil, readBound: Timestamp(seconds: 0))
         rules = declared.standInRules(request)
-        places = rules.standInPlaces(request)
+        var places = rules.standInPlaces(request)
+        places.epoch = stated?.longPoll?.standInEpoch(request)
+        self.places = places
         if let gap = rules.standInGap { throw SluiceError(.connector, gap) }
     }
 
@@ -102,7 +104,7 @@ struct SimulatedTrigger: Sendable {
         let hasPages = if case .none = rules.pagination { false } else { true }
         switch trap {
         case .equalTimestamps, .pageEdgeTie, .pageWideTie:
-            if cursor?.isUnique == true { return "no two records share a value" }
+            if cursor?.isUnique == true || cursor?.field == rules.dedup.id { return "no two records share a value" }
             return isTime ? nil : "its cursor is no time"
         case .clockSkew, .futureDated: return isTime ? nil : "its cursor is no time"
         case .keptStart: return isTime ? nil : "its cursor is no time"
@@ -114,7 +116,9 @@ struct SimulatedTrigger: Sendable {
             return cursor?.kind == .rfc3339 || cursor?.kind == .unixSeconds ? nil : "its cursor has no fraction"
         case .noZone: return cursor?.kind == .rfc3339 && cursor?.zone == nil ? nil : "its times need no zone"
         case .unordered: return isTime && cursor?.order == CursorRule.Order.none ? nil : "its list is in order"
-        case .changedAgain: return rules.dedup.versions.isEmpty && rules.dedup.created == nil ? "its records never change" : nil
+        case .changedAgain:
+            return rules.dedup.versions.isEmpty && rules.dedup.created == nil || cursor?.field == rules.dedup.id
+                ? "its records never change" : nil
         case .shiftingPages, .crash: return hasPages ? nil : "it has one page"
         case .expiringToken:
             switch rules.pagination {
@@ -127,7 +131,9 @@ struct SimulatedTrigger: Sendable {
             return "nothing is anchored on a record"
         case .retentionGap: return retention == nil ? "the source keeps everything, as far as is said" : nil
         case .poisonRecord: return nil
-        case .idReset: return "it is no long poll"
+        case .idReset:
+            if places.epoch != nil { return nil }
+            return type.kind == .longPolling ? "its ids never begin anew, as far as is said" : "it is no long poll"
         }
     }
 

@@ -44,6 +44,11 @@ extension StandInFeed {
 
     private func lookupAnswer(_ request: HTTPRequestPlan) -> HTTPReply? {
         let path = request.url.prefix { $0 != "?" }
+        if let epoch = places.epoch, path.hasSuffix(epoch.path) {
+            var answer = JSONTree()
+            answer.set(epoch.field.keys, "\"life-\(life)\"")
+            return reply(200, answer.text)
+        }
         return places.lookups.first { path.hasSuffix($0.path) }.map { reply(200, String(decoding: $0.json, as: UTF8.self)) }
     }
 

@@ -49,12 +49,14 @@ public final class Syncthing: Sendable {
         return text[..<open.upperBound] + value + text[close.lowerBound...]
     }
 
-    /// Starts it, or starts it again after `stop`; ids count from 1.
+    /// Starts it, or starts it again after `stop`; ids count from 1. As one process: its monitor would leave another behind when it
+    /// is killed.
     public func start() async throws {
         let process = try ChildProcess(
             .init(
                 "syncthing", ["serve", "--home=\(home)", "--no-browser", "--no-restart", "--no-upgrade"],
-                environment: ["HOME": directory, "STNORESTART": "1"], workingDirectory: directory, outputFile: directory + "/syncthing.log")
+                environment: ["HOME": directory, "STMONITORED": "yes"], workingDirectory: directory,
+                outputFile: directory + "/syncthing.log")
         )
         child.withLock { $0 = process }
         try await waitUntil("syncthing answers", seconds: 60) {
