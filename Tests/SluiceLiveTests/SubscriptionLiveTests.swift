@@ -48,6 +48,7 @@ extension Live {
                     let created = provider.count(.create)
                     let other = Hooks.configuration(provider.baseURL, form, topic: "some")
                     #expect(try await sluice.send("POST", "/v1/apply", body: Self.order(other)).status == 200)
+                    try await waitUntil("a subscription of the other topic", seconds: 60) { provider.hooks.contains { $0.topic == "some" } }
                     try await Hooks.waitForOne(provider, sluice, "of another topic")
                     #expect(provider.hooks.first?.topic == "some" && provider.count(.create) == created + 1)
                     let noted = other.replacing("topic: some", with: "topic: some, note: hello")

@@ -138,6 +138,10 @@ struct FixtureRun {
             let key = try #require(try connector.webhookKey(triggerType: type, input: input), "\(fixture): \(type) hears no webhooks")
             #expect(keys.contains(key), "\(fixture): \(type) listens for \(key), and the webhook is about \(keys)")
         }
+        if let wanted = root["records"]?.elements, let type = root["trigger"]?.string {
+            let records = try connector.webhookNotification(request, triggerType: type, input: input, output: nil)
+            #expect(records.map { Exchanges.compact($0.view) } == wanted.map(Exchanges.compact), "\(fixture): records")
+        }
         #expect(deliveryID(request) == sample["delivery_id"]?.string, "\(fixture): the delivery id is \(deliveryID(request) ?? "missing")")
     }
 
@@ -287,7 +291,7 @@ final class Exchanges: HTTPSending {
     }
 
     /// JSON without white space, members in their order.
-    private static func compact(_ view: JSONView) -> String {
+    static func compact(_ view: JSONView) -> String {
         if let members = view.members {
             return "{" + members.map { "\"\($0.key)\":" + compact($0.value) }.joined(separator: ",") + "}"
         }

@@ -93,6 +93,21 @@ import Testing
         #expect(!"\(plan.warnings)\(plan.steps)".contains("canary"))
     }
 
+    /// A secret that the scheme cannot take is warned of, and its parameters must be those that it has.
+    @Test func webhookSettingsAreHeldAgainstTheirScheme() throws {
+        func plan(_ webhook: String) throws -> ApplyPlan {
+            try PlanTests.plan("connections:\n  a: {connector: shop, fields: {site: x, api_key: \"${env:KEY}\"}, webhook: {\(webhook)}}")
+        }
+        let hook = "secrets: [\"${env:HOOK}\"]"
+        #expect(try plan("scheme: basic-auth, \(hook)").warnings.isEmpty)
+        #expect(try plan("scheme: discord, \(hook)").warnings.contains { $0.contains("public key in hex") })
+        #expect(try plan("scheme: azure-event-grid, \(hook)").warnings.contains { $0.contains("experimental") })
+        let missing = try #require(throws: SluiceError.self) { try plan("scheme: paypal, \(hook)") }
+        #expect(missing.message.contains("webhook_id"), "\(missing.message)")
+        let unknown = try #require(throws: SluiceError.self) { try plan("scheme: paypal, \(hook), parameters: {webhok_id: 1}") }
+        #expect(unknown.message.contains("did you mean `webhook_id`?"), "\(unknown.message)")
+    }
+
     @Test func applyingAgainChangesNothing() async throws {
         try await Fixture.withAPI { api, store in
             #expect(await api.apply(Fixture.manifest).status == 200)

@@ -1,6 +1,7 @@
 -- Shopify: every new or changed record of one resource (orders, products, customers and so on) of a shop.
 --
--- The first page is asked for by time, each further one by the link that the answer gives (page_info), as Shopify demands.
+-- The link to a further page (page_info) only says that there is one: Sluice goes on from the last time, so that an order which
+-- changes while it is read hides no other.
 -- Sources: shopify.dev, Admin REST API, "Order" (updated_at_min, order), "Make paginated requests with REST";
 -- "Webhooks: HTTPS" (X-Shopify-Hmac-Sha256, X-Shopify-Topic, X-Shopify-Event-Id).
 local input_fields = {
