@@ -159,17 +159,19 @@ private final class FakeChargebee: HTTPSending {
         http.inside.withLock { $0.expiresOffsets = true }
         let cursor = #"{"mark":1700008999}"#
         let input = #"{"resource":"subscription"}"#
-        // The second page begins at the second that the first one reached; only the third goes on within it, by the offset.
-        var state: String?
-        for _ in 1...2 {
-            let page = try await lua.poll(
-                pollRequest(connection: connection, input: input, cursor: cursor, pageState: state, type: "updated_record"), http: http)
-            #expect(page.more && page.cursor == nil)
-            state = page.pageState.map { text($0) }
-        }
+        let first = try await lua.poll(
+            pollRequest(connection: connection, input: input, cursor: cursor, type: "updated_record"), http: http)
+        #expect(first.more && first.cursor == nil)
+        // The page after may begin anew at the second that this one reached; the one after that goes on by the offset.
         let message = await message {
-            _ = try await lua.poll(
-                pollRequest(connection: connection, input: input, cursor: cursor, pageState: state, type: "updated_record"), http: http)
+            var state = first.pageState
+            for _ in 1...2 {
+                state = try await lua.poll(
+                    pollRequest(
+                        connection: connection, input: input, cursor: cursor, pageState: state.map { text($0) }, type: "updated_record"),
+                    http: http
+                ).pageState
+            }
         }
         #expect(message == "pageStateExpired: Chargebee did not take the offset: status 400, invalid_offset")
     }
