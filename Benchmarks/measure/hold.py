@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """A provider that holds requests: GET /items?topic=T&after=N&wait=S answers once T has an item after N, or with none after S seconds.
 
-GET /news?topic=T -> adds an item, {"at": nanoseconds of CLOCK_MONOTONIC};  GET /stats -> {"held": N, "requests": N, "held_max": N}.
+GET /news?topic=T -> adds an item, {"at": nanoseconds of CLOCK_MONOTONIC};  GET /stats -> {"held": N, "held_min": N, "requests": N}:
+now, the fewest since the last /stats, and since the start.
 The first line printed is the base URL.
 """
 
@@ -23,7 +24,7 @@ class Connection(asyncio.Protocol):
     """HTTP/1.1 with keep-alive, for GET requests without a body, one at a time."""
 
     newest, waiting = {}, {}
-    requests = held = held_max = 0
+    requests = held = held_min = 0
 
     def __init__(self):
         self.buffer, self.topic, self.timer = b"", None, None
@@ -42,7 +43,8 @@ class Connection(asyncio.Protocol):
 
     def answer(self, line):
         if line.startswith(b"GET /stats"):
-            return self.write({"held": Connection.held, "requests": Connection.requests, "held_max": Connection.held_max})
+            held_min, Connection.held_min = Connection.held_min, Connection.held
+            return self.write({"held": Connection.held, "held_min": held_min, "requests": Connection.requests})
         found = {name.decode(): value.decode() for name, value in PARAMETER.findall(line)}
         topic = found.get("topic", "")
         if line.startswith(b"GET /news"):
@@ -59,7 +61,6 @@ class Connection(asyncio.Protocol):
         self.topic = topic
         Connection.waiting.setdefault(topic, set()).add(self)
         Connection.held += 1
-        Connection.held_max = max(Connection.held_max, Connection.held)
         self.timer = asyncio.get_running_loop().call_later(wait, self.expire, topic, after)
 
     def expire(self, topic, after):
@@ -71,6 +72,7 @@ class Connection(asyncio.Protocol):
             return
         Connection.waiting[self.topic].discard(self)
         Connection.held -= 1
+        Connection.held_min = min(Connection.held_min, Connection.held)
         self.timer.cancel()
         self.topic = self.timer = None
 

@@ -1,18 +1,18 @@
-"""poll_once.py URL PAGE DIRECTORY: starts Sluice on an empty data directory with one trigger, waits until its first cycle
-has ended, and stops it. Only what a bare interpreter has: its start counts, too."""
+"""poll_once.py URL PAGE DIRECTORY CONNECTOR: starts Sluice on an empty data directory with one trigger, waits until its first
+cycle has ended, and stops it. Only what a bare interpreter has: its start counts, too."""
 
 import os
 import socket
 import sys
 import time
 
-url, page, work = sys.argv[1:4]
+url, page, work, connector = sys.argv[1:5]
 here = os.path.dirname(os.path.abspath(__file__))
 root = os.path.dirname(os.path.dirname(here))
 binary = os.environ.get("SLUICE_BINARY") or f"{root}/.build/release/sluice"
 with open(f"{work}/sluice.yaml", "w") as file:
     file.write(
-        f"connections:\n  shop:\n    connector: bench\n    fields: {{ base_url: {url} }}\n    allow_private: true\n"
+        f"connections:\n  shop:\n    connector: {connector}\n    fields: {{ base_url: {url} }}\n    allow_private: true\n"
         '    webhook: { secrets: ["${env:BENCH_WEBHOOK_SECRET}"] }\n'
         f"triggers:\n  items: {{ connection: shop, type: item, input: {{ topic: items, page: {page} }} }}\n"
     )
