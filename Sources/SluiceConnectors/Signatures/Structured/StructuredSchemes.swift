@@ -45,7 +45,8 @@ enum StructuredSchemes {
             "plaid", signsBody: true, secret: "the key from /webhook_verification_key/get (JSON)",
             token("Plaid", "Plaid-Verification", "ES256", "Plaid, Webhook verification", plaid), plaid),
         scheme(
-            "google-pubsub", signsBody: false, signsURL: true, secret: "Google's key set (JSON), from https://www.googleapis.com/oauth2/v3/certs",
+            "google-pubsub", signsBody: false, signsURL: true,
+            secret: "Google's key set (JSON), from https://www.googleapis.com/oauth2/v3/certs",
             token("Google Pub/Sub push", "Authorization", "RS256", "Google Cloud, Authentication for push subscriptions", pubSub), pubSub),
         scheme(
             "monday", signsBody: false, secret: "the app's signing secret",
