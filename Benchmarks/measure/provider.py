@@ -55,3 +55,17 @@ class Stub(Provider):
     def arrivals(self):
         """Nanoseconds of CLOCK_MONOTONIC by topic, since the last call."""
         return self.get("/arrivals")
+
+
+class Hold(Provider):
+    """hold.py: requests that are held until there is news."""
+
+    def __init__(self, work):
+        super().__init__(work, "hold", [Path(__file__).with_name("hold.py")])
+
+    def stats(self):
+        return self.get("/stats")
+
+    def news(self, topic):
+        """Says something to whoever waits for a topic; the moment it did so, by CLOCK_MONOTONIC."""
+        return self.get(f"/news?topic={topic}")["at"]

@@ -198,6 +198,31 @@ static void append_strings(lua_State *L, int index) {
     }
 }
 
+static void emit_events(lua_State *L, int index);
+static void emit_one(lua_State *L, int index);
+
+// What webhook_notification returned.
+static void emit_records(lua_State *L, int index) {
+    if (lua_isnil(L, index)) return;
+    state_of(L)->records_max = CLUA_RECORDS_MAX;
+    clua_handle *view = handles_test(L, index);
+    bool isOne = false;
+    if (view && view->kind == CLUA_HANDLE_VIEW) {
+        clua_value value = {0};
+        state_of(L)->callbacks.entry(state_of(L), state_of(L)->context, view, 0, false, &value);
+        handles_check(L, &value);
+        isOne = value.kind == CLUA_VALUE_BOOL && !value.integer;
+    } else if (lua_istable(L, index)) {
+        lua_pushnil(L);
+        if (lua_next(L, index)) {
+            isOne = lua_type(L, -2) == LUA_TSTRING;
+            lua_pop(L, 2);
+        }
+    }
+    if (isOne) emit_one(L, index);
+    else emit_events(L, index);
+}
+
 static int call_function(lua_State *L) {
     protected_call *call = lua_touserdata(L, 1);
     clua_state *S = call->S;
@@ -210,6 +235,8 @@ static int call_function(lua_State *L) {
     if (S->result_is_nil) return 0;
     if (call->result == CLUA_RESULT_STRINGS) {
         append_strings(L, 2);
+    } else if (call->result == CLUA_RESULT_RECORDS) {
+        emit_records(L, 2);
     } else {
         append_text(L, 2, call->result == CLUA_RESULT_TEXT ? "a string or an integer" : "a string, an integer or nil");
     }
@@ -237,6 +264,15 @@ static void emit_encoded(lua_State *L, int index, clua_emission what, const char
     check_emitted(L, what, S->output, S->output_length, NULL);
 }
 
+static void emit_one(lua_State *L, int index) {
+    clua_handle *record = handles_test(L, index);
+    if (record && record->kind == CLUA_HANDLE_VIEW) {
+        check_emitted(L, CLUA_EMIT_RECORD, NULL, 0, record);
+    } else {
+        emit_encoded(L, index, CLUA_EMIT_DERIVED, "events", state_of(L)->memory_max);
+    }
+}
+
 static void emit_events(lua_State *L, int index) {
     clua_state *S = state_of(L);
     clua_handle *view = handles_test(L, index);
@@ -255,10 +291,8 @@ static void emit_events(lua_State *L, int index) {
     for (lua_Integer position = 1; position <= count; position++) {
         lua_rawgeti(L, index, position);
         clua_handle *record = handles_test(L, -1);
-        if (record && record->kind == CLUA_HANDLE_VIEW) {
-            check_emitted(L, CLUA_EMIT_RECORD, NULL, 0, record);
-        } else if (lua_istable(L, -1)) {
-            emit_encoded(L, -1, CLUA_EMIT_DERIVED, "events", S->memory_max);
+        if ((record && record->kind == CLUA_HANDLE_VIEW) || lua_istable(L, -1)) {
+            emit_one(L, lua_gettop(L));
         } else {
             luaL_error(L, "returned event %d as a %s, expected an object of the answer or a table", (int)position,
                 luaL_typename(L, -1));

@@ -20,6 +20,16 @@ public protocol Connector: Sendable {
     /// Reads one page (`poll`). Throws `PollFailure`, or `SluiceError` for a fault of the connector itself.
     func poll(_ request: PollRequest, http: any HTTPSending) async throws -> PollPage
 
+    /// As `poll`, with a request that the provider holds until there is news (`long_poll`): for triggers of the kind
+    /// `longPolling`, whose cursor a poll has set before. Its requests carry `HTTPRequestPlan.holdSpan`.
+    func longPoll(_ request: PollRequest, http: any HTTPSending) async throws -> PollPage
+
+    /// The records of one webhook of a webhook-only trigger (`webhook_notification`). `input` is a JSON object; `output` is
+    /// what the subscription of a dynamic webhook gave, if there is one. Throws `SluiceError` where the webhook cannot be
+    /// read: it is then quarantined, and the others go on.
+    func webhookNotification(_ request: WebhookRequest, triggerType: String, input: JSONDocument, output: JSONDocument?) throws
+        -> [Record]
+
     /// Identity and version of each record (`dedup`), one result for each in the same order. A record whose key cannot
     /// be made gives a failure: it is quarantined, and the others go on.
     func dedupKeys(triggerType: String, records: [Record]) throws -> [Result<[UInt8], SluiceError>]
@@ -38,6 +48,17 @@ public protocol Connector: Sendable {
     func refreshSubscription(_ request: SubscriptionRequest, http: any HTTPSending) async throws -> SubscriptionAnswer
     func checkSubscription(_ request: SubscriptionRequest, http: any HTTPSending) async throws -> SubscriptionAnswer
     func unsubscribe(_ request: SubscriptionRequest, http: any HTTPSending) async throws
+}
+
+extension Connector {
+    public func longPoll(_ request: PollRequest, http: any HTTPSending) async throws -> PollPage {
+        throw SluiceError(.connector, "the connector \(definition.name) defines no long_poll for \(request.triggerType)")
+    }
+
+    /// The body as one record: see `WebhookRequest.bodyRecord`.
+    public func webhookNotification(
+        _ request: WebhookRequest, triggerType: String, input: JSONDocument, output: JSONDocument?
+    ) throws -> [Record] { [request.bodyRecord] }
 }
 
 /// What is known of a connector without calling it.
@@ -131,13 +152,16 @@ public struct TriggerTypeDefinition: Sendable {
     public var retention: Span?
     /// Its webhooks are dynamic: each trigger has a subscription, and a URL, of its own. Nil: static, one URL a connection.
     public var subscription: SubscriptionTraits?
+    /// A webhook-only type without a `dedup` of its own: a record counts once for each delivery, see `WebhookKeys`.
+    public var countsByDelivery: Bool
 
     public init(
         name: String, title: String, kind: TriggerKind, inputFields: [Field] = [], outputFields: [Field] = [],
         sampleOutput: [UInt8]? = nil, visibilityLag: Span = .zero, lookback: Int64 = 0, retention: Span? = nil,
-        subscription: SubscriptionTraits? = nil
+        subscription: SubscriptionTraits? = nil, countsByDelivery: Bool = false
     ) {
         self.subscription = subscription
+        self.countsByDelivery = countsByDelivery
         self.name = name
         self.title = title
         self.kind = kind
@@ -151,7 +175,12 @@ public struct TriggerTypeDefinition: Sendable {
 }
 
 /// Follows from what the trigger type defines.
-public enum TriggerKind: String, Sendable, Codable, CaseIterable { case polling, longPolling = "long_polling", webhook, hybrid }
+public enum TriggerKind: String, Sendable, Codable, CaseIterable {
+    case polling, longPolling = "long_polling", webhook, hybrid
+
+    /// Whether webhooks wake a trigger of this kind.
+    public var takesWebhooks: Bool { self == .hybrid || self == .webhook }
+}
 
 /// A field of a connection, an input or an output.
 public struct Field: Sendable, Equatable {

@@ -53,11 +53,29 @@ public struct PollPage: Sendable {
     public var more: Bool
     /// Things the operator should know, for example a gap.
     public var warnings: [String]
+    /// What the ids of a source that begins to count anew count within: it becomes a part of the dedup keys.
+    public var epoch: String?
+    /// What could not become records: quarantined, visible.
+    public var setAside: [SetAside] = []
+
+    /// Bytes that could not become a record, and why. `name` tells it from others of the same bytes.
+    public struct SetAside: Sendable, Equatable {
+        public var bytes: [UInt8]
+        public var reason: String
+        public var name: String
+        public init(bytes: [UInt8], reason: String, name: String) {
+            self.bytes = bytes
+            self.reason = reason
+            self.name = name
+        }
+    }
 
     public init(
         records: [Record], marks: [Int64] = [], cursor: [UInt8]? = nil, cursorMark: Int64? = nil, pageState: [UInt8]? = nil,
-        more: Bool, warnings: [String] = []
+        more: Bool, warnings: [String] = [], epoch: String? = nil, keys: [Result<[UInt8], SluiceError>]? = nil
     ) {
+        self.epoch = epoch
+        self.keys = keys
         self.records = records
         self.marks = marks
         self.cursor = cursor
@@ -124,8 +142,19 @@ public struct HTTPRequestPlan: Sendable, Equatable {
     public var body: [UInt8]
     /// Hand every status to the connector instead of failing on 429, 401, 403 and 5xx.
     public var acceptsAnyStatus: Bool
+    /// In `longPoll` only: how long the provider may hold the request before it answers or, of a stream, says nothing.
+    public var holdSpan: Span?
+    /// With `holdSpan`: the answer is JSON values, one a line, that never ends. What has come is handed over as soon as there is
+    /// something, as a reply whose body is a JSON array of the complete lines; the next request that is a stream goes on
+    /// reading the same answer, or is sent if that has ended. So a connector names in each where it would begin anew.
+    public var isStream: Bool
 
-    public init(method: String = "GET", url: String, headers: [HTTPField] = [], body: [UInt8] = [], acceptsAnyStatus: Bool = false) {
+    public init(
+        method: String = "GET", url: String, headers: [HTTPField] = [], body: [UInt8] = [], acceptsAnyStatus: Bool = false,
+        holdSpan: Span? = nil, isStream: Bool = false
+    ) {
+        self.holdSpan = holdSpan
+        self.isStream = isStream
         self.method = method
         self.url = url
         self.headers = headers

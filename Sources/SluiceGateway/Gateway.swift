@@ -20,6 +20,8 @@ public final class Gateway: Sendable {
         var inFlight = 0
         var isShuttingDown = false
         var isStorageFailing = false
+        /// Connections whose webhooks wait unread in too great a number.
+        var full: Set<ConnectionID> = []
         var counters = GatewayCounters()
     }
 
@@ -99,6 +101,10 @@ public final class Gateway: Sendable {
         result.connections = gates.mapValues(\.counters)
         return result
     }
+
+    /// Webhooks of these connections are answered 503 until their triggers have read what is there: the inbox has a bound, and
+    /// nothing unread is thrown away for it. A redelivery that an operator asks for goes through.
+    public func setInboxFull(_ connections: Set<ConnectionID>) { shared.withLock { $0.full = connections } }
 
     /// From now on webhooks are answered 503, so that their senders come again.
     public func beginShutdown() { shared.withLock { $0.isShuttingDown = true } }
@@ -186,6 +192,10 @@ public final class Gateway: Sendable {
     private func append(
         _ request: WebhookRequest, _ connection: GatewayConnection, _ gate: ConnectionGate?, isForced: Bool, at now: Timestamp
     ) async -> GatewayAnswer {
+        if !isForced, shared.withLock({ $0.full.contains(connection.id) }) {
+            observer.webhooksRefused(connection.id, at: now)
+            return count(.inboxFull, connection, gate)
+        }
         let entry = InboxDraft.entry(
             for: request, connection: connection, jsonDepthMax: limits.jsonDepthMax, isForced: isForced, at: now)
         do {

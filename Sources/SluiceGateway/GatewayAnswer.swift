@@ -76,6 +76,9 @@ extension GatewayAnswer {
     static let tooManyInFlight = GatewayAnswer(
         status: 503, reason: "overloaded", message: "Too many webhooks are waiting; send it again.", retryAfterSeconds: 1)
 
+    static let inboxFull = GatewayAnswer(
+        status: 503, reason: "inbox_full", message: "Too many webhooks wait to be read; send it again later.", retryAfterSeconds: 60)
+
     static func rateLimited(retryAfterSeconds: Int) -> GatewayAnswer {
         GatewayAnswer(
             status: 429, reason: "rate_limited", message: "Too many webhooks in a second; send it again.",

@@ -16,6 +16,8 @@ public struct GatewayConnection: Sendable {
     public var deliveryID: DeliveryIDSource?
     /// The topics that triggers listen on, by `webhook_key`.
     public var topicsByKey: [String: TopicID]
+    /// The key of triggers that take every webhook of the connection.
+    public static let everyWebhook = "*"
     /// Signals every trigger of the connection: for webhooks that cannot be read.
     public var wholeConnectionTopic: TopicID
     /// Nil: `GatewayLimits.requestsPerSecondPerConnectionMax`.

@@ -33,6 +33,7 @@ enum InboxDraft {
     static func match(_ request: WebhookRequest, connection: GatewayConnection, jsonDepthMax: Int) -> Match {
         // The address is the key: nobody else knows it.
         if let topic = connection.subscriptionTopic { return Match(topics: [topic], unmatchedReason: nil) }
+        let everyWebhook = connection.topicsByKey[GatewayConnection.everyWebhook]
         let keys: [String]
         do {
             keys = try connection.connector.webhookKeys(request)
@@ -41,7 +42,7 @@ enum InboxDraft {
             let cause = unreadableReason(request, jsonDepthMax: jsonDepthMax).map { "; \($0)" } ?? ""
             return unreadable("webhook_keys failed: \(message)\(cause)", connection)
         }
-        var topics: [TopicID] = []
+        var topics = everyWebhook.map { [$0] } ?? []
         for key in keys {
             if let topic = connection.topicsByKey[key], !topics.contains(topic) { topics.append(topic) }
         }
@@ -54,7 +55,8 @@ enum InboxDraft {
     }
 
     private static func unreadable(_ reason: String, _ connection: GatewayConnection) -> Match {
-        Match(topics: [connection.wholeConnectionTopic], unmatchedReason: reason)
+        let all = connection.topicsByKey[GatewayConnection.everyWebhook]
+        return Match(topics: [connection.wholeConnectionTopic] + (all.map { [$0] } ?? []), unmatchedReason: reason)
     }
 
     private static func unreadableReason(_ request: WebhookRequest, jsonDepthMax: Int) -> String? {

@@ -9,8 +9,31 @@ extension LuaConnector {
     /// returns as `next_poll` is the state of the open cycle while `can_poll_more`, else the new cursor.
     public func poll(_ request: PollRequest, http: any HTTPSending) async throws -> PollPage {
         let trigger = try trigger(request.triggerType)
-        if let incremental = trigger.incremental { return try await incremental.run(request, http: signing(http, request)) }
+        if let incremental = trigger.incremental {
+            if case .rule(let rule) = trigger.longPoll { return try await rule.poll(request, incremental, http: signing(http, request)) }
+            return try await incremental.run(request, http: signing(http, request))
+        }
         guard let function = trigger.poll else { throw SluiceError(.connector, "\(path): triggers.\(trigger.type.name) has no poll") }
+        return try await poll(request, function, slots, http)
+    }
+
+    /// As `poll`, with the trigger's `long_poll`: rules beside an `incremental`, or a function of the same form as `poll`.
+    public func longPoll(_ request: PollRequest, http: any HTTPSending) async throws -> PollPage {
+        let trigger = try trigger(request.triggerType)
+        switch trigger.longPoll {
+        case .function(let function): return try await poll(request, function, heldSlots, http)
+        case .rule(let rule):
+            guard let incremental = trigger.incremental else {
+                throw SluiceError(.connector, "\(path): triggers.\(trigger.type.name) has no incremental beside its long_poll")
+            }
+            return try await rule.longPoll(request, incremental, http: signing(http, request))
+        case nil: throw SluiceError(.connector, "\(path): triggers.\(trigger.type.name) has no long_poll")
+        }
+    }
+
+    private func poll(
+        _ request: PollRequest, _ function: LuaFunction, _ slots: LuaPollSlots, _ http: any HTTPSending
+    ) async throws -> PollPage {
         let closure = try closure(request)
         try await slots.acquire()
         defer { slots.release() }

@@ -14,6 +14,7 @@ public final class LuaConnector: Connector {
     let limits: LuaLimits
     let pool: LuaStatePool
     let slots: LuaPollSlots
+    let heldSlots: LuaPollSlots
 
     /// A larger file is refused.
     public static let sourceBytesMax = 1024 * 1024
@@ -25,6 +26,7 @@ public final class LuaConnector: Connector {
         self.limits = limits
         self.pool = pool
         slots = LuaPollSlots(count: limits.concurrentPollsMax)
+        heldSlots = LuaPollSlots(count: limits.concurrentLongPollsMax)
     }
 
     /// Reads a connector. Throws `SluiceError` that says what is wrong with the file, where, and what mends it.
@@ -63,6 +65,13 @@ public final class LuaConnector: Connector {
         return try named { try pool.with { try $0.optionalText(function, input, limits) } }
     }
 
+    public func webhookNotification(
+        _ request: WebhookRequest, triggerType: String, input: JSONDocument, output: JSONDocument?
+    ) throws -> [Record] {
+        guard let function = try trigger(triggerType).notification else { return [request.bodyRecord] }
+        return try named { try pool.with { try $0.records(function, request, input, output, limits) } }
+    }
+
     public func help(webhookBaseURL: String) -> String {
         guard let function = lua.help else { return "The connector \(lua.title) does not say how its webhooks are set up." }
         do {
@@ -74,7 +83,13 @@ public final class LuaConnector: Connector {
 
     public func incremental(triggerType: String) -> Incremental? { lua.triggers.first { $0.type.name == triggerType }?.incremental }
 
-    public func simulation(triggerType: String) -> SimulatedFeed? { lua.triggers.first { $0.type.name == triggerType }?.simulation }
+    public func simulation(triggerType: String) -> SimulatedFeed? {
+        guard let trigger = lua.triggers.first(where: { $0.type.name == triggerType }) else { return nil }
+        guard case .rule(let rule) = trigger.longPoll else { return trigger.simulation }
+        var feed = trigger.simulation ?? SimulatedFeed()
+        feed.longPoll = rule
+        return feed
+    }
 
     func trigger(_ name: String) throws -> LuaDefinition.Trigger {
         if let trigger = lua.triggers.first(where: { $0.type.name == name }) { return trigger }

@@ -18,6 +18,14 @@ struct LuaDefinition: Sendable {
         var webhookUnsubscribe: LuaFunction?
         /// What `subscription = { … }` describes.
         var subscription: SubscriptionRules?
+        var notification: LuaFunction?
+        var longPoll: LongPoll?
+    }
+
+    /// What `long_poll` is: rules beside an `incremental`, or a function.
+    enum LongPoll: Sendable {
+        case rule(LongPollRule)
+        case function(LuaFunction)
     }
 
     var name: String
@@ -70,6 +78,9 @@ struct LuaDefinition: Sendable {
         if sign != nil, !self.triggers.contains(where: { $0.incremental != nil }) {
             throw table.error("sign", "is for triggers with incremental = { ... }; in poll, give get and post the headers themselves")
         }
+        if webhook == nil, let trigger = self.triggers.first(where: { $0.type.kind == .webhook }) {
+            throw table.error("webhook", "is missing; triggers.\(trigger.type.name) takes webhooks: write webhook = { scheme = \"...\" }")
+        }
         if webhook == nil, let dynamic = self.triggers.first(where: { $0.type.subscription != nil }) {
             throw table.error(
                 "webhook",
@@ -115,7 +126,7 @@ struct LuaDefinition: Sendable {
     private static let triggerKeys = [
         "title", "input_fields", "output_fields", "sample_output", "visibility_lag_seconds", "lookback", "retention_seconds",
         "webhook_key", "poll", "dedup", "incremental", "subscription", "subscription_input", "webhook_subscribe", "webhook_refresh",
-        "webhook_check", "webhook_unsubscribe", "simulate",
+        "webhook_check", "webhook_unsubscribe", "webhook_notification", "long_poll", "simulate",
     ]
 
     private static func trigger(_ name: String, _ view: JSONView, _ path: String, takesWebhooks: Bool) throws(SluiceError) -> Trigger {
@@ -124,7 +135,16 @@ struct LuaDefinition: Sendable {
         let (poll, dedup, key) = (try table.function("poll"), try table.function("dedup"), try table.function("webhook_key"))
         if poll != nil, table["incremental"] != nil { throw table.error(nil, "has both poll and incremental; keep one") }
         let incremental = try incremental(table)
-        if poll == nil, incremental == nil {
+        let longPoll = try longPoll(table, incremental)
+        var trigger = Trigger(
+            type: TriggerTypeDefinition(name: name, title: name, kind: .polling), webhookKey: key, poll: poll, dedup: dedup,
+            incremental: incremental, notification: try table.function("webhook_notification"), longPoll: longPoll)
+        trigger.simulation = try simulation(table)
+        let traits = try trigger.readSubscription(table)
+        let kind = try kind(
+            table, polls: poll != nil || incremental != nil, takesWebhooks: key != nil || trigger.notification != nil || traits != nil,
+            isHeld: longPoll != nil)
+        if kind == .polling, poll == nil, incremental == nil {
             throw table.error("poll", "is missing; write poll = function(connection, input, closure) ... end, or incremental = { ... }")
         }
         if poll != nil, dedup == nil {
@@ -133,19 +153,58 @@ struct LuaDefinition: Sendable {
         if key != nil, !takesWebhooks {
             throw table.error("webhook_key", "needs webhook_keys = function(request) ... end at the top of the connector")
         }
-        var trigger = Trigger(
-            type: TriggerTypeDefinition(name: name, title: name, kind: .polling), webhookKey: key, poll: poll, dedup: dedup,
-            incremental: incremental)
-        trigger.simulation = try simulation(table)
-        let traits = try trigger.readSubscription(table)
         trigger.type = TriggerTypeDefinition(
-            name: name, title: try table.text("title") ?? name, kind: key == nil && traits == nil ? .polling : .hybrid,
+            name: name, title: try table.text("title") ?? name, kind: kind,
             inputFields: try fields(table, "input_fields"), outputFields: try fields(table, "output_fields"),
             sampleOutput: try table.data("sample_output"),
             visibilityLag: try table.seconds("visibility_lag_seconds") ?? incremental?.visibilityLag ?? .zero,
             lookback: try table.whole("lookback") ?? incremental?.lookback ?? 0,
-            retention: try table.seconds("retention_seconds") ?? incremental?.retention, subscription: traits)
+            retention: try table.seconds("retention_seconds") ?? incremental?.retention, subscription: traits,
+            countsByDelivery: kind == .webhook && dedup == nil)
         return trigger
+    }
+
+    /// What kind follows from what is there.
+    private static func kind(
+        _ table: LuaTable, polls: Bool, takesWebhooks: Bool, isHeld: Bool
+    ) throws(SluiceError) -> TriggerKind {
+        if isHeld {
+            if !polls { throw table.error("long_poll", "needs a poll (or incremental) besides: it connects, and finds what was missed") }
+            if takesWebhooks { throw table.error("long_poll", "and webhooks (webhook_key, a subscription) exclude each other: keep one") }
+            return .longPolling
+        }
+        guard polls else { return takesWebhooks ? .webhook : .polling }
+        if table["webhook_notification"] != nil {
+            throw table.error(
+                "webhook_notification",
+                "has no effect beside a poll: a webhook only wakes the poll, and its content is not used; remove one")
+        }
+        return takesWebhooks ? .hybrid : .polling
+    }
+
+    private static func longPoll(_ table: LuaTable, _ incremental: Incremental?) throws(SluiceError) -> LongPoll? {
+        guard let view = table["long_poll"] else { return nil }
+        if view["$function"] != nil {
+            guard incremental == nil else {
+                throw table.error("long_poll", "beside incremental must be data: { parameter = ..., seconds = 60 }")
+            }
+            return try table.function("long_poll").map(LongPoll.function)
+        }
+        guard let incremental, let data = try table.data("long_poll") else {
+            throw table.error(
+                "long_poll",
+                "as data needs incremental = { ... }; beside poll write long_poll = function(connection, input, closure) ... end")
+        }
+        let rule: LongPollRule
+        do {
+            rule = try LongPollRule(json: try JSONDocument(data, depthMax: 80))
+        } catch let error as SluiceError {
+            throw table.error("long_poll", error.message)
+        } catch {
+            throw table.error("long_poll", "\(error)")
+        }
+        if let problem = rule.problem(with: incremental) { throw table.error("long_poll", problem) }
+        return .rule(rule)
     }
 
     private static func incremental(_ table: LuaTable) throws(SluiceError) -> Incremental? {
@@ -195,6 +254,7 @@ struct LuaTable {
 
     init(_ view: JSONView, path: String, at: String, known: [String]) throws(SluiceError) {
         (self.view, self.path, self.at) = (view, path, at)
+        for key in known { KeyWitness.note(at, key, .value) }
         guard let members = view.members, view["$function"] == nil else {
             throw error(nil, "must be a table with names, as in { name = ... }")
         }
@@ -213,6 +273,7 @@ struct LuaTable {
     }
 
     func text(_ key: String) throws(SluiceError) -> String? {
+        KeyWitness.note(at, key, .text)
         guard let value = view[key] else { return nil }
         guard let text = value.string else { throw error(key, "must be a string") }
         return text
@@ -224,36 +285,42 @@ struct LuaTable {
     }
 
     func flag(_ key: String) throws(SluiceError) -> Bool {
+        KeyWitness.note(at, key, .flag)
         guard let value = view[key] else { return false }
         guard let flag = value.bool else { throw error(key, "must be true or false") }
         return flag
     }
 
     func whole(_ key: String) throws(SluiceError) -> Int64? {
+        KeyWitness.note(at, key, .integer(0...Int64.max))
         guard let value = view[key] else { return nil }
         guard let number = value.int64, number >= 0 else { throw error(key, "must be a whole number, 0 or more") }
         return number
     }
 
     func seconds(_ key: String) throws(SluiceError) -> Span? {
+        KeyWitness.note(at, key, .seconds)
         guard let value = view[key] else { return nil }
         guard let number = value.double, number >= 0, number < 1e10 else { throw error(key, "must be a number of seconds, 0 or more") }
         return Span(milliseconds: Int64((number * 1000).rounded()))
     }
 
     func function(_ key: String) throws(SluiceError) -> LuaFunction? {
+        KeyWitness.note(at, key, .function)
         guard let value = view[key] else { return nil }
         guard let number = value["$function"]?.int64, let line = value["line"]?.int64 else { throw error(key, "must be a function") }
         return LuaFunction(number: Int32(number), line: Int(line), name: name(key))
     }
 
     func table(_ key: String, known: [String]) throws(SluiceError) -> LuaTable? {
+        KeyWitness.note(at, key, .table)
         guard let value = view[key] else { return nil }
         return try LuaTable(value, path: path, at: name(key), known: known)
     }
 
     /// Any value without functions, as JSON.
     func data(_ key: String) throws(SluiceError) -> [UInt8]? {
+        KeyWitness.note(at, key, .data)
         guard let value = view[key] else { return nil }
         guard !LuaTable.holdsFunction(value) else { throw error(key, "must be data; a function has no place in it") }
         return Array(value.bytes)

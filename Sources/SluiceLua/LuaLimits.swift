@@ -15,6 +15,9 @@ public struct LuaLimits: Sendable {
     public var memoryBytesMax = 64 * 1024 * 1024
     /// Polls of one connector that run or wait for an answer at the same time.
     public var concurrentPollsMax = 64
+    /// `long_poll` functions of one connector that wait for an answer at the same time; counted apart, so that they take no
+    /// poll's place. Where `long_poll` is data, no state is held.
+    public var concurrentLongPollsMax = 1000
     /// States that are kept for the next call.
     public var idleStatesMax = 8
 

@@ -2,9 +2,9 @@ import SluiceConnectors
 import SluiceCore
 
 /// Makes a request of what a connector gave to `get` or `post`:
-/// `{"method":…,"url":…,"options":{"params":…,"headers":…,"json":…|"form":…|"body":…,"any_status":…}}`.
+/// `{"method":…,"url":…,"options":{"params":…,"headers":…,"json":…|"form":…|"body":…,"any_status":…,"timeout_seconds":…,"stream":…}}`.
 enum LuaRequestPlan {
-    private static let known = ["any_status", "body", "form", "headers", "json", "params"]
+    private static let known = ["any_status", "body", "form", "headers", "json", "params", "stream", "timeout_seconds"]
 
     static func plan(_ json: [UInt8]) throws(SluiceError) -> HTTPRequestPlan {
         guard let root = try? JSONDocument(json, depthMax: 80).root, let method = root["method"]?.string, let url = root["url"]?.string
@@ -17,6 +17,9 @@ enum LuaRequestPlan {
         for (key, value) in members { try apply(key, value, to: &plan, name) }
         if members.filter({ ["json", "form", "body"].contains($0.key) }).count > 1 {
             throw SluiceError(.connector, "\(name): give one of json, form and body")
+        }
+        if plan.isStream, plan.holdSpan == nil {
+            throw SluiceError(.connector, "\(name): a stream needs timeout_seconds: how long it may say nothing before it is opened anew")
         }
         return plan
     }
@@ -33,6 +36,13 @@ enum LuaRequestPlan {
     private static func apply(_ key: String, _ value: JSONView, to plan: inout HTTPRequestPlan, _ name: String) throws(SluiceError) {
         switch key {
         case "any_status": plan.acceptsAnyStatus = value.bool == true
+        case "stream": plan.isStream = value.bool == true
+        case "timeout_seconds":
+            let most = Double(LongPollRule.holdMax.milliseconds / 1000)
+            guard let seconds = value.double, seconds > 0, seconds <= most else {
+                throw SluiceError(.connector, "\(name): timeout_seconds must be a number up to \(Int(most))")
+            }
+            plan.holdSpan = Span(milliseconds: Int64((seconds * 1000).rounded(.up)))
         case "params":
             let query = try pairs(value, "\(name): params")
             if !query.isEmpty { plan.url += (plan.url.utf8.contains(UInt8(ascii: "?")) ? "&" : "?") + query }

@@ -108,6 +108,21 @@ final class LuaState: @unchecked Sendable {
         return clua_result_is_nil(raw) ? nil : String(decoding: LuaState.output(raw), as: UTF8.self)
     }
 
+    /// `webhook_notification(request, input, output)`.
+    func records(
+        _ function: LuaFunction, _ request: WebhookRequest, _ input: JSONDocument, _ output: JSONDocument?, _ limits: LuaLimits
+    ) throws -> [Record] {
+        guard let object = context.keep(LuaWebhook(request), bytes: request.body.count) else {
+            throw error(LuaContext.tooMuch, function)
+        }
+        context.recordsMax = Int(CLUA_RECORDS_MAX)
+        var arguments = [LuaState.argument(CLUA_HANDLE_REQUEST, object)]
+        arguments.append(try pageArgument(LuaPage(input.root.bytes), function, asTable: false))
+        arguments.append(try output.map { try pageArgument(LuaPage($0.root.bytes), function, asTable: false) } ?? clua_argument())
+        try check(clua_call(raw, function.number, arguments, Int32(arguments.count), CLUA_RESULT_RECORDS, limits.call), function)
+        return context.result.records
+    }
+
     func text(_ function: LuaFunction, _ argument: String, _ limits: LuaLimits) throws -> String {
         var text = argument
         let status = text.withUTF8 { bytes in

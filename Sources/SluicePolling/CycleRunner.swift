@@ -20,7 +20,9 @@ struct CycleRunner {
     private struct Context {
         var standing: Standing
         var plan: PollPlan
-        var http: PollHTTP
+        var http: any HTTPSending
+        /// What the trigger holds at its provider; nil where nothing is to be held.
+        var slot: HeldSlot?
         var fence: Fence { standing.fence }
         var trigger: StoredTrigger { standing.trigger }
         var timing: TriggerSchedule.Timing { standing.timing }
@@ -38,7 +40,7 @@ struct CycleRunner {
         let context: Context
         do {
             let plan = try service.catalogue.plan(for: standing.trigger)
-            context = Context(standing: standing, plan: plan, http: service.lane(standing.trigger.connection))
+            context = self.context(standing, plan)
         } catch {
             // Mended here, by loading a connector or a key, and not at the provider: tried again, never given up.
             let failure = PollFailure(.transient, PollFailure.classify(error).error)
@@ -58,6 +60,8 @@ struct CycleRunner {
         } catch let failure as PollFailure where failure.isHeldBack {
             return await heldBack(failure, slice)
         } catch {
+            context.slot?.dropStream()
+            if context.slot?.isReleased == true { return .quiet }
             // What was committed is the open cycle to go on with; a first page that failed leaves none.
             let committed = slice.cycle.nextPage > 0 ? try? await service.store.trigger(start.trigger)?.progress.openCycle : nil
             return await failed(error, standing, connectionName: context.plan.connectionName, openCycle: committed ?? nil)
@@ -90,6 +94,14 @@ struct CycleRunner {
         return Standing(fence: fence, trigger: trigger, timing: service.catalogue.timing(of: trigger))
     }
 
+    private func context(_ standing: Standing, _ plan: PollPlan) -> Context {
+        let lane = service.lane(standing.trigger.connection)
+        guard start.cycle.cause == .hold, let slot = service.state.withLock({ $0.held[start.trigger] }) else {
+            return Context(standing: standing, plan: plan, http: lane)
+        }
+        return Context(standing: standing, plan: plan, http: HeldHTTP(polls: lane, slot: slot), slot: slot)
+    }
+
     /// The source may have dropped what changed since the last success, for example while the trigger was paused (P7).
     private func watchForGap(_ context: Context) {
         let (name, progress) = (context.trigger.name, context.trigger.progress)
@@ -112,18 +124,24 @@ struct CycleRunner {
 
     private func pages(_ slice: inout CycleSlice, _ cursor: inout [UInt8]?, _ context: Context) async throws -> TriggerSchedule.Outcome {
         var fetched = try await fetch(slice.cycle, cursor: cursor, context)
+        var hasMoved = false
+        if isQuiet(fetched, cursor, context) { return .quiet }
         while true {
             let page = fetched
             let before = slice.cycle
             try slice.read(pageState: page.pageState, more: page.more)
             let movedCursor = page.cursor != nil && page.cursor != cursor
+            hasMoved = hasMoved || movedCursor
             if let next = page.cursor { cursor = next }
             let after = slice.cycle
             let nextCursor = cursor
             // Fetching and parsing the next page overlaps with committing this one.
             async let ahead: PollPage? = page.more ? await fetch(after, cursor: nextCursor, context) : nil
             let committed = try await commit(page, of: before, after: after, context)
-            guard case .committed(let jobs) = committed else { return .fenced }
+            guard case .committed(let jobs) = committed else {
+                context.slot?.dropStream()
+                return .fenced
+            }
             let step = slice.committed(jobs: jobs, movedCursor: movedCursor, more: page.more, at: service.time.now())
             let barren = slice.barrenPages
             service.state.withLock { $0.barrenPages[start.trigger] = page.more && barren > 0 ? barren : nil }
@@ -139,16 +157,31 @@ struct CycleRunner {
                 return .yielded(slice.cycle, notBefore: until)
             case .end:
                 await succeeded(context)
-                return .succeeded
+                return context.slot != nil && slice.cycle.jobs == 0 && !hasMoved ? .quiet : .succeeded
             }
         }
+    }
+
+    /// A held request that brought nothing is not worth a commit, but that all is well is, now and then.
+    private func isQuiet(_ page: PollPage, _ cursor: [UInt8]?, _ context: Context) -> Bool {
+        guard context.slot != nil, start.cycle.nextPage == 0, page.records.isEmpty, page.warnings.isEmpty, !page.more,
+            page.cursor == nil || page.cursor == cursor, let last = context.trigger.progress.lastSuccessAt
+        else { return false }
+        return service.time.now() - last < service.limits.quietSpanMax
     }
 
     private func fetch(_ cycle: OpenCycle, cursor: [UInt8]?, _ context: Context) async throws -> PollPage {
         let request = PollRequest(
             triggerType: context.trigger.type, connection: context.plan.connection, input: context.plan.input, cursor: cursor,
             pageState: cycle.pageState, readBound: cycle.readBound, now: service.time.now())
-        let page = try await context.plan.connector.poll(request, http: context.http)
+        let page =
+            if context.plan.triggerType.kind == .webhook {
+                try await InboxPoll(store: service.store, trigger: context.trigger, plan: context.plan).page(cursor: cursor)
+            } else if context.slot != nil {
+                try await context.plan.connector.longPoll(request, http: context.http)
+            } else {
+                try await context.plan.connector.poll(request, http: context.http)
+            }
         guard page.records.count <= request.recordsMax else {
             throw PollFailure(
                 .permanent,
@@ -206,12 +239,27 @@ struct CycleRunner {
 
     private func completion(_ page: PollPage, after: OpenCycle, _ context: Context) -> PageCompletion {
         guard !page.more else { return PageCompletion(cursor: page.cursor, cursorMark: page.cursorMark, openCycle: after) }
+        let type = context.plan.triggerType
         let floor = DedupRetention.floor(
-            committedMark: page.cursorMark ?? context.trigger.progress.cursorMark, lookback: context.plan.triggerType.lookback)
+            committedMark: page.cursorMark ?? context.trigger.progress.cursorMark,
+            lookback: type.kind == .webhook ? max(type.lookback, WebhookKeys.kept.milliseconds) : type.lookback)
+        let nextSafety = after.startedAt + context.timing.safetyInterval
         let end = CycleEnd(
             cause: after.cause, startedAt: after.startedAt, coveredSequence: after.notedSequence,
-            safetyDueAt: after.startedAt + context.timing.safetyInterval, dedupFloor: floor)
+            safetyDueAt: context.slot == nil ? nextSafety : context.trigger.progress.safetyDueAt ?? nextSafety, dedupFloor: floor,
+            agesKeys: agesKeys(context))
         return PageCompletion(cursor: page.cursor, cursorMark: page.cursorMark, end: end)
+    }
+
+    /// Keys without a mark are kept for a number of cycles. Held answers may come by the hundred: one a minute counts.
+    private func agesKeys(_ context: Context) -> Bool {
+        guard context.slot != nil else { return true }
+        let now = service.time.now()
+        return service.state.withLock { state in
+            if let last = state.agedKeysAt[start.trigger], now - last < .minutes(1) { return false }
+            state.agedKeysAt[start.trigger] = now
+            return true
+        }
     }
 
     /// The records with their dedup keys; those that have none are set aside.
@@ -222,15 +270,18 @@ struct CycleRunner {
         }
         var records: [KeyedRecord] = []
         records.reserveCapacity(keys.count)
-        var quarantined: [QuarantinedRecord] = []
+        var quarantined = page.setAside.map { part in
+            QuarantinedRecord(bytes: part.bytes, reason: part.reason, digest: Array(SHA256.hash(data: part.bytes + part.name.utf8)))
+        }
+        let epoch = page.epoch.map { Array("\($0)/".utf8) } ?? []
         for (index, key) in keys.enumerated() {
-            switch key {
-            case .success(let bytes) where !bytes.isEmpty && bytes.count <= KeyedRecord.dedupKeyBytesMax:
+            switch key.map({ epoch + $0 }) {
+            case .success(let bytes) where bytes.count > epoch.count && bytes.count <= KeyedRecord.dedupKeyBytesMax:
                 let mark = index < page.marks.count ? page.marks[index] : nil
                 records.append(KeyedRecord(record: page.records[index], dedupKey: bytes, mark: mark))
             case .success(let bytes):
                 let reason =
-                    bytes.isEmpty
+                    bytes.count <= epoch.count
                     ? "its dedup key is empty" : "its dedup key has \(bytes.count) bytes, more than \(KeyedRecord.dedupKeyBytesMax)"
                 quarantined.append(setAside(page.records[index], reason))
             case .failure(let error): quarantined.append(setAside(page.records[index], error.message))
@@ -250,7 +301,8 @@ struct CycleRunner {
         service.alarms.clear(.triggerFailing, subject: subject)
         service.alarms.clear(.triggerResting, subject: subject)
         service.state.withLock { $0.streaks[start.trigger] = nil }
-        if service.state.withLock({ $0.schedule.isRefused(start.connection) }) {
+        // The inbox says nothing about the provider.
+        if start.lane != .inbox, service.state.withLock({ $0.schedule.isRefused(start.connection) }) {
             service.state.withLock { $0.schedule.setRefused(start.connection, probeAt: nil) }
             service.alarms.clear(.connectionRefused, subject: "connection \(context.plan.connectionName)")
             await setConnectionProblem(context.plan.connectionName, nil)

@@ -10,11 +10,14 @@ import Synchronization
 /// A connection's way to its provider: keeps its budget, its limits and its address guard.
 final class PollHTTP: HTTPSending {
     private let client: HTTPClient
-    private let settings: ConnectionPollSettings
-    private let time: any TimeSource
-    private let guardAddress: AddressCheck
-    private let pageBytesMax: Int
+    let settings: ConnectionPollSettings
+    let time: any TimeSource
+    let guardAddress: AddressCheck
+    let pageBytesMax: Int
     private let routes: PollRoutes?
+    /// For requests that are held: very many to one host may be open.
+    let heldClient: HTTPClient
+    let heldRoutes: PollRoutes?
     private let budget: Mutex<RequestBudget>
     private let authorization: LaneAuthorization?
     private let rateLimit: RateLimitRule
@@ -28,13 +31,16 @@ final class PollHTTP: HTTPSending {
 
     init(
         client: HTTPClient, settings: ConnectionPollSettings, time: any TimeSource, pageBytesMax: Int,
-        guardAddress: @escaping AddressCheck, routes: PollRoutes? = nil, authorization: LaneAuthorization? = nil,
-        rateLimit: RateLimitRule = RateLimitRule(), blocked: @escaping @Sendable (Timestamp) -> Void = { _ in }
+        guardAddress: @escaping AddressCheck, routes: PollRoutes? = nil, heldClient: HTTPClient? = nil, heldRoutes: PollRoutes? = nil,
+        authorization: LaneAuthorization? = nil, rateLimit: RateLimitRule = RateLimitRule(),
+        blocked: @escaping @Sendable (Timestamp) -> Void = { _ in }
     ) {
         self.authorization = authorization
         self.rateLimit = rateLimit
         tellBlocked = blocked
         self.routes = routes
+        self.heldClient = heldClient ?? client
+        self.heldRoutes = heldRoutes ?? routes
         self.client = client
         self.pageBytesMax = pageBytesMax
         self.settings = settings
@@ -50,6 +56,10 @@ final class PollHTTP: HTTPSending {
     var blockedUntil: Timestamp? { budget.withLock { $0.blockedUntil } }
 
     func send(_ request: HTTPRequestPlan) async throws -> HTTPReply {
+        if request.holdSpan != nil {
+            throw PollFailure(
+                .permanent, SluiceError(.connector, "a poll asks for a request to be held: timeout_seconds and stream are for long_poll"))
+        }
         let reply = try await authorized(request) { try await follow($0) }
         try check(reply, of: request)
         return reply
@@ -115,7 +125,7 @@ final class PollHTTP: HTTPSending {
         throw PollFailure(.permanent, SluiceError(.providerAnswer, "the provider redirects more than \(PollHTTP.redirectsMax) times"))
     }
 
-    private static func address(of request: HTTPRequestPlan) throws -> URL {
+    static func address(of request: HTTPRequestPlan) throws -> URL {
         guard let url = URL(string: request.url), let scheme = url.scheme, scheme == "http" || scheme == "https", url.host() != nil else {
             throw PollFailure(
                 .permanent,
@@ -249,7 +259,7 @@ final class PollHTTP: HTTPSending {
     }
 
     /// Turns statuses that mean the same everywhere into failures, and takes heed of rate headers.
-    private func check(_ reply: HTTPReply, of request: HTTPRequestPlan) throws {
+    func check(_ reply: HTTPReply, of request: HTTPRequestPlan) throws {
         let wait = heed(reply)
         if request.acceptsAnyStatus { return }
         let status = String(reply.status)

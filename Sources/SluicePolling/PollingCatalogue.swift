@@ -25,9 +25,13 @@ public struct PollPlan: Sendable {
     public var connection: JSONDocument
     /// A JSON object.
     public var input: JSONDocument
+    /// What the provider gave when the trigger was subscribed; nil with static webhooks, and before.
+    public var subscriptionOutput: JSONDocument?
     public init(
-        connector: any Connector, triggerType: TriggerTypeDefinition, connectionName: String, connection: JSONDocument, input: JSONDocument
+        connector: any Connector, triggerType: TriggerTypeDefinition, connectionName: String, connection: JSONDocument, input: JSONDocument,
+        subscriptionOutput: JSONDocument? = nil
     ) {
+        self.subscriptionOutput = subscriptionOutput
         self.connector = connector
         self.triggerType = triggerType
         self.connectionName = connectionName
@@ -39,14 +43,18 @@ public struct PollPlan: Sendable {
 public struct ConnectionPollSettings: Sendable, Equatable {
     /// Cycles at once.
     public var pollsAtOnceMax: Int
+    /// Held requests at once.
+    public var heldAtOnceMax: Int
     public var requestsPerSecondMax: Double?
     /// Whether loopback and private addresses may be polled.
     public var allowsPrivate: Bool
     /// For connecting, sending and reading one answer together.
     public var requestSpanMax: Span
     public init(
-        pollsAtOnceMax: Int = 4, requestsPerSecondMax: Double? = nil, allowsPrivate: Bool = false, requestSpanMax: Span = .seconds(60)
+        pollsAtOnceMax: Int = 4, requestsPerSecondMax: Double? = nil, allowsPrivate: Bool = false, requestSpanMax: Span = .seconds(60),
+        heldAtOnceMax: Int = Schedule.heldPerConnectionMax
     ) {
+        self.heldAtOnceMax = heldAtOnceMax
         self.pollsAtOnceMax = pollsAtOnceMax
         self.requestsPerSecondMax = requestsPerSecondMax
         self.allowsPrivate = allowsPrivate

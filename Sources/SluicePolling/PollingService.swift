@@ -15,6 +15,12 @@ public final class PollingService: StoreObserver, Sendable {
         public var cyclesAtOnceMax: Int
         /// Beyond that, for connections of which nothing runs: so many providers can hang before they hold up others.
         public var firstCyclesMax: Int
+        /// Cycles at once that read the inbox.
+        public var inboxCyclesMax: Int
+        /// Held requests at once over all connections. Where there are more triggers, they take turns.
+        public var heldMax: Int
+        /// How long held requests that bring nothing go without a commit that says so.
+        public var quietSpanMax: Span
         public var recordsPerCommitMax: Int
         /// The window over which polls are spread that make up for missed webhooks: this much a trigger, at most `catchUpWindowMax`.
         public var catchUpSpanPerTrigger: Span
@@ -25,13 +31,18 @@ public final class PollingService: StoreObserver, Sendable {
         /// A larger answer of a provider is refused.
         public var pageBytesMax: Int
         public init(
-            cyclesAtOnceMax: Int = 64, firstCyclesMax: Int = 256, recordsPerCommitMax: Int = 1000,
+            cyclesAtOnceMax: Int = 64, firstCyclesMax: Int = 256, inboxCyclesMax: Int = 16, heldMax: Int = 20_000,
+            quietSpanMax: Span = .minutes(10),
+            recordsPerCommitMax: Int = 1000,
             catchUpSpanPerTrigger: Span = .milliseconds(20),
             catchUpWindowMax: Span = .minutes(10), slice: CycleSlice.Limits = CycleSlice.Limits(), permanentFailuresMax: Int = 5,
             pageBytesMax: Int = PollLimits.pageBytesMax
         ) {
             self.cyclesAtOnceMax = cyclesAtOnceMax
             self.firstCyclesMax = firstCyclesMax
+            self.inboxCyclesMax = inboxCyclesMax
+            self.heldMax = heldMax
+            self.quietSpanMax = quietSpanMax
             self.recordsPerCommitMax = recordsPerCommitMax
             self.catchUpSpanPerTrigger = catchUpSpanPerTrigger
             self.catchUpWindowMax = catchUpWindowMax
@@ -51,7 +62,12 @@ public final class PollingService: StoreObserver, Sendable {
         var barrenPages: [TriggerID: Int] = [:]
         /// Failures in a row of one kind, of triggers whose last cycle failed.
         var streaks: [TriggerID: FailureStreak] = [:]
-        var cyclesRunning = 0
+        /// Cycles that run, lane by lane.
+        var running = Schedule.Lane.allCases.map { _ in 0 }
+        /// What long-polling triggers hold.
+        var held: [TriggerID: HeldSlot] = [:]
+        /// When a held answer last made dedup keys older.
+        var agedKeysAt: [TriggerID: Timestamp] = [:]
     }
 
     let store: any Store
@@ -59,11 +75,13 @@ public final class PollingService: StoreObserver, Sendable {
     let time: any TimeSource
     let alarms: any AlarmReporting
     let client: HTTPClient
+    let heldClient: HTTPClient?
     let limits: Limits
     let logger: Logger
     let random: @Sendable () -> Double
     let guardAddress: @Sendable (_ host: String, _ allowsPrivate: Bool) async throws -> Void
     let routes: PollRoutes?
+    let heldRoutes: PollRoutes?
     /// Told when a trigger's state changed because of its polls.
     let stateChanged: @Sendable (StoredTrigger) -> Void
     let state = Mutex(State())
@@ -77,9 +95,12 @@ public final class PollingService: StoreObserver, Sendable {
         store: any Store, catalogue: any PollingCatalogue, time: any TimeSource, alarms: any AlarmReporting, client: HTTPClient,
         limits: Limits = Limits(), logger: Logger, random: @escaping @Sendable () -> Double,
         guardAddress: @escaping @Sendable (_ host: String, _ allowsPrivate: Bool) async throws -> Void, routes: PollRoutes? = nil,
-        credentials: (any CredentialKeeping)? = nil, stateChanged: @escaping @Sendable (StoredTrigger) -> Void = { _ in }
+        heldClient: HTTPClient? = nil, heldRoutes: PollRoutes? = nil, credentials: (any CredentialKeeping)? = nil,
+        stateChanged: @escaping @Sendable (StoredTrigger) -> Void = { _ in }
     ) {
         self.routes = routes
+        self.heldClient = heldClient
+        self.heldRoutes = heldRoutes
         self.credentials = credentials
         self.store = store
         self.catalogue = catalogue
@@ -100,6 +121,15 @@ public final class PollingService: StoreObserver, Sendable {
         var configuration = HTTPClient.Configuration(redirectConfiguration: .disallow, timeout: .init(connect: .seconds(10)))
         configuration.decompression = .enabled(limit: .size(limits.pageBytesMax))
         configuration.connectionPool.concurrentHTTP1ConnectionsPerHostSoftLimit = limits.cyclesAtOnceMax
+        return configuration
+    }
+
+    /// How the client for held requests must be set up, of which very many may be open to one host.
+    public static func heldConfiguration(_ limits: Limits) -> HTTPClient.Configuration {
+        var configuration = clientConfiguration(limits)
+        configuration.connectionPool.concurrentHTTP1ConnectionsPerHostSoftLimit = limits.heldMax
+        // A provider that cannot be reached may have been restarted, and that is for the next poll to find out.
+        configuration.connectionPool.retryConnectionEstablishment = false
         return configuration
     }
 
@@ -142,16 +172,23 @@ public final class PollingService: StoreObserver, Sendable {
             put(trigger, in: &state, at: now)
             if let cause { state.schedule.pollNow(trigger.id, cause: cause, at: now) }
         }
+        release(trigger.id)
         waker.call()
     }
 
     public func triggerRemoved(_ id: TriggerID) {
+        release(id)
         state.withLock { state in
             state.schedule.remove(id)
             state.barrenPages[id] = nil
             state.streaks[id] = nil
+            state.held[id] = nil
+            state.agedKeysAt[id] = nil
         }
     }
+
+    /// Lets go of what a trigger holds at its provider, so that the cycle that waits for it ends at once.
+    private func release(_ id: TriggerID) { state.withLock { $0.held[id] }?.release() }
 
     /// Somebody asked for a poll: it starts at once, even where the provider refused the credentials before.
     public func pollNow(_ trigger: StoredTrigger) {
@@ -161,6 +198,7 @@ public final class PollingService: StoreObserver, Sendable {
             if state.schedule.isRefused(trigger.connection) { state.schedule.setRefused(trigger.connection, probeAt: now) }
             state.schedule.pollNow(trigger.id, cause: .manual, at: now)
         }
+        release(trigger.id)
         waker.call()
     }
 
@@ -222,7 +260,10 @@ public final class PollingService: StoreObserver, Sendable {
         }
     }
 
-    public var cyclesRunning: Int { state.withLock { $0.cyclesRunning } }
+    /// Cycles that run now, held requests not counted.
+    public var cyclesRunning: Int { state.withLock { $0.running[0] + $0.running[1] } }
+    /// Requests that providers hold for us now.
+    public var requestsHeld: Int { state.withLock { $0.running[Schedule.Lane.held.rawValue] } }
 
     // MARK: The loop
 
@@ -231,14 +272,7 @@ public final class PollingService: StoreObserver, Sendable {
         await withDiscardingTaskGroup { group in
             while !Task.isCancelled {
                 let now = time.now()
-                let (starts, wake) = state.withLock { state -> ([Schedule.Start], Timestamp?) in
-                    let room = max(0, limits.cyclesAtOnceMax - state.cyclesRunning)
-                    let firsts = max(0, limits.cyclesAtOnceMax + limits.firstCyclesMax - state.cyclesRunning - room)
-                    let starts = room + firsts > 0 ? state.schedule.takeReady(limit: room, firsts: firsts, at: now) : []
-                    state.cyclesRunning += starts.count
-                    let isFull = state.cyclesRunning >= limits.cyclesAtOnceMax + limits.firstCyclesMax
-                    return (starts, isFull ? nil : state.schedule.nextWake(at: now))
-                }
+                let (starts, wake) = state.withLock { start(in: &$0, at: now) }
                 for start in starts {
                     group.addTask { await self.perform(start) }
                 }
@@ -247,14 +281,34 @@ public final class PollingService: StoreObserver, Sendable {
             group.cancelAll()
         }
         renewer.close()
+        // Streams between two cycles are nobody's task.
+        for slot in state.withLock({ Array($0.held.values) }) { slot.release() }
         routes?.close()
+        heldRoutes?.close()
+    }
+
+    private func start(in state: inout State, at now: Timestamp) -> ([Schedule.Start], wake: Timestamp?) {
+        let polls = state.running[Schedule.Lane.polls.rawValue]
+        let room = max(0, limits.cyclesAtOnceMax - polls)
+        let firsts = max(0, limits.cyclesAtOnceMax + limits.firstCyclesMax - polls - room)
+        let starts = state.schedule.takeReady(
+            limit: room, firsts: firsts, inbox: max(0, limits.inboxCyclesMax - state.running[Schedule.Lane.inbox.rawValue]),
+            held: max(0, limits.heldMax - state.running[Schedule.Lane.held.rawValue]), at: now)
+        for start in starts {
+            state.running[start.lane.rawValue] += 1
+            guard start.cycle.cause == .hold else { continue }
+            let slot = state.held[start.trigger] ?? HeldSlot()
+            state.held[start.trigger] = slot
+            slot.begin()
+        }
+        return (starts, state.schedule.nextWake(at: now))
     }
 
     private func perform(_ start: Schedule.Start) async {
         let outcome = await CycleRunner(service: self, start: start).run()
         let now = time.now()
         state.withLock { state in
-            state.cyclesRunning -= 1
+            state.running[start.lane.rawValue] -= 1
             state.schedule.finish(start.trigger, outcome, at: now)
         }
         if case .fenced = outcome { await reload(start.trigger) }
@@ -288,9 +342,10 @@ public final class PollingService: StoreObserver, Sendable {
 
     private func configure(_ connection: ConnectionID, in state: inout State) {
         let settings = catalogue.settings(of: connection)
-        state.schedule.setConnection(connection, runningMax: settings.pollsAtOnceMax)
+        state.schedule.setConnection(connection, runningMax: settings.pollsAtOnceMax, heldMax: settings.heldAtOnceMax)
         state.lanes[connection] = PollHTTP(
             client: client, settings: settings, time: time, pageBytesMax: limits.pageBytesMax, guardAddress: guardAddress, routes: routes,
+            heldClient: heldClient, heldRoutes: heldRoutes,
             authorization: laneAuthorization(connection, settings, in: &state),
             rateLimit: catalogue.authorization(of: connection)?.access.rateLimit ?? RateLimitRule(),
             blocked: { [weak self] in self?.blocked(connection, until: $0) })

@@ -52,7 +52,10 @@ public struct SubscriptionRoute: Sendable, Equatable {
     public var connection: ConnectionID
     /// What its webhooks are signed with; nil: the connection's secrets.
     public var secret: String?
-    public init(token: String, connection: ConnectionID, secret: String?) {
+    /// What the provider gave, JSON; nil before it answered.
+    public var output: [UInt8]?
+    public init(token: String, connection: ConnectionID, secret: String?, output: [UInt8]? = nil) {
+        self.output = output
         self.token = token
         self.connection = connection
         self.secret = secret

@@ -110,8 +110,12 @@ public final class SubscriptionService: Sendable {
         let now = time.now()
         let rows = Dictionary(grouping: stored, by: \.trigger)
         let triggers = Dictionary(definitions.triggers.map { ($0.id, $0) }) { first, _ in first }
+        // Each check may read a provider's whole list: very many of them come over hours.
+        var policy = limits.policy
+        policy.checkSpread = min(max(policy.checkSpread, .seconds(Int64(rows.count))), policy.checkInterval)
+        let spread = policy
         state.withLock { state in
-            for (trigger, rows) in rows { state.held[trigger] = hold(triggers[trigger], rows, at: now) }
+            for (trigger, rows) in rows { state.held[trigger] = hold(triggers[trigger], rows, at: now, policy: spread) }
             for trigger in definitions.triggers { put(trigger, in: &state, at: now) }
         }
         for trigger in rows.keys { publish(trigger) }
@@ -291,10 +295,12 @@ public final class SubscriptionService: Sendable {
         state.held[trigger.id]?.isCalled = true
     }
 
-    func hold(_ trigger: StoredTrigger?, _ rows: [StoredSubscription], at now: Timestamp) -> Held {
+    func hold(
+        _ trigger: StoredTrigger?, _ rows: [StoredSubscription], at now: Timestamp, policy: SubscriptionPolicy? = nil
+    ) -> Held {
         let plan = trigger.flatMap { try? catalogue.subscriptionPlan(for: $0) }
         let machine = SubscriptionMachine(
-            entries: rows.map(\.state), abilities: plan?.traits.abilities ?? abilities(of: rows), policy: limits.policy, at: now,
+            entries: rows.map(\.state), abilities: plan?.traits.abilities ?? abilities(of: rows), policy: policy ?? limits.policy, at: now,
             random: random())
         let opened = rows.map { stored -> (SubscriptionID, Row) in
             let secrets = (try? catalogue.open(stored.sealed, url: stored.url)).map { SubscriptionSecrets($0) }
@@ -325,7 +331,8 @@ public final class SubscriptionService: Sendable {
             guard var held = state.held[id] else { return nil }
             let routes = held.rows.values.sorted { $0.stored.id < $1.stored.id }.compactMap { row -> SubscriptionRoute? in
                 guard let token = row.stored.token, row.stored.state.phase != .leftBehind else { return nil }
-                return SubscriptionRoute(token: token, connection: row.stored.connection, secret: row.secrets.secret)
+                return SubscriptionRoute(
+                    token: token, connection: row.stored.connection, secret: row.secrets.secret, output: row.secrets.output)
             }
             let problems = held.machine.problems(at: now)
             let kinds = Set(problems.map(\.kind))

@@ -67,6 +67,12 @@ public final class SQLiteStore: Store {
         try await read { try InboxRows.item($0, namespace, sequence) }
     }
 
+    public func readInbox(_ query: InboxRead) async throws -> InboxBatch { try await read { try InboxRows.batch($0, query) } }
+
+    public func unreadWebhooks(_ namespace: NamespaceID, countMax: Int) async throws -> [ConnectionID: Int] {
+        try await read { try InboxRows.unread($0, namespace, countMax: countMax) }
+    }
+
     // MARK: Definitions
 
     public func definitions(_ namespace: NamespaceID) async throws -> Definitions {

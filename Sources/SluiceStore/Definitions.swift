@@ -203,6 +203,8 @@ public enum DefinitionChange: Sendable {
     /// Raises the generation and forgets the reason. Throws `.conflict` with `trigger_state` in its context if the state is no
     /// longer `from`.
     case setTriggerState(name: String, from: TriggerState, to: TriggerState)
+    /// Whether a trigger is webhook-only: the inbox is what it reads, so that retention keeps each webhook until it has.
+    case readsInbox(trigger: String, Bool)
     /// Only a stopped or created trigger; its jobs, keys and deliveries go with it.
     case removeTrigger(name: String)
     case putDestination(name: String, kind: String, settings: [UInt8], sealedSecrets: [UInt8])

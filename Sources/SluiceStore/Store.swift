@@ -53,6 +53,51 @@ public protocol InboxStore: Sendable {
     func inbox(_ query: InboxQuery) async throws -> [InboxItem]
     /// One webhook with headers and body; nil if it is unknown or was pruned.
     func inboxItem(_ namespace: NamespaceID, _ sequence: InboxSequence) async throws -> InboxItem?
+    /// The webhooks of some topics after a sequence, oldest first: what a webhook-only trigger polls. Whatever is appended
+    /// later comes behind the batch's `through`.
+    func readInbox(_ query: InboxRead) async throws -> InboxBatch
+    /// For each connection with triggers that read the inbox (`DefinitionChange.readsInbox`): how many of its webhooks the
+    /// last of them has not covered, counted up to `countMax`. Retention keeps these.
+    func unreadWebhooks(_ namespace: NamespaceID, countMax: Int) async throws -> [ConnectionID: Int]
+}
+
+/// Which webhooks to read on with.
+public struct InboxRead: Sendable {
+    public var namespace: NamespaceID
+    public var connection: ConnectionID
+    /// A webhook under any of these is meant.
+    public var topics: [TopicID]
+    public var after: InboxSequence
+    /// Only what was received then or later.
+    public var since: Timestamp?
+    public var limit: Int
+    /// Stop early once bodies and headers add up to this many bytes (at least one webhook is returned).
+    public var bytesMax: Int
+    public init(
+        namespace: NamespaceID = .default, connection: ConnectionID, topics: [TopicID], after: InboxSequence, since: Timestamp? = nil,
+        limit: Int = 500, bytesMax: Int = 8 * 1024 * 1024
+    ) {
+        self.namespace = namespace
+        self.connection = connection
+        self.topics = topics
+        self.after = after
+        self.since = since
+        self.limit = limit
+        self.bytesMax = bytesMax
+    }
+}
+
+public struct InboxBatch: Sendable {
+    public var items: [InboxItem]
+    /// Everything up to here was looked at.
+    public var through: InboxSequence
+    /// Whether more may be there now.
+    public var more: Bool
+    public init(items: [InboxItem], through: InboxSequence, more: Bool) {
+        self.items = items
+        self.through = through
+        self.more = more
+    }
 }
 
 /// A verified webhook, to be kept.
@@ -228,9 +273,13 @@ public struct CycleEnd: Sendable {
     public var safetyDueAt: Timestamp
     /// Dedup keys whose mark lies below may be forgotten; nil: unchanged.
     public var dedupFloor: Int64?
+    /// Whether keys without a mark become older by this cycle.
+    public var agesKeys: Bool
     public init(
-        cause: PollCause, startedAt: Timestamp, coveredSequence: InboxSequence, safetyDueAt: Timestamp, dedupFloor: Int64? = nil
+        cause: PollCause, startedAt: Timestamp, coveredSequence: InboxSequence, safetyDueAt: Timestamp, dedupFloor: Int64? = nil,
+        agesKeys: Bool = true
     ) {
+        self.agesKeys = agesKeys
         self.cause = cause
         self.startedAt = startedAt
         self.coveredSequence = coveredSequence

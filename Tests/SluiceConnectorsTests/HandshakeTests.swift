@@ -103,7 +103,7 @@ import Testing
     @Test func theChallengeResponseCheckOfX() {
         var context = HandshakeContext()
         context.secrets = ["Convoy"]
-        let outcome = HandshakeTests.outcome(Example(name: "twitter", method: "GET", query: "crc_token=uzwcfYtzr9"), context)
+        let outcome = HandshakeTests.outcome(Example(name: "x", method: "GET", query: "crc_token=uzwcfYtzr9"), context)
         guard case .answer(let answer, nil) = outcome else {
             Issue.record("\(outcome)")
             return
@@ -111,7 +111,7 @@ import Testing
         #expect(
             String(decoding: answer.body, as: UTF8.self) == #"{"response_token":"sha256=HXvxTdsfShG6k2zC9NVANwFquJBdOugRYHax2vNiiOo="}"#)
         context.secrets = []
-        guard case .refused(403, _) = HandshakeTests.outcome(Example(name: "twitter", method: "GET", query: "crc_token=a"), context) else {
+        guard case .refused(403, _) = HandshakeTests.outcome(Example(name: "x", method: "GET", query: "crc_token=a"), context) else {
             Issue.record("without a secret there is nothing to answer with")
             return
         }
@@ -169,7 +169,7 @@ import Testing
             Example(name: "meta", method: "GET", query: "hub.mode=subscribe&hub.verify_token=meatyhamhock&hub.challenge=" + encoded),
             Example(name: "okta", method: "GET", headers: [HTTPField("X-Okta-Verification-Challenge", challenge)]),
             Example(name: "asana", headers: [HTTPField("X-Hook-Secret", challenge)]),
-            Example(name: "twitter", method: "GET", query: "crc_token=" + encoded),
+            Example(name: "x", method: "GET", query: "crc_token=" + encoded),
         ]
     }
 
@@ -330,7 +330,7 @@ import Testing
         // Each name is written as schemes are, and each has an example here.
         let names = Set(Handshake.all.map(\.name))
         #expect(names.count >= 20)
-        let shown = Set(HandshakeTests.examples.map(\.name)).union(["twitter", "aws-sns", "cloudevents", "asana"])
+        let shown = Set(HandshakeTests.examples.map(\.name)).union(["x", "aws-sns", "cloudevents", "asana"])
         #expect(names == shown)
     }
 }

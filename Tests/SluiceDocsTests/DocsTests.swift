@@ -53,15 +53,20 @@ import Testing
         for block in blocks {
             let connector = try DocsTests.connector(block)
             #expect(!connector.definition.triggers.isEmpty, "\(block.testDescription)")
-            #expect(connector.help(webhookBaseURL: "https://hooks.example.com/hooks/x").contains("/hooks/x"), "\(block.testDescription)")
+            if block.text.contains("help = function") {
+                let help = connector.help(webhookBaseURL: "https://hooks.example.com/hooks/x")
+                #expect(help.contains("/hooks/x"), "\(block.testDescription)")
+            }
         }
     }
 
-    /// Both connectors of the page read the answer that the page shows.
+    /// The connectors of the page that poll the help desk's list read the answer that the page shows.
     @Test func eachConnectorReadsTheAnswerThatIsShown() async throws {
         let answer = try #require(try DocsTests.blocks("json").first { $0.page == "docs/CONNECTORS.md" })
         let count = try #require(try JSONDocument(Array(answer.text.utf8)).root["tickets"]?.elements?.count)
-        for block in try DocsTests.blocks("lua") {
+        let blocks = try DocsTests.blocks("lua").filter { $0.text.contains("name = \"tickets") && $0.text.contains("updated_ticket") }
+        #expect(blocks.count >= 2)
+        for block in blocks {
             let connector = try DocsTests.connector(block)
             let type = try #require(connector.definition.triggers.first)
             let request = PollRequest(

@@ -48,7 +48,7 @@ extension Live {
                 let file = connectors + "/chargebee/connector.lua"
                 let good = try String(contentsOfFile: file, encoding: .utf8)
                 provider.makeChanges(6)
-                try await waitUntil("jobs", seconds: 40) { try await sluice.jobs().count >= 6 }
+                try await waitUntil("jobs", seconds: 40) { try await !sluice.jobs().isEmpty }
 
                 try "return { name = ".write(toFile: file, atomically: true, encoding: .utf8)
                 try await waitUntil("the alarm", seconds: 20) { try await !Self.alarms(sluice, "connector_broken").isEmpty }
@@ -60,13 +60,11 @@ extension Live {
                 // Polls go on with the last good one.
                 let before = try await sluice.jobs().count
                 provider.makeChanges(6)
-                try await waitUntil("jobs of the last good one", seconds: 40) { try await sluice.jobs().count >= before + 6 }
+                try await waitUntil("jobs of the last good one", seconds: 40) { try await sluice.jobs().count > before }
 
                 // Mended, and changed: the next cycles poll with the new one.
                 try good.replacingOccurrences(of: "version = \"1.0.0\"", with: "version = \"1.0.1\"")
-                    .replacingOccurrences(
-                        of: "[\"sort_by[asc]\"] = \"updated_at\"", with: "[\"sort_by[asc]\"] = \"updated_at\", mended = \"yes\""
-                    )
+                    .replacingOccurrences(of: "value = 100", with: "value = 7")
                     .write(toFile: file, atomically: true, encoding: .utf8)
                 try await waitUntil("the mended one", seconds: 20) {
                     try await Self.connector(sluice, "chargebee")?["version"]?.string == "1.0.1"
@@ -95,7 +93,8 @@ extension Live {
                 }
                 try await waitUntil("all jobs", seconds: 60) { try await Chargebee.verdict(provider, sluice).missing.isEmpty }
                 let verdict = try await Chargebee.verdict(provider, sluice)
-                #expect(verdict.isClean && verdict.jobs >= 60, "\(verdict)")
+                // States that were replaced between two polls are no jobs.
+                #expect(verdict.isClean && verdict.jobs + verdict.replacedUnseen >= 60, "\(verdict)")
             }
         }
 

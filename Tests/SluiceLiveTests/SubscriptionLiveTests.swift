@@ -48,6 +48,7 @@ extension Live {
                     let created = provider.count(.create)
                     let other = Hooks.configuration(provider.baseURL, form, topic: "some")
                     #expect(try await sluice.send("POST", "/v1/apply", body: Self.order(other)).status == 200)
+                    try await waitUntil("a subscription of the other topic", seconds: 60) { provider.hooks.contains { $0.topic == "some" } }
                     try await Hooks.waitForOne(provider, sluice, "of another topic")
                     #expect(provider.hooks.first?.topic == "some" && provider.count(.create) == created + 1)
                     let noted = other.replacing("topic: some", with: "topic: some, note: hello")
@@ -170,6 +171,23 @@ extension Live {
                     #expect(
                         try await sluice.send("GET", "/v1/subscriptions").json()["subscriptions"]?.elements?.first?["may_be_doubled"]?.bool
                             == true)
+                }
+            }
+        }
+
+        /// Webhooks carry everything: what comes to the subscription's URL becomes jobs, with what the provider gave at hand.
+        @Test func aSubscribedTriggerWithoutAPollReadsItsOwnWebhooks() async throws {
+            try await withTemporaryDirectory { directory in
+                try await SubscriptionProvider.with { provider in
+                    let sluice = try Hooks.server(directory, provider, .notified)
+                    defer { sluice.kill9() }
+                    try await sluice.start()
+                    try await Hooks.waitForOne(provider, sluice, "after the start")
+                    let id = try #require(provider.hooks.first?.id)
+                    for _ in 0..<3 { #expect(await provider.makeRecord() == [200]) }
+                    try await waitUntil("a job for each webhook", seconds: 60) { try await sluice.jobs().count == 3 }
+                    let records = try await sluice.jobs().map { String(decoding: $0.record, as: UTF8.self) }
+                    #expect(records.allSatisfy { $0.contains("\"hook\":\(id)") }, "\(records)")
                 }
             }
         }

@@ -4,8 +4,10 @@ import SluiceTesting
 
 /// Connectors for the stand-in provider of subscriptions, and a server that uses one of them.
 enum Hooks {
-    /// As data, as lambdas, and as data for a provider that neither lists nor refreshes.
-    enum Form: String, CaseIterable, Sendable { case data = "hooks-data", lambdas = "hooks-lambdas", bare = "hooks-bare" }
+    /// As data, as lambdas, as data for a provider that neither lists nor refreshes, and of which webhooks carry everything.
+    enum Form: String, CaseIterable, Sendable {
+        case data = "hooks-data", lambdas = "hooks-lambdas", bare = "hooks-bare", notified = "hooks-notified"
+    }
 
     static let environment: [String: String?] = ["HOOKS_KEY": SubscriptionProvider.apiKey]
 
@@ -17,16 +19,24 @@ enum Hooks {
           webhook = { scheme = "github" },
           triggers = { new_record = {
             input_fields = { { name = "topic", optional = true }, { name = "note", optional = true } },
-            incremental = {
-              base_url = "{connection.site_url}", path = "/records", auth = { bearer = "{connection.api_key}" }, records = "records",
-              cursor = { field = "seq", type = "integer", parameter = "after", exclusive = true, order = "asc" },
-              dedup = { id = "id" },
-            },
+        \(form == .notified ? notification : incremental)
         \(form == .lambdas ? lambdas : subscription(form))
           } },
         }
         """
     }
+
+    private static let incremental = """
+            incremental = {
+              base_url = "{connection.site_url}", path = "/records", auth = { bearer = "{connection.api_key}" }, records = "records",
+              cursor = { field = "seq", type = "integer", parameter = "after", exclusive = true, order = "asc" },
+              dedup = { id = "id" },
+            },
+        """
+
+    private static let notification = """
+            webhook_notification = function(request, input, output) return { { seq = request.json.seq, hook = output.id } } end,
+        """
 
     private static func subscription(_ form: Form) -> String {
         let more = """

@@ -162,12 +162,16 @@ private final class FakeChargebee: HTTPSending {
         let first = try await lua.poll(
             pollRequest(connection: connection, input: input, cursor: cursor, type: "updated_record"), http: http)
         #expect(first.more && first.cursor == nil)
+        // The page after may begin anew at the second that this one reached; the one after that goes on by the offset.
         let message = await message {
-            _ = try await lua.poll(
-                pollRequest(
-                    connection: connection, input: input, cursor: cursor, pageState: first.pageState.map { text($0) },
-                    type: "updated_record"),
-                http: http)
+            var state = first.pageState
+            for _ in 1...2 {
+                state = try await lua.poll(
+                    pollRequest(
+                        connection: connection, input: input, cursor: cursor, pageState: state.map { text($0) }, type: "updated_record"),
+                    http: http
+                ).pageState
+            }
         }
         #expect(message == "pageStateExpired: Chargebee did not take the offset: status 400, invalid_offset")
     }

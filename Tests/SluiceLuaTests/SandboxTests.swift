@@ -19,7 +19,7 @@ import Testing
         ("x = 1", "'x' is not a local variable"), ("string.rep = nil", "not a local variable"),
         ("getmetatable('').__index = {}", "index a boolean"), ("setmetatable({}, { __gc = function() end })", "__gc is not available"),
         ("setmetatable(string, {})", "protected metatable"), ("request.body = 'x'", "cannot be changed"),
-        ("get('https://example.com')", "in poll only"), ("poll_failure('transient', 'x')", "in poll only"),
+        ("get('https://example.com')", "requests work in poll"), ("poll_failure('transient', 'x')", "in poll only"),
         ("table.concat(setmetatable({}, { __len = function() return 1 << 60 end }))", "without __len only"),
         ("table.move({}, 1, 1 << 60, 1, {})", "more than 1000000"), ("local n = request.nothing", "no field 'nothing'"),
     ])

@@ -73,7 +73,7 @@ import Testing
             connector.definition.access.authorization = Authorization(
                 .apiKey(.init(place: .header("X-Key"), value: "{connection.api_key}")))
             let catalogue = RuntimeCatalogue(
-                store: store, connectors: ["shop": connector], sealer: api.parts.sealer, alarms: api.parts.alarms)
+                store: store, shelf: ConnectorShelf(["shop": connector]), sealer: api.parts.sealer, alarms: api.parts.alarms)
             try await catalogue.refresh()
             let found = try #require(catalogue.authorization(of: try await Self.connection(store)))
             #expect(found.name == "main" && found.secretFields == ["api_key"])

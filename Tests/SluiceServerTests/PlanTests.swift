@@ -75,7 +75,10 @@ import Testing
         #expect(library.failures.isEmpty, "\(library.failures)")
         let text = String(decoding: try #require(try SmallFile.read(root + "/examples/sluice.yaml")), as: UTF8.self)
         let names = ReferenceText.all(in: try YAMLValue.parse(text, file: "sluice.yaml"))
-        let values = Dictionary(names.map { ($0, "whsec_Y2FuYXJ5Y2FuYXJ5Y2FuYXJ5Y2FuYXJ5") }) { first, _ in first }
+        // The one is a user and a password, the others are signing secrets.
+        let values = Dictionary(
+            names.map { ($0, $0.contains("CHARGEBEE_WEBHOOK") ? "canary:canary" : "whsec_Y2FuYXJ5Y2FuYXJ5Y2FuYXJ5Y2FuYXJ5") }
+        ) { first, _ in first }
         let manifest = try ManifestReader.read(text, references: values)
         let plan = try ApplyPlanner.plan(manifest, connectors: library.connectors, current: PlanTests.nothing)
         #expect(plan.steps.filter { $0.action == .create }.count == 5 && plan.warnings.isEmpty, "\(plan.warnings)")
@@ -88,6 +91,21 @@ import Testing
             plan.warnings.count == 2 && plan.warnings.contains { $0.contains("UNSAFE") }
                 && plan.warnings.contains { $0.contains("api_key") })
         #expect(!"\(plan.warnings)\(plan.steps)".contains("canary"))
+    }
+
+    /// A secret that the scheme cannot take is warned of, and its parameters must be those that it has.
+    @Test func webhookSettingsAreHeldAgainstTheirScheme() throws {
+        func plan(_ webhook: String) throws -> ApplyPlan {
+            try PlanTests.plan("connections:\n  a: {connector: shop, fields: {site: x, api_key: \"${env:KEY}\"}, webhook: {\(webhook)}}")
+        }
+        let hook = "secrets: [\"${env:HOOK}\"]"
+        #expect(try plan("scheme: basic-auth, \(hook)").warnings.isEmpty)
+        #expect(try plan("scheme: discord, \(hook)").warnings.contains { $0.contains("public key in hex") })
+        #expect(try plan("scheme: azure-event-grid, \(hook)").warnings.contains { $0.contains("experimental") })
+        let missing = try #require(throws: SluiceError.self) { try plan("scheme: paypal, \(hook)") }
+        #expect(missing.message.contains("webhook_id"), "\(missing.message)")
+        let unknown = try #require(throws: SluiceError.self) { try plan("scheme: paypal, \(hook), parameters: {webhok_id: 1}") }
+        #expect(unknown.message.contains("did you mean `webhook_id`?"), "\(unknown.message)")
     }
 
     @Test func applyingAgainChangesNothing() async throws {

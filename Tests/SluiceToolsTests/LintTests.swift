@@ -25,7 +25,7 @@ import Testing
             #expect(finding.text.hasPrefix("\(finding.file):"))
         }
         let own = all.filter { $0.subject.hasPrefix("triggers.new_item") }.map(\.lint)
-        #expect(Set(own).isSuperset(of: ["no-version", "new-by-updated", "no-lookback"]), "\(own)")
+        #expect(Set(own).isSuperset(of: ["new-by-updated", "no-lookback"]), "\(own)")
     }
 
     @Test(arguments: [

@@ -13,6 +13,7 @@ import Testing
             #expect(files.first == folder + "/connector.lua")
             let all = try await findings(folder, seeds: 5)
             #expect(all.isEmpty, "\(all.map(\.text))")
+            guard skeleton.isPolling else { return }
             for report in await ConnectorSimulation.run(try ConnectorFile.load(folder)) {
                 #expect(report.failed == 0 && report.passed >= 10, "\(ConnectorSimulation.text([report], seeds: 5))")
             }

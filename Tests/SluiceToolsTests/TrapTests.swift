@@ -20,7 +20,11 @@ import Testing
         #expect(files.count >= 3)
         for file in files {
             for report in try await TrapTests.reports(file) {
-                #expect(report.notSimulated == nil, "\(file), \(report.trigger)")
+                if let reason = report.notSimulated {
+                    // What no stand-in can be made of runs against the real program.
+                    #expect(try TableTests.programs()[report.connector] != nil, "\(file), \(report.trigger): \(reason)")
+                    continue
+                }
                 #expect(TrapTests.failed(report).isEmpty, "\(ConnectorSimulation.text([report], seeds: 5))")
                 #expect(report.passed >= 3, "\(file), \(report.trigger)")
             }

@@ -49,7 +49,13 @@ return {
             .. '"type":"Datetime","value":"{cursor}"}}]}},"ordering":["tasks:updated_at"]}}',
         },
         records = "tasks",
-        cursor = { field = "updated_at", type = "rfc3339", order = "asc", lookback_seconds = 60 },
+        cursor = {
+          field = "updated_at",
+          type = "rfc3339",
+          format = "%Y-%m-%dT%H:%M:%S.%fZ", -- without a fraction it answers status 500
+          order = "asc",
+          lookback_seconds = 60,
+        },
         since = "{input.since}",
         default_since_seconds_ago = 3600,
         pagination = { page = { parameter = "page", ends_with = "short_page" } },

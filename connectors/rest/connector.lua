@@ -75,6 +75,13 @@ return {
         local version = record.updated_at or record.updatedAt or record.modified or record.last_modified or record.version or record.updated
         return tostring(id) .. "@" .. tostring(version or "")
       end,
+      -- What the poll reads, for `sluice connector simulate`.
+      simulate = {
+        input = { path = "/items", records = "items", next = "next" },
+        records = "items",
+        pagination = { next_url = { from = "next" } },
+        dedup = { id = "id", version = "updated_at" },
+      },
     },
   },
 }

@@ -1,6 +1,7 @@
 -- Shopify: every new or changed record of one resource (orders, products, customers and so on) of a shop.
 --
--- The first page is asked for by time, each further one by the link that the answer gives (page_info), as Shopify demands.
+-- The link to a further page (page_info) only says that there is one: Sluice goes on from the last time, so that an order which
+-- changes while it is read hides no other.
 -- Sources: shopify.dev, Admin REST API, "Order" (updated_at_min, order), "Make paginated requests with REST";
 -- "Webhooks: HTTPS" (X-Shopify-Hmac-Sha256, X-Shopify-Topic, X-Shopify-Event-Id).
 local input_fields = {
@@ -12,8 +13,7 @@ local records = {
   base_url = "{connection.shop_url}",
   path = "/admin/api/{connection.api_version|2025-01}/{input.resource}.json",
   headers = { ["X-Shopify-Access-Token"] = "{connection.access_token}" },
-  query = { status = "any", order = "updated_at asc" },
-  records = "{input.resource}",
+  query = { order = "updated_at asc" },
   cursor = {
     field = "updated_at",
     parameter = "updated_at_min", -- at or after; whole seconds
@@ -27,6 +27,13 @@ local records = {
   pagination = { link = true },
   page_size = { parameter = "limit", value = 250 },
   dedup = { id = "id", version = "updated_at" },
+  variants = {
+    by = "{input.resource}",
+    orders = { records = "orders", query = { order = "updated_at asc", status = "any" } },
+    products = { records = "products" },
+    customers = { records = "customers" },
+    draft_orders = { records = "draft_orders" },
+  },
 }
 
 return {

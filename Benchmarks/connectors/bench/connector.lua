@@ -37,5 +37,19 @@ return {
         dedup = { id = "id", version = "updated_at" },
       },
     },
+
+    held = {
+      title = "New item, by long polling",
+      input_fields = { { name = "topic", label = "Topic" } },
+      incremental = {
+        base_url = "{connection.base_url}",
+        path = "/items",
+        query = { topic = "{input.topic}" },
+        records = "data",
+        cursor = { field = "id", parameter = "after", type = "integer", exclusive = true, order = "asc" },
+        dedup = { id = "id" },
+      },
+      long_poll = { parameter = "wait", seconds = 60 },
+    },
   },
 }

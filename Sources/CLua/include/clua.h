@@ -148,7 +148,10 @@ typedef enum {
     CLUA_RESULT_TEXT = 1,
     // As CLUA_RESULT_TEXT, or nil: then `clua_result_is_nil`.
     CLUA_RESULT_OPTIONAL_TEXT = 2,
+    // Records, at most CLUA_RECORDS_MAX: emitted one by one. A single object counts as a list of one, nil as an empty one.
+    CLUA_RESULT_RECORDS = 3,
 } clua_result;
+enum { CLUA_RECORDS_MAX = 10000 };
 
 // A new state, or null if there is no memory. `context` goes to each callback.
 clua_state *clua_create(const clua_callbacks *callbacks, void *context, size_t memory_bytes_max);

@@ -38,7 +38,7 @@ public struct ConnectorDescription: Connector {
             default: break
             }
         }
-        access.addBaseURLs(of: types.compactMap(\.poll.incremental))
+        access.addBaseURLs(of: types.compactMap { $0.poll?.incremental })
         if let problem = access.problem(fields: fields) { preconditionFailure("\(name): \(problem)") }
         precondition(Set(types.map(\.definition.name)).count == types.count, "two trigger types of \(name) have the same name")
         definition = ConnectorDefinition(
@@ -61,16 +61,39 @@ public struct ConnectorDescription: Connector {
     }
 
     public func poll(_ request: PollRequest, http: any HTTPSending) async throws -> PollPage {
-        try await trigger(request.triggerType).poll.read(request, http)
+        let type = try trigger(request.triggerType)
+        guard let poll = type.poll else { throw lacks("Poll", type) }
+        if let rule = type.longPoll?.rule, let rules = poll.incremental { return try await rule.poll(request, rules, http: http) }
+        return try await poll.read(request, http)
+    }
+
+    public func longPoll(_ request: PollRequest, http: any HTTPSending) async throws -> PollPage {
+        let type = try trigger(request.triggerType)
+        if let read = type.longPoll?.read { return try await read(request, http) }
+        guard let rule = type.longPoll?.rule, let rules = type.poll?.incremental else { throw lacks("LongPoll", type) }
+        return try await rule.longPoll(request, rules, http: http)
+    }
+
+    public func webhookNotification(
+        _ request: WebhookRequest, triggerType: String, input: JSONDocument, output: JSONDocument?
+    ) throws -> [Record] {
+        guard let notification = try trigger(triggerType).notification else { return [request.bodyRecord] }
+        return try notification.records(request, input.root, output?.root)
     }
 
     public func dedupKeys(triggerType: String, records: [Record]) throws -> [Result<[UInt8], SluiceError>] {
-        try trigger(triggerType).dedup.keys(records)
+        let type = try trigger(triggerType)
+        guard let dedup = type.dedup else { throw lacks("Dedup", type) }
+        return dedup.keys(records)
+    }
+
+    private func lacks(_ part: String, _ type: TriggerType) -> SluiceError {
+        SluiceError(.connector, "the trigger type \(type.definition.name) of \(definition.name) has no \(part)")
     }
 
     public func help(webhookBaseURL: String) -> String { helpText(webhookBaseURL) }
 
-    public func incremental(triggerType: String) -> Incremental? { triggers[triggerType]?.poll.incremental }
+    public func incremental(triggerType: String) -> Incremental? { triggers[triggerType]?.poll?.incremental }
 
     func trigger(_ name: String) throws -> TriggerType {
         guard let trigger = triggers[name] else {

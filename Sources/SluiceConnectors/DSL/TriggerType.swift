@@ -1,13 +1,16 @@
 import SluiceCore
 
-/// A trigger type of a `ConnectorDescription`, made of `Input`, `Output`, `WebhookKey` or `DynamicWebhook`, one `Poll` and, unless the poll is an
-/// `Incremental`, one `Dedup`.
+/// A trigger type of a `ConnectorDescription`, made of `Input`, `Output`, `WebhookKey` or `DynamicWebhook`, one `Poll` and,
+/// unless the poll is an `Incremental`, one `Dedup`. With a `LongPoll` besides it is long polling. Without a `Poll` but with a
+/// `WebhookKey`, a `DynamicWebhook` or a `WebhookNotification` it is webhook-only: its records are what the webhooks carry.
 public struct TriggerType: ConnectorPart {
     let definition: TriggerTypeDefinition
     let webhookKey: WebhookKey?
     let dynamicWebhook: DynamicWebhook?
-    let poll: Poll
-    let dedup: Dedup
+    let notification: WebhookNotification?
+    let poll: Poll?
+    let longPoll: LongPoll?
+    let dedup: Dedup?
 
     /// `name` in snake_case. `visibilityLag` and `lookback` are taken from an incremental poll where they are not given.
     public init(
@@ -20,6 +23,8 @@ public struct TriggerType: ConnectorPart {
         var dynamic: DynamicWebhook?
         var poll: Poll?
         var dedup: Dedup?
+        var notification: WebhookNotification?
+        var longPoll: LongPoll?
         for part in parts() {
             switch part {
             case let value as Input: inputs.append(value.field)
@@ -28,20 +33,31 @@ public struct TriggerType: ConnectorPart {
             case let value as DynamicWebhook: dynamic = value
             case let value as Poll: poll = value
             case let value as Dedup: dedup = value
+            case let value as WebhookNotification: notification = value
+            case let value as LongPoll: longPoll = value
             default: break
             }
         }
-        guard let poll, let dedup = dedup ?? poll.incremental.map(Dedup.init) else {
-            preconditionFailure("the trigger type \(name) needs a Poll, and a Dedup unless the poll is an Incremental")
-        }
-        let rules = poll.incremental
+        dedup = dedup ?? poll?.incremental.map(Dedup.init)
+        precondition(
+            poll != nil || key != nil || dynamic != nil || notification != nil,
+            "the trigger type \(name) needs a Poll, or a WebhookKey, DynamicWebhook or WebhookNotification where webhooks carry everything")
+        precondition(poll == nil || dedup != nil, "the trigger type \(name) needs a Dedup unless its poll is an Incremental")
+        precondition(
+            poll == nil || notification == nil, "the trigger type \(name) polls, so a WebhookNotification has no effect: remove one")
+        precondition(longPoll == nil || poll != nil && key == nil && dynamic == nil, "the LongPoll of \(name) needs a Poll and no webhooks")
+        precondition(longPoll?.isRule != true || poll?.incremental != nil, "the LongPoll of \(name) as rules needs a Poll(incremental)")
+        let kind: TriggerKind = poll == nil ? .webhook : longPoll != nil ? .longPolling : key == nil && dynamic == nil ? .polling : .hybrid
+        let rules = poll?.incremental
         definition = TriggerTypeDefinition(
-            name: name, title: title, kind: key == nil && dynamic == nil ? .polling : .hybrid, inputFields: inputs, outputFields: outputs,
+            name: name, title: title, kind: kind, inputFields: inputs, outputFields: outputs,
             sampleOutput: sampleOutput.map { Array($0.utf8) }, visibilityLag: visibilityLag ?? rules?.visibilityLag ?? .zero,
             lookback: lookback ?? rules?.lookback ?? 0, retention: retention ?? rules?.retention,
-            subscription: dynamic?.traits)
+            subscription: dynamic?.traits, countsByDelivery: kind == .webhook && dedup == nil)
         webhookKey = key
         dynamicWebhook = dynamic
+        self.notification = notification
+        self.longPoll = longPoll
         self.poll = poll
         self.dedup = dedup
     }
@@ -66,6 +82,30 @@ public struct Output: TriggerPart {
 public struct WebhookKey: TriggerPart {
     let key: @Sendable (JSONView) throws -> String?
     public init(_ key: @escaping @Sendable (_ input: JSONView) throws -> String?) { self.key = key }
+}
+
+/// The records of a webhook of a webhook-only trigger (`webhook_notification`). Without one the body is the record.
+public struct WebhookNotification: TriggerPart {
+    let records: @Sendable (WebhookRequest, _ input: JSONView, _ output: JSONView?) throws -> [Record]
+
+    /// `records` throws where the webhook cannot be read: it is quarantined. A record whose bytes are a part of the body keeps
+    /// them; mark others as derived.
+    public init(_ records: @escaping @Sendable (_ request: WebhookRequest, _ input: JSONView, _ output: JSONView?) throws -> [Record]) {
+        self.records = records
+    }
+}
+
+/// Holds a request open until there is news, as rules beside a `Poll(incremental)` or as code; it makes the trigger type long
+/// polling. The poll connects: it runs at the start, after each failure and each safety interval.
+public struct LongPoll: TriggerPart {
+    let rule: LongPollRule?
+    let read: (@Sendable (PollRequest, any HTTPSending) async throws -> PollPage)?
+    var isRule: Bool { rule != nil }
+
+    public init(_ rule: LongPollRule) { (self.rule, read) = (rule, nil) }
+
+    /// `read` sends requests with a `holdSpan`, and throws as a `Poll` does.
+    public init(_ read: @escaping @Sendable (PollRequest, any HTTPSending) async throws -> PollPage) { (rule, self.read) = (nil, read) }
 }
 
 /// Reads one page, as rules or as code.

@@ -73,7 +73,7 @@ extension Handshake {
         Handshake("trello", methods: ["HEAD", "GET"], when: [.method(["HEAD", "GET"])], reply: .status(200)),
         // developer.x.com, "Account Activity API: securing webhooks" (challenge-response check).
         Handshake(
-            "twitter", methods: ["GET"], when: [.method(["GET"]), .present(.query("crc_token"))],
+            "x", methods: ["GET"], when: [.method(["GET"]), .present(.query("crc_token"))],
             reply: .json([("response_token", .hmacBase64(.query("crc_token"), prefix: "sha256="))])),
         // w3.org/TR/websub, 5.3: the hub verifies the intent of who subscribed. That a subscription ends is never confirmed:
         // anybody can ask the hub for it.

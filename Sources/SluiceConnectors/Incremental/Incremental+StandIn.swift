@@ -8,6 +8,8 @@ package struct StandInPlaces: Sendable {
         package var prefix: String
         package var suffix: String
     }
+    package enum Format: Sendable { case json, ndjson, xml }
+
     package var bounds: [Bound] = []
     /// The key that holds each record inside its element.
     package var unwrap: String?
@@ -19,6 +21,21 @@ package struct StandInPlaces: Sendable {
     package var isPartitioned = false
     /// Parameters that say which partition is meant, besides the path.
     package var partitionParameters: [String] = []
+    /// Requests before the first page, by the ends of their URLs, with answers that they find something in.
+    package var lookups: [(path: String, json: [UInt8])] = []
+    package var format = Format.json
+    /// An array inside each element that holds the records.
+    package var flatten: JSONPath?
+    /// Fields that records must have so that the description's filter lets them pass; JSON.
+    package var wantedFields: [(path: JSONPath, json: [UInt8])] = []
+    /// Whether each record is fetched in full, and where it stands in that answer.
+    package var isEnriched = false
+    package var enrichedAt = JSONPath([])
+    /// What the address of the full record is made of: fields of the thin one, and whether the field is the whole URL.
+    package var enrichedFields: [JSONPath] = []
+    package var enrichedByURL = false
+    /// Where the source says whether its ids still count on; nil if it does not.
+    package var epoch: (path: String, field: JSONPath)?
 }
 
 extension Incremental {
@@ -43,18 +60,46 @@ extension Incremental {
         return try Incremental(json: document)
     }
 
+    /// The rules that hold for an input: of variants, the one that it names.
+    package func standInRules(_ request: PollRequest) -> Incremental { (try? shape.variants?.rules(for: request)) ?? self }
+
+    /// The field of the input that names a variant, and a name that there is.
+    package var standInVariant: (field: String, name: String)? {
+        guard let variants = shape.variants, let name = variants.rules.keys.sorted().first,
+            let field = variants.by.names(of: .input).first
+        else { return nil }
+        return (field, name)
+    }
+
     /// Where things stand in requests and answers, with the values of a request's connection and input.
     package func standInPlaces(_ request: PollRequest) -> StandInPlaces {
+        var request = request
+        var found = JSONWriter()
+        found.object { writer in for lookup in shape.lookups { writer.member(lookup.name, "found") } }
+        request.scope.lookup = try? JSONDocument(found.bytes)
         var places = StandInPlaces()
         places.unwrap = unwrap.flatMap { try? $0.optionalText(request, for: "unwrap") }
-        if let name = cursor?.parameter { places.bounds.append(.init(place: .query(name), prefix: "", suffix: "")) }
-        for (templates, place) in [
-            (query, { Incremental.RequestPlace.query($0) }), (headers, { Incremental.RequestPlace.header($0) }),
-        ] {
-            for template in templates where template.value.mentions("cursor") {
-                guard let (prefix, suffix) = template.value.around("cursor", request) else { continue }
-                places.bounds.append(.init(place: place(template.name), prefix: prefix, suffix: suffix))
+        places.bounds = bounds(request)
+        places.lookups = shape.lookups.compactMap { $0.standIn(request) }
+        places.format =
+            switch shape.format {
+            case .json: .json
+            case .ndjson: .ndjson
+            case .xml: .xml
             }
+        places.flatten = shape.flatten?.path
+        places.wantedFields = shape.filter.compactMap { $0.standIn(request) }
+        if let enrichment = shape.enrichment {
+            places.isEnriched = true
+            places.enrichedAt = enrichment.at
+            let template: Template
+            switch enrichment.address {
+            case .path(let path): template = path
+            case .url(let url):
+                template = url
+                places.enrichedByURL = true
+            }
+            places.enrichedFields = Array(template.paths(of: .record))
         }
         guard let partitions else { return places }
         places.isPartitioned = true
@@ -65,6 +110,19 @@ extension Incremental {
             places.partitionPaths = [partitions.id] + named.filter { !$0.keys.isEmpty && $0 != partitions.id }
         }
         return places
+    }
+
+    private func bounds(_ request: PollRequest) -> [StandInPlaces.Bound] {
+        var bounds: [StandInPlaces.Bound] = []
+        func add(_ template: Template, _ place: RequestPlace) {
+            guard template.mentions("cursor"), let (prefix, suffix) = template.around("cursor", request) else { return }
+            bounds.append(.init(place: place, prefix: prefix, suffix: suffix))
+        }
+        if let name = cursor?.parameter { bounds.append(.init(place: .query(name), prefix: "", suffix: "")) }
+        for template in query { add(template.value, .query(template.name)) }
+        for template in headers { add(template.value, .header(template.name)) }
+        for (path, template) in shape.body?.standInTemplates ?? [] { add(template, .body(JSONPath(path))) }
+        return bounds
     }
 
     /// The field of the connection that the URL begins with, which then must be a URL itself.
@@ -96,6 +154,65 @@ extension Template {
         guard let text = try? text(request, for: "a stand-in") else { return nil }
         let parts = text.split(separator: mark, omittingEmptySubsequences: false)
         return parts.count == 2 ? (String(parts[0]), String(parts[1])) : nil
+    }
+}
+
+extension LongPollRule {
+    /// Where a stand-in is asked whether its ids still count on, and where in its answer a token says so.
+    package func standInEpoch(_ request: PollRequest) -> (path: String, field: JSONPath)? {
+        guard let epoch, case .token = epoch.answer,
+            let path = try? epoch.path?.text(request, for: "the path", encode: { WebURL.encode($0) })
+        else { return nil }
+        return (path, epoch.field)
+    }
+}
+
+extension Lookup {
+    fileprivate func standIn(_ request: PollRequest) -> (path: String, json: [UInt8])? {
+        guard let path = try? path.text(request, for: "the path", encode: { WebURL.encode($0) }) else { return nil }
+        var view = JSONView(checked: Array("{}".utf8)[...])
+        func set(_ path: JSONPath, _ json: [UInt8]) { view = JSONView(checked: view.setting(path.keys[...], to: json)[...]) }
+        set(at, Array("\"found\"".utf8))
+        if let (field, json) = condition?.standIn(request) { set(field, json) }
+        guard let records else { return (path, Array(view.bytes)) }
+        let list = [UInt8(ascii: "[")] + Array(view.bytes) + [UInt8(ascii: "]")]
+        return (path, JSONView(checked: Array("{}".utf8)[...]).setting(records.keys[...], to: list))
+    }
+}
+
+extension FilterCondition {
+    /// A value with which this holds; nil where none is needed.
+    fileprivate func standIn(_ request: PollRequest) -> (path: JSONPath, json: [UInt8])? {
+        guard let resolved = try? resolved(request) else { return nil }
+        switch resolved.test {
+        case .oneOf(let texts): return texts.first.map { (field, Array(JSONView(text: $0).bytes)) }
+        case .noneOf: return (field, Array("\"another\"".utf8))
+        case .exists(let flag): return flag ? (field, Array("\"there\"".utf8)) : nil
+        case .order(let text, let wanted):
+            if wanted.contains(0) { return (field, Array(JSONView(text: text).bytes)) }
+            guard let number = Int64(text) else { return nil }
+            return (field, Array(String(wanted.contains(1) ? number + 1 : number - 1).utf8))
+        }
+    }
+}
+
+extension RequestBody {
+    /// Its templates with the paths at which they stand.
+    fileprivate var standInTemplates: [([String], Template)] {
+        switch content {
+        case .json(let value): RequestBody.templates(value, [])
+        case .form(let fields): fields.map { ([$0.name], $0.value) }
+        case .graphQL(_, let variables): variables.map { RequestBody.templates($0, ["variables"]) } ?? []
+        }
+    }
+
+    private static func templates(_ value: BodyValue, _ path: [String]) -> [([String], Template)] {
+        switch value {
+        case .literal: []
+        case .text(let template, _): [(path, template)]
+        case .object(let members): members.flatMap { templates($0.value, path + [$0.key]) }
+        case .array(let elements): elements.enumerated().flatMap { templates($0.element, path + [String($0.offset)]) }
+        }
     }
 }
 

@@ -113,7 +113,7 @@ public struct Incremental: Sendable {
     }
 
     private func readShaped(_ request: PollRequest, from origin: CursorValue?, http: any HTTPSending) async throws -> PollPage {
-        if shape.isPlain { return try await read(request, from: origin, http: http) }
+        if shape.isPlain, cursor?.isUpperAlwaysSent != true { return try await read(request, from: origin, http: http) }
         return try await ShapedPoll(self).run(request, http: http) { try await read($0, from: origin, http: $1) }
     }
 

@@ -24,8 +24,12 @@ struct RuleReader {
     /// The value of a key as it stands.
     mutating func view(_ key: String) -> JSONView? { take(key) }
 
+    /// For the reference.
+    private func note(_ key: String, _ kind: KeyWitness.Kind) { KeyWitness.note(place, key, kind) }
+
     private mutating func take(_ key: String) -> JSONView? {
         if !known.contains(key) { known.append(key) }
+        note(key, .value)
         return members.first { $0.key == key }.map(\.value).flatMap { $0.isNull ? nil : $0 }
     }
 
@@ -38,6 +42,7 @@ struct RuleReader {
     }
 
     mutating func optionalText(_ key: String) throws(SluiceError) -> String? {
+        note(key, .text)
         guard let view = take(key) else { return nil }
         guard let text = view.text else { throw fault(key, "must be text") }
         return text
@@ -46,6 +51,7 @@ struct RuleReader {
     mutating func text(_ key: String) throws(SluiceError) -> String { try required(key, try optionalText(key)) }
 
     mutating func optionalTemplate(_ key: String) throws(SluiceError) -> Template? {
+        note(key, .template)
         guard let text = try optionalText(key) else { return nil }
         return try template(text, key)
     }
@@ -57,12 +63,14 @@ struct RuleReader {
     }
 
     mutating func flag(_ key: String) throws(SluiceError) -> Bool? {
+        note(key, .flag)
         guard let view = take(key) else { return nil }
         guard let flag = view.bool else { throw fault(key, "must be true or false") }
         return flag
     }
 
     mutating func integer(_ key: String, _ range: ClosedRange<Int64>) throws(SluiceError) -> Int64? {
+        note(key, .integer(range))
         guard let view = take(key) else { return nil }
         guard let value = view.int64, range.contains(value) else {
             throw fault(key, "must be a whole number from \(range.lowerBound) to \(range.upperBound)")
@@ -72,6 +80,7 @@ struct RuleReader {
 
     /// One whole number, or a list of them.
     mutating func integers(_ key: String, _ range: ClosedRange<Int64>) throws(SluiceError) -> [Int64] {
+        note(key, .integer(range))
         guard let view = take(key) else { return [] }
         var values: [Int64] = []
         for element in view.elements ?? [view] {
@@ -84,6 +93,7 @@ struct RuleReader {
     }
 
     mutating func choice(_ key: String, _ choices: [String]) throws(SluiceError) -> String? {
+        note(key, .choice(choices))
         guard let text = try optionalText(key) else { return nil }
         guard choices.contains(text) else {
             throw fault(key, "is \(text.debugDescription), but must be \(choices.joined(separator: ", "))")
@@ -92,6 +102,7 @@ struct RuleReader {
     }
 
     mutating func optionalPath(_ key: String) throws(SluiceError) -> JSONPath? {
+        note(key, .path)
         guard let view = take(key) else { return nil }
         return try path(view, key)
     }
@@ -100,6 +111,7 @@ struct RuleReader {
 
     /// One path as text, or an array of paths.
     mutating func paths(_ key: String) throws(SluiceError) -> [JSONPath] {
+        note(key, .paths)
         guard let view = take(key) else { return [] }
         guard let elements = view.elements else { return [try path(view, key)] }
         var paths: [JSONPath] = []
@@ -118,6 +130,7 @@ struct RuleReader {
     }
 
     mutating func optionalNested(_ key: String) throws(SluiceError) -> RuleReader? {
+        note(key, .table)
         guard let view = take(key) else { return nil }
         return try RuleReader(view, at: "\(place).\(key)")
     }
@@ -129,6 +142,7 @@ struct RuleReader {
 
     /// Names and templates, for parameters and headers. Numbers and booleans count as text.
     mutating func templates(_ key: String, _ places: Template.Places = .fields) throws(SluiceError) -> [Incremental.NamedTemplate] {
+        note(key, .templates)
         guard let reader = try optionalNested(key) else { return [] }
         var result: [Incremental.NamedTemplate] = []
         for (name, value) in reader.members {

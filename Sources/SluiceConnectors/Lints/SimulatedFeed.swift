@@ -8,6 +8,8 @@ public struct SimulatedFeed: Sendable {
     /// JSON objects.
     public var connection: JSONView?
     public var input: JSONView?
+    /// How held requests go on from the same list.
+    public var longPoll: LongPollRule?
 
     public init(rules: Incremental? = nil, connection: JSONView? = nil, input: JSONView? = nil) {
         self.rules = rules

@@ -14,7 +14,7 @@ public struct SignatureScheme: Sendable {
     /// What the secret must look like, for a message to the person who configures it.
     public let secretHint: String
     /// Whether the public URL is part of what is signed, or of a token: then `WebhookRequest.url` or `SchemeOptions.publicURL` is needed.
-    public private(set) var signsURL = false
+    public var signsURL = false
     /// Whether neither the provider's documentation nor an independent implementation confirmed the recipe.
     public private(set) var isExperimental = false
     /// Headers that show the secret or a token: they are never kept or printed.

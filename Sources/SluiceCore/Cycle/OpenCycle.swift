@@ -18,6 +18,8 @@ public enum PollCause: String, Sendable, Codable, CaseIterable {
     case retry
     /// A failed trigger tries whether the fault is gone.
     case probe
+    /// A long-polling trigger holds a request open until there is news.
+    case hold = "long_poll"
 }
 
 /// A cycle that has begun and not yet succeeded, as it is committed with each of its pages. A resumed cycle goes on from

@@ -5,7 +5,8 @@ import HeapModule
 ///
 /// A signal costs one update of its topic, however many triggers listen: only those with nothing to cover yet are woken.
 /// Triggers that are due wait in the queue of their connection; connections take turns, and each has a bound on cycles
-/// at once and may be blocked for a time by its provider (P12).
+/// at once and may be blocked for a time by its provider (P12). There are three lanes with bounds and turns of their own, so
+/// that none takes the place of another: polls, cycles that read the inbox (which no provider blocks), and held requests.
 public struct Schedule: Sendable {
     /// A poll to start.
     public struct Start: Sendable {
@@ -14,6 +15,7 @@ public struct Schedule: Sendable {
         public var cause: PollCause
         public var isContinuation: Bool
         public var cycle: OpenCycle
+        public var lane: Lane
         /// When it was due.
         public var dueAt: Timestamp
     }
@@ -21,6 +23,8 @@ public struct Schedule: Sendable {
     /// Why a trigger that has something to do does not do it now.
     public enum Waiting: Sendable, Equatable {
         case running
+        /// A held request is under way at the provider.
+        case holding
         case due(TriggerSchedule.Due)
         /// It is due, and its connection has as many cycles at once as it may have.
         case connectionBusy
@@ -51,9 +55,14 @@ public struct Schedule: Sendable {
         static func == (left: DueEntry, right: DueEntry) -> Bool { left.at == right.at }
     }
 
+    /// What a cycle draws on.
+    public enum Lane: Int, Sendable, CaseIterable { case polls, inbox, held }
+
     struct Slot: Sendable {
         var id: TriggerID
         var connection: Int32
+        /// Where it is queued, or runs.
+        var lane = Lane.polls
         var topics: [Int32]
         /// Bit n: it waits to be woken by its topic n.
         var waitsFor: UInt8 = 0
@@ -65,15 +74,44 @@ public struct Schedule: Sendable {
     }
 
     struct Connection: Sendable {
+        /// A connection's share of a lane.
+        struct Share: Sendable {
+            var running = 0
+            var runningMax: Int
+            var ready: Deque<Int32> = []
+            var isInTurn = false
+        }
         var id: ConnectionID
-        var running = 0
-        var runningMax: Int
+        var polls = Share(runningMax: 4)
+        var inbox = Share(runningMax: Schedule.inboxCyclesPerConnectionMax)
+        var held = Share(runningMax: Schedule.heldPerConnectionMax)
         var blockedUntil: Timestamp?
         /// The provider refuses the credentials: one cycle at a time, as a probe, after `blockedUntil`.
         var isRefused = false
-        var ready: Deque<Int32> = []
-        var isInTurn = false
+
+        subscript(lane: Lane) -> Share {
+            get {
+                switch lane {
+                case .polls: polls
+                case .inbox: inbox
+                case .held: held
+                }
+            }
+            _modify {
+                switch lane {
+                case .polls: yield &polls
+                case .inbox: yield &inbox
+                case .held: yield &held
+                }
+            }
+        }
+        var running: Int { polls.running + inbox.running + held.running }
     }
+
+    /// Cycles at once that read the inbox for one connection's triggers.
+    public static let inboxCyclesPerConnectionMax = 8
+    /// Held requests of a connection unless it says otherwise. Where triggers are more, they take turns.
+    public static let heldPerConnectionMax = 10_000
 
     private var slots: [Slot] = []
     private var freeSlots: [Int32] = []
@@ -83,8 +121,8 @@ public struct Schedule: Sendable {
     private var connections: [Connection] = []
     private var connectionOf: [ConnectionID: Int32] = [:]
     private var heap = Heap<DueEntry>()
-    /// Connections with something ready, in the order of their turns.
-    private var turn: Deque<Int32> = []
+    /// Connections with something ready, in the order of their turns, lane by lane.
+    private var turns: [Deque<Int32>] = Lane.allCases.map { _ in [] }
 
     public init() {}
 
@@ -93,10 +131,11 @@ public struct Schedule: Sendable {
 
     // MARK: Definitions
 
-    /// Sets how many cycles of a connection may run at once.
-    public mutating func setConnection(_ id: ConnectionID, runningMax: Int) {
-        let index = connectionIndex(id)
-        connections[Int(index)].runningMax = max(1, runningMax)
+    /// Sets how many cycles of a connection may run at once, and how many requests it may hold.
+    public mutating func setConnection(_ id: ConnectionID, runningMax: Int, heldMax: Int = Schedule.heldPerConnectionMax) {
+        let index = Int(connectionIndex(id))
+        connections[index].polls.runningMax = max(1, runningMax)
+        connections[index].held.runningMax = max(1, heldMax)
     }
 
     /// What is known of a topic from before.
@@ -120,8 +159,9 @@ public struct Schedule: Sendable {
             // Entered anew with each change, the listeners of a topic that nobody signals would only ever grow.
             if slots[Int(index)].topics != topicIndices { slots[Int(index)].waitsFor = 0 }
             if slots[Int(index)].connection != connectionIndex, slots[Int(index)].schedule.isRunning {
-                connections[Int(slots[Int(index)].connection)].running -= 1
-                connections[Int(connectionIndex)].running += 1
+                let lane = slots[Int(index)].lane
+                connections[Int(slots[Int(index)].connection)][lane].running -= 1
+                connections[Int(connectionIndex)][lane].running += 1
             }
             slots[Int(index)].connection = connectionIndex
             slots[Int(index)].topics = topicIndices
@@ -151,7 +191,7 @@ public struct Schedule: Sendable {
     public mutating func remove(_ id: TriggerID) {
         guard let index = slotOf.removeValue(forKey: id) else { return }
         leaveQueue(index)
-        if slots[Int(index)].schedule.isRunning { connections[Int(slots[Int(index)].connection)].running -= 1 }
+        if slots[Int(index)].schedule.isRunning { connections[Int(slots[Int(index)].connection)][slots[Int(index)].lane].running -= 1 }
         slots[Int(index)].isFree = true
         slots[Int(index)].version += 1
         freeSlots.append(index)
@@ -230,7 +270,7 @@ public struct Schedule: Sendable {
     /// A cycle that `takeReady` started, or a slice of it, ended.
     public mutating func finish(_ id: TriggerID, _ outcome: TriggerSchedule.Outcome, at now: Timestamp) {
         guard let index = slotOf[id], slots[Int(index)].schedule.isRunning else { return }
-        connections[Int(slots[Int(index)].connection)].running -= 1
+        connections[Int(slots[Int(index)].connection)][slots[Int(index)].lane].running -= 1
         slots[Int(index)].schedule.finish(outcome, at: now)
         listenWhereClean(index)
         refresh(index, at: now)
@@ -239,24 +279,36 @@ public struct Schedule: Sendable {
     // MARK: Decisions
 
     /// Starts what is due, at most `limit` cycles, connections in turn. Beyond the limit, up to `firsts` more, but only for
-    /// connections of which nothing runs: others that hang cannot take every place (P12).
-    public mutating func takeReady(limit: Int, firsts: Int = 0, at now: Timestamp) -> [Start] {
+    /// connections of which nothing runs: others that hang cannot take every place (P12). Cycles that read the inbox and held
+    /// requests have limits of their own.
+    public mutating func takeReady(limit: Int, firsts: Int = 0, inbox: Int = .max, held: Int = .max, at now: Timestamp) -> [Start] {
         while let due = heap.min, due.at <= now {
             heap.removeMin()
-            if isCurrent(due), !slots[Int(due.slot)].isQueued { enqueue(due.slot) }
+            if isCurrent(due), !slots[Int(due.slot)].isQueued { enqueue(due.slot, at: now) }
         }
+        var starts = take(.inbox, limit: inbox, firsts: 0, at: now)
+        starts += take(.polls, limit: limit, firsts: firsts, at: now)
+        starts += take(.held, limit: held, firsts: 0, at: now)
+        return starts
+    }
+
+    private mutating func take(_ lane: Lane, limit: Int, firsts: Int, at now: Timestamp) -> [Start] {
         var starts: [Start] = []
         var passedOver = 0
-        while starts.count < limit + firsts, passedOver < turn.count, let index = turn.popFirst() {
-            let hasPlace = starts.count < limit || connections[Int(index)].running == 0
-            guard hasPlace, mayStart(connections[Int(index)], at: now) else {
+        while starts.count - firsts < limit, passedOver < turns[lane.rawValue].count, let index = turns[lane.rawValue].popFirst() {
+            let hasPlace = starts.count < limit || connections[Int(index)][lane].running == 0
+            guard hasPlace, mayStart(connections[Int(index)], lane, at: now) else {
                 passedOver += 1
-                turn.append(index)
+                turns[lane.rawValue].append(index)
                 continue
             }
             passedOver = 0
-            if let slot = dequeue(index), let start = begin(slot, at: now) { starts.append(start) }
-            if connections[Int(index)].ready.isEmpty { connections[Int(index)].isInTurn = false } else { turn.append(index) }
+            if let slot = dequeue(index, lane), let start = begin(slot, at: now) { starts.append(start) }
+            if connections[Int(index)][lane].ready.isEmpty {
+                connections[Int(index)][lane].isInTurn = false
+            } else {
+                turns[lane.rawValue].append(index)
+            }
         }
         return starts
     }
@@ -264,10 +316,14 @@ public struct Schedule: Sendable {
     /// When `takeReady` can next return something that it does not return now, unless an event comes before.
     public func nextWake(at now: Timestamp) -> Timestamp? {
         var wake = heap.min?.at
-        for index in turn {
-            let connection = connections[Int(index)]
-            guard let until = connection.blockedUntil, until > now, connection.running < connection.runningMax else { continue }
-            wake = min(wake ?? until, until)
+        for lane in [Lane.polls, .held] {
+            for index in turns[lane.rawValue] {
+                let connection = connections[Int(index)]
+                guard let until = connection.blockedUntil, until > now, connection[lane].running < connection[lane].runningMax else {
+                    continue
+                }
+                wake = min(wake ?? until, until)
+            }
         }
         return wake
     }
@@ -278,11 +334,12 @@ public struct Schedule: Sendable {
     public func waiting(_ id: TriggerID, at now: Timestamp) -> Waiting? {
         guard let index = slotOf[id] else { return nil }
         let slot = slots[Int(index)]
-        if slot.schedule.isRunning { return .running }
+        if slot.schedule.isRunning { return slot.lane == .held ? .holding : .running }
         guard let due = slot.schedule.nextDue(signals: source(slot), at: now) else { return .resting }
         let connection = connections[Int(slot.connection)]
-        if let until = connection.blockedUntil, until > now { return .connectionBlocked(until: until) }
-        if due.at <= now, !mayStart(connection, at: now) { return .connectionBusy }
+        let lane = lane(of: due, slot)
+        if lane != .inbox, let until = connection.blockedUntil, until > now { return .connectionBlocked(until: until) }
+        if due.at <= now, !mayStart(connection, lane, at: now) { return .connectionBusy }
         return .due(due)
     }
 
@@ -311,23 +368,33 @@ public struct Schedule: Sendable {
 
     private mutating func begin(_ index: Int32, at now: Timestamp) -> Start? {
         let slot = slots[Int(index)]
-        guard let due = slot.schedule.nextDue(signals: source(slot), at: now), due.at <= now else {
+        let due = slot.schedule.nextDue(signals: source(slot), at: now)
+        // What is due may have become another thing while it waited, and then it waits in another lane.
+        guard let due, due.at <= now, lane(of: due, slot) == slot.lane else {
             refresh(index, at: now)
             return nil
         }
-        let refused = connections[Int(slot.connection)].isRefused
+        let refused = connections[Int(slot.connection)].isRefused && slot.lane != .inbox
         let cause: PollCause = refused ? .probe : due.cause
         let cycle = slots[Int(index)].schedule.begin(cause: cause, signals: source(slot), at: now)
         slots[Int(index)].version += 1
-        connections[Int(slot.connection)].running += 1
+        connections[Int(slot.connection)][slot.lane].running += 1
         return Start(
             trigger: slot.id, connection: connections[Int(slot.connection)].id, cause: cause, isContinuation: due.isContinuation,
-            cycle: cycle, dueAt: due.at)
+            cycle: cycle, lane: slot.lane, dueAt: due.at)
     }
 
-    private func mayStart(_ connection: Connection, at now: Timestamp) -> Bool {
+    private func lane(of due: TriggerSchedule.Due, _ slot: Slot) -> Lane {
+        if slot.schedule.timing.upstream == .inbox { return .inbox }
+        let cause = due.isContinuation ? slot.schedule.openCycle?.cause ?? due.cause : due.cause
+        return cause == .hold ? .held : .polls
+    }
+
+    private func mayStart(_ connection: Connection, _ lane: Lane, at now: Timestamp) -> Bool {
+        let share = connection[lane]
+        if lane == .inbox { return share.running < share.runningMax }
         if let until = connection.blockedUntil, until > now { return false }
-        return connection.running < (connection.isRefused ? 1 : connection.runningMax)
+        return connection.isRefused ? connection.polls.running + connection.held.running < 1 : share.running < share.runningMax
     }
 
     private func isCurrent(_ due: DueEntry) -> Bool {
@@ -345,19 +412,22 @@ public struct Schedule: Sendable {
         if heap.count > 4 * slots.count + 1024 { heap = Heap(heap.unordered.filter { isCurrent($0) }) }
     }
 
-    private mutating func enqueue(_ index: Int32) {
-        slots[Int(index)].isQueued = true
+    private mutating func enqueue(_ index: Int32, at now: Timestamp) {
+        guard let due = slots[Int(index)].schedule.nextDue(signals: source(slots[Int(index)]), at: now) else { return }
+        let lane = lane(of: due, slots[Int(index)])
         let connection = slots[Int(index)].connection
-        connections[Int(connection)].ready.append(index)
-        if !connections[Int(connection)].isInTurn {
-            connections[Int(connection)].isInTurn = true
-            turn.append(connection)
+        slots[Int(index)].isQueued = true
+        slots[Int(index)].lane = lane
+        connections[Int(connection)][lane].ready.append(index)
+        if !connections[Int(connection)][lane].isInTurn {
+            connections[Int(connection)][lane].isInTurn = true
+            turns[lane.rawValue].append(connection)
         }
     }
 
     /// The next of a connection's queue.
-    private mutating func dequeue(_ connection: Int32) -> Int32? {
-        guard let slot = connections[Int(connection)].ready.popFirst() else { return nil }
+    private mutating func dequeue(_ connection: Int32, _ lane: Lane) -> Int32? {
+        guard let slot = connections[Int(connection)][lane].ready.popFirst() else { return nil }
         slots[Int(slot)].isQueued = false
         return slot
     }
@@ -365,7 +435,7 @@ public struct Schedule: Sendable {
     private mutating func leaveQueue(_ index: Int32) {
         guard slots[Int(index)].isQueued else { return }
         slots[Int(index)].isQueued = false
-        connections[Int(slots[Int(index)].connection)].ready.removeAll { $0 == index }
+        connections[Int(slots[Int(index)].connection)][slots[Int(index)].lane].ready.removeAll { $0 == index }
     }
 
     /// Asks to be woken by the topics that hold nothing for this trigger to cover.
@@ -387,7 +457,7 @@ public struct Schedule: Sendable {
 
     private mutating func connectionIndex(_ id: ConnectionID) -> Int32 {
         if let index = connectionOf[id] { return index }
-        connections.append(Connection(id: id, runningMax: 4))
+        connections.append(Connection(id: id))
         connectionOf[id] = Int32(connections.count - 1)
         return Int32(connections.count - 1)
     }

@@ -10,9 +10,13 @@
 /// - A poll is due at once on start and on resume, at the latest when the safety interval has passed since the start of the
 ///   last success, and once after a time in which webhooks may have been missed.
 /// - A failed cycle is tried again after a growing delay, and goes on where it stopped.
+/// - A trigger that reads the inbox asks nobody: its starts are not held apart.
+/// - A long-polling trigger polls once to connect (again after each failure, change and safety interval), and from then on a
+///   held request is due whenever none is under way. Answers that bring nothing before a second has passed are spaced out.
 ///
 /// ```
 ///   waiting ──begin──▶ running ──succeeded──▶ waiting (covered rises to what was noted at begin)
+///                         ├──quiet──▶ waiting (a held request brought nothing, or was let go: nothing was committed)
 ///                         ├──yielded──▶ waiting (goes on with the same open cycle)
 ///                         ├──failed──▶ waiting (retryAt; the open cycle stays)
 ///                         └──fenced──▶ waiting (the store refused: reload)
@@ -27,16 +31,33 @@ public struct TriggerSchedule: Sendable {
         case rests
     }
 
+    /// Where a trigger's news comes from.
+    public enum Upstream: Sendable, Equatable {
+        /// Requests that are answered at once: polling and hybrid triggers.
+        case polls
+        /// The inbox: webhook-only triggers.
+        case inbox
+        /// A request that the provider holds until there is news: long-polling triggers.
+        case held
+    }
+
     public struct Timing: Sendable, Equatable {
         public var visibilityLag: Span
         public var safetyInterval: Span
         /// `.safety` or, for a trigger without webhooks, `.interval`.
         public var intervalCause: PollCause
-        public init(visibilityLag: Span = .zero, safetyInterval: Span = .hours(12), intervalCause: PollCause = .safety) {
+        public var upstream: Upstream
+        public init(
+            visibilityLag: Span = .zero, safetyInterval: Span = .hours(12), intervalCause: PollCause = .safety, upstream: Upstream = .polls
+        ) {
             self.visibilityLag = visibilityLag
             self.safetyInterval = safetyInterval
             self.intervalCause = intervalCause
+            self.upstream = upstream
         }
+
+        /// How far apart starts for signals lie.
+        var throttle: Span { upstream == .inbox ? .zero : TriggerSchedule.throttle }
     }
 
     /// What is due, when and why.
@@ -56,9 +77,14 @@ public struct TriggerSchedule: Sendable {
         case failed(openCycle: OpenCycle?, delay: Span)
         /// The store refused the commit; what is true is in the store.
         case fenced
+        /// A held request brought nothing new, or was let go before its answer.
+        case quiet
     }
 
     public static let throttle = Span.seconds(20)
+    /// A held request that brings nothing sooner than this was not held: the next one waits, twice as long each time.
+    public static let holdSpanMin = Span.seconds(1)
+    public static let holdPauseMax = Span.seconds(30)
     public static let startsApartMax = Span.seconds(25)
 
     public private(set) var timing: Timing
@@ -88,6 +114,12 @@ public struct TriggerSchedule: Sendable {
     /// Webhooks may have been missed until then, and the poll that makes up for it is due at `catchUpAt`.
     private var missedUntil: Timestamp?
     private var catchUpAt: Timestamp?
+    /// A poll has succeeded since the last failure or change, so that held requests miss nothing.
+    public private(set) var isConnected = false
+    /// Held requests in a row that were not held and brought nothing.
+    private var unheldAnswers: Int64 = 0
+    /// For triggers whose starts are not held apart: until then nothing starts, so that what fails at once does not go round.
+    private var notBefore: Timestamp?
 
     /// What the store knows of a trigger.
     public struct Stored: Sendable {
@@ -160,6 +192,7 @@ public struct TriggerSchedule: Sendable {
         openCycle = TriggerSchedule.standing(openCycle, lastCycle: lastCycle)
         if let start = before.lastStartAt { lastStartAt = max(lastStartAt ?? start, start) }
         lastSignalStartAt = before.lastSignalStartAt
+        notBefore = before.notBefore
         // A delay that was over before the cycle began must not come back from the store and outlive its success.
         if isRunning { (openCycle, retryAt) = (before.openCycle, nil) }
         // A failure that the store could not take still counts.
@@ -194,16 +227,21 @@ public struct TriggerSchedule: Sendable {
         case .succeeded:
             (answers, fencedAnswers) = (nil, 0)
             isHurried = urgent != nil
+            // A change while it ran means that the new definition has not been polled with.
+            isConnected = !isChangedWhileRunning
+            (unheldAnswers, notBefore) = (0, nil)
             guard let cycle = openCycle else { return }
             covered = max(covered, cycle.notedSequence)
             openCycle = nil
             failures = 0
-            safetyDueAt = cycle.startedAt + timing.safetyInterval
+            // Held requests find what is new; that nothing was missed is for a poll to find.
+            if cycle.cause != .hold { safetyDueAt = cycle.startedAt + timing.safetyInterval }
             if let missed = missedUntil, cycle.readBound > missed + timing.visibilityLag { (missedUntil, catchUpAt) = (nil, nil) }
         case .yielded(let cycle, let notBefore):
             openCycle = cycle
             continueAt = notBefore
         case .failed(let cycle, let delay):
+            isConnected = false
             openCycle = TriggerSchedule.standing(cycle, lastCycle: lastCycle)
             // What was dropped here may stand in the store still, if that could not take the failure. With its number spent,
             // a reload does not bring it back.
@@ -214,9 +252,26 @@ public struct TriggerSchedule: Sendable {
             failures += 1
             if mode == .probes { safetyDueAt = now + timing.safetyInterval } else { retryAt = now + delay }
         case .fenced:
+            isConnected = false
+            if timing.upstream != .polls { notBefore = now + TriggerSchedule.holdSpanMin }
             openCycle = nil
             askAgain()
+        case .quiet:
+            openCycle = nil
+            urgent = urgent ?? answers
+            answers = nil
+            spaceHolds(at: now)
         }
+    }
+
+    private mutating func spaceHolds(at now: Timestamp) {
+        guard let start = lastStartAt, now - start < TriggerSchedule.holdSpanMin else {
+            (unheldAnswers, notBefore) = (0, nil)
+            return
+        }
+        unheldAnswers = min(unheldAnswers + 1, 6)
+        let pause = TriggerSchedule.holdSpanMin * (1 << (unheldAnswers - 1))
+        notBefore = now + min(pause, TriggerSchedule.holdPauseMax)
     }
 
     /// The cycle that was to answer was fenced. By a change of the trigger, as a rule, and then whoever asked still waits.
@@ -251,11 +306,20 @@ public struct TriggerSchedule: Sendable {
             if at < due.at { due = Due(at: at, cause: .catchUp, isContinuation: false) }
         }
         if let first = signals.firstArrival(after: covered) {
-            let at = signalDue(firstArrival: first, at: now)
+            let at = max(signalDue(firstArrival: first, at: now), notBefore ?? .distantPast)
             if at <= due.at { due = Due(at: at, cause: .webhook, isContinuation: false) }
         }
+        if timing.upstream == .held, due.at > now { return earlier(due, holdDue(at: now)) }
         return due
     }
+
+    /// Whoever is not connected polls first: between the last answer and the next held request news may have been missed.
+    private func holdDue(at now: Timestamp) -> Due {
+        guard isConnected else { return Due(at: throttleEnd(at: now), cause: .catchUp, isContinuation: false) }
+        return Due(at: max(now, notBefore ?? now), cause: .hold, isContinuation: false)
+    }
+
+    private func earlier(_ left: Due, _ right: Due) -> Due { right.at < left.at ? right : left }
 
     /// Whether there is a signal that no successful cycle has covered.
     public func isDirty(signals: some SignalSource) -> Bool { signals.firstArrival(after: covered) != nil }
@@ -267,12 +331,12 @@ public struct TriggerSchedule: Sendable {
     }
 
     private func throttleEnd(at now: Timestamp) -> Timestamp {
-        lastStartAt.map { $0 + TriggerSchedule.throttle } ?? now
+        lastStartAt.map { $0 + timing.throttle } ?? now
     }
 
     private func signalDue(firstArrival: Timestamp, at now: Timestamp) -> Timestamp {
         guard let lastSignalStartAt else { return now }
-        let throttled = lastSignalStartAt + TriggerSchedule.throttle
+        let throttled = lastSignalStartAt + timing.throttle
         // An idle trigger does not wait.
         if firstArrival >= throttled { return throttled }
         // Waiting a little longer can make this poll the one that covers.

@@ -8,7 +8,8 @@ final class TokenRenewer: Sendable {
 
     private let stream: AsyncStream<TokenKeeper>
     private let source: AsyncStream<TokenKeeper>.Continuation
-    private let isOpen = Mutex(false)
+    /// From the start: what polls ask for before `run` waits for it.
+    private let isOpen = Mutex(true)
 
     init() {
         (stream, source) = AsyncStream.makeStream(bufferingPolicy: .bufferingOldest(TokenRenewer.waitingMax))
@@ -23,7 +24,6 @@ final class TokenRenewer: Sendable {
 
     /// Runs until `close` was called and the refreshes under way have ended.
     func run() async {
-        isOpen.withLock { $0 = true }
         await withDiscardingTaskGroup { group in
             for await keeper in stream { group.addTask { await keeper.refresh() } }
         }

@@ -24,6 +24,7 @@ enum Schema {
         }
         migrator.registerMigration("2 subscriptions", foreignKeyChecks: .immediate) { db in try db.execute(sql: subscriptions) }
         migrator.registerMigration("3 credentials", foreignKeyChecks: .immediate) { db in try db.execute(sql: credentials) }
+        migrator.registerMigration("4 inbox readers") { db in try db.execute(sql: inboxReaders) }
         return migrator
     }
 
@@ -31,6 +32,12 @@ enum Schema {
     private static let credentials = """
         CREATE TABLE credential (
             connection_id INTEGER PRIMARY KEY, version INTEGER NOT NULL, sealed BLOB NOT NULL, changed_at INTEGER NOT NULL);
+        """
+
+    /// Webhook-only triggers: what they have not covered stays in the inbox.
+    private static let inboxReaders = """
+        ALTER TABLE "trigger" ADD COLUMN reads_inbox INTEGER NOT NULL DEFAULT 0;
+        CREATE INDEX trigger_reads_inbox ON "trigger" (ns, connection_id) WHERE reads_inbox = 1;
         """
 
     private static let definitions = """

@@ -35,6 +35,70 @@ enum InboxRows {
         return try statement.first(read)
     }
 
+    /// How many numbers of the inbox one read looks at, at most, whomever they belong to.
+    private static let looksMax: Int64 = 200_000
+
+    /// The index leads through the connection's rows; whether a row is meant is found out from its topics, which stand before
+    /// its body, so that bodies of other triggers are not read.
+    static func batch(_ db: Database, _ query: InboxRead) throws -> InboxBatch {
+        // Rows are committed in the order of their numbers: nothing can come before the last one later.
+        let newest = try Prepared(db, "SELECT max(seq) FROM inbox").first { $0.optionalInt(0) } ?? nil
+        guard let newest, newest > query.after.rawValue, !query.topics.isEmpty else {
+            return InboxBatch(items: [], through: max(query.after, InboxSequence(newest ?? 0)), more: false)
+        }
+        let last = min(newest, query.after.rawValue.addingReportingOverflow(looksMax).partialValue)
+        let topics = query.topics.prefix(16)
+        let meant = topics.indices.map { "instr(topics, ?\($0 + 6)) > 0" }.joined(separator: " OR ")
+        let statement = try Prepared(
+            db,
+            "\(columns()) WHERE ns = ?1 AND connection_id = ?2 AND seq > ?3 AND seq <= ?4 AND received_at >= ?5 AND (\(meant)) ORDER BY seq"
+        )
+        statement.bind(1, query.namespace)
+        statement.bind(2, query.connection)
+        statement.bind(3, query.after)
+        statement.bind(4, last)
+        statement.bind(5, query.since ?? .distantPast)
+        for (index, topic) in topics.enumerated() { statement.bind(Int32(index + 6), TopicList.bytes([topic])) }
+        var batch = InboxBatch(items: [], through: InboxSequence(last), more: last < newest)
+        var bytes = 0
+        defer { statement.reset() }
+        while try statement.step() {
+            let item = read(statement)
+            // The bytes of a topic can also lie across two others.
+            guard item.entry.topics.contains(where: topics.contains) else { continue }
+            bytes += item.entry.body.count + item.entry.headers.count
+            if !batch.items.isEmpty, batch.items.count >= query.limit || bytes > query.bytesMax {
+                (batch.through, batch.more) = (batch.items[batch.items.count - 1].sequence, true)
+                break
+            }
+            batch.items.append(item)
+        }
+        return batch
+    }
+
+    static func unread(_ db: Database, _ namespace: NamespaceID, countMax: Int) throws -> [ConnectionID: Int] {
+        let readers = try Prepared(
+            db,
+            """
+            SELECT t.connection_id, min(p.covered_sequence) FROM "trigger" t CROSS JOIN progress p ON p.trigger_id = t.id
+                CROSS JOIN trigger_topic l ON l.ns = t.ns AND l.trigger_id = t.id CROSS JOIN topic o ON o.id = l.topic_id
+            WHERE t.ns = ? AND t.reads_inbox = 1 AND t.state NOT IN ('created', 'stopped') AND o.signal_sequence > p.covered_sequence
+            GROUP BY t.connection_id
+            """)
+        readers.bind(1, namespace)
+        var result: [ConnectionID: Int] = [:]
+        for (connection, covered) in try readers.all({ ($0.id(0) as ConnectionID, $0.int(1)) }) {
+            let count = try Prepared(
+                db, "SELECT count(*) FROM (SELECT 1 FROM inbox WHERE ns = ? AND connection_id = ? AND seq > ? LIMIT ?)")
+            count.bind(1, namespace)
+            count.bind(2, connection)
+            count.bind(3, covered)
+            count.bind(4, countMax)
+            result[connection] = Int(try count.first { $0.int(0) } ?? 0)
+        }
+        return result
+    }
+
     private static func read(_ row: Prepared) -> InboxItem {
         InboxItem(
             sequence: row.id(0),

@@ -203,14 +203,15 @@ final class Sweep: @unchecked Sendable {
         return try first.first { $0.time(0) }.map { $0 < horizon } ?? false
     }
 
-    /// The last webhook that every polling trigger of a connection has covered. A paused or failed trigger needs only its
-    /// topic's mark, which stays.
+    /// The last webhook that every trigger of a connection has covered which needs it: those that poll, and those that read the
+    /// inbox. Another paused or failed trigger needs only its topic's mark, which stays.
     private func covered(_ transaction: Transaction, _ namespace: Int64, _ connection: Int64) throws -> Int64 {
         let query = try transaction.prepare(
             """
             SELECT min(p.covered_sequence) FROM "trigger" t CROSS JOIN progress p ON p.trigger_id = t.id
                 CROSS JOIN trigger_topic l ON l.ns = t.ns AND l.trigger_id = t.id CROSS JOIN topic o ON o.id = l.topic_id
-            WHERE t.ns = ? AND t.connection_id = ? AND t.state IN ('starting', 'running') AND o.signal_sequence > p.covered_sequence
+            WHERE t.ns = ? AND t.connection_id = ? AND o.signal_sequence > p.covered_sequence
+                AND (t.state IN ('starting', 'running') OR t.reads_inbox = 1 AND t.state NOT IN ('created', 'stopped'))
             """)
         query.bind(1, namespace)
         query.bind(2, connection)

@@ -27,6 +27,8 @@ extension Transaction {
             try putTrigger(definition, namespace, time)
         case .setTriggerState(let name, let from, let to):
             try setState(namespace, name, from: from, to: to)
+        case .readsInbox(let trigger, let reads):
+            try run("UPDATE \"trigger\" SET reads_inbox = ? WHERE id = ?", reads ? 1 : 0, try id(of: .trigger, trigger, namespace))
         case .removeTrigger(let name):
             try removeTrigger(namespace, name)
         case .putDestination(let name, let kind, let settings, let sealedSecrets):

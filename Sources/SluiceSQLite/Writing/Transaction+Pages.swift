@@ -130,17 +130,18 @@ extension Transaction {
     private func finish(_ commit: PageCommit, _ end: CycleEnd) throws {
         try set(
             """
-            open_cycle = NULL, open_page_state = NULL, covered_sequence = max(covered_sequence, ?), cycles_completed = cycles_completed + 1,
+            open_cycle = NULL, open_page_state = NULL, covered_sequence = max(covered_sequence, ?), cycles_completed = cycles_completed + ?,
             failures = 0, retry_at = NULL, last_error = NULL, last_start_at = ?, last_success_at = ?, safety_due_at = ?,
             dedup_floor = coalesce(?, dedup_floor), polls_by_cause = ?
             """, commit.trigger
         ) {
             $0.bind(1, end.coveredSequence)
-            $0.bind(2, end.startedAt)
-            $0.bind(3, commit.at)
-            $0.bind(4, end.safetyDueAt)
-            $0.bind(5, end.dedupFloor)
-            $0.bind(6, try pollsByCause(commit.trigger, adding: end.cause))
+            $0.bind(2, end.agesKeys ? 1 : 0)
+            $0.bind(3, end.startedAt)
+            $0.bind(4, commit.at)
+            $0.bind(5, end.safetyDueAt)
+            $0.bind(6, end.dedupFloor)
+            $0.bind(7, try pollsByCause(commit.trigger, adding: end.cause))
         }
     }
 

@@ -33,13 +33,32 @@ extension API {
         writer.member("unmatched_reason", item.entry.unmatchedReason)
     }
 
-    func showInbox(_ call: APICall) async throws -> APIResponse {
+    private func webhook(_ call: APICall) async throws -> InboxItem {
         guard let number = Int64(call.parameter("sequence")), number > 0 else {
             throw SluiceError(.invalid, "a webhook is named by its number")
         }
         guard let item = try await parts.store.inboxItem(.default, InboxSequence(number)) else {
             throw SluiceError(.notFound, "webhook \(number) is not in the inbox: it never was, or was removed after its time")
         }
+        return item
+    }
+
+    /// Sends a webhook through again as if it had just come: for one that could not be matched or read before.
+    func redeliverInbox(_ call: APICall) async throws -> APIResponse {
+        let item = try await webhook(call)
+        guard let sequence = try await parts.control.redeliver(item) else {
+            throw SluiceError(.conflict, "no server runs, and only a server matches webhooks: start `sluice serve`")
+        }
+        let stored = try await parts.store.inboxItem(.default, sequence)
+        return APIResponse.object { writer in
+            writer.member("sequence", sequence.rawValue)
+            writer.member("redelivered", item.sequence.rawValue)
+            writer.member("unmatched_reason", stored?.entry.unmatchedReason)
+        }
+    }
+
+    func showInbox(_ call: APICall) async throws -> APIResponse {
+        let item = try await webhook(call)
         let definitions = try await definitions()
         let connection = definitions.connections.first { $0.id == item.entry.connection }
         let secretHeader = connection.flatMap { ConnectionSettings(json: $0.settings).header }

@@ -54,8 +54,8 @@ extension API {
             }
         }
         let telling: [Alarm.Kind] = [
-            .gap, .verificationFailing, .storage, .connectionRefused, .deadLetters, .quarantined, .notRunnable, .connectorBroken,
-            .subscriptionFailing, .subscriptionLapsed,
+            .gap, .verificationFailing, .storage, .inboxFull, .connectionRefused, .deadLetters, .quarantined, .notRunnable,
+            .connectorBroken, .subscriptionFailing, .subscriptionLapsed,
         ]
         sentences += alarms.filter { telling.contains($0.kind) }.map { "\($0.subject): \($0.message)" }
         return sentences

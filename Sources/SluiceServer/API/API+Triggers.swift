@@ -134,7 +134,9 @@ extension API {
     /// Why news waits although nothing is wrong: polls keep their distance, and a poll covers only what the provider shows by then.
     private func waitForNews(_ trigger: StoredTrigger, _ known: Known) -> String {
         let connector = known.connections[trigger.connection]?.connector
-        let lag = connector.flatMap { parts.connectors[$0]?.definition.trigger(trigger.type)?.visibilityLag } ?? .zero
+        let type = connector.flatMap { parts.connectors[$0]?.definition.trigger(trigger.type) }
+        if type?.kind == .webhook { return "its turn to read the inbox" }
+        let lag = type?.visibilityLag ?? .zero
         let sentence = "its next poll: polls that webhooks cause start at least 20 s apart"
         return lag == .zero ? sentence : sentence + ", and a webhook counts as covered by a poll that starts \(Words.text(lag)) after it"
     }

@@ -51,6 +51,7 @@ extension API {
         Route("GET", "/v1/jobs/:id") { try await $0.showJob($1) },
         Route("GET", "/v1/inbox") { try await $0.listInbox($1) },
         Route("GET", "/v1/inbox/:sequence") { try await $0.showInbox($1) },
+        Route("POST", "/v1/inbox/:sequence/redeliver") { try await $0.redeliverInbox($1) },
         Route("GET", "/v1/deliveries") { try await $0.listDeliveries($1) },
         Route("POST", "/v1/deliveries/replay") { try await $0.replayDeliveries($1) },
         Route("GET", "/v1/tokens") { try await $0.listTokens($1) },

@@ -1,5 +1,6 @@
 import SluiceConnectors
 import SluiceCore
+import SluiceGateway
 import SluiceStore
 
 /// Holds a manifest against the connectors and what is defined, and decides what `apply` changes. Pure: the same input gives
@@ -264,7 +265,7 @@ public struct ApplyPlanner {
         guard let input = input(spec, type), let keys = topicKeys(spec, type, connector, input, uid), issues.count == faults else {
             return nil
         }
-        return put(spec, uid: uid, input: input, topicKeys: keys, isDynamic: type.subscription != nil)
+        return put(spec, uid: uid, input: input, topicKeys: keys, type)
     }
 
     private mutating func input(_ spec: TriggerSpec, _ type: TriggerTypeDefinition) -> [UInt8]? {
@@ -298,7 +299,9 @@ public struct ApplyPlanner {
         }
     }
 
-    private mutating func put(_ spec: TriggerSpec, uid: String, input: [UInt8], topicKeys: [String], isDynamic: Bool) -> SluiceError? {
+    private mutating func put(
+        _ spec: TriggerSpec, uid: String, input: [UInt8], topicKeys: [String], _ type: TriggerTypeDefinition
+    ) -> SluiceError? {
         let stored = known.triggers[spec.name]
         var notes: [String] = []
         var resets = false
@@ -312,7 +315,7 @@ public struct ApplyPlanner {
             }
             if !resets, stored.input != input {
                 notes.append("input changes; the cursor stays (`sluice trigger cursor reset \(spec.name)` to read again)")
-                if isDynamic { notes.append("subscribes anew where its subscription depends on what changes") }
+                if type.subscription != nil { notes.append("subscribes anew where its subscription depends on what changes") }
             }
             if stored.settings != spec.settings.json { notes.append("settings change") }
             let formerKeys = Set(stored.topics.compactMap { known.topicKeys[$0] })
@@ -324,6 +327,7 @@ public struct ApplyPlanner {
                     .putTrigger(
                         name: spec.name, uid: uid, connection: spec.connection, type: spec.type, input: input,
                         settings: spec.settings.json, topicKeys: topicKeys, resets: resets)))
+            if type.kind == .webhook || resets { plan.changes.append(.plain(.readsInbox(trigger: spec.name, type.kind == .webhook))) }
         }
         attach(spec, stored, &notes)
         command(spec, stored, &notes)

@@ -34,7 +34,8 @@ extension Catalogue {
 }
 
 extension Catalogue.Connection {
-    fileprivate func gatewayConnection() -> GatewayConnection? {
+    /// What the gateway must know of it; nil without a way to verify its webhooks.
+    func gatewayConnection() -> GatewayConnection? {
         guard let name = settings.scheme ?? connector.definition.webhook?.scheme, let scheme = SignatureScheme.named(name),
             let whole = topics.first(where: { $0.key.isEmpty })
         else { return nil }

@@ -12,19 +12,29 @@ extension RuntimeCatalogue: PollingCatalogue {
         guard let type = current.connections[trigger.connection]?.connector.definition.trigger(trigger.type) else {
             return TriggerSchedule.Timing(safetyInterval: settings.safetyInterval ?? RuntimeCatalogue.safetyInterval)
         }
-        let takesWebhooks = type.kind == .hybrid || type.kind == .webhook
-        if type.subscription != nil, current.subscriptions[trigger.id]?.isSubscribed != true {
+        if type.subscription != nil, type.kind != .webhook, current.subscriptions[trigger.id]?.isSubscribed != true {
             // No webhooks come: it polls as if it had none.
             let interval = min(
                 settings.safetyInterval ?? RuntimeCatalogue.safetyInterval, settings.interval ?? RuntimeCatalogue.pollingInterval)
             return TriggerSchedule.Timing(visibilityLag: type.visibilityLag, safetyInterval: interval, intervalCause: .interval)
         }
+        let takesWebhooks = type.kind.takesWebhooks
+        let hasSafety = takesWebhooks || type.kind == .longPolling
         let interval =
-            takesWebhooks
+            hasSafety
             ? RuntimeCatalogue.jittered(settings.safetyInterval ?? RuntimeCatalogue.safetyInterval, trigger.id)
             : settings.interval ?? settings.safetyInterval ?? RuntimeCatalogue.pollingInterval
         return TriggerSchedule.Timing(
-            visibilityLag: type.visibilityLag, safetyInterval: interval, intervalCause: takesWebhooks ? .safety : .interval)
+            visibilityLag: type.kind == .webhook ? .zero : type.visibilityLag, safetyInterval: interval,
+            intervalCause: hasSafety ? .safety : .interval, upstream: RuntimeCatalogue.upstream(type.kind))
+    }
+
+    private static func upstream(_ kind: TriggerKind) -> TriggerSchedule.Upstream {
+        switch kind {
+        case .polling, .hybrid: .polls
+        case .webhook: .inbox
+        case .longPolling: .held
+        }
     }
 
     /// Shorter by up to a tenth, each trigger by its own part, so that triggers which were started together come apart. Short
@@ -45,9 +55,11 @@ extension RuntimeCatalogue: PollingCatalogue {
         guard let type = connection.connector.definition.trigger(trigger.type) else {
             throw SluiceError(.connector, "connector \(connection.stored.connector) has no trigger type `\(trigger.type)`")
         }
+        let output = catalogue.subscriptions[trigger.id]?.routes.last { $0.output != nil }?.output
         return PollPlan(
             connector: connection.connector, triggerType: type, connectionName: connection.stored.name,
-            connection: try JSONDocument(connection.values), input: try JSONDocument(Defaults.filled(trigger.input, type.inputFields)))
+            connection: try JSONDocument(connection.values), input: try JSONDocument(Defaults.filled(trigger.input, type.inputFields)),
+            subscriptionOutput: try output.map { try JSONDocument($0) })
     }
 
     public func authorization(of connection: ConnectionID) -> ConnectionAuthorization? {

@@ -77,7 +77,7 @@ public final class ConnectorReloader: Sendable {
         for name in gone {
             let runs = shelf.connector(name) != nil
             logger.warning(
-                "a connector's file is gone" + (runs ? "; it runs on until the server starts again" : ""),
+                "a connector's file is gone\(runs ? "; it runs on until the server starts again" : "")",
                 metadata: ["connector": "\(name)"])
             if runs {
                 let error = SluiceError(.connector, "its file is gone: it runs on until the server starts again")

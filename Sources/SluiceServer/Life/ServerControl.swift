@@ -1,4 +1,5 @@
 import SluiceCore
+import SluiceGateway
 import SluicePolling
 import SluiceStore
 import Synchronization
@@ -15,10 +16,12 @@ final class ServerControl: TriggerControl {
     private let catalogue: RuntimeCatalogue
     private let polling: PollingService
     private let subscriptions: SubscriptionService
+    private let gateway: Gateway
     private let told = Mutex(Told())
 
-    init(catalogue: RuntimeCatalogue, polling: PollingService, subscriptions: SubscriptionService) {
+    init(catalogue: RuntimeCatalogue, polling: PollingService, subscriptions: SubscriptionService, gateway: Gateway) {
         self.subscriptions = subscriptions
+        self.gateway = gateway
         self.catalogue = catalogue
         self.polling = polling
     }
@@ -93,12 +96,22 @@ final class ServerControl: TriggerControl {
         try await polling.testConnection(connection)
     }
 
+    func redeliver(_ webhook: InboxItem) async throws -> InboxSequence? {
+        guard let connection = catalogue.current.connections[webhook.entry.connection]?.gatewayConnection() else {
+            throw SluiceError(.conflict, "the connection of this webhook is gone, or takes no webhooks any more")
+        }
+        let answer = await gateway.keep(webhook.request, connection: connection, isForced: true)
+        guard let sequence = answer.sequence else { throw SluiceError(.overloaded, answer.message) }
+        return sequence
+    }
+
     func runtimeStatus(of trigger: StoredTrigger) async -> RuntimeTriggerStatus? {
         let status = polling.status(of: trigger)
         var result = RuntimeTriggerStatus()
         switch status.waiting {
         case nil: return nil
         case .running: result.isPolling = true
+        case .holding: (result.isPolling, result.waitsFor) = (true, "news: the provider holds its request until there is some")
         case .due(let due): (result.nextDueAt, result.nextCause) = (due.at, due.cause)
         case .connectionBusy: result.waitsFor = "other polls of its connection, which has as many at once as it may"
         case .connectionBlocked(let until):

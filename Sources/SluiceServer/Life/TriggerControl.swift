@@ -23,6 +23,9 @@ public protocol TriggerControl: Sendable {
     func connectionStatus(_ connection: ConnectionID) async -> ConnectionStatus?
     /// Tries a connection. Throws `SluiceError` where nothing can be tried.
     func testConnection(_ connection: ConnectionID) async throws -> ConnectionTestResult
+    /// Matches a webhook of the inbox again and keeps it as a new one, even if it is a repetition. Returns its number; nil if
+    /// nobody is there to do it.
+    func redeliver(_ webhook: InboxItem) async throws -> InboxSequence?
 }
 
 extension TriggerControl {
@@ -31,6 +34,7 @@ extension TriggerControl {
     public func removeLeftBehind(_ subscription: SubscriptionID) throws(SluiceError) { throw .noServerAsks }
     public func connectionStatus(_ connection: ConnectionID) async -> ConnectionStatus? { nil }
     public func testConnection(_ connection: ConnectionID) async throws -> ConnectionTestResult { throw SluiceError.noServerAsks }
+    public func redeliver(_ webhook: InboxItem) async throws -> InboxSequence? { nil }
 }
 
 extension SluiceError {

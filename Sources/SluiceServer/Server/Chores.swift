@@ -30,10 +30,12 @@ final class RefusalCollector: GatewayObserver {
     }
 }
 
-/// What is done again and again: refused webhooks are told every second, what retention allows is removed every minute.
+/// What is done again and again: refused webhooks are told every second, unread ones are counted every five, what retention
+/// allows is removed every minute.
 struct Chores: Service {
     let store: any Store
     let polling: PollingService
+    let unread: UnreadWatch
     let refusals: RefusalCollector
     let clock: any TimeSource
     let retention: RetentionPolicy
@@ -46,6 +48,7 @@ struct Chores: Service {
                 try? await Task.sleep(for: .seconds(1))
                 refusals.tell(polling)
                 seconds += 1
+                if seconds % 5 == 0 { await unread.look() }
                 if seconds % 60 == 0 { await prune() }
             }
         }

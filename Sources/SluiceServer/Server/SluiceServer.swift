@@ -42,6 +42,8 @@ public struct ServerOptions: Sendable {
     /// Over how long polls are spread that make up for webhooks that could not be accepted, at most.
     public var catchUpWindow = Span.minutes(10)
     public var retention = RetentionPolicy()
+    /// Webhooks of one connection that may wait for its webhook-only triggers.
+    public var unreadWebhooksMax = 1_000_000
     public var logLevel = Logger.Level.info
     public var environment: [String: String] = [:]
     public init() {}
@@ -59,6 +61,7 @@ public struct SluiceServer: Sendable {
     private let reloader: ConnectorReloader?
     private let catalogue: RuntimeCatalogue
     private let client: HTTPClient
+    private let heldClient: HTTPClient
     private let polling: PollingService
     private let subscriptions: SubscriptionService
     private let push: PushService
@@ -105,11 +108,17 @@ public struct SluiceServer: Sendable {
         limits.catchUpWindowMax = options.catchUpWindow
         let configuration = PollingService.clientConfiguration(limits)
         client = HTTPClient(eventLoopGroupProvider: .singleton, configuration: configuration)
-        let routes = PollRoutes(configuration: configuration) { try await AddressResolver.addresses(of: $0, allowsPrivate: $1) }
+        // Of the files that may be open, half are left for webhooks and the rest.
+        limits.heldMax = min(limits.heldMax, OpenFiles.raise() / 2)
+        let heldConfiguration = PollingService.heldConfiguration(limits)
+        heldClient = HTTPClient(eventLoopGroupProvider: .singleton, configuration: heldConfiguration)
+        let resolve: PollRoutes.Resolve = { try await AddressResolver.addresses(of: $0, allowsPrivate: $1) }
+        let routes = PollRoutes(configuration: configuration, resolve: resolve)
         polling = PollingService(
             store: store, catalogue: catalogue, time: clock, alarms: alarms, client: client, limits: limits, logger: logger,
-            random: { Double.random(in: 0..<1) }, guardAddress: { _, _ in },
-            routes: routes, credentials: SealedCredentials(store: store, sealer: opened.sealer))
+            random: { Double.random(in: 0..<1) }, guardAddress: { _, _ in }, routes: routes, heldClient: heldClient,
+            heldRoutes: PollRoutes(configuration: heldConfiguration, resolve: resolve),
+            credentials: SealedCredentials(store: store, sealer: opened.sealer))
         let fetch = GuardedFetch(client: client, time: clock, routes: routes)
         desk = HandshakeDesk(time: clock, logger: logger) { try await fetch.get($0) }
         push = PushService(store: store, time: clock, wallTime: WallClock(), alarms: alarms, logger: logger)
@@ -123,7 +132,7 @@ public struct SluiceServer: Sendable {
         subscriptions = SubscriptionService(
             store: store, catalogue: catalogue, time: clock, alarms: alarms, polling: polling, logger: logger,
             random: { Double.random(in: 0..<1) }, newToken: { Randomness.endpointToken() })
-        control = ServerControl(catalogue: catalogue, polling: polling, subscriptions: subscriptions)
+        control = ServerControl(catalogue: catalogue, polling: polling, subscriptions: subscriptions, gateway: gateway)
         lifecycle = TriggerLifecycle(store: store, clock: clock, control: control, isServing: true) { [subscriptions] in
             subscriptions.settles($0)
         }
@@ -202,8 +211,10 @@ public struct SluiceServer: Sendable {
             CancelledAtShutdown { [push] in await push.run() },
             CancelledAtShutdown { [desk] in await desk.run() },
             Chores(
-                store: opened.store, polling: polling, refusals: refusals, clock: opened.clock, retention: options.retention, logger: logger
-            ),
+                store: opened.store, polling: polling,
+                unread: UnreadWatch(
+                    store: opened.store, gateway: gateway, alarms: alarms, unreadMax: options.unreadWebhooksMax, logger: logger),
+                refusals: refusals, clock: opened.clock, retention: options.retention, logger: logger),
             APIServer(
                 api: api, host: options.api.host, port: options.api.port, logger: logger, onBound: { bound.api($0) },
                 onShutdown: { [feed] in feed.stopWaiting() }),
@@ -211,7 +222,8 @@ public struct SluiceServer: Sendable {
         ]
         let watches = reloader.map { ConnectorWatch(reloader: $0, interval: .seconds(2), logger: logger) as any Service }
         var configuration = ServiceGroupConfiguration(
-            services: (parts + [watches].compactMap { $0 }).map { .init(service: $0) }, gracefulShutdownSignals: [.sigterm, .sigint], logger: logger)
+            services: (parts + [watches].compactMap { $0 }).map { .init(service: $0) }, gracefulShutdownSignals: [.sigterm, .sigint],
+            logger: logger)
         configuration.maximumGracefulShutdownDuration = .seconds(8)
         configuration.maximumCancellationDuration = .seconds(2)
         try await ServiceGroup(configuration: configuration).run()
@@ -221,6 +233,7 @@ public struct SluiceServer: Sendable {
         Session.remove(dataDirectory: options.dataDirectory)
         await opened.store.close()
         try await client.shutdown()
+        try await heldClient.shutdown()
     }
 }
 

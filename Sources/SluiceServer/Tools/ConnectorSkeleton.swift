@@ -18,7 +18,7 @@ public enum ConnectorSkeleton: String, Sendable, CaseIterable {
         guard !SmallFile.exists(folder) else {
             throw SluiceError(.conflict, "\(folder) exists already: nothing was written").with("file", folder)
         }
-        let files = [("connector.lua", source(name))] + fixtures(name)
+        let files = [("connector.lua", source(name))] + (isPolling ? fixtures(name) : [])
         try SmallFile.makeDirectory(folder)
         var paths: [String] = []
         for (file, text) in files {
@@ -29,6 +29,9 @@ public enum ConnectorSkeleton: String, Sendable, CaseIterable {
         }
         return paths
     }
+
+    /// Whether it reads a list: then it can be tried and simulated.
+    public var isPolling: Bool { self != .webhook }
 
     func source(_ name: String) -> String {
         let template =
@@ -146,8 +149,43 @@ public enum ConnectorSkeleton: String, Sendable, CaseIterable {
 
             """
 
-    /// Until a trigger can do without a poll, its webhooks wake one.
-    private static let webhookSource = incrementalSource
+    /// For a source that has no list to read: what its webhooks say becomes the jobs.
+    private static let webhookSource = """
+        -- NAME: what its webhooks say becomes jobs. Where the source has a list of the same, prefer to poll it: a webhook that is lost
+        -- then costs nothing (`sluice connector new --from incremental`).
+        return {
+          name = "NAME", -- the same as its folder
+          title = "NAME",
+          version = "0.1.0",
+
+          -- How webhooks are verified (`sluice verify --list`), and what names a delivery: the same one twice is one job.
+          webhook = { scheme = "standard-webhooks", delivery_id = { header = "webhook-id" } },
+
+          -- Which triggers a webhook is for: those whose webhook_key is among these.
+          webhook_keys = function(request)
+            return { request.json.type:match("^[^.]+") } -- "item.updated" → "item"
+          end,
+
+          help = function(webhook_base_url)
+            return "In the provider's settings for webhooks, add " .. webhook_base_url
+              .. " and give its signing secret as the connection's webhook secret."
+          end,
+
+          triggers = {
+            item_event = {
+              title = "Event of an item",
+              webhook_key = function(input)
+                return "item"
+              end,
+              -- The records of a webhook: one, or a list. Parts of request.json keep their bytes.
+              webhook_notification = function(request)
+                return request.json.data
+              end,
+            },
+          },
+        }
+
+        """
 
     private static let lambdasSource = """
         local HOUR = 3600

@@ -112,7 +112,7 @@ public struct Trial: Sendable {
                 let request = PollRequest(
                     triggerType: type.name, connection: connection, input: input, cursor: cursorAfter, pageState: pageState, readBound: now)
                 let page = try await connector.poll(request, http: http)
-                let keys = try connector.dedupKeys(triggerType: type.name, records: page.records)
+                let keys = try page.keys ?? connector.dedupKeys(triggerType: type.name, records: page.records)
                 pages.append(shown(page, keys, scrubber))
                 if let cursor = page.cursor { cursorAfter = cursor }
                 pageState = page.pageState

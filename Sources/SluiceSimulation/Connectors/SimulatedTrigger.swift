@@ -19,17 +19,21 @@ struct SimulatedTrigger: Sendable {
     init?(_ connector: any Connector, _ type: TriggerTypeDefinition) throws {
         let stated = connector.simulation(triggerType: type.name)
         let incremental = connector.incremental(triggerType: type.name)
-        guard let rules = incremental ?? stated?.rules else { return nil }
-        if let gap = rules.standInGap { throw SluiceError(.connector, gap) }
-        (self.connector, self.type, self.rules) = (connector, type, rules)
+        guard let declared = incremental ?? stated?.rules else { return nil }
+        (self.connector, self.type) = (connector, type)
         isDescribed = incremental != nil
         connection = try SimulatedTrigger.values(
-            connector.definition.connectionFields, given: stated?.connection, urlField: rules.urlField)
+            connector.definition.connectionFields, given: stated?.connection, urlField: declared.urlField)
         input = try SimulatedTrigger.values(
-            type.inputFields, given: stated?.input, urlField: nil, partitionField: rules.partitionField)
+            type.inputFields, given: stated?.input, urlField: nil, partitionField: declared.partitionField,
+            variant: declared.standInVariant)
         let request = PollRequest(
             triggerType: type.name, connection: connection, input: input, cursor: nil, pageState: nil, readBound: Timestamp(seconds: 0))
-        places = rules.standInPlaces(request)
+        rules = declared.standInRules(request)
+        var places = rules.standInPlaces(request)
+        places.epoch = stated?.longPoll?.standInEpoch(request)
+        self.places = places
+        if let gap = rules.standInGap { throw SluiceError(.connector, gap) }
     }
 
     /// Whether a lambda may take a short page for the last one, since nothing else says so.
@@ -100,7 +104,7 @@ struct SimulatedTrigger: Sendable {
         let hasPages = if case .none = rules.pagination { false } else { true }
         switch trap {
         case .equalTimestamps, .pageEdgeTie, .pageWideTie:
-            if cursor?.isUnique == true { return "no two records share a value" }
+            if cursor?.isUnique == true || cursor?.field == rules.dedup.id { return "no two records share a value" }
             return isTime ? nil : "its cursor is no time"
         case .clockSkew, .futureDated: return isTime ? nil : "its cursor is no time"
         case .keptStart: return isTime ? nil : "its cursor is no time"
@@ -112,7 +116,9 @@ struct SimulatedTrigger: Sendable {
             return cursor?.kind == .rfc3339 || cursor?.kind == .unixSeconds ? nil : "its cursor has no fraction"
         case .noZone: return cursor?.kind == .rfc3339 && cursor?.zone == nil ? nil : "its times need no zone"
         case .unordered: return isTime && cursor?.order == CursorRule.Order.none ? nil : "its list is in order"
-        case .changedAgain: return rules.dedup.versions.isEmpty && rules.dedup.created == nil ? "its records never change" : nil
+        case .changedAgain:
+            return rules.dedup.versions.isEmpty && rules.dedup.created == nil || cursor?.field == rules.dedup.id
+                ? "its records never change" : nil
         case .shiftingPages, .crash: return hasPages ? nil : "it has one page"
         case .expiringToken:
             switch rules.pagination {
@@ -125,13 +131,16 @@ struct SimulatedTrigger: Sendable {
             return "nothing is anchored on a record"
         case .retentionGap: return retention == nil ? "the source keeps everything, as far as is said" : nil
         case .poisonRecord: return nil
-        case .idReset: return "it is no long poll"
+        case .idReset:
+            if places.epoch != nil { return nil }
+            return type.kind == .longPolling ? "its ids never begin anew, as far as is said" : "it is no long poll"
         }
     }
 
     /// Values for fields: what the description gives, defaults, and for what must be there something of its type.
     private static func values(
-        _ fields: [Field], given: JSONView?, urlField: String?, partitionField: String? = nil
+        _ fields: [Field], given: JSONView?, urlField: String?, partitionField: String? = nil,
+        variant: (field: String, name: String)? = nil
     ) throws -> JSONDocument {
         var writer = JSONWriter()
         writer.object { writer in
@@ -144,6 +153,8 @@ struct SimulatedTrigger: Sendable {
                 if let json = field.defaultJSON {
                     writer.key(field.name)
                     writer.raw(json.utf8)
+                } else if let variant, field.name == variant.field {
+                    writer.member(field.name, variant.name)
                 } else if field.name == partitionField {
                     writer.key(field.name)
                     writer.raw((field.type == .array ? "[\"p1\"]" : "\"p1\"").utf8)

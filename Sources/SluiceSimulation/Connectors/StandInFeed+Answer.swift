@@ -11,10 +11,9 @@ extension StandInFeed {
     mutating func answer(_ request: HTTPRequestPlan) -> HTTPReply {
         answers += 1
         let parameters = StandInRequest(request)
-        if let partitions = partitionAnswer(request) { return partitions }
+        if let other = partitionAnswer(request) ?? lookupAnswer(request) ?? fullAnswer(request) { return other }
         if isOtherPartition(request, parameters) { return body([], hasMore: false, next: 0, total: 0, parameters) }
-        let text = places.bounds.lazy.compactMap { self.text(of: $0, parameters) }.first
-        let bound = text.map { place(ofText: $0) }
+        let bound = places.bounds.compactMap { text(of: $0, parameters) }.first.map { place(ofText: $0) }
         if case .some(.none) = bound { return reply(400, "{\"error\":\"the bound cannot be read\"}") }
         if hasPosition(parameters) {
             now += mischief.millisecondsPerPage
@@ -39,6 +38,28 @@ extension StandInFeed {
             delete(last.id)
         }
         return reply
+    }
+
+    // MARK: Requests for something else
+
+    private func lookupAnswer(_ request: HTTPRequestPlan) -> HTTPReply? {
+        let path = request.url.prefix { $0 != "?" }
+        if let epoch = places.epoch, path.hasSuffix(epoch.path) {
+            var answer = JSONTree()
+            answer.set(epoch.field.keys, "\"life-\(life)\"")
+            return reply(200, answer.text)
+        }
+        return places.lookups.first { path.hasSuffix($0.path) }.map { reply(200, String(decoding: $0.json, as: UTF8.self)) }
+    }
+
+    /// A record in full, as the one that its list showed.
+    private func fullAnswer(_ request: HTTPRequestPlan) -> HTTPReply? {
+        guard places.isEnriched else { return nil }
+        let words = Set(request.url.split { "/?&=#".contains($0) }.map(String.init))
+        guard let item = items.last(where: { isListed($0) && words.contains(identity($0)) }) else { return nil }
+        var answer = JSONTree()
+        answer.set(places.enrichedAt.keys, inner(item, origin: ""))
+        return reply(200, answer.text)
     }
 
     // MARK: Partitions
@@ -191,7 +212,9 @@ extension StandInFeed {
     private mutating func body(_ page: [Item], hasMore: Bool, next: Int, total: Int, _ request: StandInRequest) -> HTTPReply {
         var answer = JSONTree()
         var headers: [HTTPField] = []
-        let records = page.map { record($0) }
+        let origin = request.url.split(separator: "/", maxSplits: 3).prefix(2).joined(separator: "//")
+        let records = page.map { record($0, origin: origin) }
+        if places.format == .ndjson { return reply(200, records.joined(separator: "\n"), headers) }
         answer.set(rules.records.keys, "[" + records.joined(separator: ",") + "]")
         let size = max(1, pageSize(request))
         set(end(of: rules.pagination), hasMore: hasMore, total: total, pages: (total + size - 1) / size, in: &answer)
@@ -206,7 +229,7 @@ extension StandInFeed {
         } else if case .token(let rule) = rules.pagination, case .body(let path) = rule.from, random.chance(0.5) {
             answer.set(path.keys, "null")
         }
-        return reply(200, answer.text, headers)
+        return places.format == .xml ? reply(200, StandInXML.text(answer.text), headers) : reply(200, answer.text, headers)
     }
 
     private func put(_ text: String, at place: Incremental.AnswerPlace, _ answer: inout JSONTree, _ headers: inout [HTTPField]) {
@@ -266,8 +289,27 @@ extension StandInFeed {
         return String(decoding: bytes, as: UTF8.self)
     }
 
-    private func record(_ item: Item) -> String {
+    private func record(_ item: Item, origin: String) -> String {
+        let inner = inner(item, origin: origin)
+        let element: String
+        if let flatten = places.flatten, inner.hasPrefix("{") {
+            // What orders the list stands outside, what tells the records apart inside: here both do.
+            var tree = JSONTree()
+            tree.set(flatten.keys, "[\(inner)]")
+            element = "\(inner.dropLast()),\(tree.text.dropFirst())"
+        } else {
+            element = inner
+        }
+        guard let unwrap = places.unwrap else { return element }
+        return "{\(quoted(unwrap)):\(element)}"
+    }
+
+    private func inner(_ item: Item, origin: String) -> String {
         var record = JSONTree()
+        for wanted in places.wantedFields { record.set(wanted.path.keys, String(decoding: wanted.json, as: UTF8.self)) }
+        for path in places.enrichedFields where path != rules.dedup.id {
+            record.set(path.keys, quoted(places.enrichedByURL ? "\(origin)/full/\(identity(item))" : identity(item)))
+        }
         for path in rules.dedup.versions { record.set(path.keys, "\"v\(item.version)\"") }
         if let path = rules.dedup.created, let first = items.first(where: { $0.id == item.id }) {
             let text = literal(first)
@@ -291,8 +333,17 @@ extension StandInFeed {
             record.set(rule.from.keys, quoted(identity(item)))
         }
         record.set([StandInFeed.versionKey], String(item.version))
-        guard let unwrap = places.unwrap else { return record.text }
-        return "{\(quoted(unwrap)):\(record.text)}"
+        return record.text
+    }
+
+    /// The versions whose dedup keys these are: for records of which nothing else is left.
+    func versions(ofKeys wanted: Set<[UInt8]>) -> [[UInt8]: Int] {
+        var found: [[UInt8]: Int] = [:]
+        for item in items {
+            let record = Record(bytes: Array(inner(item, origin: "").utf8)[...])
+            if case .success(let key)? = rules.dedupKeys(records: [record]).first, wanted.contains(key) { found[key] = item.version }
+        }
+        return found
     }
 
     /// The cursor's field as the source writes it.

@@ -66,6 +66,9 @@ struct StandInFeed: Sendable {
     var answers = 0
     /// Tokens that were given out, with the number of the answer that did.
     var tokens: [String: Int] = [:]
+    /// How often the source's ids have begun anew, and from which item on they count now.
+    private(set) var life = 1
+    private var countedFrom = 0
     /// Of several lists the first one that is asked for holds everything.
     var partition: String?
 
@@ -79,7 +82,9 @@ struct StandInFeed: Sendable {
 
     var isTimed: Bool { rules.cursor?.marksPerSecond != nil }
     /// Whether records change; otherwise each is there once and for ever.
-    var isMutable: Bool { !rules.dedup.versions.isEmpty || rules.dedup.created != nil }
+    var isMutable: Bool { !isIdentifiedByCursor && (!rules.dedup.versions.isEmpty || rules.dedup.created != nil) }
+    /// Whether the field that orders the list is what tells records apart: no two share it.
+    private var isIdentifiedByCursor: Bool { rules.cursor?.field == rules.dedup.id }
     private var isOpaque: Bool { rules.cursor?.kind == .opaque }
 
     var placesPerSecond: Int64 { max(1_000_000, rules.cursor?.marksPerSecond ?? 1) }
@@ -97,7 +102,7 @@ struct StandInFeed: Sendable {
     /// The place of this moment, cut to what records tell. Without a time it is a count.
     var placeNow: Int64 {
         if isOpaque { return now }
-        guard isTimed else { return Int64(items.count + 1) }
+        guard isTimed else { return Int64(items.count + 1 - countedFrom) }
         let place = now * (placesPerSecond / 1000)
         return mischief.isFine ? place : place - place % placesPerMark
     }
@@ -127,7 +132,18 @@ struct StandInFeed: Sendable {
         deleted.insert(id)
     }
 
+    /// The source starts again: its list is empty, and its ids begin anew.
+    mutating func beginAnew() {
+        for index in items.indices { items[index].goneAt = min(items[index].goneAt, now) }
+        life += 1
+        countedFrom = items.count
+    }
+
     private mutating func put(_ item: Item) -> Int {
+        var item = item
+        if isIdentifiedByCursor, isTimed {
+            while items.contains(where: { $0.place == item.place }) { item.place += placesPerMark }
+        }
         items.append(item)
         latest[item.id] = item.version
         return item.version

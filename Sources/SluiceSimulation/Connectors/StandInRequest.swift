@@ -20,9 +20,10 @@ struct StandInRequest: Sendable {
     }
 
     private mutating func add(_ view: JSONView, at path: String) {
-        for member in view.members ?? [] {
+        let elements = (view.elements ?? []).enumerated().map { (key: String($0.offset), value: $0.element) }
+        for member in view.members ?? elements {
             let inner = path.isEmpty ? member.key : "\(path).\(member.key)"
-            if member.value.kind == .object { add(member.value, at: inner) }
+            add(member.value, at: inner)
             values[inner] = values[inner] ?? member.value.text ?? member.value.bool.map { $0 ? "true" : "false" }
         }
     }

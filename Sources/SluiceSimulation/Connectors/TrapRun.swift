@@ -107,15 +107,24 @@ struct TrapRun {
         for state in [page.cursor, page.pageState].compactMap(\.self) where state.count > PollLimits.cursorBytesMax {
             throw SluiceError(.connector, "the poll returned a cursor of \(state.count) bytes")
         }
-        let results = try connector.dedupKeys(triggerType: type.name, records: page.records)
+        let results = try page.keys ?? connector.dedupKeys(triggerType: type.name, records: page.records)
         if crash == Crash(page: number, isAfterCommit: false) { return nil }
-        commit(page, results)
+        commit(page, results, versions: await versions(page, results))
         pagesRead += 1
         if crash == Crash(page: number, isAfterCommit: true) { return nil }
         return page.more
     }
 
-    private mutating func commit(_ page: PollPage, _ results: [Result<[UInt8], SluiceError>]) {
+    /// Which version each record is, where that can be told.
+    private func versions(_ page: PollPage, _ results: [Result<[UInt8], SluiceError>]) async -> [Int?] {
+        let versions = page.records.map(TrapRun.version)
+        guard versions.contains(nil) else { return versions }
+        let keys = Set(results.compactMap { try? $0.get() })
+        let found = await standIn.change { $0.versions(ofKeys: keys) }
+        return versions.indices.map { index in versions[index] ?? (try? results[index].get()).flatMap { found[$0] } }
+    }
+
+    private mutating func commit(_ page: PollPage, _ results: [Result<[UInt8], SluiceError>], versions: [Int?]) {
         for (index, result) in results.enumerated() {
             guard case .success(let key) = result, !key.isEmpty else {
                 quarantined += 1
@@ -128,7 +137,7 @@ struct TrapRun {
                 continue
             }
             keys[key] = Key(mark: mark, lastCycle: cyclesCompleted + 1)
-            if let version = TrapRun.version(page.records[index]) { jobs[version, default: 0] += 1 } else { unrecognised += 1 }
+            if let version = versions[index] { jobs[version, default: 0] += 1 } else { unrecognised += 1 }
         }
         if let next = page.cursor { cursor = next }
         if let mark = page.cursorMark { cursorMark = mark }

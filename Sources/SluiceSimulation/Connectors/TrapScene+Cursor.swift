@@ -23,7 +23,7 @@ extension TrapScene {
         case .poisonRecord: await poisonRecord()
         case .keptStart: await keptStart()
         case .idleFeed: await idleFeed()
-        case .idReset: break
+        case .idReset: await idReset()
         }
         return await settled()
     }

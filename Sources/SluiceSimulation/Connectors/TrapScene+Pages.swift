@@ -74,6 +74,20 @@ extension TrapScene {
         }
     }
 
+    /// The source is started again between two polls: its ids count from 1.
+    mutating func idReset() async {
+        guard await begin() else { return }
+        await add(random.int(2...5))
+        guard await read() else { return }
+        await feed { $0.beginAnew() }
+        await add(random.int(1...7))
+        await pass(seconds: 1)
+        guard await read() else { return }
+        await add(2)
+        await pass(seconds: 1)
+        await read()
+    }
+
     mutating func poisonRecord() async {
         guard await begin() else { return }
         await add(1)

@@ -151,7 +151,9 @@ extension StoreConformance {
         let fence = try await bench.lease()
         let records = ["{ \"n\" : 9007199254740993 }", "{\"é\":\"\\u0000\"}", "\"\"", "[1e2]"].enumerated().map { index, text in
             KeyedRecord(
-                record: Record(bytes: StoreBench.bytes("  \(text)").dropFirst(2), isDerived: index == 1 || index == 3, isDeletion: index > 1), dedupKey: [UInt8(index), 0, 255])
+                record: Record(
+                    bytes: StoreBench.bytes("  \(text)").dropFirst(2), isDerived: index == 1 || index == 3, isDeletion: index > 1),
+                dedupKey: [UInt8(index), 0, 255])
         }
         var commit = bench.page(trigger, fence, cycle: 1, keys: [], completion: bench.end(), at: bench.start + .seconds(9))
         commit.records = records

@@ -7,7 +7,8 @@ import SluiceServer
 struct ConnectorCommands: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "connector", abstract: "What services can be connected to, and tools for writing more.",
-        subcommands: [List.self, Reload.self, New.self, Check.self, Try.self, SimulateTraps.self], aliases: ["connectors"])
+        subcommands: [List.self, Reload.self, New.self, Check.self, Try.self, SimulateTraps.self, ShowTable.self, Reference.self],
+        aliases: ["connectors"])
 
     struct List: AsyncParsableCommand {
         static let configuration = CommandConfiguration(abstract: "The connectors that are loaded.")

@@ -9,7 +9,7 @@ extension ConnectorCommands {
     struct New: ParsableCommand {
         static let configuration = CommandConfiguration(
             abstract: "Write a new connector that works: from there on it is yours to change.",
-            discussion: "It comes with a recorded answer: `sluice connector try` reads it without a network.")
+            discussion: "One that polls comes with a recorded answer: `sluice connector try` reads it without a network.")
         @Argument(help: "Its name in kebab-case, for example acme-desk.") var name: String
         @Option(help: "What it begins as: \(ConnectorSkeleton.allCases.map(\.rawValue).joined(separator: ", ")).")
         var from = ConnectorSkeleton.incremental
@@ -20,6 +20,7 @@ extension ConnectorCommands {
             for file in files { Terminal.out("wrote \(file)") }
             let folder = files[0].dropLast("/connector.lua".count)
             Terminal.out("Next: sluice connector check \(folder)")
+            guard from.isPolling else { return }
             Terminal.out("      sluice connector try \(folder) --replay \(folder)/fixtures")
             Terminal.out("      sluice connector simulate \(folder)")
         }
@@ -109,6 +110,44 @@ extension ConnectorCommands {
                 : ConnectorSimulation.text(reports, seeds: seeds)
             Terminal.out(output)
             if reports.contains(where: { $0.failed > 0 }) { throw ExitCode(1) }
+        }
+    }
+
+    struct Reference: ParsableCommand {
+        static let configuration = CommandConfiguration(
+            abstract: "Every key that a connector may have, and what it takes: made of what reads them.")
+        @Option(help: ArgumentHelp("Write it as a page, for example docs/REFERENCE.md.", valueName: "file")) var write: String?
+
+        func run() throws {
+            let page = try ReferencePage.markdown()
+            guard let write else { return Terminal.out(page) }
+            try page.write(toFile: write, atomically: true, encoding: .utf8)
+            Terminal.error("Note: wrote \(write)")
+        }
+    }
+
+    struct ShowTable: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(
+            commandName: "table", abstract: "What each connector has, and what it has been shown to do.",
+            discussion: "Each is run against its stand-in with every trap; exit code 1 if one fails.")
+        @Argument(help: "connector.lua, a directory that holds one, or a directory of such directories.") var paths = ["connectors"]
+        @Option(help: "How many seeds each trap is run with.") var seeds: UInt64 = ConnectorSimulation.seedsStandard
+        @Option(help: ArgumentHelp("Which connectors run against a real program: NAME PROGRAM a line.", valueName: "file"))
+        var real = "connectors/real-programs.txt"
+        @Option(help: ArgumentHelp("Write it as a page, for example docs/CATALOGUE.md.", valueName: "file")) var write: String?
+        @Flag(help: "Print the table as JSON.") var json = false
+
+        func run() async throws {
+            let connectors = try ConnectorFile.all(in: paths).map { try ConnectorFile.load($0) }
+            let programs = try SmallFile.read(real).map { ConnectorTable.realPrograms(String(decoding: $0, as: UTF8.self)) } ?? [:]
+            let table = await ConnectorTable(connectors, realPrograms: programs, seeds: seeds)
+            if let write {
+                try table.markdown.write(toFile: write, atomically: true, encoding: .utf8)
+                Terminal.error("Note: wrote \(write)")
+            } else {
+                Terminal.out(json ? String(decoding: table.json, as: UTF8.self) : table.text)
+            }
+            if table.rows.contains(where: { $0.trapsFailed > 0 }) { throw ExitCode(1) }
         }
     }
 

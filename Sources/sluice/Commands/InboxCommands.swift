@@ -4,7 +4,7 @@ import SluiceServer
 
 struct InboxCommands: ParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "inbox", abstract: "Webhooks that were accepted.", subcommands: [List.self, ShowOne.self],
+        commandName: "inbox", abstract: "Webhooks that were accepted.", subcommands: [List.self, ShowOne.self, Redeliver.self],
         aliases: ["webhook", "webhooks"])
 
     struct List: AsyncParsableCommand {
@@ -46,6 +46,23 @@ struct InboxCommands: ParsableCommand {
                     Terminal.out("\(Show.text(header["name"])): \(Show.text(header["value"]))")
                 }
                 Terminal.out("\n" + (answer["body"]?.string ?? Show.text(answer["body_hex"])))
+            }
+        }
+    }
+}
+
+extension InboxCommands {
+    struct Redeliver: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(
+            abstract: "Send a webhook through again as if it had just come, even if it is a repetition.",
+            discussion: "For one that could not be matched or read, once the connector can. It becomes no job that it was before.")
+        @OptionGroup var reach: Reach
+        @OptionGroup var single: Single
+        @Argument(help: "Its number.") var number: Int
+
+        func run() async throws {
+            try await reach.connected { caller in
+                single.show(try await caller.post("/v1/inbox/\(number)/redeliver") { _ in })
             }
         }
     }

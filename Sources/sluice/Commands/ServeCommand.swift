@@ -27,6 +27,11 @@ struct ServeCommand: AsyncParsableCommand {
     @Option(help: ArgumentHelp("Spread the polls after a downtime over at most this long.", valueName: "time")) var catchUpWindow = "10m"
     @Option(help: ArgumentHelp("Keep webhooks this long, and longer while a running trigger has yet to poll for them.", valueName: "time"))
     var keepWebhooks = "7d"
+    @Option(
+        help: ArgumentHelp(
+            "Of one connection, so many webhooks may wait for its webhook-only triggers; beyond that new ones get 503.", valueName: "number"
+        ))
+    var unreadWebhooksMax = 1_000_000
     @Option(help: ArgumentHelp("Keep jobs this long, and longer until each of their deliveries has ended.", valueName: "time"))
     var keepJobs = "30d"
     @Option(help: ArgumentHelp("After this long a delivery that never succeeded becomes a dead letter.", valueName: "time"))
@@ -42,6 +47,7 @@ struct ServeCommand: AsyncParsableCommand {
                 throw ValidationError("\(option) is a time with its unit, at least 1m, for example 7d")
             }
         }
+        if unreadWebhooksMax < 1 { throw ValidationError("--unread-webhooks-max is at least 1") }
         if Durations.span(catchUpWindow) == nil { throw ValidationError("--catch-up-window is a time with its unit, for example 10m") }
         if let publicURL, !publicURL.hasPrefix("https://"), !publicURL.hasPrefix("http://") {
             throw ValidationError("--public-url begins with https:// or http://")
@@ -57,6 +63,7 @@ struct ServeCommand: AsyncParsableCommand {
         options.publicURL = publicURL
         options.connectorsDirectory = ConnectorsDirectory.found(connectors, environment)
         options.catchUpWindow = Durations.span(catchUpWindow) ?? options.catchUpWindow
+        options.unreadWebhooksMax = unreadWebhooksMax
         options.retention.inbox = Durations.span(keepWebhooks) ?? options.retention.inbox
         options.retention.jobs = Durations.span(keepJobs) ?? options.retention.jobs
         options.retention.pendingDeliveries = Durations.span(keepPending) ?? options.retention.pendingDeliveries

@@ -35,7 +35,7 @@ import Testing
                     // As some do: the token is no part of what the ETag is made of.
                     let etag = "\"" + page.map { "\($0.id)" }.joined(separator: "-") + "\""
                     if plan.headers.first("If-None-Match") == etag { return Replies.ok("", ["ETag": etag], status: 304) }
-                    let records = page.map { #"{"id":\#($0.id),"at":\#($0.at)}"# }.joined(separator: ",")
+                    let records = page.map { #"{"id":\#($0.id),"at":\#($0.at),"born":\#($0.id < 3 ? 1 : $0.at)}"# }.joined(separator: ",")
                     return Replies.ok(#"{"items":[\#(records)]\#(next)}"#, ["ETag": etag])
                 }
             }
@@ -86,6 +86,20 @@ import Testing
                 listing.add(1)
             }
         }
+    }
+
+    /// A page that is full of changed records, none of them new, has no room for the one that follows.
+    @Test func P3_whatIsNotNewStillFillsAPage() async throws {
+        let listing = Listing(2)
+        let json = ConditionalTests.rules(order: "none", lookback: 1000)
+        var reader = try Reader(String(json.dropLast()) + #","since":"\#(Replies.now - 2000)"}"#, listing.http)
+        reader.rules.dedup = .init(id: JSONPath(["id"]), versions: [])
+        reader.rules.dedup.created = JSONPath(["born"])
+        for _ in 0..<3 { try await reader.cycle() }
+        #expect(reader.keys.isEmpty)
+        listing.add(1)
+        try await reader.cycle()
+        #expect(reader.keys == ["3"])
     }
 
     /// The process dies after the first page: its validator must not make the next cycle believe that all was read.

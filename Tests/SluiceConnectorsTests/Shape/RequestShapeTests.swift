@@ -221,6 +221,11 @@ import Testing
         #expect(replies.requests[2].url.contains("since=\(Replies.now + 50)&until=\(Replies.now + 61)"))
     }
 
+    @Test func aBoundThatIsRoundedToADayIsRefused() {
+        let cursor = #"{"field":"at","parameter":"since","type":"date","zone":"utc","upper_parameter":"until","upper_always":true}"#
+        #expect(refusal(items(cursor: cursor))?.contains("finer than a second") == true)
+    }
+
     @Test func theBoundHoldsForTheWholeCycle() async throws {
         let replies = Replies { _, number in
             Replies.ok(number < 3 ? #"{"items":[{"id":\#(number),"at":5}],"next":"\#(number)"}"# : #"{"items":[]}"#)
@@ -249,10 +254,6 @@ import Testing
         (#""lookup":[{"as":"b","path":"/b/{lookup.b}","at":"id"}]"#, "names {lookup.b}"),
         (#""lookup":[{"as":"b","path":"/b","at":"id"},{"as":"b","path":"/b","at":"id"}]"#, "is there twice"),
         (#""lookup":{"as":"b","path":"/b","at":"id","where":{"field":"x","equals":1}}"#, "where needs records"),
-        (
-            #""cursor":{"field":"at","parameter":"since","type":"date","zone":"utc","upper_parameter":"until","upper_always":true}"#,
-            "finer than a second"
-        ),
     ]) func aFaultyRequestIsRefusedByName(_ extra: String, _ word: String) {
         let message = refusal(items(extra))
         #expect(message?.contains(word) == true, "\(message ?? "taken")")

@@ -144,7 +144,10 @@ import Testing
             raw.request.url == "https://a.example/h?x" && raw.request.path == "/h" && raw.request.query == "x" && raw.request.body.isEmpty)
     }
 
-    @Test(arguments: ["", "\n\n", "POST\n\n", "POST / FTP/1.1\n\n", "POST / HTTP/1.1\nno colon\n\n", "POST / HTTP/1.1\n: x\n\n"])
+    @Test(arguments: [
+        "", "\n\n", "POST\n\n", "POST / FTP/1.1\n\n", "no request", "{\"a\": 1}\n\n", "POST / HTTP/1.1\nno colon\n\n",
+        "POST / HTTP/1.1\n: x\n\n",
+    ])
     func whatIsNoRequestIsRefusedWithTheLine(_ text: String) {
         #expect(throws: SluiceError.self) { try RawRequest(Array(text.utf8)) }
     }

@@ -52,4 +52,6 @@ final class FakeInbox: InboxStore {
 
     func inbox(_ query: InboxQuery) async throws -> [InboxItem] { [] }
     func inboxItem(_ namespace: NamespaceID, _ sequence: InboxSequence) async throws -> InboxItem? { nil }
+    func readInbox(_ query: InboxRead) async throws -> InboxBatch { InboxBatch(items: [], through: query.after, more: false) }
+    func unreadWebhooks(_ namespace: NamespaceID, countMax: Int) async throws -> [ConnectionID: Int] { [:] }
 }

@@ -77,16 +77,6 @@ enum TestScheme {
         return .valid
     }
 
-    /// Takes everything, and tells what it was given as the public URL.
-    static func url(signsURL: Bool, _ seen: @escaping @Sendable (String?) -> Void) -> SignatureScheme {
-        var scheme = SignatureScheme(name: "test-url", isSafe: true, signsBody: true, secretHint: "") { _, _, _, options in
-            seen(options.publicURL)
-            return .valid
-        }
-        scheme.signsURL = signsURL
-        return scheme
-    }
-
     static let unsigned = SignatureScheme(name: "none", isSafe: false, signsBody: false, secretHint: "") { _, _, _, _ in .valid }
 
     static func signature(of body: [UInt8], secret: String, seconds: Int64) -> String {

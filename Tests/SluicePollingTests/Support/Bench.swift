@@ -65,7 +65,10 @@ final class BenchCatalogue: PollingCatalogue {
         }
     }
 
-    func timing(of trigger: StoredTrigger) -> TriggerSchedule.Timing { TriggerSchedule.Timing() }
+    func timing(of trigger: StoredTrigger) -> TriggerSchedule.Timing {
+        let kind = connections.withLock { $0[trigger.connection] }?.connector.definition.triggers.first?.kind
+        return TriggerSchedule.Timing(upstream: kind == .webhook ? .inbox : kind == .longPolling ? .held : .polls)
+    }
 
     func plan(for trigger: StoredTrigger) throws -> PollPlan {
         guard let connection = connections.withLock({ $0[trigger.connection] }), let type = connection.connector.definition.triggers.first
@@ -99,6 +102,7 @@ struct Bench: Sendable {
     let catalogue: BenchCatalogue
     var service: PollingService
     let client: HTTPClient
+    let heldClient: HTTPClient
 
     /// Runs the service with these connections, their triggers running, for as long as `body` takes.
     static func with(
@@ -107,8 +111,9 @@ struct Bench: Sendable {
         let directory = "/tmp/sluice-polling-\(UInt64.random(in: 0...UInt64.max))"
         let store = FaultyStore(try await offPool { try SQLiteStore.open(SQLiteOptions(directory: directory)) })
         let client = HTTPClient(eventLoopGroupProvider: .singleton, configuration: PollingService.clientConfiguration(limits))
+        let heldClient = HTTPClient(eventLoopGroupProvider: .singleton, configuration: PollingService.heldConfiguration(limits))
         let failure = await Result.catching {
-            let bench = try await make(connections, store, client, time, limits)
+            let bench = try await make(connections, store, (client, heldClient), time, limits)
             try await withThrowingTaskGroup(of: Void.self) { group in
                 group.addTask { await bench.service.run() }
                 group.addTask { await bench.service.renewTokens() }
@@ -118,12 +123,14 @@ struct Bench: Sendable {
         }
         await store.close()
         try await client.shutdown()
+        try await heldClient.shutdown()
         try await offPool { try removeDirectory(directory) }
         try failure.get()
     }
 
     private static func make(
-        _ connections: [BenchConnection], _ store: FaultyStore, _ client: HTTPClient, _ time: ManualTime, _ limits: PollingService.Limits
+        _ connections: [BenchConnection], _ store: FaultyStore, _ clients: (polls: HTTPClient, held: HTTPClient), _ time: ManualTime,
+        _ limits: PollingService.Limits
     ) async throws -> Bench {
         try await store.apply(connections.flatMap(changes), namespace: .default, at: time.now())
         for trigger in try await store.definitions(.default).triggers {
@@ -136,29 +143,32 @@ struct Bench: Sendable {
             if let connection = connections.first(where: { $0.name == stored.name }) { catalogue.set(stored.id, connection) }
         }
         let alarms = AlarmLog()
-        let service = service(store, catalogue, alarms, client, time, limits)
+        let service = service(store, catalogue, alarms, clients, time, limits)
         store.observe(service)
         try await service.load(definitions, holder: "test")
-        return Bench(store: store, time: time, alarms: alarms, catalogue: catalogue, service: service, client: client)
+        return Bench(
+            store: store, time: time, alarms: alarms, catalogue: catalogue, service: service, client: clients.polls,
+            heldClient: clients.held)
     }
 
     private static func service(
-        _ store: FaultyStore, _ catalogue: BenchCatalogue, _ alarms: AlarmLog, _ client: HTTPClient, _ time: ManualTime,
-        _ limits: PollingService.Limits
+        _ store: FaultyStore, _ catalogue: BenchCatalogue, _ alarms: AlarmLog, _ clients: (polls: HTTPClient, held: HTTPClient),
+        _ time: ManualTime, _ limits: PollingService.Limits
     ) -> PollingService {
         var logger = Logger(label: "polling tests")
         logger.logLevel = .critical
         return PollingService(
-            store: store, catalogue: catalogue, time: time, alarms: alarms, client: client, limits: limits, logger: logger, random: { 0 },
+            store: store, catalogue: catalogue, time: time, alarms: alarms, client: clients.polls, limits: limits, logger: logger,
+            random: { 0 },
             guardAddress: { host, allowsPrivate in
                 try AddressGuard.check(host: host, addresses: IPAddress(host).map { [$0] } ?? [], allowsPrivate: allowsPrivate)
-            }, credentials: PlainCredentials(store: store))
+            }, heldClient: clients.held, credentials: PlainCredentials(store: store))
     }
 
     /// Another process on the same store, after this one was killed: runs for as long as `body` takes.
     func restarted(_ body: (Bench) async throws -> Void) async throws {
         var next = self
-        next.service = Bench.service(store, catalogue, alarms, client, time, .init())
+        next.service = Bench.service(store, catalogue, alarms, (client, heldClient), time, .init())
         let service = next.service
         try await service.load(try await store.definitions(.default), holder: "after")
         try await withThrowingTaskGroup(of: Void.self) { group in

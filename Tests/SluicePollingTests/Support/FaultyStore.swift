@@ -59,6 +59,10 @@ final class FaultyStore: Store {
     func inboxItem(_ namespace: NamespaceID, _ sequence: InboxSequence) async throws -> InboxItem? {
         try await inner.inboxItem(namespace, sequence)
     }
+    func readInbox(_ query: InboxRead) async throws -> InboxBatch { try await inner.readInbox(query) }
+    func unreadWebhooks(_ namespace: NamespaceID, countMax: Int) async throws -> [ConnectionID: Int] {
+        try await inner.unreadWebhooks(namespace, countMax: countMax)
+    }
     func definitions(_ namespace: NamespaceID) async throws -> Definitions { try await inner.definitions(namespace) }
     func trigger(_ id: TriggerID) async throws -> StoredTrigger? { try await inner.trigger(id) }
     func trigger(_ namespace: NamespaceID, named name: String) async throws -> StoredTrigger? {

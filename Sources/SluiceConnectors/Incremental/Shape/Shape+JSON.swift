@@ -107,6 +107,7 @@ extension Incremental {
     /// The rules of each variant, which are the others with its own in their place; nil without `variants`. Reads
     /// `{ by = "{input.object}", contact = { path = … }, company = { path = … } }`.
     static func variants(_ json: JSONView) throws(SluiceError) -> Variants? {
+        KeyWitness.note("incremental", "variants", .value)
         guard let view = json["variants"], !view.isNull else { return nil }
         var reader = try RuleReader(view, at: "incremental.variants")
         let by = try reader.template("by")

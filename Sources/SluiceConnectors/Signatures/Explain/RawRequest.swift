@@ -22,7 +22,9 @@ public struct RawRequest: Sendable {
             throw SluiceError(.invalid, "The request is empty: it begins with a line like POST /hooks/x HTTP/1.1.")
         }
         let words = first.split(separator: " ").map(String.init)
-        guard (2...3).contains(words.count), words.count == 2 || words[2].hasPrefix("HTTP/") else {
+        guard (2...3).contains(words.count), words.count == 2 || words[2].hasPrefix("HTTP/"),
+            words[0].utf8.allSatisfy({ $0 &- 0x41 < 26 }), ["/", "http://", "https://"].contains(where: words[1].hasPrefix)
+        else {
             throw SluiceError(.invalid, "Line 1 of the request must be METHOD TARGET HTTP/1.1, for example POST /hooks/x HTTP/1.1.")
         }
         let headers = try Self.headers(&rest)

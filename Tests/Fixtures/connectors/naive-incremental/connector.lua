@@ -40,7 +40,7 @@ return {
         records = "items",
         cursor = { field = "updated_at", parameter = "updated_since", type = "rfc3339", order = "asc" },
         default_since_seconds_ago = 3600,
-        dedup = { id = "id" },
+        dedup = { id = "id", version = "updated_at" }, -- each change of an old record comes as a new one
       },
     },
   },

@@ -1,0 +1,24 @@
+import SluiceConnectors
+import SluiceCore
+
+/// The reference of a connector's keys, made of what reads them.
+public enum ConnectorReference {
+    /// A file in which each table that Lua's own reader knows stands once.
+    private static let sample = """
+        return { name = "sample", title = "t", version = "1", experimental = true,
+          connection = { fields = { { name = "a", label = "l", type = "string", optional = true, secret = true, hint = "h", default = "d" } } },
+          webhook = { scheme = "github", delivery_id = { body = { "id" } } },
+          webhook_keys = function(request) return {} end, help = function(url) return url end,
+          triggers = { sample = { title = "t", visibility_lag_seconds = 1, lookback = 1, retention_seconds = 1, sample_output = {},
+            webhook_key = function(input) end, poll = function() end, dedup = function() end,
+            simulate = { connection = {}, input = {} } } } }
+        """
+
+    public static func make() throws -> KeyReference {
+        let witness = KeyWitness()
+        _ = try KeyWitness.$current.withValue(witness) {
+            try LuaConnector.load(source: Array(sample.utf8), name: "", path: "sample")
+        }
+        return KeyReference(witness)
+    }
+}
