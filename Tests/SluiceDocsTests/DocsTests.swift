@@ -8,7 +8,7 @@ import Testing
 /// What the documentation shows must work as it stands there.
 @Suite struct DocsTests {
     static let root = URL(filePath: #filePath).deletingLastPathComponent().deletingLastPathComponent().deletingLastPathComponent()
-    static let pages = ["README.md", "docs/CONNECTORS.md", "docs/OPERATIONS.md"]
+    static let pages = ["README.md", "docs/CONNECTORS.md", "docs/WORKATO.md", "docs/OPERATIONS.md"]
 
     /// A fenced block of a page.
     struct Block: Sendable, CustomTestStringConvertible {
@@ -85,6 +85,26 @@ import Testing
                 method: "POST", path: "/hooks/x", query: "", headers: [], body: Array(#"{"type":"ticket.updated"}"#.utf8))
             let input = try JSONDocument(Array("{}".utf8))
             #expect(try connector.webhookKeys(webhook) == [try connector.webhookKey(triggerType: type.name, input: input)])
+        }
+    }
+
+    /// The connector that is moved over polls both ways, by lambdas and as `incremental`: the same records, keys and cursor.
+    @Test func theConnectorThatIsMovedOverReadsTheSameBothWays() async throws {
+        let block = try #require(try DocsTests.blocks("lua").first { $0.page == "docs/WORKATO.md" })
+        let connector = try DocsTests.connector(block)
+        #expect(Set(connector.definition.triggers.map(\.name)) == ["updated_order", "updated_order_by_hand"])
+        let answer = #"{"orders":[{"id":"a","updated_at":1767261480},{"id":"b","updated_at":1767261480}],"next_page":null}"#
+        for type in connector.definition.triggers {
+            let request = PollRequest(
+                triggerType: type.name, connection: try JSONDocument(Array(#"{"site_url":"https://acme.example.com","api_key":"k"}"#.utf8)),
+                input: try JSONDocument(Array("{}".utf8)), cursor: nil, pageState: nil, readBound: Timestamp(seconds: 1_767_261_600))
+            let page = try await connector.poll(request, http: Answering(body: Array(answer.utf8)))
+            let keys = try connector.dedupKeys(triggerType: type.name, records: page.records).map {
+                String(decoding: try $0.get(), as: UTF8.self)
+            }
+            #expect(keys == ["a@1767261480", "b@1767261480"], "\(type.name)")
+            #expect(page.more == false, "\(type.name)")
+            #expect(String(decoding: page.cursor ?? [], as: UTF8.self).contains("1767261480"), "\(type.name)")
         }
     }
 

@@ -120,6 +120,12 @@ extension CursorRule {
         }
     }
 
+    /// A mark as a cursor, rounded down to what the field can say: it must be the same when it is read again.
+    func value(of mark: Int64) -> CursorValue {
+        let text = literal(of: mark)
+        return value(ofText: text) ?? CursorValue(mark: mark, text: text)
+    }
+
     /// A mark as the field writes it.
     func literal(of mark: Int64) -> String {
         let offset = zone?.offsetSeconds ?? 0

@@ -20,6 +20,16 @@ extension IncrementalPoll {
         return try start(request, now: now)?.mark
     }
 
+    /// A source that takes no bound shows what lies below it too. That was read before, and its dedup keys may be forgotten by
+    /// now: it is left out here.
+    func reread(_ page: PollPage, _ lower: CursorValue?) -> PollPage {
+        guard !rules.isBoundedBelow, let lower, page.marks.contains(where: { $0 < lower.mark }) else { return page }
+        var page = page
+        page.records = zip(page.records, page.marks).compactMap { $1 < lower.mark ? nil : $0 }
+        page.marks.removeAll { $0 < lower.mark }
+        return page
+    }
+
     /// Leaves out what was created before the trigger began and merely changed since.
     func newOnly(_ page: PollPage, _ request: PollRequest, _ now: Timestamp) throws(PollFailure) -> PollPage {
         guard let created = rules.dedup.created, let rule = rules.cursor, let beginning = try beginning(request, now) else { return page }

@@ -25,7 +25,7 @@ extension IncrementalPoll {
                 .permanent,
                 SluiceError(
                     .providerAnswer,
-                    "no progress: three pages in a row are the same; the provider ignores what asks for the next page: check pagination"
+                    "no progress: five pages in a row are the same; the provider ignores what asks for the next page: check pagination"
                 ).with("page", String(state.pages)))
         }
         return position
@@ -166,7 +166,10 @@ extension IncrementalPoll {
         switch try saysMore(answer, read: offset + count, number: nil) {
         case false: return nil
         case true: break
-        case nil: if endsByLength(answer, request, fresh: fresh, always: true) { return nil }
+        case nil:
+            // Where records have come in before this page it may show nothing new and not be the last.
+            let isLast = fresh == 0 && count <= rule.overlap
+            if endsByLength(answer, request, fresh: isLast ? 0 : records.count, always: true) { return nil }
         }
         if restarts(state) { return .first }
         // Pages that are no larger than the overlap cannot share records and go on.
@@ -225,6 +228,7 @@ extension IncrementalPoll {
             return nil
         }
         state.backs += 1
+        (state.signature, state.sameCount) = (nil, 0)
         return position
     }
 

@@ -40,7 +40,7 @@ extension IncrementalPoll {
         let page = PollPage(
             records: scan.records, marks: scan.marks, cursor: try moved.map { value throws(PollFailure) in try json(value, request, now) },
             cursorMark: try mark(of: request, moved), pageState: next == nil ? nil : state.json, more: next != nil, warnings: warnings)
-        return try checkSizes(try newOnly(page, request, now), request)
+        return try checkSizes(try newOnly(reread(page, lower), request, now), request)
     }
 
     /// Notes the page's furthest record, and whether the order still holds.
@@ -153,7 +153,7 @@ extension IncrementalPoll {
         guard !state.isHeld, isLast || isOrdered else { return unmoved }
         var reached = state.seen
         if let seen = reached, let cap = cap(rule, state, isOrdered: isOrdered, now: now), seen.mark > cap {
-            reached = CursorValue(mark: cap, text: rule.literal(of: cap))
+            reached = rule.value(of: cap)
         }
         if let before { reached = reached.map { rule.isBeyond($0, before) ? $0 : before } ?? before }
         if isLast, hasServerClock, let known = reached { reached = lifted(known, rule, state, now: now) }
@@ -167,7 +167,7 @@ extension IncrementalPoll {
         guard let distance = rules.idleDistance else { return value }
         let bound = min(now, state.firstNow ?? now) - rule.visibilityLag - distance
         guard let mark = rule.mark(of: bound), mark > value.mark else { return value }
-        return CursorValue(mark: mark, text: rule.literal(of: mark))
+        return rule.value(of: mark)
     }
 
     /// The furthest mark that is safe. What changed after the cycle's first answer may have moved between pages that were

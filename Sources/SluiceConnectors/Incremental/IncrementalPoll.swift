@@ -77,7 +77,7 @@ public struct IncrementalPoll: Sendable {
             return value
         }
         guard let seconds = rules.defaultSinceSecondsAgo, let mark = cursor.mark(of: now - .seconds(seconds)) else { return nil }
-        return CursorValue(mark: mark, text: cursor.literal(of: mark))
+        return cursor.value(of: mark)
     }
 
     /// The start by the clock that was passed in, some seconds early. A default start is only a guess until the server's

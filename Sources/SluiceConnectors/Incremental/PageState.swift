@@ -166,13 +166,14 @@ struct PageState: Equatable, Sendable {
         }
     }
 
-    /// Whether three pages in a row were the same: the source ignores what asks for the next one.
+    /// Whether five pages in a row were the same: the source ignores what asks for the next one. A list that grows at its
+    /// beginning may show the same page again, but hardly that often.
     mutating func isRepeating(_ records: [Record], id: JSONPath) -> Bool {
         guard let first = records.first, let last = records.last else { return false }
         func name(_ record: Record) -> String { id.find(in: record.view)?.text ?? Hex.text(HMACSHA256.sha256(Array(record.bytes))) }
         let current = "\(records.count) \(name(first)) \(name(last))"
         sameCount = current == signature ? sameCount + 1 : 0
         signature = current
-        return sameCount >= 2
+        return sameCount >= 4
     }
 }

@@ -121,7 +121,9 @@ final class TrapFeed: HTTPSending {
     private func answer(_ request: HTTPRequestPlan, _ state: inout State) -> HTTPReply {
         let query = FakeProvider.query(request.url)
         let position = position(request, query)
-        if position != nil, !state.isCalm, !style.traps.isDisjoint(with: [.shifts, .deletions]), state.random.chance(0.5) {
+        if position != nil, !state.isCalm, state.items.count < 300, !style.traps.isDisjoint(with: [.shifts, .deletions]),
+            state.random.chance(0.25)
+        {
             happen(&state)
         }
         var listed = state.items.filter { $0.visibleAt <= state.now }
@@ -164,7 +166,7 @@ final class TrapFeed: HTTPSending {
             return listed.firstIndex { "r\($0.id)" == position }.map { $0 + 1 }
         default:
             guard state.tokens.contains(position) else { return nil }
-            if style.traps.contains(.expiringTokens), !state.isCalm, state.random.chance(0.1) { return nil }
+            if style.traps.contains(.expiringTokens), !state.isCalm, state.random.chance(0.005) { return nil }
             let parts = position.split(separator: "x").compactMap { Int64($0) }
             let (time, id) = (parts[0], Int(parts[1]))
             let found =

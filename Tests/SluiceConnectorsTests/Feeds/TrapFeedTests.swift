@@ -24,7 +24,7 @@ import Testing
         let feed = TrapFeed(style, seed: seed)
         var run = TrapRun(try style.rules(), feed, seed: seed)
         for _ in 0..<Self.rounds {
-            feed.happen()
+            for _ in 0...seed % 3 { feed.happen() }
             try await run.cycle()
         }
         feed.change {
@@ -67,7 +67,7 @@ import Testing
             let feed = TrapFeed(style, seed: seed)
             var naive = NaiveRun(feed)
             for _ in 0..<Self.rounds {
-                feed.happen()
+                for _ in 0...seed % 3 { feed.happen() }
                 try await naive.cycle()
             }
             feed.change {

@@ -35,9 +35,9 @@ struct TrapRun {
     }
 
     /// Reads until the cycle ends, through crashes and expired tokens.
-    mutating func cycle(pagesMax: Int = 400) async throws {
+    mutating func cycle(pagesMax: Int = 2000) async throws {
         for _ in 0..<pagesMax {
-            if crashes, random.chance(0.03) { pageState = nil }
+            if crashes, random.chance(0.005) { pageState = nil }
             let page: PollPage
             do {
                 page = try await rules.run(try request(), http: feed)
