@@ -78,7 +78,8 @@ import Testing
                 bench.advance(by: .seconds(30))
                 return server.requests.count { $0.contains("hold=") } >= 4
             }
-            #expect(try await bench.trigger().progress.cyclesCompleted == 1)
+            // The bench's clock may have come to a safety poll meanwhile, which counts as a cycle.
+            #expect(try await bench.trigger().progress.pollsByCause[.hold] ?? 0 == 0)
             #expect(try await bench.keys() == server.keys)
         }
     }
