@@ -70,11 +70,9 @@ public final class Gateway: Sendable {
         var table: [String: Route] = [:]
         table.reserveCapacity(routes.connectionsByToken.count)
         for (token, connection) in routes.connectionsByToken {
-            let perSecondMax = connection.requestsPerSecondMax ?? limits.requestsPerSecondPerConnectionMax
-            let gate = gates[connection.id] ?? gatesBefore[connection.id] ?? ConnectionGate(perSecondMax: perSecondMax)
-            gate.change(perSecondMax: perSecondMax)
-            gates[connection.id] = gate
-            table[token] = Route(connection: connection, expiresAt: routes.expiresAtByToken[token], gate: gate)
+            let route = route(token, connection, in: routes, gates[connection.id] ?? gatesBefore[connection.id])
+            gates[connection.id] = route.gate
+            table[token] = route
         }
         shared.withLock { [table, gates] shared in
             shared.routes = table
@@ -87,12 +85,21 @@ public final class Gateway: Sendable {
         shared.withLock { shared in
             for token in tokens { shared.routes[token] = nil }
             for (token, connection) in routes.connectionsByToken {
-                let perSecondMax = connection.requestsPerSecondMax ?? limits.requestsPerSecondPerConnectionMax
-                let gate = shared.gates[connection.id] ?? ConnectionGate(perSecondMax: perSecondMax)
-                shared.gates[connection.id] = gate
-                shared.routes[token] = Route(connection: connection, expiresAt: routes.expiresAtByToken[token], gate: gate)
+                let route = route(token, connection, in: routes, shared.gates[connection.id])
+                shared.gates[connection.id] = route.gate
+                shared.routes[token] = route
             }
         }
+    }
+
+    /// The route of a token, with the connection's gate if it has one, which keeps its counts and takes the rate that holds now.
+    private func route(
+        _ token: String, _ connection: GatewayConnection, in routes: GatewayRoutes, _ known: ConnectionGate?
+    ) -> Route {
+        let perSecondMax = connection.requestsPerSecondMax ?? limits.requestsPerSecondPerConnectionMax
+        let gate = known ?? ConnectionGate(perSecondMax: perSecondMax)
+        gate.change(perSecondMax: perSecondMax)
+        return Route(connection: connection, expiresAt: routes.expiresAtByToken[token], gate: gate)
     }
 
     public var counters: GatewayCounters {

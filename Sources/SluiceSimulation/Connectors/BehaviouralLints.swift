@@ -22,7 +22,7 @@ extension ConnectorSimulation {
             let key = "triggers.\(report.trigger).\(report.form == "lambda" ? "poll" : "incremental")"
             let place = locate(key)
             if let reason = report.notSimulated {
-                guard report.form == "lambda", reason != "it does not poll" else { continue }
+                guard report.form == "lambda", !report.readsNoList else { continue }
                 findings.append(
                     ConnectorFinding(
                         .warning, "not-simulated", file: place.file, line: place.line, subject: key,

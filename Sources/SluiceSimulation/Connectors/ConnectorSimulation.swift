@@ -28,6 +28,9 @@ public enum ConnectorSimulation {
         public var form: String
         /// Why nothing was run; then there are no rows.
         public var notSimulated: String?
+        /// A webhook-only trigger reads no list, so there is nothing to simulate.
+        public var readsNoList: Bool { notSimulated == Report.readsNoListReason }
+        static let readsNoListReason = "it does not poll"
         public var rows: [Row]
         /// What was seen of the nine mistakes, by the names of lints, whether it led to a loss or not.
         public var observations: Set<String>
@@ -53,7 +56,7 @@ public enum ConnectorSimulation {
         let subject: SimulatedTrigger
         do {
             guard let found = try SimulatedTrigger(connector, type) else {
-                report.notSimulated = type.kind == .webhook ? "it does not poll" : "add simulate = { … }, which describes the list it reads"
+                report.notSimulated = type.kind == .webhook ? Report.readsNoListReason : "add simulate = { … }, which describes the list it reads"
                 return report
             }
             subject = found

@@ -38,7 +38,7 @@ public struct ConnectorTable: Sendable {
                     subscribing: definition.triggers.count { $0.subscription != nil },
                     polls: Set(definition.triggers.map { ConnectorTable.form(connector, $0) }).sorted(),
                     trapsPassed: reports.reduce(0) { $0 + $1.passed }, trapsFailed: reports.reduce(0) { $0 + $1.failed },
-                    notSimulated: reports.count { $0.notSimulated != nil && $0.notSimulated != "it does not poll" },
+                    notSimulated: reports.count { $0.notSimulated != nil && !$0.readsNoList },
                     realProgram: realPrograms[definition.name]))
         }
     }
