@@ -56,7 +56,8 @@ public enum ConnectorSimulation {
         let subject: SimulatedTrigger
         do {
             guard let found = try SimulatedTrigger(connector, type) else {
-                report.notSimulated = type.kind == .webhook ? Report.readsNoListReason : "add simulate = { … }, which describes the list it reads"
+                report.notSimulated =
+                    type.kind == .webhook ? Report.readsNoListReason : "add simulate = { … }, which describes the list it reads"
                 return report
             }
             subject = found
