@@ -48,6 +48,9 @@ public protocol InboxStore: Sendable {
     /// A repeated delivery (same `deliveryDigest`, unless `isForced`) is not stored again and raises no signal, and the
     /// receipt names the first copy. Throws `.overloaded` or `.diskFull` with nothing stored.
     func append(_ webhook: InboxEntry) async throws -> InboxReceipt
+    /// The same for a caller that cannot wait, such as an event loop: `then` is called once, after the commit or the refusal,
+    /// on any thread, and must return quickly.
+    func append(_ webhook: InboxEntry, then: @escaping @Sendable (Result<InboxReceipt, SluiceError>) -> Void)
 
     /// Newest first.
     func inbox(_ query: InboxQuery) async throws -> [InboxItem]
@@ -59,6 +62,18 @@ public protocol InboxStore: Sendable {
     /// For each connection with triggers that read the inbox (`DefinitionChange.readsInbox`): how many of its webhooks the
     /// last of them has not covered, counted up to `countMax`. Retention keeps these.
     func unreadWebhooks(_ namespace: NamespaceID, countMax: Int) async throws -> [ConnectionID: Int]
+}
+
+extension InboxStore {
+    public func append(_ webhook: InboxEntry, then: @escaping @Sendable (Result<InboxReceipt, SluiceError>) -> Void) {
+        Task {
+            do {
+                then(.success(try await append(webhook)))
+            } catch {
+                then(.failure(error as? SluiceError ?? SluiceError(.storage, "\(error)")))
+            }
+        }
+    }
 }
 
 /// Which webhooks to read on with.
