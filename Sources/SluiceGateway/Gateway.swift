@@ -244,7 +244,7 @@ public final class Gateway: Sendable {
         await answer(draft(verified, connection, gate(of: connection), isForced: isForced, at: time.now()))
     }
 
-    private func answer(_ handling: Handling) async -> GatewayAnswer {
+    func answer(_ handling: Handling) async -> GatewayAnswer {
         switch handling {
         case .answered(let answer): return answer
         case .wait(let body): return await body()

@@ -64,18 +64,6 @@ public protocol InboxStore: Sendable {
     func unreadWebhooks(_ namespace: NamespaceID, countMax: Int) async throws -> [ConnectionID: Int]
 }
 
-extension InboxStore {
-    public func append(_ webhook: InboxEntry, then: @escaping @Sendable (Result<InboxReceipt, SluiceError>) -> Void) {
-        Task {
-            do {
-                then(.success(try await append(webhook)))
-            } catch {
-                then(.failure(error as? SluiceError ?? SluiceError(.storage, "\(error)")))
-            }
-        }
-    }
-}
-
 /// Which webhooks to read on with.
 public struct InboxRead: Sendable {
     public var namespace: NamespaceID

@@ -54,7 +54,11 @@ struct GatewayListener: Service {
 
 /// HTTP/1.1 with the intake's limits, and the gateway behind it.
 struct GatewayChannel: ServerChildChannel {
-    struct Value: ServerChildChannelValue { let channel: any Channel }
+    struct Value: ServerChildChannelValue {
+        let channel: any Channel
+        /// At most one at a time: a connection's requests are answered one after the other.
+        let slowWork: AsyncStream<@Sendable () async -> Void>
+    }
 
     let gateway: Gateway
     let budget: MemoryBudget
@@ -72,14 +76,17 @@ struct GatewayChannel: ServerChildChannel {
             try pipeline.configureHTTPServerPipeline(
                 withPipeliningAssistance: false, withErrorHandling: false, withOutboundHeaderValidation: false,
                 withEncoderConfiguration: .init(), withDecoderLimitConfiguration: decoding)
-            try pipeline.addHandler(IntakeHandler(gateway: gateway, budget: budget, mailbox: mailboxes[channel.eventLoop]))
-            return Value(channel: channel)
+            let (slowWork, continuation) = AsyncStream.makeStream(of: (@Sendable () async -> Void).self)
+            try pipeline.addHandler(
+                IntakeHandler(gateway: gateway, budget: budget, mailbox: mailboxes[channel.eventLoop], slowWork: continuation))
+            return Value(channel: channel, slowWork: slowWork)
         }
     }
 
-    /// The handlers do the work; this holds the connection's place until it is closed.
+    /// The handlers do the work but for what takes longer; this holds the connection's place until it is closed.
     func handle(value: Value, logger: Logger) async {
         await withTaskCancellationHandler {
+            for await work in value.slowWork { await work() }
             try? await value.channel.closeFuture.get()
         } onCancel: {
             value.channel.close(promise: nil)

@@ -22,6 +22,8 @@ final class IntakeHandler: ChannelDuplexHandler, RemovableChannelHandler {
     private let gateway: Gateway
     private let budget: MemoryBudget
     private let mailbox: LoopMailbox
+    /// What a request has to wait for, done by the connection's own task.
+    private let slowWork: AsyncStream<@Sendable () async -> Void>.Continuation
     private let tickInterval: TimeAmount
     private var intake: RequestIntake
     private var ticker: Scheduled<Void>?
@@ -36,7 +38,9 @@ final class IntakeHandler: ChannelDuplexHandler, RemovableChannelHandler {
     private var bytesReading = 0
     private var bytesAnswering = 0
 
-    init(gateway: Gateway, budget: MemoryBudget, mailbox: LoopMailbox) {
+    init(
+        gateway: Gateway, budget: MemoryBudget, mailbox: LoopMailbox, slowWork: AsyncStream<@Sendable () async -> Void>.Continuation
+    ) {
         let limits = gateway.limits
         let bounds = RequestIntake.Bounds(
             bodyBytesMax: limits.bodyBytesMax, headerDeadline: Self.nanoseconds(limits.headerDeadlineSeconds),
@@ -45,6 +49,7 @@ final class IntakeHandler: ChannelDuplexHandler, RemovableChannelHandler {
         self.gateway = gateway
         self.budget = budget
         self.mailbox = mailbox
+        self.slowWork = slowWork
         intake = RequestIntake(bounds: bounds, now: Self.now())
         // One timer a connection instead of one a request: a deadline is kept to within a quarter of the shortest one.
         let shortest = [bounds.headerDeadline, bounds.bodyDeadline, bounds.idleDeadline, bounds.linger].min() ?? 0
@@ -64,6 +69,7 @@ final class IntakeHandler: ChannelDuplexHandler, RemovableChannelHandler {
 
     private func end() {
         hasEnded = true
+        slowWork.finish()
         ticker?.cancel()
         ticker = nil
     }
@@ -185,7 +191,7 @@ final class IntakeHandler: ChannelDuplexHandler, RemovableChannelHandler {
 
     private func wait(_ body: @escaping @Sendable () async -> GatewayAnswer, isHead: Bool, _ context: ChannelHandlerContext) {
         let here = NIOLoopBound((self, context), eventLoop: context.eventLoop)
-        Task { [mailbox] in
+        slowWork.yield { [mailbox] in
             let answer = await body()
             mailbox.post {
                 let (handler, context) = here.value
