@@ -182,6 +182,14 @@ public final class SQLiteStore: Store {
         try await write { try $0.replayDeadLetters(namespace, destination, delivery, at: time) }
     }
 
+    public func backlog(_ destination: DestinationID) async throws -> DeliveryBacklog {
+        try await read { try BacklogRows.backlog($0, destination) }
+    }
+
+    public func blockedDeliveries(_ namespace: NamespaceID) async throws -> [BlockedDelivery] {
+        try await read { try BacklogRows.blocked($0, namespace) }
+    }
+
     // MARK: Tokens and upkeep
 
     public func createToken(name: String, hash: [UInt8], at time: Timestamp) async throws {

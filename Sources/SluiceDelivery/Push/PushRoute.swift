@@ -92,7 +92,7 @@ final class PushRoute: Sendable {
             addresses = try await resolver.addresses(of: target.host, within: .seconds(Int64(seconds)))
         }
         do {
-            try AddressGuard.check(host: target.host, addresses: addresses, allowsPrivate: destination.allowsPrivate)
+            try AddressGuard.check(host: target.host, addresses: addresses, allowed: destination.addresses)
         } catch {
             close()
             throw error

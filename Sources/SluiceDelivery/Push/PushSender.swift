@@ -19,14 +19,11 @@ struct PushSender: Sendable {
 
     /// `at`: for `webhook-timestamp`. Never throws: what goes wrong is the answer.
     func send(
-        _ body: [UInt8], id: String, to destination: PushDestination, with pinned: PinnedClient, at: Timestamp,
-        until deadline: NIODeadline, now: @Sendable () -> Timestamp
+        _ body: [UInt8], id: String, to destination: PushDestination, signedBy signer: WebhookSigner, with pinned: PinnedClient,
+        at: Timestamp, until deadline: NIODeadline, now: @Sendable () -> Timestamp
     ) async -> CourierAnswer {
         do {
-            let signature = StandardWebhooksSigner.sign(id: id, timestamp: at, body: body, secrets: destination.secrets)
-            guard !signature.isEmpty else {
-                throw SluiceError(.invalid, "The secret of a push destination is not whsec_ and base64; create a new one.")
-            }
+            let signature = signer.sign(id: id, timestamp: at, body: body)
             var request = HTTPClientRequest(url: pinned.target.url)
             request.method = .POST
             request.headers = headers(destination, id: id, at: at, signature: signature)

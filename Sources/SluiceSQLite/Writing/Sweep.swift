@@ -34,7 +34,7 @@ final class Sweep: @unchecked Sendable {
             let isDone =
                 switch phase {
                 case .deliveries: try expireDeliveries(transaction, before: time - retention.pendingDeliveries, time, &budget, &report)
-                case .jobs: try removeJobs(transaction, before: time - retention.jobs, &budget, &report)
+                case .jobs: try removeJobs(transaction, before: time - retention.jobs, time, &budget, &report)
                 case .keys: try removeKeys(transaction, &budget, &report)
                 case .webhooks: try removeWebhooks(transaction, before: time - retention.inbox, &budget, &report)
                 case .garbage: try removeGarbage(transaction, &budget)
@@ -77,7 +77,7 @@ final class Sweep: @unchecked Sendable {
 
     /// A job goes with its deliveries, once each of them was delivered, or has been a dead letter for as long (P9).
     private func removeJobs(
-        _ transaction: Transaction, before horizon: Timestamp, _ budget: inout Int, _ report: inout PruneReport
+        _ transaction: Transaction, before horizon: Timestamp, _ time: Timestamp, _ budget: inout Int, _ report: inout PruneReport
     ) throws -> Bool {
         let query = try transaction.prepare(
             """
@@ -90,15 +90,23 @@ final class Sweep: @unchecked Sendable {
         query.bind(3, budget)
         let rows = try query.all { (seq: $0.int(0), createdAt: $0.time(1), namespace: $0.int(2), isHeld: $0.int(3) != 0) }
         let asked = budget
+        var namespaces: Set<Int64> = []
+        var isDone = rows.count < asked
         for row in rows {
             budget -= 1
-            if row.createdAt >= horizon { return true }
+            if row.createdAt >= horizon {
+                isDone = true
+                break
+            }
             after = row.seq
             guard !row.isHeld else { continue }
             try transaction.removeJob(row.namespace, row.seq)
+            namespaces.insert(row.namespace)
             report.jobs += 1
         }
-        return rows.count < asked
+        // A dead letter that went no longer blocks those behind it.
+        for namespace in namespaces { try transaction.moveAllUp(NamespaceID(namespace), at: time) }
+        return isDone
     }
 
     /// Keys by the rule of `DedupRetention`, trigger by trigger (P4).

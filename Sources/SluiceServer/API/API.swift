@@ -24,11 +24,15 @@ public final class API: Sendable {
         public var address: PublicAddress
         /// Whether a server answers, with pollers.
         public var isServing: Bool
+        /// Nil where nothing is delivered.
+        public var delivery: DeliveryService?
         public init(
             store: any Store, shelf: ConnectorShelf, reloader: ConnectorReloader? = nil, sealer: SecretSealer, clock: any TimeSource,
             alarms: AlarmBoard,
-            control: any TriggerControl, lifecycle: TriggerLifecycle, jobs: JobFeed, address: PublicAddress, isServing: Bool
+            control: any TriggerControl, lifecycle: TriggerLifecycle, jobs: JobFeed, address: PublicAddress, isServing: Bool,
+            delivery: DeliveryService? = nil
         ) {
+            self.delivery = delivery
             self.store = store
             self.shelf = shelf
             self.reloader = reloader

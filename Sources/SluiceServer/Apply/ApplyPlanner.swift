@@ -211,22 +211,30 @@ public struct ApplyPlanner {
     // MARK: Destinations
 
     private mutating func destination(_ spec: DestinationSpec) {
-        var secrets = DestinationSecrets()
-        secrets.secret = spec.secret
-        secrets.headers = spec.headers
+        let stored = known.destinations[spec.name]
+        let secrets = DestinationSecrets(fromFile: spec.secrets, headers: spec.headers)
+            .applied(over: current.destinationSecrets[spec.name])
         if spec.hasInlineSecret {
             plan.warnings.append("destination \(spec.name): the secret stands in the file: better \"${env:NAME}\" or \"${file:PATH}\"")
         }
         if let problem = CarriedDestinations.problem(spec.name, spec.kind, spec.settings, secrets) { issue(spec.line, problem) }
-        let stored = known.destinations[spec.name]
         var notes: [String] = []
         if let stored {
             if stored.kind != spec.kind { notes.append("kind \(stored.kind) → \(spec.kind)") }
             if stored.settings != spec.settings.json { notes.append("settings change") }
             if current.destinationSecrets[spec.name] != secrets { notes.append("secret or headers change") }
         }
+        let isRevived = stored.map { $0.state == .gone && DestinationSettings(json: $0.settings).url != spec.settings.url } ?? false
+        if isRevived { notes.append("its URL changes: deliveries go on") }
+        if secrets.isRotated {
+            plan.warnings.append(
+                "destination \(spec.name): its secret was rotated since the file was applied last; the new one stays: put it into the file")
+        }
         if stored == nil || !notes.isEmpty {
             plan.changes.append(.putDestination(name: spec.name, kind: spec.kind, settings: spec.settings.json, secrets: secrets))
+        }
+        if isRevived {
+            plan.changes.append(.plain(.setDestinationState(name: spec.name, state: .active, reason: nil, ifSettings: nil)))
         }
         plan.steps.append(.init(stored == nil ? .create : notes.isEmpty ? .keep : .change, "destination", spec.name, notes))
     }
@@ -329,6 +337,8 @@ public struct ApplyPlanner {
                         settings: spec.settings.json, topicKeys: topicKeys, resets: resets)))
             if type.kind == .webhook || resets { plan.changes.append(.plain(.readsInbox(trigger: spec.name, type.kind == .webhook))) }
         }
+        let wasOrdered = stored.map { TriggerSettings(json: $0.settings).isOrdered } ?? false
+        if wasOrdered != spec.settings.isOrdered { plan.changes.append(.plain(.setOrdered(trigger: spec.name, spec.settings.isOrdered))) }
         attach(spec, stored, &notes)
         command(spec, stored, &notes)
         let action: ApplyPlan.Action = stored == nil ? .create : resets ? .reset : notes.isEmpty ? .keep : .change

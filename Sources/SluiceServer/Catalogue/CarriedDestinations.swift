@@ -7,7 +7,10 @@ import SluiceStore
 enum CarriedDestinations {
     /// Nil for a destination that nothing is carried to, and for one that lacks what its kind needs.
     static func destination(_ destination: Catalogue.Destination) -> CarriedDestination? {
-        make(destination.stored.id, destination.stored.name, destination.stored.kind, destination.settings, destination.secrets)
+        var carried = make(
+            destination.stored.id, destination.stored.name, destination.stored.kind, destination.settings, destination.secrets)
+        carried?.isDisabled = destination.stored.state != .active
+        return carried
     }
 
     /// What is wrong with a destination before it is stored, or nil. Never names its secret.
@@ -24,8 +27,11 @@ enum CarriedDestinations {
         _ id: DestinationID, _ name: String, _ kind: String, _ settings: DestinationSettings, _ secrets: DestinationSecrets
     ) -> CarriedDestination? {
         guard let plan = plan(name, kind, settings, secrets) else { return nil }
+        // Checked when it was read from the file.
+        let schedule = settings.retries.flatMap { try? RetrySchedule(delays: $0) } ?? .standard
         return CarriedDestination(
-            id: id, name: name, plan: plan, callsAtOnceMax: settings.concurrency ?? CarriedDestination.callsAtOnceDefault)
+            id: id, name: name, plan: plan, callsAtOnceMax: settings.concurrency ?? CarriedDestination.callsAtOnceDefault,
+            retrySchedule: schedule, rate: settings.rate)
     }
 
     /// How the courier of a destination is made; nil for a kind that has none.
@@ -39,10 +45,11 @@ enum CarriedDestinations {
     }
 
     private static func push(_ name: String, _ settings: DestinationSettings, _ secrets: DestinationSecrets) -> PushDestination? {
-        guard let url = settings.url, let secret = secrets.secret else { return nil }
+        guard let url = settings.url, !secrets.secrets.isEmpty else { return nil }
         return PushDestination(
-            name: name, url: url, secrets: [secret], headers: secrets.headers.map { HTTPField($0.name, $0.value) },
-            allowsPrivate: settings.allowsPrivate, connectionsMax: settings.concurrency ?? CarriedDestination.callsAtOnceDefault,
+            name: name, url: url, secrets: secrets.secrets, headers: secrets.headers.map { HTTPField($0.name, $0.value) },
+            addresses: AddressAllowance(allowsPrivate: settings.allowsPrivate, networks: settings.allowedNetworks),
+            connectionsMax: settings.concurrency ?? CarriedDestination.callsAtOnceDefault,
             timeoutSeconds: settings.timeout.map { Int($0.milliseconds / 1000) } ?? PushDestination.timeoutSecondsDefault)
     }
 }

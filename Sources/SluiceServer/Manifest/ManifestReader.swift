@@ -32,10 +32,11 @@ public struct ManifestReader {
         let what = "connection \(member.key)"
         let keys = members(
             member.value, of: what,
-            allowed: ["connector", "fields", "webhook", "allow_private", "polls_at_once", "requests_per_second"])
+            allowed: ["connector", "fields", "webhook", "allow_private", "polls_at_once", "requests_per_second", "allow_networks"])
         spec.connector = requiredText(keys["connector"], "connector", of: what, line: member.line)
         spec.fields = values(keys["fields"], of: "\(what): fields")
         spec.settings.allowsPrivate = flag(keys["allow_private"], "allow_private") ?? false
+        spec.settings.allowedNetworks = networks(keys["allow_networks"])
         spec.settings.pollsAtOnce = number(keys["polls_at_once"], "polls_at_once", 1...64).map { Int($0) }
         spec.settings.requestsPerSecond = rate(keys["requests_per_second"])
         if let webhook = keys["webhook"] { self.webhook(webhook, of: what, into: &spec) }
@@ -70,12 +71,13 @@ public struct ManifestReader {
         let what = "trigger \(member.key)"
         let keys = members(
             member.value, of: what,
-            allowed: ["connection", "type", "input", "safety_interval", "interval", "destinations", "state"])
+            allowed: ["connection", "type", "input", "safety_interval", "interval", "destinations", "state", "ordered"])
         spec.connection = requiredText(keys["connection"], "connection", of: what, line: member.line)
         spec.type = requiredText(keys["type"], "type", of: what, line: member.line)
         spec.input = values(keys["input"], of: "\(what): input")
         spec.settings.safetyInterval = span(keys["safety_interval"], "safety_interval", least: .seconds(1))
         spec.settings.interval = span(keys["interval"], "interval", least: .seconds(1))
+        spec.settings.isOrdered = flag(keys["ordered"], "ordered") ?? false
         if let list = keys["destinations"] { spec.destinations = attachments(list) }
         if let state = keys["state"], let word = text(state, "state") {
             spec.state = TriggerSpec.DesiredState(rawValue: word)
@@ -113,16 +115,20 @@ public struct ManifestReader {
         var spec = DestinationSpec(name: member.key, line: member.line)
         let what = "destination \(member.key)"
         let keys = members(
-            member.value, of: what, allowed: ["kind", "url", "secret", "headers", "allow_private", "timeout", "concurrency"])
+            member.value, of: what,
+            allowed: [
+                "kind", "url", "secret", "secrets", "headers", "allow_private", "allow_networks", "timeout", "concurrency", "retries",
+                "rate",
+            ])
         spec.kind = requiredText(keys["kind"], "kind", of: what, line: member.line)
         spec.settings.url = text(keys["url"], "url")
         spec.settings.allowsPrivate = flag(keys["allow_private"], "allow_private") ?? false
         spec.settings.timeout = span(keys["timeout"], "timeout", least: .seconds(1))
         spec.settings.concurrency = number(keys["concurrency"], "concurrency", 1...64).map { Int($0) }
-        if let secret = keys["secret"], let resolved = resolvedText(secret, "secret") {
-            spec.secret = resolved.text
-            spec.hasInlineSecret = !resolved.isReferenced
-        }
+        spec.settings.allowedNetworks = networks(keys["allow_networks"])
+        spec.settings.retries = retries(keys["retries"])
+        spec.settings.rate = deliveryRate(keys["rate"])
+        secrets(keys, into: &spec)
         for header in keys["headers"].map({ members($0, of: "\(what): headers", allowed: nil) }) ?? [:] {
             guard let resolved = resolvedText(header.value, header.key) else { continue }
             spec.headers.append(NamedText(name: header.key, value: resolved.text))
@@ -130,7 +136,7 @@ public struct ManifestReader {
         spec.headers.sort { $0.name < $1.name }
         if spec.kind == "push" {
             if keys["url"] == nil { issue(member.line, "\(what) needs `url`: where its pushes go") }
-            if keys["secret"] == nil {
+            if keys["secret"] == nil, keys["secrets"] == nil {
                 issue(member.line, "\(what) needs `secret`, which signs its pushes, for example \"${env:PUSH_SECRET}\"")
             }
         } else if spec.kind != "pull", !spec.kind.isEmpty {
@@ -142,10 +148,10 @@ public struct ManifestReader {
 
     // MARK: Pieces
 
-    private mutating func issue(_ line: Int, _ message: String) { issues.append(ManifestIssue(line: line, message: message)) }
+    mutating func issue(_ line: Int, _ message: String) { issues.append(ManifestIssue(line: line, message: message)) }
 
     /// The members of a mapping by name. Keys that are not allowed are issues; `allowed` nil: any.
-    private mutating func members(_ value: YAMLValue, of what: String, allowed: [String]?) -> [String: YAMLValue] {
+    mutating func members(_ value: YAMLValue, of what: String, allowed: [String]?) -> [String: YAMLValue] {
         if case .scalar(let text, isPlain: true) = value.content, text.isEmpty || text == "null" || text == "~" { return [:] }
         guard case .mapping(let members) = value.content else {
             issue(value.line, "\(what) must be a list of `name: value` lines")
@@ -199,7 +205,7 @@ public struct ManifestReader {
         }
     }
 
-    private mutating func resolvedText(_ value: YAMLValue, _ name: String) -> (text: String, isReferenced: Bool)? {
+    mutating func resolvedText(_ value: YAMLValue, _ name: String) -> (text: String, isReferenced: Bool)? {
         guard case .scalar(let raw, _) = value.content else {
             issue(value.line, "`\(name)` must be one value")
             return nil

@@ -112,7 +112,7 @@ public struct SluiceServer: Sendable {
         limits.heldMax = min(limits.heldMax, OpenFiles.raise() / 2)
         let heldConfiguration = PollingService.heldConfiguration(limits)
         heldClient = HTTPClient(eventLoopGroupProvider: .singleton, configuration: heldConfiguration)
-        let resolve: PollRoutes.Resolve = { try await AddressResolver.addresses(of: $0, allowsPrivate: $1) }
+        let resolve: PollRoutes.Resolve = { try await AddressResolver.addresses(of: $0, allowed: $1) }
         let routes = PollRoutes(configuration: configuration, resolve: resolve)
         polling = PollingService(
             store: store, catalogue: catalogue, time: clock, alarms: alarms, client: client, limits: limits, logger: logger,
@@ -121,7 +121,10 @@ public struct SluiceServer: Sendable {
             credentials: SealedCredentials(store: store, sealer: opened.sealer))
         let fetch = GuardedFetch(client: client, time: clock, routes: routes)
         desk = HandshakeDesk(time: clock, logger: logger) { try await fetch.get($0) }
-        delivery = DeliveryService(store: store, time: clock, wallTime: WallClock(), alarms: alarms, logger: logger)
+        let stops = DestinationStops()
+        delivery = DeliveryService(
+            store: store, time: clock, wallTime: WallClock(), alarms: alarms, logger: logger,
+            destinationGone: { await stops.gone($0, target: $1, reason: $2) })
         feed = JobFeed(store: store)
         var gatewayLimits = GatewayLimits()
         // What the benchmarks compare with: the same listener, reading the same bodies and keeping nothing.
@@ -144,8 +147,9 @@ public struct SluiceServer: Sendable {
         api = API(
             API.Parts(
                 store: store, shelf: shelf, reloader: reloader, sealer: opened.sealer, clock: clock, alarms: alarms, control: control,
-                lifecycle: lifecycle, jobs: feed, address: address, isServing: true),
+                lifecycle: lifecycle, jobs: feed, address: address, isServing: true, delivery: delivery),
             localTokenHash: TokenGate.hash(localToken))
+        stops.carryOut { [api, catalogue, logger] in await api.destinationGone($0, target: $1, reason: $2, catalogue, logger) }
         desk.learns { [api, subscriptions] secret, token, connection in
             if try await subscriptions.learn(secret: secret, token: token) { return }
             try await api.learn(secret: secret, token: token, connection: connection)

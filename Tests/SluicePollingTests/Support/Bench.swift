@@ -160,8 +160,8 @@ struct Bench: Sendable {
         return PollingService(
             store: store, catalogue: catalogue, time: time, alarms: alarms, client: clients.polls, limits: limits, logger: logger,
             random: { 0 },
-            guardAddress: { host, allowsPrivate in
-                try AddressGuard.check(host: host, addresses: IPAddress(host).map { [$0] } ?? [], allowsPrivate: allowsPrivate)
+            guardAddress: { host, allowed in
+                try AddressGuard.check(host: host, addresses: IPAddress(host).map { [$0] } ?? [], allowed: allowed)
             }, heldClient: clients.held, credentials: PlainCredentials(store: store))
     }
 

@@ -93,6 +93,8 @@ final class FaultyStore: Store {
     func pendingDestinations(
         _ namespace: NamespaceID
     ) async throws -> [(destination: DestinationID, dueAt: Timestamp, pending: Int)] { try await inner.pendingDestinations(namespace) }
+    func backlog(_ destination: DestinationID) async throws -> DeliveryBacklog { try await inner.backlog(destination) }
+    func blockedDeliveries(_ namespace: NamespaceID) async throws -> [BlockedDelivery] { try await inner.blockedDeliveries(namespace) }
     func recordAttempts(_ attempts: [DeliveryAttempt]) async throws { try await inner.recordAttempts(attempts) }
     func deliveries(_ query: DeliveryQuery) async throws -> [StoredDelivery] { try await inner.deliveries(query) }
     func replayDeadLetters(
