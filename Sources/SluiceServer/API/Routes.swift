@@ -1,7 +1,9 @@
-/// Where requests go. The table is also the documentation of what there is.
+/// Where requests go. Each route has an operation in the OpenAPI document: OpenAPI/OpenAPI.swift says how to add one.
 extension API {
     struct Route: Sendable {
         var method: String
+        /// `/v1/triggers/:name`.
+        var path: String
         /// Parts beginning with `:` are parameters.
         var pattern: [Substring]
         /// Needs no token.
@@ -13,6 +15,7 @@ extension API {
             _ handler: @escaping @Sendable (API, APICall) async throws -> APIResponse
         ) {
             self.method = method
+            self.path = path.description
             pattern = path.description.split(separator: "/")
             self.isOpen = isOpen
             self.handler = handler
@@ -26,6 +29,7 @@ extension API {
     }
 
     static let routes: [Route] = [
+        Route("GET", "/openapi.json", isOpen: true) { try await $0.openAPI($1) },
         Route("GET", "/v1/health", isOpen: true) { try await $0.health($1) },
         Route("GET", "/v1/status") { try await $0.status($1) },
         Route("GET", "/v1/alarms") { try await $0.listAlarms($1) },
