@@ -28,6 +28,9 @@ public struct APIRequest: Sendable {
         self.body = body
     }
 
+    /// Whether the body says that it is JSON.
+    var isJSON: Bool { contentType?.lowercased().hasPrefix("application/json") ?? false }
+
     /// The longest body that is taken; larger ones get 413.
     public static let bodyBytesMax = 2 << 20
 }

@@ -5,7 +5,7 @@ extension Operation {
     /// Throws `.invalid` naming the first thing that is not as described.
     func check(_ request: APIRequest) throws(SluiceError) {
         try check(request.query)
-        guard let body, body.isChecked else { return }
+        guard let body, body.others.isEmpty || request.isJSON else { return }
         let view = try APICall(request: request, parameters: [:]).object()
         if let problem = body.schema.problem(with: view, isRequest: true) { throw SluiceError(.invalid, problem) }
     }

@@ -28,7 +28,7 @@ extension OpenAPI {
                 "Where that may make jobs again it is refused with 409, unless `confirm` is true.", parameters: [triggerName],
                 body: .json(
                     [
-                        Member("cursor", .any, "JSON of at most 64 KiB, not null; to begin anew reset it."),
+                        Member("cursor", .something, "JSON of at most 64 KiB; to begin anew reset it."),
                         Member("confirm", .flag, isOptional: true),
                     ], example: #"{"cursor":1767225600,"confirm":true}"#),
                 answers: [Answer("The cursor that holds now.", cursorChange)], errors: [404, 409]),

@@ -82,10 +82,8 @@ struct Body: Sendable {
     var example: String?
     /// Without a body it does what it does with `{}`.
     var isOptional: Bool
-    /// Other forms that are taken: content type and what it is.
+    /// Other forms that are taken: content type and what it is. Only what says that it is JSON is held against the schema then.
     var others: [(type: String, schema: Schema)] = []
-    /// Whether the body is held against its schema before the handler sees it.
-    var isChecked = true
 
     static func json(_ members: [Member], example: String? = nil) -> Body {
         Body(schema: .object(members), example: example, isOptional: members.allSatisfy(\.isOptional))

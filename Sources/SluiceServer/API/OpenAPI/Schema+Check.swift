@@ -9,6 +9,7 @@ extension Schema {
         if value.isNull, isNullable { return nil }
         switch form {
         case .any: return nil
+        case .something: return value.isNull ? wrong(place) : nil
         case .text(let rule): return value.string.map(rule.fits) == true ? nil : wrong(place)
         case .whole(let range): return value.int64.map(range.contains) == true ? nil : wrong(place)
         case .number: return value.kind == .number ? nil : wrong(place)
@@ -70,6 +71,7 @@ extension Schema {
     private var sentence: String {
         switch form {
         case .any: "any JSON"
+        case .something: "any JSON but null"
         case .text(let rule): rule.sentence
         case .whole(let range) where range == Int64.min...Int64.max: "a whole number"
         case .whole(let range) where range.upperBound == .max: "a whole number from \(range.lowerBound) on"

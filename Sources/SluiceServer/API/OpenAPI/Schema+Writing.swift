@@ -10,12 +10,16 @@ extension Schema {
         writer.object { writer in
             switch form {
             case .any: break
+            case .something:
+                writer.key("not")
+                writer.object { $0.member("type", "null") }
             case .text(let rule): rule.write(to: &writer, isNullable: isNullable)
             case .whole(let range):
                 Schema.type("integer", isNullable, to: &writer)
-                if range == Int64.min...Int64.max { break }
-                writer.member("minimum", range.lowerBound)
-                if range.upperBound < .max { writer.member("maximum", range.upperBound) }
+                writer.member("format", "int64")
+                // Of what is sent, the bounds of 64 bits are bounds; of what is answered they go without saying.
+                if isRequest || range.lowerBound > .min { writer.member("minimum", range.lowerBound) }
+                if isRequest || range.upperBound < .max { writer.member("maximum", range.upperBound) }
             case .number: Schema.type("number", isNullable, to: &writer)
             case .flag: Schema.type("boolean", isNullable, to: &writer)
             case .list(let element):

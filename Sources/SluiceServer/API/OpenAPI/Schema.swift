@@ -4,6 +4,8 @@ struct Schema: Sendable {
     indirect enum Form: Sendable {
         /// Whatever JSON: a record, a cursor, the settings of a connector.
         case any
+        /// Whatever JSON but null.
+        case something
         case text(TextRule)
         case whole(ClosedRange<Int64>)
         case number
@@ -29,6 +31,7 @@ struct Schema: Sendable {
     }
 
     static let any = Schema(.any)
+    static let something = Schema(.something)
     static let text = Schema(.text(TextRule()))
     static let flag = Schema(.flag)
     static let number = Schema(.number)
