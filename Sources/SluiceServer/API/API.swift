@@ -74,10 +74,14 @@ public final class API: Sendable {
             if !isOpen, !request.isTrusted { try await tokens.check(request.authorization) }
             switch match {
             case .found(let route, let parameters):
+                try OpenAPI.operation(route)?.check(request)
                 return try await route.handler(self, APICall(request: request, parameters: parameters))
             case .otherMethods(let methods):
-                throw SluiceError(.methodNotAllowed, "this address takes \(methods.joined(separator: ", "))")
-            case .none: throw SluiceError(.notFound, "there is nothing at this address: docs/OPERATIONS.md lists them")
+                var refusal = APIResponse.failure(
+                    SluiceError(.methodNotAllowed, "this address takes \(methods.joined(separator: ", "))"))
+                refusal.headers.append(("Allow", methods.joined(separator: ", ")))
+                return refusal
+            case .none: throw SluiceError(.notFound, "there is nothing at this address: `/openapi.json` lists them")
             }
         } catch let error as SluiceError {
             return .failure(error)

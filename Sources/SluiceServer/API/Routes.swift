@@ -1,9 +1,12 @@
-/// Where requests go. The table is also the documentation of what there is.
+/// Where requests go. Each route has an operation in the OpenAPI document: OpenAPI/OpenAPI.swift says how to add one.
 extension API {
     struct Route: Sendable {
         var method: String
+        /// `/v1/triggers/:name`.
+        var path: String
         /// Parts beginning with `:` are parameters.
         var pattern: [Substring]
+        var parameterCount: Int
         /// Needs no token.
         var isOpen: Bool
         var handler: @Sendable (API, APICall) async throws -> APIResponse
@@ -13,7 +16,9 @@ extension API {
             _ handler: @escaping @Sendable (API, APICall) async throws -> APIResponse
         ) {
             self.method = method
+            self.path = path.description
             pattern = path.description.split(separator: "/")
+            parameterCount = pattern.count { $0.hasPrefix(":") }
             self.isOpen = isOpen
             self.handler = handler
         }
@@ -26,6 +31,7 @@ extension API {
     }
 
     static let routes: [Route] = [
+        Route("GET", "/openapi.json", isOpen: true) { try await $0.openAPI($1) },
         Route("GET", "/v1/health", isOpen: true) { try await $0.health($1) },
         Route("GET", "/v1/status") { try await $0.status($1) },
         Route("GET", "/v1/alarms") { try await $0.listAlarms($1) },
@@ -63,20 +69,20 @@ extension API {
         Route("DELETE", "/v1/tokens/:name") { try await $0.revokeToken($1) },
     ]
 
+    /// Of the addresses that fit, the one counts that names most of its parts, as OpenAPI has it: at `/v1/triggers/orders/cursor` there is
+    /// no command `cursor`.
     static func match(_ request: APIRequest) -> Match {
         let parts = request.path.split(separator: "/", omittingEmptySubsequences: true)
-        var methods: [String] = []
-        for route in routes where route.pattern.count == parts.count {
-            var parameters: [String: String] = [:]
-            let fits = zip(route.pattern, parts).allSatisfy { wanted, part in
-                guard wanted.hasPrefix(":") else { return wanted == part }
-                parameters[String(wanted.dropFirst())] = Percent.decoded(part)
-                return Percent.decoded(part) != nil
-            }
-            if !fits { continue }
-            if route.method == request.method { return .found(route, parameters) }
-            methods.append(route.method)
+        let decoded = parts.map { Percent.decoded($0) }
+        if decoded.contains(nil) { return .none }
+        let fitting = routes.filter { route in
+            route.pattern.count == parts.count && zip(route.pattern, parts).allSatisfy { $0.hasPrefix(":") || $0 == $1 }
         }
-        return methods.isEmpty ? .none : .otherMethods(methods)
+        guard let parameters = fitting.map(\.parameterCount).min() else { return .none }
+        let there = fitting.filter { $0.parameterCount == parameters }
+        guard let route = there.first(where: { $0.method == request.method }) else { return .otherMethods(there.map(\.method)) }
+        var named: [String: String] = [:]
+        for (wanted, part) in zip(route.pattern, decoded) where wanted.hasPrefix(":") { named[String(wanted.dropFirst())] = part }
+        return .found(route, named)
     }
 }

@@ -44,15 +44,17 @@ struct APIServer: Service {
                 request.method.rawValue, request.uri.path, query: Percent.query(request.uri.query ?? ""),
                 authorization: request.headers[.authorization], contentType: request.headers[.contentType],
                 body: Array(buffer: body)))
-        return Self.response(answer)
+        // An answer to HEAD has no body, and would otherwise be taken for the beginning of the next one (RFC 9110, 9.3.2).
+        return request.method == .head ? Self.response(answer, hasBody: false) : Self.response(answer)
     }
 
-    private static func response(_ answer: APIResponse) -> Response {
+    private static func response(_ answer: APIResponse, hasBody: Bool = true) -> Response {
         var headers: HTTPFields = [.contentType: "application/json", .cacheControl: "no-store"]
         for (name, value) in answer.headers {
             if let name = HTTPField.Name(name) { headers[name] = value }
         }
         return Response(
-            status: .init(code: answer.status), headers: headers, body: .init(byteBuffer: ByteBuffer(bytes: answer.body + [0x0A])))
+            status: .init(code: answer.status), headers: headers,
+            body: hasBody ? .init(byteBuffer: ByteBuffer(bytes: answer.body + [0x0A])) : .init())
     }
 }
