@@ -91,7 +91,7 @@ public final class LuaConnector: Connector {
         return feed
     }
 
-    func trigger(_ name: String) throws -> LuaDefinition.Trigger {
+    func trigger(_ name: String) throws -> LuaDefinition.Kept<LuaDefinition.Trigger> {
         if let trigger = lua.triggers.first(where: { $0.type.name == name }) { return trigger }
         let known = lua.triggers.map(\.type.name).joined(separator: ", ")
         throw SluiceError(.notFound, "The connector \(lua.name) has no trigger type '\(name)'; it has \(known).")

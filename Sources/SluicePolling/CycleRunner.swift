@@ -10,19 +10,24 @@ struct CycleRunner {
     let start: Schedule.Start
 
     /// Whose slice it is, and the right to commit it.
-    private struct Standing {
+    private struct Standing: Sendable {
         var fence: Fence
         var trigger: StoredTrigger
         var timing: TriggerSchedule.Timing
     }
 
-    /// What the slice needs and does not change.
-    private struct Context {
-        var standing: Standing
-        var plan: PollPlan
-        var http: any HTTPSending
+    /// What the slice needs and does not change. Behind a reference, since ten thousand may be held at once.
+    private final class Context: Sendable {
+        let standing: Standing
+        let plan: PollPlan
+        let http: any HTTPSending
         /// What the trigger holds at its provider; nil where nothing is to be held.
-        var slot: HeldSlot?
+        let slot: HeldSlot?
+
+        init(_ standing: Standing, _ plan: PollPlan, _ http: any HTTPSending, _ slot: HeldSlot?) {
+            (self.standing, self.plan, self.http, self.slot) = (standing, plan, http, slot)
+        }
+
         var fence: Fence { standing.fence }
         var trigger: StoredTrigger { standing.trigger }
         var timing: TriggerSchedule.Timing { standing.timing }
@@ -97,9 +102,9 @@ struct CycleRunner {
     private func context(_ standing: Standing, _ plan: PollPlan) -> Context {
         let lane = service.lane(standing.trigger.connection)
         guard start.cycle.cause == .hold, let slot = service.state.withLock({ $0.held[start.trigger] }) else {
-            return Context(standing: standing, plan: plan, http: lane)
+            return Context(standing, plan, lane, nil)
         }
-        return Context(standing: standing, plan: plan, http: HeldHTTP(polls: lane, slot: slot), slot: slot)
+        return Context(standing, plan, HeldHTTP(polls: lane, slot: slot), slot)
     }
 
     /// The source may have dropped what changed since the last success, for example while the trigger was paused (P7).
