@@ -37,6 +37,7 @@ let package = Package(
         .package(url: "https://github.com/apple/swift-http-types", from: "1.8.0"),
         .package(url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.13.0"),
         .package(url: "https://github.com/jpsim/Yams", from: "6.2.2"),
+        .package(url: "https://github.com/swiftlang/swift-subprocess", from: "1.0.2", traits: []),
     ],
     targets: [
         .target(
@@ -75,13 +76,18 @@ let package = Package(
             name: "SluiceDelivery",
             dependencies: [
                 "SluiceStore", "SluiceConnectors", "SluiceCore", httpClient, hummingbird, nioCore, nioPosix, nioHTTP1, crypto, logging,
+                .product(name: "Subprocess", package: "swift-subprocess"),
             ],
+            swiftSettings: strict),
+        .systemLibrary(name: "CNATS", pkgConfig: "libnats", providers: [.apt(["libnats-dev"])]),
+        .target(
+            name: "SluiceNATS", dependencies: ["CNATS", "SluiceDelivery", "SluiceConnectors", "SluiceCore", crypto],
             swiftSettings: strict),
         .target(
             name: "SluiceServer",
             dependencies: [
                 "SluiceCore", "SluiceConnectors", "SluiceLua", "SluiceStore", "SluiceSQLite", "SluiceGateway",
-                "SluicePolling", "SluiceDelivery", hummingbird, httpClient, crypto, logging, lifecycle,
+                "SluicePolling", "SluiceDelivery", "SluiceNATS", hummingbird, httpClient, crypto, logging, lifecycle,
                 .product(name: "Yams", package: "Yams"),
             ],
             swiftSettings: strict),
