@@ -29,7 +29,7 @@ public final class NATSCourier: Courier {
         } catch {
             return parcels.map { _ in CourierAnswer(.failed, error: error.message, isConnectFailure: true) }
         }
-        let answers = await thread.run(within: 2 * destination.timeoutSeconds + 5) { [self] in
+        let answers = await thread.run(within: 2 * destination.limitSeconds + 5) { [self] in
             let messages = parcels.map { parcel in
                 NATSLink.Message(
                     subject: subject.expanded(trigger: parcel.trigger.name, cause: parcel.job.cause.rawValue), id: parcel.id,
@@ -47,7 +47,7 @@ public final class NATSCourier: Courier {
     // MARK: - Connecting
 
     private func needsConnection() async throws(SluiceError) -> Bool {
-        guard let needs = await thread.run(within: destination.timeoutSeconds, { [self] in link.withLock { $0?.isOpen != true } }) else {
+        guard let needs = await thread.run(within: destination.limitSeconds, { [self] in link.withLock { $0?.isOpen != true } }) else {
             throw SluiceError(.providerUnreachable, "the NATS server has not answered in time")
         }
         return needs
@@ -60,12 +60,12 @@ public final class NATSCourier: Courier {
         for server in try NATSAddress.list(destination.url) {
             do {
                 let found: [IPAddress] = if let literal = IPAddress(server.host) { [literal] } else {
-                    try await NATSCourier.resolver.addresses(of: server.host)
+                    try await NATSCourier.resolver.addresses(of: server.host, within: .seconds(destination.limitSeconds))
                 }
                 try AddressGuard.check(host: server.host, addresses: found, allowsPrivate: destination.allowsPrivate)
                 routes += found.map { (server, $0) }
             } catch {
-                problem = error as? SluiceError ?? SluiceError(.providerUnreachable, "The host name \(server.host) could not be resolved.")
+                problem = error
             }
         }
         guard routes.isEmpty else { return routes }
@@ -74,7 +74,7 @@ public final class NATSCourier: Courier {
 
     /// On the thread. Tries one address after the other.
     private func connect(_ routes: [(NATSAddress, IPAddress)]) throws(NATSLink.Failure) -> NATSLink {
-        let deadline = ContinuousClock.now + .seconds(destination.timeoutSeconds)
+        let deadline = ContinuousClock.now + .seconds(destination.limitSeconds)
         var problem = NATSLink.Failure(message: "the connection to the NATS server was lost")
         for (server, address) in routes {
             let left = Int64(ContinuousClock.now.duration(to: deadline) / .milliseconds(1))
@@ -110,7 +110,7 @@ public final class NATSCourier: Courier {
         let sendable = zip(messages, fits).filter(\.1).map(\.0)
         var headers: [(name: String, value: String)] = destination.headers.map { ($0.name, $0.value) }
         if let stream = destination.stream { headers.append(("Nats-Expected-Stream", stream)) }
-        let (given, problem) = made.publish(sendable, headers: headers, milliseconds: Int64(destination.timeoutSeconds) * 1000)
+        let (given, problem) = made.publish(sendable, headers: headers, milliseconds: Int64(destination.limitSeconds) * 1000)
         if problem != nil { link = nil }
         var answers = zip(sendable, given).map { answer($0, $1, problem) }[...]
         return zip(messages, fits).map { message, fits in

@@ -1,8 +1,9 @@
 import SluiceConnectors
 import SluiceCore
+import SluiceDelivery
 
 /// A JetStream that jobs are published to.
-public struct NATSDestination: Sendable, Equatable {
+public struct NATSDestination: CourierPlan {
     public enum Credentials: Sendable, Equatable {
         case none
         case user(String, password: String)
@@ -41,15 +42,16 @@ public struct NATSDestination: Sendable, Equatable {
     /// Messages published before their acknowledgements are awaited.
     public var jobsMax: Int
     /// For connecting, and again for all acknowledgements of a batch.
-    public var timeoutSeconds: Int
+    public var limitSeconds: Int
 
     public static let batchDefault = 256
     public static let batchLimit = 2000
-    public static let timeoutSecondsDefault = 10
+    public static let limitSecondsDefault = 10
+    public static let limitSecondsMax = 120
 
     public init(
         name: String, url: String, subject: String, stream: String? = nil, headers: [HTTPField] = [], credentials: Credentials = .none,
-        tls: TLS = TLS(), allowsPrivate: Bool = false, batchMax: Int = batchDefault, timeoutSeconds: Int = timeoutSecondsDefault
+        tls: TLS = TLS(), allowsPrivate: Bool = false, batchMax: Int = batchDefault, limitSeconds: Int = limitSecondsDefault
     ) {
         self.name = name
         self.url = url
@@ -60,8 +62,13 @@ public struct NATSDestination: Sendable, Equatable {
         self.tls = tls
         self.allowsPrivate = allowsPrivate
         jobsMax = batchMax
-        self.timeoutSeconds = timeoutSeconds
+        self.limitSeconds = limitSeconds
     }
+
+    public var target: String { url }
+    /// Asking for addresses, connecting and waiting for acknowledgements each have the whole limit.
+    public var timeoutSeconds: Int { 4 * limitSeconds + 5 }
+    public func makeCourier(_ tools: CourierTools) -> any Courier { NATSCourier(self) }
 
     /// Throws `.invalid` or `.forbiddenAddress` naming what to mend, never a secret.
     public func validate() throws(SluiceError) {
@@ -88,6 +95,9 @@ public struct NATSDestination: Sendable, Equatable {
             if let text, !text.contains("-----BEGIN ") {
                 throw refuse("`tls`: `\(name)` is a PEM text, for example \"${file:/etc/sluice/\(name).pem}\"")
             }
+        }
+        guard (1...NATSDestination.limitSecondsMax).contains(limitSeconds) else {
+            throw refuse("`timeout` of a NATS destination is from 1s to \(NATSDestination.limitSecondsMax)s, not \(limitSeconds)s")
         }
         guard (1...NATSDestination.batchLimit).contains(jobsMax) else {
             throw refuse("`batch_max` of a NATS destination is from 1 to \(NATSDestination.batchLimit), not \(jobsMax)")

@@ -168,7 +168,7 @@ extension NATSLink {
             { natsOptions_SetIgnoreDiscoveredServers(options, true) },
             // A server that hangs is noticed in about ten seconds, also by a write that would wait for it.
             { natsOptions_SetPingInterval(options, 5000) }, { natsOptions_SetMaxPingsOut(options, 1) },
-            { natsOptions_SetWriteDeadline(options, Int64(destination.timeoutSeconds) * 1000) },
+            { natsOptions_SetWriteDeadline(options, Int64(destination.limitSeconds) * 1000) },
             // Without one the library writes to standard error.
             { natsOptions_SetErrorHandler(options, { _, _, _, _ in }, nil) },
         ]

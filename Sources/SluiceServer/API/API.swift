@@ -24,10 +24,13 @@ public final class API: Sendable {
         public var address: PublicAddress
         /// Whether a server answers, with pollers.
         public var isServing: Bool
+        /// What of this machine destinations may use.
+        public var places: DestinationPlaces
         public init(
             store: any Store, shelf: ConnectorShelf, reloader: ConnectorReloader? = nil, sealer: SecretSealer, clock: any TimeSource,
             alarms: AlarmBoard,
-            control: any TriggerControl, lifecycle: TriggerLifecycle, jobs: JobFeed, address: PublicAddress, isServing: Bool
+            control: any TriggerControl, lifecycle: TriggerLifecycle, jobs: JobFeed, address: PublicAddress, isServing: Bool,
+            places: DestinationPlaces = DestinationPlaces()
         ) {
             self.store = store
             self.shelf = shelf
@@ -40,6 +43,7 @@ public final class API: Sendable {
             self.jobs = jobs
             self.address = address
             self.isServing = isServing
+            self.places = places
         }
     }
 

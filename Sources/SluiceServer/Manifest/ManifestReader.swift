@@ -113,7 +113,7 @@ public struct ManifestReader {
         var spec = DestinationSpec(name: member.key, line: member.line)
         let what = "destination \(member.key)"
         let keys = members(
-            member.value, of: what, allowed: ["kind", "url", "secret", "headers", "allow_private", "timeout", "concurrency"])
+            member.value, of: what, allowed: ["kind", "url", "secret", "headers", "allow_private", "timeout", "concurrency"] + ManifestReader.carriedKeys)
         spec.kind = requiredText(keys["kind"], "kind", of: what, line: member.line)
         spec.settings.url = text(keys["url"], "url")
         spec.settings.allowsPrivate = flag(keys["allow_private"], "allow_private") ?? false
@@ -128,24 +128,26 @@ public struct ManifestReader {
             spec.headers.append(NamedText(name: header.key, value: resolved.text))
         }
         spec.headers.sort { $0.name < $1.name }
+        carried(keys, into: &spec)
         if spec.kind == "push" {
             if keys["url"] == nil { issue(member.line, "\(what) needs `url`: where its pushes go") }
             if keys["secret"] == nil {
                 issue(member.line, "\(what) needs `secret`, which signs its pushes, for example \"${env:PUSH_SECRET}\"")
             }
-        } else if spec.kind != "pull", !spec.kind.isEmpty {
+        } else if !ManifestReader.kinds.contains(spec.kind), !spec.kind.isEmpty {
             issue(
-                keys["kind"]?.line ?? member.line, "the kind of \(what) cannot be this: \(Words.hint(spec.kind, among: ["push", "pull"]))")
+                keys["kind"]?.line ?? member.line,
+                "the kind of \(what) cannot be this: \(Words.hint(spec.kind, among: ManifestReader.kinds))")
         }
         return spec
     }
 
     // MARK: Pieces
 
-    private mutating func issue(_ line: Int, _ message: String) { issues.append(ManifestIssue(line: line, message: message)) }
+    mutating func issue(_ line: Int, _ message: String) { issues.append(ManifestIssue(line: line, message: message)) }
 
     /// The members of a mapping by name. Keys that are not allowed are issues; `allowed` nil: any.
-    private mutating func members(_ value: YAMLValue, of what: String, allowed: [String]?) -> [String: YAMLValue] {
+    mutating func members(_ value: YAMLValue, of what: String, allowed: [String]?) -> [String: YAMLValue] {
         if case .scalar(let text, isPlain: true) = value.content, text.isEmpty || text == "null" || text == "~" { return [:] }
         guard case .mapping(let members) = value.content else {
             issue(value.line, "\(what) must be a list of `name: value` lines")
@@ -199,7 +201,7 @@ public struct ManifestReader {
         }
     }
 
-    private mutating func resolvedText(_ value: YAMLValue, _ name: String) -> (text: String, isReferenced: Bool)? {
+    mutating func resolvedText(_ value: YAMLValue, _ name: String) -> (text: String, isReferenced: Bool)? {
         guard case .scalar(let raw, _) = value.content else {
             issue(value.line, "`\(name)` must be one value")
             return nil
@@ -221,12 +223,12 @@ public struct ManifestReader {
             : "`\(name)` needs the file \(reference.dropFirst(5)), which cannot be read where `apply` runs"
     }
 
-    private mutating func text(_ value: YAMLValue?, _ name: String) -> String? {
+    mutating func text(_ value: YAMLValue?, _ name: String) -> String? {
         guard let value else { return nil }
         return resolvedText(value, name)?.text
     }
 
-    private mutating func requiredText(_ value: YAMLValue?, _ name: String, of what: String, line: Int) -> String {
+    mutating func requiredText(_ value: YAMLValue?, _ name: String, of what: String, line: Int) -> String {
         guard let value else {
             issue(line, "\(what) needs `\(name)`")
             return ""
@@ -243,7 +245,7 @@ public struct ManifestReader {
         return nil
     }
 
-    private mutating func number(_ value: YAMLValue?, _ name: String, _ range: ClosedRange<Int64>) -> Int64? {
+    mutating func number(_ value: YAMLValue?, _ name: String, _ range: ClosedRange<Int64>) -> Int64? {
         guard let value, let word = text(value, name) else { return nil }
         if let number = Int64(word), range.contains(number) { return number }
         let bounds = range.upperBound == .max ? "from \(range.lowerBound) on" : "from \(range.lowerBound) to \(range.upperBound)"
@@ -258,7 +260,7 @@ public struct ManifestReader {
         return nil
     }
 
-    private mutating func span(_ value: YAMLValue?, _ name: String, least: Span) -> Span? {
+    mutating func span(_ value: YAMLValue?, _ name: String, least: Span) -> Span? {
         guard let value, let word = text(value, name) else { return nil }
         if let span = Words.span(word), span >= least { return span }
         issue(value.line, "`\(name)` is a time with its unit, at least \(Words.text(least)): for example 15s, 5m, 12h or 7d")

@@ -81,6 +81,8 @@ public struct DestinationSettings: Sendable, Equatable {
     public var timeout: Span?
     /// Deliveries under way at once.
     public var concurrency: Int?
+    /// Of the kinds `command`, `file` and `nats`.
+    public var carried = CarriedSettings()
     public init() {}
 
     public var json: [UInt8] {
@@ -90,6 +92,7 @@ public struct DestinationSettings: Sendable, Equatable {
             if allowsPrivate { writer.member("allow_private", true) }
             if let timeout { writer.member("timeout_ms", timeout.milliseconds) }
             if let concurrency { writer.member("concurrency", Int64(concurrency)) }
+            carried.write(to: &writer)
         }
         return writer.bytes
     }
@@ -100,6 +103,7 @@ public struct DestinationSettings: Sendable, Equatable {
         allowsPrivate = root["allow_private"]?.bool ?? false
         timeout = root["timeout_ms"]?.int64.map(Span.init(milliseconds:))
         concurrency = root["concurrency"]?.int64.map { Int($0) }
+        carried = CarriedSettings(json: json)
     }
 
     /// The URL without what may be secret in it: user information and query.
@@ -161,7 +165,11 @@ public struct ConnectionSecrets: Sendable, Equatable {
 public struct DestinationSecrets: Sendable, Equatable {
     public var secret: String?
     public var headers: [NamedText] = []
+    /// Further ones, by what they stand under: see `CarriedSettings`.
+    public var values: [NamedText] = []
     public init() {}
+
+    public func value(_ name: String) -> String? { values.first { $0.name == name }?.value }
 
     public var json: [UInt8] {
         var writer = JSONWriter()
@@ -169,6 +177,9 @@ public struct DestinationSecrets: Sendable, Equatable {
             if let secret { writer.member("secret", secret) }
             writer.key("headers")
             writer.object { writer in for header in headers { writer.member(header.name, header.value) } }
+            guard !values.isEmpty else { return }
+            writer.key("values")
+            writer.object { writer in for value in values { writer.member(value.name, value.value) } }
         }
         return writer.bytes
     }
@@ -178,5 +189,6 @@ public struct DestinationSecrets: Sendable, Equatable {
         secret = root["secret"]?.string
         headers =
             root["headers"]?.members?.compactMap { member in member.value.string.map { NamedText(name: member.key, value: $0) } } ?? []
+        values = root["values"]?.members?.compactMap { member in member.value.string.map { NamedText(name: member.key, value: $0) } } ?? []
     }
 }

@@ -29,7 +29,7 @@ public final class CommandCourier: Courier {
         environment["SLUICE_DESTINATION"] = destination.name
         run = CommandRun(
             program: destination.program, arguments: destination.arguments, environment: environment,
-            timeoutSeconds: destination.timeoutSeconds, graceSeconds: CommandDestination.graceSeconds, outputBytesKept: outputBytesKept)
+            timeoutSeconds: destination.limitSeconds, graceSeconds: CommandDestination.graceSeconds, outputBytesKept: outputBytesKept)
     }
 
     public func carry(_ parcels: [Parcel]) async -> [CourierAnswer] {
@@ -40,7 +40,7 @@ public final class CommandCourier: Courier {
         // Twice the time limit for all of it; who is not reached comes again, in a batch that is shorter by then.
         var answers: [CourierAnswer] = []
         for parcel in parcels {
-            if !answers.isEmpty, begun.duration(to: .now) > .seconds(2 * destination.timeoutSeconds) || Task.isCancelled {
+            if !answers.isEmpty, begun.duration(to: .now) > .seconds(2 * destination.limitSeconds) || Task.isCancelled {
                 answers.append(CourierAnswer(.failed, error: "its batch was refused, and there was no time left to try it alone"))
             } else {
                 answers.append(await give([parcel]))
@@ -74,7 +74,7 @@ public final class CommandCourier: Courier {
             return CourierAnswer(
                 .failed, error: "the program was ended by signal \(number) (\(CommandRun.name(ofSignal: number)))", response: ending.output)
         case .outOfTime:
-            return CourierAnswer(.failed, error: "the program had not ended after \(destination.timeoutSeconds) s", response: ending.output)
+            return CourierAnswer(.failed, error: "the program had not ended after \(destination.limitSeconds) s", response: ending.output)
         case .stopped: return CourierAnswer(.failed, error: "the server was stopped", response: ending.output)
         case .notStarted(let why):
             return CourierAnswer(.failed, error: "the program could not be started: \(why)", isConnectFailure: true)

@@ -1,7 +1,7 @@
 import SluiceCore
 
 /// A program of this machine that jobs are given to: started for each job, or for each batch, without a shell.
-public struct CommandDestination: Sendable, Equatable {
+public struct CommandDestination: CourierPlan {
     public var name: String
     /// An absolute path.
     public var program: String
@@ -12,11 +12,13 @@ public struct CommandDestination: Sendable, Equatable {
     public var jobsMax: Int
     public var isBatched: Bool
     /// How long it may run. Then its process group gets SIGTERM, and after a grace SIGKILL.
-    public var timeoutSeconds: Int
+    public var limitSeconds: Int
     /// Exit codes that say: trying this job again can change nothing.
     public var refuseCodes: Set<Int>
 
-    public static let timeoutSecondsDefault = 60
+    public static let limitSecondsDefault = 60
+    /// So that no call takes longer than ten minutes, also where a batch is refused and its jobs are tried alone.
+    public static func limitSecondsMax(isBatched: Bool) -> Int { isBatched ? 180 : 500 }
     public static let batchDefault = 100
     public static let batchLimit = 1000
     public static let callsAtOnceDefault = 4
@@ -31,7 +33,7 @@ public struct CommandDestination: Sendable, Equatable {
 
     public init(
         name: String, program: String, arguments: [String] = [], environment: [String: String] = [:], isBatched: Bool = false,
-        batchMax: Int = batchDefault, timeoutSeconds: Int = timeoutSecondsDefault, refuseCodes: Set<Int> = refuseCodesDefault
+        batchMax: Int = batchDefault, limitSeconds: Int = limitSecondsDefault, refuseCodes: Set<Int> = refuseCodesDefault
     ) {
         self.name = name
         self.program = program
@@ -39,8 +41,14 @@ public struct CommandDestination: Sendable, Equatable {
         self.environment = environment
         self.isBatched = isBatched
         jobsMax = isBatched ? batchMax : 1
-        self.timeoutSeconds = timeoutSeconds
+        self.limitSeconds = limitSeconds
         self.refuseCodes = refuseCodes
+    }
+
+    public var target: String { program }
+    public var timeoutSeconds: Int { (isBatched ? 3 : 1) * limitSeconds + 2 * CommandDestination.graceSeconds }
+    public func makeCourier(_ tools: CourierTools) -> any Courier {
+        CommandCourier(self, outputBytesKept: tools.options.responseBytesKept)
     }
 
     /// Throws `.invalid` naming what to mend.
@@ -48,6 +56,10 @@ public struct CommandDestination: Sendable, Equatable {
         func refuse(_ message: String) -> SluiceError { SluiceError(.invalid, message) }
         guard program.hasPrefix("/"), !program.utf8.contains(0) else {
             throw refuse("the program of a command needs an absolute path, or a name in the directory of `--commands-from`")
+        }
+        let limits = 1...CommandDestination.limitSecondsMax(isBatched: isBatched)
+        guard limits.contains(limitSeconds) else {
+            throw refuse("`timeout` of a command is from 1s to \(limits.upperBound)s, not \(limitSeconds)s")
         }
         guard (1...CommandDestination.batchLimit).contains(jobsMax) else {
             throw refuse("`batch_max` of a command is from 1 to \(CommandDestination.batchLimit), not \(jobsMax)")

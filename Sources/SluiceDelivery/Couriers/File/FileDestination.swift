@@ -1,7 +1,7 @@
 import SluiceCore
 
 /// A file that jobs are appended to, a line of JSON each.
-public struct FileDestination: Sendable, Equatable {
+public struct FileDestination: CourierPlan {
     public var name: String
     /// An absolute path below `root`, without `.`, `..` and empty parts.
     public var path: String
@@ -42,6 +42,9 @@ public struct FileDestination: Sendable, Equatable {
     public static func collide(_ first: String, _ second: String) -> Bool {
         first == second || FileRotation.number(of: first, in: second) != nil || FileRotation.number(of: second, in: first) != nil
     }
+
+    public var target: String { path }
+    public func makeCourier(_ tools: CourierTools) -> any Courier { FileCourier(self, wallTime: tools.wallTime) }
 
     /// Throws `.invalid` naming what to mend.
     public func validate() throws(SluiceError) {

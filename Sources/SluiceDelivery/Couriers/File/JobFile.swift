@@ -143,6 +143,7 @@ struct JobFile: Sendable {
     /// Makes what is missing of the directories below the root, and makes sure that no link leads out of it.
     private func makeDirectories() throws(SluiceError) {
         var made = root
+        if mkdir(made, 0o750) != 0, errno != EEXIST { throw failure("given its directory") }
         for part in directory.dropFirst(root.count).split(separator: "/") {
             let parent = made
             made += "/" + part
