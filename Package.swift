@@ -102,7 +102,8 @@ let package = Package(
         .target(
             name: "SluiceTesting",
             dependencies: [
-                "SluiceCore", "SluiceStore", "SluiceConnectors", hummingbird, httpClient, nioCore, nioPosix, nioHTTP1, httpTypes, logging,
+                "CNATS", "SluiceCore", "SluiceStore", "SluiceConnectors", hummingbird, httpClient, nioCore, nioPosix, nioHTTP1, httpTypes,
+                logging,
                 crypto,
                 lifecycle,
             ],
@@ -140,8 +141,13 @@ let package = Package(
         .testTarget(
             name: "SluiceDeliveryTests",
             dependencies: [
-                "SluiceDelivery", "SluiceStore", "SluiceConnectors", "SluiceCore", nioCore, nioPosix, nioHTTP1, crypto, logging,
+                "SluiceDelivery", "SluiceTesting", "SluiceStore", "SluiceConnectors", "SluiceCore", nioCore, nioPosix, nioHTTP1, crypto,
+                logging,
             ],
+            swiftSettings: strict),
+        .testTarget(
+            name: "SluiceNATSTests",
+            dependencies: ["SluiceNATS", "SluiceDelivery", "SluiceStore", "SluiceConnectors", "SluiceCore", "SluiceTesting"],
             swiftSettings: strict),
         .testTarget(
             name: "SluiceServerTests",

@@ -21,7 +21,9 @@ public struct NATSAddress: Sendable, Equatable {
     private static func address(_ text: Substring) throws(SluiceError) -> NATSAddress {
         guard !text.contains("@") else { throw refusal("holds credentials: give them as `user` and `password`, or as `token`") }
         let needsTLS = text.hasPrefix("tls://")
-        guard needsTLS || text.hasPrefix("nats://") else { throw refusal("begins with nats:// or tls://, for example nats://127.0.0.1:4222") }
+        guard needsTLS || text.hasPrefix("nats://") else {
+            throw refusal("begins with nats:// or tls://, for example nats://127.0.0.1:4222")
+        }
         // The rest is what stands in any URL; the reader of those is strict.
         let rest = text.dropFirst(needsTLS ? 6 : 7)
         let web: WebAddress
@@ -30,7 +32,9 @@ public struct NATSAddress: Sendable, Equatable {
         } catch {
             throw refusal("has a host or port that is none: for example nats://127.0.0.1:4222")
         }
-        guard web.pathAndQuery == "/", !rest.contains("#"), !rest.contains("?") else { throw refusal("has no path: only a host and a port") }
+        guard web.pathAndQuery == "/", !rest.contains("#"), !rest.contains("?") else {
+            throw refusal("has no path: only a host and a port")
+        }
         let hasPort = rest.last.map { $0 != "]" } ?? false && rest[(rest.lastIndex(of: "]") ?? rest.startIndex)...].contains(":")
         return NATSAddress(host: web.host, port: hasPort ? web.port : portDefault, needsTLS: needsTLS)
     }

@@ -37,9 +37,10 @@ public final class NATSCourier: Courier {
             }
             return link.withLock { publish(messages, routes, &$0) }
         }
-        return answers ?? parcels.map { _ in
-            CourierAnswer(.failed, error: "the NATS server has not answered in time", isConnectFailure: true)
-        }
+        return answers
+            ?? parcels.map { _ in
+                CourierAnswer(.failed, error: "the NATS server has not answered in time", isConnectFailure: true)
+            }
     }
 
     public func close() async { thread.close { [self] in link.withLock { $0 = nil } } }
@@ -59,9 +60,10 @@ public final class NATSCourier: Courier {
         var problem: SluiceError?
         for server in try NATSAddress.list(destination.url) {
             do {
-                let found: [IPAddress] = if let literal = IPAddress(server.host) { [literal] } else {
-                    try await NATSCourier.resolver.addresses(of: server.host, within: .seconds(destination.limitSeconds))
-                }
+                let found: [IPAddress] =
+                    if let literal = IPAddress(server.host) { [literal] } else {
+                        try await NATSCourier.resolver.addresses(of: server.host, within: .seconds(destination.limitSeconds))
+                    }
                 try AddressGuard.check(host: server.host, addresses: found, allowsPrivate: destination.allowsPrivate)
                 routes += found.map { (server, $0) }
             } catch {

@@ -90,7 +90,9 @@ public struct NATSDestination: CourierPlan {
         case .token(let token): if token.isEmpty { throw refuse("`token` is empty") }
         case .none: break
         }
-        guard (tls.certificate == nil) == (tls.key == nil) else { throw refuse("`tls`: `certificate` and `key` belong together: give both or none") }
+        guard (tls.certificate == nil) == (tls.key == nil) else {
+            throw refuse("`tls`: `certificate` and `key` belong together: give both or none")
+        }
         for (name, text) in [("ca", tls.authorities), ("certificate", tls.certificate), ("key", tls.key)] {
             if let text, !text.contains("-----BEGIN ") {
                 throw refuse("`tls`: `\(name)` is a PEM text, for example \"${file:/etc/sluice/\(name).pem}\"")
@@ -105,7 +107,8 @@ public struct NATSDestination: CourierPlan {
     }
 
     private func check(_ header: HTTPField) throws(SluiceError) {
-        let isName = !header.name.isEmpty && header.name.utf8.count <= 128
+        let isName =
+            !header.name.isEmpty && header.name.utf8.count <= 128
             && header.name.utf8.allSatisfy { $0 > 0x20 && $0 < 0x7F && $0 != UInt8(ascii: ":") }
         guard isName else { throw SluiceError(.invalid, "a name among `headers` has a space, a colon or a character that is not ASCII") }
         guard !header.name.lowercased().hasPrefix("nats-") else {

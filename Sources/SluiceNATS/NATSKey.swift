@@ -15,7 +15,8 @@ struct NATSKey: Sendable, Equatable {
 
     /// Throws `.invalid` without quoting the seed.
     init(seed text: String) throws(SluiceError) {
-        let problem = SluiceError(.invalid, "the nkey is not the seed of a user: it begins with SU and has 58 characters, as `nk -gen user` prints it")
+        let problem = SluiceError(
+            .invalid, "the nkey is not the seed of a user: it begins with SU and has 58 characters, as `nk -gen user` prints it")
         guard let raw = NATSKey.decoded(text), raw.count == 36 else { throw problem }
         let kind = (raw[0] & 7) << 5 | raw[1] >> 3
         guard raw[0] & 0xF8 == NATSKey.seedPrefix, kind == NATSKey.userPrefix else { throw problem }
@@ -76,7 +77,9 @@ extension NATSKey {
     static func credentials(_ text: String) throws(SluiceError) -> (jwt: String, key: NATSKey) {
         guard let jwt = block(text, "NATS USER JWT"), let seed = block(text, "USER NKEY SEED") else {
             throw SluiceError(
-                .invalid, "`credentials` is the text of a .creds file, for example \"${file:/etc/sluice/nats.creds}\": it has two blocks, NATS USER JWT and USER NKEY SEED")
+                .invalid,
+                "`credentials` is the text of a .creds file, for example \"${file:/etc/sluice/nats.creds}\": it has two blocks, NATS USER JWT and USER NKEY SEED"
+            )
         }
         return (jwt, try NATSKey(seed: seed))
     }

@@ -24,8 +24,8 @@ final class NATSLink {
         var payload: [UInt8]
     }
 
-    private var connection: OpaquePointer?
-    private var subscription: OpaquePointer?
+    private let connection: OpaquePointer
+    private let subscription: OpaquePointer?
     private let inbox: String
     /// Told apart by number: a late acknowledgement of an earlier batch is not one of this.
     private var round = 0
@@ -40,19 +40,20 @@ final class NATSLink {
         if status == NATS_OK { status = NATSLink.set(options, destination, server, address, milliseconds, signer) }
         guard status == NATS_OK else { throw NATSLink.failure(status, "the options of the connection were refused") }
         // The signer is asked while the connection is made, and never after.
-        status = withExtendedLifetime(signer) { natsConnection_Connect(&connection, options) }
-        guard status == NATS_OK, let made = connection else { throw NATSLink.refusal(status, server) }
-        var created: UnsafeMutablePointer<CChar>?
+        var made: OpaquePointer?
+        status = withExtendedLifetime(signer) { natsConnection_Connect(&made, options) }
+        guard status == NATS_OK, let connected = made else { throw NATSLink.refusal(status, server) }
+        var (created, listening): (UnsafeMutablePointer<CChar>?, OpaquePointer?)
         status = natsInbox_Create(&created)
         defer { natsInbox_Destroy(created) }
-        inbox = created.map { String(cString: $0) } ?? ""
-        payloadMax = Int(natsConnection_GetMaxPayload(made))
-        if status == NATS_OK { status = natsConnection_SubscribeSync(&subscription, made, inbox + ".*") }
+        let name = created.map { String(cString: $0) } ?? ""
+        if status == NATS_OK { status = natsConnection_SubscribeSync(&listening, connected, name + ".*") }
         guard status == NATS_OK else {
-            natsConnection_Destroy(connection)
-            connection = nil
+            natsConnection_Destroy(connected)
             throw NATSLink.failure(status, "no inbox for the acknowledgements could be made")
         }
+        (connection, subscription, inbox) = (connected, listening, name)
+        payloadMax = Int(natsConnection_GetMaxPayload(connected))
     }
 
     deinit {
@@ -84,7 +85,9 @@ final class NATSLink {
             let status = natsSubscription_NextMsg(&reply, subscription, left)
             defer { natsMsg_Destroy(reply) }
             if status == NATS_TIMEOUT { return (answers, silence()) }
-            guard status == NATS_OK, let reply else { return (answers, text(status, "the connection was lost before an acknowledgement came")) }
+            guard status == NATS_OK, let reply else {
+                return (answers, text(status, "the connection was lost before an acknowledgement came"))
+            }
             guard let index = index(of: reply), answers.indices.contains(index), answers[index] == nil else { continue }
             answers[index] = natsMsg_IsNoResponders(reply) ? .noStream : NATSAcknowledgement(payload(reply))
             open -= 1
@@ -145,7 +148,8 @@ final class NATSLink {
         switch status {
         case NATS_CONNECTION_AUTH_FAILED, NATS_NOT_PERMITTED:
             return Failure(message: "\(place) refused the credentials: mend `user` and `password`, `token`, `nkey` or `credentials`")
-        case NATS_SECURE_CONNECTION_WANTED: return Failure(message: "\(place) offers no TLS, which tls:// asks for: mend its configuration or `url`")
+        case NATS_SECURE_CONNECTION_WANTED:
+            return Failure(message: "\(place) offers no TLS, which tls:// asks for: mend its configuration or `url`")
         case NATS_SSL_ERROR: return Failure(message: "\(place): no TLS connection: \(detail.prefix(200)): mend `tls` or its certificate")
         case NATS_NO_SERVER, NATS_IO_ERROR, NATS_TIMEOUT: return Failure(message: "\(place) cannot be reached")
         default: return Failure(message: "\(place): \(word(status))" + (detail.isEmpty ? "" : ": \(detail.prefix(200))"))

@@ -22,7 +22,7 @@ import Testing
         ],
         "SluiceSimulation": ["SluiceCore", "SluiceStore", "SluiceConnectors"],
         "sluice": ["SluiceServer", "SluiceSimulation", "SluiceCore", "SluiceConnectors", "SluiceStore"],
-        "SluiceTesting": ["SluiceCore", "SluiceStore", "SluiceConnectors"],
+        "SluiceTesting": ["CNATS", "SluiceCore", "SluiceStore", "SluiceConnectors"],
         "sluice-demo": ["SluiceTesting", "SluiceCore"],
     ]
 

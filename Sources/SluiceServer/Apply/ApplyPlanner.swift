@@ -220,7 +220,9 @@ public struct ApplyPlanner {
         secrets.headers = spec.headers
         secrets.values = spec.values
         if spec.hasInlineSecret {
-            plan.warnings.append("destination \(spec.name): \(spec.kind == "push" ? "the" : "a") secret stands in the file: better \"${env:NAME}\" or \"${file:PATH}\"")
+            plan.warnings.append(
+                "destination \(spec.name): \(spec.kind == "push" ? "the" : "a") secret stands in the file: better \"${env:NAME}\" or \"${file:PATH}\""
+            )
         }
         if let problem = CarriedDestinations.problem(spec.name, spec.kind, spec.settings, secrets, options.places) {
             issue(spec.line, problem)

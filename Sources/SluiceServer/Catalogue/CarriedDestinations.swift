@@ -77,7 +77,8 @@ extension CarriedDestinations {
         guard let first = settings.carried.run.first else { return nil }
         guard let root = places.commands else {
             throw SluiceError(
-                .invalid, "this server runs no commands: start it with --commands-from and the directory that they lie in "
+                .invalid,
+                "this server runs no commands: start it with --commands-from and the directory that they lie in "
                     + "(or \(DestinationPlaces.commandsVariable))")
         }
         guard let program = FileDestination.resolve(first, root: root) else {
@@ -107,7 +108,8 @@ extension CarriedDestinations {
             throw SluiceError(.invalid, "this server writes no files: start it with --files-in and the directory that they lie in")
         }
         guard let resolved = filePath(settings, places) else {
-            throw SluiceError(.invalid, "`path` `\(path)` does not lie in \(root), the directory of --files-in: for example \"orders.jsonl\"")
+            throw SluiceError(
+                .invalid, "`path` `\(path)` does not lie in \(root), the directory of --files-in: for example \"orders.jsonl\"")
         }
         return FileDestination(
             name: name, path: resolved, root: root,

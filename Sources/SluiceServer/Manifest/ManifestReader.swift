@@ -113,7 +113,8 @@ public struct ManifestReader {
         var spec = DestinationSpec(name: member.key, line: member.line)
         let what = "destination \(member.key)"
         let keys = members(
-            member.value, of: what, allowed: ["kind", "url", "secret", "headers", "allow_private", "timeout", "concurrency"] + ManifestReader.carriedKeys)
+            member.value, of: what,
+            allowed: ["kind", "url", "secret", "headers", "allow_private", "timeout", "concurrency"] + ManifestReader.carriedKeys)
         spec.kind = requiredText(keys["kind"], "kind", of: what, line: member.line)
         spec.settings.url = text(keys["url"], "url")
         spec.settings.allowsPrivate = flag(keys["allow_private"], "allow_private") ?? false

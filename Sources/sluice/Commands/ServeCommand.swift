@@ -29,8 +29,10 @@ struct ServeCommand: AsyncParsableCommand {
     var filesIn: String?
     @Option(
         help: ArgumentHelp(
-            "Let command destinations run programs, from this directory only (or SLUICE_COMMANDS_FROM; none may run without it). \
-            Whoever has an API token can have them run, with arguments of their choice.", valueName: "directory"))
+            """
+            Let command destinations run programs, from this directory only (or SLUICE_COMMANDS_FROM; none may run without it). \
+            Whoever has an API token can have them run, with arguments of their choice.
+            """, valueName: "directory"))
     var commandsFrom: String?
     @Option(help: ArgumentHelp("Apply this manifest before anything is accepted.", valueName: "file")) var config: String?
     @Option(help: ArgumentHelp("Spread the polls after a downtime over at most this long.", valueName: "time")) var catchUpWindow = "10m"

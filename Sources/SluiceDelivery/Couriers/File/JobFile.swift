@@ -17,6 +17,8 @@ struct JobFile: Sendable {
     struct Calls: Sendable {
         var write: @Sendable (Int32, UnsafeRawPointer, Int) -> Int
         var sync: @Sendable (Int32) -> Int32
+        /// How often to ask another holder of the file to let go.
+        var lockTries = 50
         static let system = Calls(
             write: { descriptor, bytes, count in
                 #if canImport(Glibc)
@@ -35,8 +37,6 @@ struct JobFile: Sendable {
     let calls: Calls
     private var descriptor: Int32 = -1
 
-    /// How long to wait for another holder of the file to let go.
-    static let lockTriesMax = 50
     static let lockWaitMicroseconds: UInt32 = 100_000
     static let writeBytesMax = 1 << 20
 
@@ -97,7 +97,7 @@ struct JobFile: Sendable {
 
     private mutating func open() throws(SluiceError) {
         try makeDirectories()
-        for _ in 0..<JobFile.lockTriesMax {
+        for _ in 0..<calls.lockTries {
             let opened = openDescriptor(path, O_RDWR | O_APPEND | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0o640)
             guard opened >= 0 else { throw failure("opened") }
             descriptor = opened
