@@ -189,6 +189,23 @@ import Testing
         }
     }
 
+    /// The program that docs/DESTINATIONS.md shows, as it stands there but for its directory.
+    @Test func theProgramOfThePageKeepsOneFileAJob() async throws {
+        try await withTemporaryDirectory { directory in
+            let page = URL(filePath: #filePath).deletingLastPathComponent().appending(path: "../../../docs/DESTINATIONS.md").standardized
+            let text = try await text(page.path(percentEncoded: false))
+            let part = try #require(text.components(separatedBy: "```sh\n#!/bin/sh\n").last?.components(separatedBy: "```").first)
+            #expect(part.contains("/var/lib/import"))
+            let program = try await script(directory, "import", part.replacing("/var/lib/import", with: directory + "/out"))
+            try await offPool { try FileManager.default.createDirectory(atPath: directory + "/out", withIntermediateDirectories: true) }
+            for attempt in 1...2 {
+                #expect(await courier(program).carry([Parcels.make("a", attempt: attempt)])[0].result == .delivered)
+            }
+            let name = "\(directory)/out/\(Parcels.make("a").id).json"
+            #expect(try await self.text(name) == String(decoding: Parcels.make("a").line, as: UTF8.self))
+        }
+    }
+
     @Test func settingsAreChecked() {
         let cases: [(String, (inout CommandDestination) -> Void)] = [
             ("absolute path", { $0.program = "sh" }), ("batch_max", { $0.jobsMax = 0 }), ("batch_max", { $0.jobsMax = 1001 }),

@@ -193,8 +193,8 @@ import Testing
     }
 
     @Test func P9_fromWhateverACrashLeavesItGoesOnInWholeLines() async throws {
-        var random = ProviderRandom(seed: 7)
         try await withTemporaryDirectory { directory in
+            var random = ProviderRandom(seed: 7)
             let path = directory + "/orders.jsonl"
             var durable = ""
             for round in 0..<40 {
@@ -254,7 +254,8 @@ import Testing
 
     @Test(.timeLimit(.minutes(1))) func P12_aDiskThatHangsIsGivenUpWaitingFor() async throws {
         try await withTemporaryDirectory { directory in
-            let (held, gate) = (Mutex(true), Mutex(0))
+            let held = Mutex(true)
+            let gate = Mutex(0)
             let calls = JobFile.Calls(
                 write: { descriptor, bytes, count in
                     gate.withLock { $0 += 1 }
