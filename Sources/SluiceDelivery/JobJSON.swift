@@ -49,12 +49,20 @@ public enum JobJSON {
     public static func pushBody(_ job: StoredJob, triggerName: String, uid: String) -> [UInt8] {
         var bytes: [UInt8] = []
         bytes.reserveCapacity(job.record.count + 512)
-        bytes += "{\"type\":\"job\",\"timestamp\":\"\(job.createdAt)\",\"data\":{".utf8
+        bytes += "{\"type\":\"job\",\"timestamp\":\"\(job.createdAt)\",\"data\":".utf8
+        writeCarried(job, triggerName: triggerName, uid: uid, into: &bytes)
+        bytes.append(UInt8(ascii: "}"))
+        return bytes
+    }
+
+    /// A job as it is carried: what a push has under `data`, and what a command, a file and a broker get.
+    public static func writeCarried(_ job: StoredJob, triggerName: String, uid: String, into bytes: inout [UInt8]) {
+        bytes.reserveCapacity(bytes.count + job.record.count + 512)
+        bytes.append(UInt8(ascii: "{"))
         writeIdentity(job, triggerName: triggerName, uid: uid, into: &bytes)
         bytes += ",\"created_at\":\"\(job.createdAt)\"".utf8
         writeRest(job, into: &bytes)
-        bytes += "}}".utf8
-        return bytes
+        bytes.append(UInt8(ascii: "}"))
     }
 
     private static func writeIdentity(_ job: StoredJob, triggerName: String, uid: String, into bytes: inout [UInt8]) {

@@ -26,11 +26,13 @@ public final class API: Sendable {
         public var isServing: Bool
         /// Nil where nothing is delivered.
         public var delivery: DeliveryService?
+        /// What of this machine destinations may use.
+        public var places: DestinationPlaces
         public init(
             store: any Store, shelf: ConnectorShelf, reloader: ConnectorReloader? = nil, sealer: SecretSealer, clock: any TimeSource,
             alarms: AlarmBoard,
             control: any TriggerControl, lifecycle: TriggerLifecycle, jobs: JobFeed, address: PublicAddress, isServing: Bool,
-            delivery: DeliveryService? = nil
+            delivery: DeliveryService? = nil, places: DestinationPlaces = DestinationPlaces()
         ) {
             self.delivery = delivery
             self.store = store
@@ -44,6 +46,7 @@ public final class API: Sendable {
             self.jobs = jobs
             self.address = address
             self.isServing = isServing
+            self.places = places
         }
     }
 

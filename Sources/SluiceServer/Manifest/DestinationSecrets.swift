@@ -9,11 +9,16 @@ public struct DestinationSecrets: Sendable, Equatable {
     /// What stood in the file when it was last applied, as a hash: so that `apply` of an unchanged file does not undo a rotation.
     public var fileDigest: String?
     public var headers: [NamedText] = []
+    /// Further ones, by what they stand under: see `CarriedSettings`.
+    public var values: [NamedText] = []
     public init() {}
 
-    public init(fromFile secrets: [SigningSecret], headers: [NamedText]) {
+    public func value(_ name: String) -> String? { values.first { $0.name == name }?.value }
+
+    public init(fromFile secrets: [SigningSecret], headers: [NamedText], values: [NamedText] = []) {
         self.secrets = secrets
         self.headers = headers
+        self.values = values
         fileDigest = secrets.isEmpty ? nil : DestinationSecrets.digest(secrets)
     }
 
@@ -63,6 +68,9 @@ public struct DestinationSecrets: Sendable, Equatable {
             if let fileDigest { writer.member("file_digest", fileDigest) }
             writer.key("headers")
             writer.object { writer in for header in headers { writer.member(header.name, header.value) } }
+            guard !values.isEmpty else { return }
+            writer.key("values")
+            writer.object { writer in for value in values { writer.member(value.name, value.value) } }
         }
         return writer.bytes
     }
@@ -81,7 +89,11 @@ public struct DestinationSecrets: Sendable, Equatable {
             secrets = [SigningSecret(secret)]
             fileDigest = DestinationSecrets.digest(secrets)
         }
-        headers =
-            root["headers"]?.members?.compactMap { member in member.value.string.map { NamedText(name: member.key, value: $0) } } ?? []
+        headers = DestinationSecrets.texts(root["headers"])
+        values = DestinationSecrets.texts(root["values"])
+    }
+
+    private static func texts(_ members: JSONView?) -> [NamedText] {
+        members?.members?.compactMap { member in member.value.string.map { NamedText(name: member.key, value: $0) } } ?? []
     }
 }

@@ -119,7 +119,7 @@ public struct ManifestReader {
             allowed: [
                 "kind", "url", "secret", "secrets", "headers", "allow_private", "allow_networks", "timeout", "concurrency", "retries",
                 "rate",
-            ])
+            ] + ManifestReader.carriedKeys)
         spec.kind = requiredText(keys["kind"], "kind", of: what, line: member.line)
         spec.settings.url = text(keys["url"], "url")
         spec.settings.allowsPrivate = flag(keys["allow_private"], "allow_private") ?? false
@@ -134,14 +134,16 @@ public struct ManifestReader {
             spec.headers.append(NamedText(name: header.key, value: resolved.text))
         }
         spec.headers.sort { $0.name < $1.name }
+        carried(keys, into: &spec)
         if spec.kind == "push" {
             if keys["url"] == nil { issue(member.line, "\(what) needs `url`: where its pushes go") }
             if keys["secret"] == nil, keys["secrets"] == nil {
                 issue(member.line, "\(what) needs `secret`, which signs its pushes, for example \"${env:PUSH_SECRET}\"")
             }
-        } else if spec.kind != "pull", !spec.kind.isEmpty {
+        } else if !ManifestReader.kinds.contains(spec.kind), !spec.kind.isEmpty {
             issue(
-                keys["kind"]?.line ?? member.line, "the kind of \(what) cannot be this: \(Words.hint(spec.kind, among: ["push", "pull"]))")
+                keys["kind"]?.line ?? member.line,
+                "the kind of \(what) cannot be this: \(Words.hint(spec.kind, among: ManifestReader.kinds))")
         }
         return spec
     }
@@ -227,12 +229,12 @@ public struct ManifestReader {
             : "`\(name)` needs the file \(reference.dropFirst(5)), which cannot be read where `apply` runs"
     }
 
-    private mutating func text(_ value: YAMLValue?, _ name: String) -> String? {
+    mutating func text(_ value: YAMLValue?, _ name: String) -> String? {
         guard let value else { return nil }
         return resolvedText(value, name)?.text
     }
 
-    private mutating func requiredText(_ value: YAMLValue?, _ name: String, of what: String, line: Int) -> String {
+    mutating func requiredText(_ value: YAMLValue?, _ name: String, of what: String, line: Int) -> String {
         guard let value else {
             issue(line, "\(what) needs `\(name)`")
             return ""
@@ -249,7 +251,7 @@ public struct ManifestReader {
         return nil
     }
 
-    private mutating func number(_ value: YAMLValue?, _ name: String, _ range: ClosedRange<Int64>) -> Int64? {
+    mutating func number(_ value: YAMLValue?, _ name: String, _ range: ClosedRange<Int64>) -> Int64? {
         guard let value, let word = text(value, name) else { return nil }
         if let number = Int64(word), range.contains(number) { return number }
         let bounds = range.upperBound == .max ? "from \(range.lowerBound) on" : "from \(range.lowerBound) to \(range.upperBound)"
@@ -264,7 +266,7 @@ public struct ManifestReader {
         return nil
     }
 
-    private mutating func span(_ value: YAMLValue?, _ name: String, least: Span) -> Span? {
+    mutating func span(_ value: YAMLValue?, _ name: String, least: Span) -> Span? {
         guard let value, let word = text(value, name) else { return nil }
         if let span = Words.span(word), span >= least { return span }
         issue(value.line, "`\(name)` is a time with its unit, at least \(Words.text(least)): for example 15s, 5m, 12h or 7d")

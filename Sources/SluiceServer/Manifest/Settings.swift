@@ -94,6 +94,8 @@ public struct DestinationSettings: Sendable, Equatable {
     public var timeout: Span?
     /// Deliveries under way at once.
     public var concurrency: Int?
+    /// Of the kinds `command`, `file` and `nats`.
+    public var carried = CarriedSettings()
     public init() {}
 
     public var json: [UInt8] {
@@ -109,6 +111,7 @@ public struct DestinationSettings: Sendable, Equatable {
             if let rate { writer.member("rate", rate.description) }
             if let timeout { writer.member("timeout_ms", timeout.milliseconds) }
             if let concurrency { writer.member("concurrency", Int64(concurrency)) }
+            carried.write(to: &writer)
         }
         return writer.bytes
     }
@@ -122,6 +125,7 @@ public struct DestinationSettings: Sendable, Equatable {
         rate = root["rate"]?.string.flatMap(DeliveryRate.init)
         timeout = root["timeout_ms"]?.int64.map(Span.init(milliseconds:))
         concurrency = root["concurrency"]?.int64.map { Int($0) }
+        carried = CarriedSettings(json: json)
     }
 
     /// The URL without what may be secret in it: user information and query.

@@ -37,6 +37,10 @@ public struct ServerOptions: Sendable {
     /// How webhooks reach `listen` from outside, if not by its own address.
     public var publicURL: String?
     public var connectorsDirectory: String?
+    /// Where files of destinations may lie; nil: in `files` of the data directory.
+    public var filesDirectory: String?
+    /// Where programs of destinations lie; nil: none may run.
+    public var commandsDirectory: String?
     /// A manifest's text, and the values of its references: applied before anything is accepted.
     public var manifest: (text: String, references: [String: String], file: String)?
     /// Over how long polls are spread that make up for webhooks that could not be accepted, at most.
@@ -81,7 +85,8 @@ public struct SluiceServer: Sendable {
         var logger = Logger(label: "sluice")
         logger.logLevel = options.logLevel
         let opened = try await Opened.open(
-            dataDirectory: options.dataDirectory, connectorsDirectory: options.connectorsDirectory, environment: options.environment)
+            dataDirectory: options.dataDirectory, connectorsDirectory: options.connectorsDirectory, environment: options.environment,
+            filesDirectory: options.filesDirectory, commandsDirectory: options.commandsDirectory)
         for notice in opened.notices { announce("Note: \(notice)") }
         let server = SluiceServer(options, opened, logger)
         do {
@@ -147,7 +152,7 @@ public struct SluiceServer: Sendable {
         api = API(
             API.Parts(
                 store: store, shelf: shelf, reloader: reloader, sealer: opened.sealer, clock: clock, alarms: alarms, control: control,
-                lifecycle: lifecycle, jobs: feed, address: address, isServing: true, delivery: delivery),
+                lifecycle: lifecycle, jobs: feed, address: address, isServing: true, delivery: delivery, places: opened.places),
             localTokenHash: TokenGate.hash(localToken))
         stops.carryOut { [api, catalogue, logger] in await api.destinationGone($0, target: $1, reason: $2, catalogue, logger) }
         desk.learns { [api, subscriptions] secret, token, connection in
@@ -159,10 +164,10 @@ public struct SluiceServer: Sendable {
     /// Everything that must be true before the first webhook is accepted.
     private func prepare(_ announce: @Sendable (String) -> Void) async throws {
         for observer in [polling, feed, delivery] as [any StoreObserver] { opened.store.observe(observer) }
-        catalogue.listen { [gateway, delivery] catalogue in
+        catalogue.listen { [gateway, delivery, places = opened.places] catalogue in
             gateway.update(catalogue.gatewayRoutes())
             delivery.update(
-                destinations: catalogue.destinations.values.compactMap(CarriedDestinations.destination),
+                destinations: catalogue.destinations.values.compactMap { CarriedDestinations.destination($0, places) },
                 triggers: catalogue.triggerNames)
         }
         catalogue.listenToRoutes { [gateway] in gateway.change(adding: $0, removing: $1) }
@@ -174,6 +179,9 @@ public struct SluiceServer: Sendable {
         reloader?.begin()
         try await applyManifest(announce)
         for problem in catalogue.current.problems { announce("Warning: \(problem.subject): \(problem.error.message)") }
+        for problem in CarriedDestinations.problems(catalogue.current, opened.places) {
+            announce("Warning: \(problem). Its deliveries wait until then.")
+        }
     }
 
     private func applyManifest(_ announce: @Sendable (String) -> Void) async throws {
