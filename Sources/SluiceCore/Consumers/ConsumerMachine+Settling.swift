@@ -53,7 +53,7 @@ extension ConsumerMachine {
             count += share.jobs.count
             leases[number]?.nacked.insert(share.jobs)
             if share.attempt >= rules.attemptsMax {
-                die(share.jobs, attempts: share.attempt, reason: "exhausted")
+                die(share.jobs, attempts: share.attempt, reason: "exhausted", detail: reason ?? "nacked")
             } else {
                 comeAgain(share.jobs, attempts: share.attempt, dueAt: now + delay(share.attempt), reason: reason)
             }
@@ -88,17 +88,20 @@ extension ConsumerMachine {
         }
     }
 
-    /// Jobs of a lease that no worker is to get: filtered out, and those that the filter fails on.
+    /// Jobs of a lease that no worker is to get: filtered out, and those that the filter fails on, with what it said.
     public mutating func sift(
-        _ number: Int64, nonce: Int64, skipped: SequenceSet, refused: SequenceSet, reason: String
+        _ number: Int64, nonce: Int64, skipped: SequenceSet, refused: [(job: Int64, detail: String)]
     ) throws(SluiceError) {
         let lease = try known(number, nonce)
-        guard lease.lost.intersection(skipped).isEmpty, lease.lost.intersection(refused).isEmpty else { throw ConsumerMachine.lost(lease.lost) }
+        let lost = lease.lost.intersection(skipped)
+        guard lost.isEmpty, !refused.contains(where: { lease.lost.contains($0.job) }) else { throw ConsumerMachine.lost(lease.lost) }
         _ = settle(skipped, of: number)
-        for share in leases[number]?.take(refused) ?? [] {
-            leases[number]?.lost.insert(share.jobs)
-            changes.leases.insert(number)
-            die(share.jobs, attempts: share.attempt, reason: reason)
+        for (job, detail) in refused {
+            for share in leases[number]?.take(SequenceSet(SequenceSet.Run(job, job))) ?? [] {
+                leases[number]?.lost.insert(share.jobs)
+                changes.leases.insert(number)
+                die(share.jobs, attempts: share.attempt - 1, reason: "filter", detail: detail)
+            }
         }
     }
 

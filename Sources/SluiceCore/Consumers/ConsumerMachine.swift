@@ -35,7 +35,10 @@ public struct ConsumerMachine: Sendable {
     public struct Dead: Sendable, Equatable {
         public var jobs: SequenceSet
         public var attempts: Int
+        /// `exhausted`, `expired`, `filter`.
         public var reason: String
+        /// What the worker or the filter said, for people.
+        public var detail: String?
     }
 
     /// What a call changed and is to be stored.
@@ -135,15 +138,18 @@ public struct ConsumerMachine: Sendable {
     /// The longest that a nack may put a job off.
     public static let delayMax = Span.hours(24)
 
-    /// What is to be stored since the last time it was asked.
-    public mutating func takeChanges() -> Changes {
+    /// What is to be stored: since the last `stored()`.
+    public var unstored: Changes {
+        var changes = changes
         if position - storedPosition >= ConsumerMachine.positionStep || position < storedPosition { changes.isHeaderChanged = true }
-        if changes.isHeaderChanged { storedPosition = position }
-        defer {
-            for number in changes.leases where leases[number]?.isOpen == false { leases[number] = nil }
-            changes = Changes()
-        }
         return changes
+    }
+
+    /// Everything is stored. Forgets what is closed.
+    public mutating func stored() {
+        if unstored.isHeaderChanged { storedPosition = position }
+        for number in changes.leases where leases[number]?.isOpen == false { leases[number] = nil }
+        changes = Changes()
     }
 
     /// Makes a closed lease known again for one call, so that what was settled with it is answered truly.
@@ -168,7 +174,7 @@ public struct ConsumerMachine: Sendable {
                 for share in lease.held {
                     if share.attempt >= rules.attemptsMax {
                         lose(share.jobs, of: number)
-                        die(share.jobs, attempts: share.attempt, reason: "exhausted")
+                        die(share.jobs, attempts: share.attempt, reason: "exhausted", detail: "not acked in time")
                     } else if let first = share.jobs.first {
                         ready.insert(Ready(first: first, source: .lease(number, attempt: share.attempt)))
                     }
@@ -269,6 +275,15 @@ public struct ConsumerMachine: Sendable {
         handOut.add(jobs, attempt: 1)
     }
 
+    /// Passes over what is not this consumer's.
+    public mutating func takeNew(through: Int64) {
+        var nothing = HandOut()
+        takeNew(SequenceSet(), through: through, into: &nothing)
+    }
+
+    /// Has the header stored with the next changes.
+    public mutating func touch() { changes.isHeaderChanged = true }
+
     /// Makes a lease of what was taken; nil if that is nothing.
     public mutating func lease(
         _ handOut: HandOut, nonce: Int64, worker: String?, visibility: Span, at now: Timestamp
@@ -319,11 +334,11 @@ public struct ConsumerMachine: Sendable {
         changes.leases.insert(number)
     }
 
-    mutating func die(_ jobs: SequenceSet, attempts: Int, reason: String) {
+    mutating func die(_ jobs: SequenceSet, attempts: Int, reason: String, detail: String? = nil) {
         guard !jobs.isEmpty else { return }
         unacked -= jobs.count
         replayed.remove(jobs)
-        changes.dead.append(Dead(jobs: jobs, attempts: attempts, reason: reason))
+        changes.dead.append(Dead(jobs: jobs, attempts: attempts, reason: reason, detail: detail))
     }
 
     mutating func comeAgain(_ jobs: SequenceSet, attempts: Int, dueAt: Timestamp, reason: String?) {

@@ -9,7 +9,7 @@ enum DeliveryRows {
             db,
             """
             SELECT destination_id, min(next_attempt_at), count(*) FROM delivery WHERE state = 0 AND ns = ?
-                AND EXISTS (SELECT 1 FROM destination d WHERE d.id = destination_id)
+                AND EXISTS (SELECT 1 FROM destination d WHERE d.id = destination_id AND d.kind <> 'pull')
             GROUP BY destination_id ORDER BY destination_id
             """)
         query.bind(1, namespace)
