@@ -49,6 +49,7 @@ enum DeliveryRows {
         case .pending: 0
         case .delivered: 1
         case .dead: 2
+        case .filtered: 3
         }
     }
 
@@ -57,6 +58,7 @@ enum DeliveryRows {
         case 0: .pending
         case 1: .delivered
         case 2: .dead
+        case 3: .filtered
         default: throw SluiceError(.storage, "the database is damaged: a delivery is in the state \(number)")
         }
     }
