@@ -1,6 +1,3 @@
-import DequeModule
-import SluiceCore
-
 /// Who of a consumer's workers asks the store now, and who waits for news.
 ///
 /// ```
@@ -16,7 +13,10 @@ struct ConsumerQueue {
     /// Workers that ask the store at once: as many as share a commit well.
     static let placesMax = 16
 
-    private(set) var line: Deque<Int> = []
+    /// In their order; those that left the line are passed over when their turn comes.
+    private var line: [Int] = []
+    private var head = 0
+    private var waiting: Set<Int> = []
     private(set) var asking = 0
     /// Whether something may be there.
     private(set) var hasNews = true
@@ -41,18 +41,22 @@ struct ConsumerQueue {
         return .ask(version: version)
     }
 
-    mutating func join(_ worker: Int) { line.append(worker) }
+    mutating func join(_ worker: Int) {
+        line.append(worker)
+        waiting.insert(worker)
+    }
 
     /// A worker goes its way. Returns who is to be woken in its stead, if it was woken and did not use it.
     mutating func leave(_ worker: Int) -> Int? {
-        guard let place = line.firstIndex(of: worker) else { return next() }
-        line.remove(at: place)
+        if waiting.remove(worker) == nil { return next() }
+        tidy()
         return nil
     }
 
     /// A worker that was woken asks for its turn again; one that woke by itself leaves the line before it does.
     mutating func stays(_ worker: Int) -> Int? {
-        line.firstIndex(of: worker).map { _ = line.remove(at: $0) }
+        waiting.remove(worker)
+        tidy()
         return nil
     }
 
@@ -79,6 +83,20 @@ struct ConsumerQueue {
 
     private mutating func next() -> Int? {
         guard hasNews, asking < ConsumerQueue.placesMax else { return nil }
-        return line.popFirst()
+        while head < line.count {
+            let worker = line[head]
+            head += 1
+            guard waiting.remove(worker) != nil else { continue }
+            tidy()
+            return worker
+        }
+        tidy()
+        return nil
+    }
+
+    private mutating func tidy() {
+        guard line.count > 2 * waiting.count + 64 else { return }
+        line = line[head...].filter { waiting.contains($0) }
+        head = 0
     }
 }

@@ -1,4 +1,5 @@
 import SluiceCore
+import SluiceDelivery
 
 /// Reads a YAML document into a `Manifest`, collecting everything that is wrong before it gives up.
 public struct ManifestReader {
@@ -113,12 +114,14 @@ public struct ManifestReader {
         var spec = DestinationSpec(name: member.key, line: member.line)
         let what = "destination \(member.key)"
         let keys = members(
-            member.value, of: what, allowed: ["kind", "url", "secret", "headers", "allow_private", "timeout", "concurrency"])
+            member.value, of: what,
+            allowed: ["kind", "url", "secret", "headers", "allow_private", "timeout", "concurrency"] + ManifestReader.consumerKeys)
         spec.kind = requiredText(keys["kind"], "kind", of: what, line: member.line)
         spec.settings.url = text(keys["url"], "url")
         spec.settings.allowsPrivate = flag(keys["allow_private"], "allow_private") ?? false
         spec.settings.timeout = span(keys["timeout"], "timeout", least: .seconds(1))
         spec.settings.concurrency = number(keys["concurrency"], "concurrency", 1...64).map { Int($0) }
+        spec.settings.consumer = consumer(keys, spec.kind, of: what)
         if let secret = keys["secret"], let resolved = resolvedText(secret, "secret") {
             spec.secret = resolved.text
             spec.hasInlineSecret = !resolved.isReferenced
@@ -138,6 +141,25 @@ public struct ManifestReader {
                 keys["kind"]?.line ?? member.line, "the kind of \(what) cannot be this: \(Words.hint(spec.kind, among: ["push", "pull"]))")
         }
         return spec
+    }
+
+    private static let consumerKeys = ["visibility", "attempts_max", "unacked_max"]
+
+    private mutating func consumer(_ keys: [String: YAMLValue], _ kind: String, of what: String) -> ConsumerSettings {
+        var settings = ConsumerSettings()
+        if kind != Consumer.kind {
+            for name in ManifestReader.consumerKeys {
+                if let key = keys[name] { issue(key.line, "\(what) has no `\(name)`: only destinations of the kind pull do") }
+            }
+            return settings
+        }
+        settings.visibility = span(keys["visibility"], "visibility", least: ConsumerSettings.visibilityRange.lowerBound)
+        if let visibility = settings.visibility, visibility > ConsumerSettings.visibilityRange.upperBound, let key = keys["visibility"] {
+            issue(key.line, "`visibility` is at most \(Words.text(ConsumerSettings.visibilityRange.upperBound))")
+        }
+        settings.attemptsMax = number(keys["attempts_max"], "attempts_max", 1...1000).map { Int($0) }
+        settings.unackedMax = number(keys["unacked_max"], "unacked_max", 1...1_000_000).map { Int($0) }
+        return settings
     }
 
     // MARK: Pieces

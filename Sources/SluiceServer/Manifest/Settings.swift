@@ -1,4 +1,5 @@
 import SluiceCore
+import SluiceDelivery
 
 /// What a connection may set besides its fields. Stored as JSON.
 public struct ConnectionSettings: Sendable, Equatable {
@@ -81,6 +82,8 @@ public struct DestinationSettings: Sendable, Equatable {
     public var timeout: Span?
     /// Deliveries under way at once.
     public var concurrency: Int?
+    /// Of a destination of the kind `pull`.
+    public var consumer = ConsumerSettings()
     public init() {}
 
     public var json: [UInt8] {
@@ -90,6 +93,7 @@ public struct DestinationSettings: Sendable, Equatable {
             if allowsPrivate { writer.member("allow_private", true) }
             if let timeout { writer.member("timeout_ms", timeout.milliseconds) }
             if let concurrency { writer.member("concurrency", Int64(concurrency)) }
+            consumer.write(to: &writer)
         }
         return writer.bytes
     }
@@ -100,6 +104,7 @@ public struct DestinationSettings: Sendable, Equatable {
         allowsPrivate = root["allow_private"]?.bool ?? false
         timeout = root["timeout_ms"]?.int64.map(Span.init(milliseconds:))
         concurrency = root["concurrency"]?.int64.map { Int($0) }
+        consumer = ConsumerSettings(json: json)
     }
 
     /// The URL without what may be secret in it: user information and query.
