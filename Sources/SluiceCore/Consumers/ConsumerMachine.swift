@@ -39,6 +39,12 @@ public struct ConsumerMachine: Sendable {
         public var reason: String
         /// What the worker or the filter said, for people.
         public var detail: String?
+        public init(jobs: SequenceSet, attempts: Int, reason: String, detail: String? = nil) {
+            self.jobs = jobs
+            self.attempts = attempts
+            self.reason = reason
+            self.detail = detail
+        }
     }
 
     /// What a call changed and is to be stored.

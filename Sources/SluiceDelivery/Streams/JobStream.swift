@@ -32,19 +32,18 @@ public struct JobStream: Sendable {
 
     /// Writes until the end. Throws what `write` throws, and `.overloaded` for a reader that takes nothing.
     public func run(_ query: JobQuery, from first: JobPage, write: @escaping Write) async throws {
-        let progress = Mutex(ContinuousClock.now)
+        let progress = Progress()
         try await withThrowingTaskGroup(of: Void.self) { group in
             group.addTask {
                 try await follow(query, from: first) { bytes in
                     try await write(bytes)
-                    progress.withLock { $0 = .now }
+                    progress.note()
                 }
             }
             group.addTask {
                 while true {
                     try await Task.sleep(for: .seconds(max(1, stallSeconds / 4)))
-                    let last = progress.withLock { $0 }
-                    guard last.duration(to: .now) < .seconds(stallSeconds + heartbeatSeconds) else {
+                    guard progress.last.duration(to: .now) < .seconds(stallSeconds + heartbeatSeconds) else {
                         throw SluiceError(.overloaded, "the reader of a stream took nothing for \(stallSeconds) s")
                     }
                 }
@@ -126,4 +125,11 @@ public struct JobStream: Sendable {
         }
         bytes += "\n\n".utf8
     }
+}
+
+/// When a stream's reader took something last.
+private final class Progress: Sendable {
+    private let at = Mutex(ContinuousClock.now)
+    var last: ContinuousClock.Instant { at.withLock { $0 } }
+    func note() { at.withLock { $0 = .now } }
 }
