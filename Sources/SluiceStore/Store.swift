@@ -11,7 +11,7 @@ import SluiceCore
 /// - Errors are `SluiceError`: `.diskFull`, `.overloaded` (too much is waiting; nothing was taken), `.fenced`, `.conflict`,
 ///   `.notFound`, `.storage`.
 public protocol Store: InboxStore, DefinitionStore, SubscriptionStore, CredentialStore, PollStore, JobStore, DeliveryStore,
-    DestinationStore, TokenStore,
+    DestinationStore, ConsumerStore, TokenStore,
     MaintenanceStore
 {
     /// Told after each commit, on the store's own thread, what it may have changed for others. Must return quickly.
@@ -29,6 +29,12 @@ public protocol StoreObserver: Sendable {
     func jobsCommitted(_ triggers: [TriggerID], at time: Timestamp)
     /// Deliveries were intended, replayed or put back.
     func deliveriesIntended()
+    /// Consumers were attached, moved, or got jobs back: what they were told last may no longer hold.
+    func consumersChanged(_ consumers: [DestinationID])
+}
+
+extension StoreObserver {
+    public func consumersChanged(_ consumers: [DestinationID]) {}
 }
 
 /// Proof of a lease. Opaque to its users: they hand it back with each commit.

@@ -26,6 +26,7 @@ enum Schema {
         migrator.registerMigration("3 credentials", foreignKeyChecks: .immediate) { db in try db.execute(sql: credentials) }
         migrator.registerMigration("4 inbox readers") { db in try db.execute(sql: inboxReaders) }
         migrator.registerMigration("5 delivery") { db in try db.execute(sql: deliveryOrder) }
+        migrator.registerMigration("6 consumers") { db in try db.execute(sql: consumers) }
         return migrator
     }
 

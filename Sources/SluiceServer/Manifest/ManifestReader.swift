@@ -1,4 +1,5 @@
 import SluiceCore
+import SluiceDelivery
 
 /// Reads a YAML document into a `Manifest`, collecting everything that is wrong before it gives up.
 public struct ManifestReader {
@@ -119,7 +120,7 @@ public struct ManifestReader {
             allowed: [
                 "kind", "url", "secret", "secrets", "headers", "allow_private", "allow_networks", "timeout", "concurrency", "retries",
                 "rate",
-            ] + ManifestReader.carriedKeys)
+            ] + ManifestReader.carriedKeys + ManifestReader.consumerKeys)
         spec.kind = requiredText(keys["kind"], "kind", of: what, line: member.line)
         spec.settings.url = text(keys["url"], "url")
         spec.settings.allowsPrivate = flag(keys["allow_private"], "allow_private") ?? false
@@ -128,6 +129,7 @@ public struct ManifestReader {
         spec.settings.allowedNetworks = networks(keys["allow_networks"])
         spec.settings.retries = retries(keys["retries"])
         spec.settings.rate = deliveryRate(keys["rate"])
+        spec.settings.consumer = consumer(keys, spec.kind, of: what)
         secrets(keys, into: &spec)
         for header in keys["headers"].map({ members($0, of: "\(what): headers", allowed: nil) }) ?? [:] {
             guard let resolved = resolvedText(header.value, header.key) else { continue }
@@ -146,6 +148,25 @@ public struct ManifestReader {
                 "the kind of \(what) cannot be this: \(Words.hint(spec.kind, among: ManifestReader.kinds))")
         }
         return spec
+    }
+
+    private static let consumerKeys = ["visibility", "attempts_max", "unacked_max"]
+
+    private mutating func consumer(_ keys: [String: YAMLValue], _ kind: String, of what: String) -> ConsumerSettings {
+        var settings = ConsumerSettings()
+        if kind != Consumer.kind {
+            for name in ManifestReader.consumerKeys {
+                if let key = keys[name] { issue(key.line, "\(what) has no `\(name)`: only destinations of the kind pull do") }
+            }
+            return settings
+        }
+        settings.visibility = span(keys["visibility"], "visibility", least: ConsumerSettings.visibilityRange.lowerBound)
+        if let visibility = settings.visibility, visibility > ConsumerSettings.visibilityRange.upperBound, let key = keys["visibility"] {
+            issue(key.line, "`visibility` is at most \(Words.text(ConsumerSettings.visibilityRange.upperBound))")
+        }
+        settings.attemptsMax = number(keys["attempts_max"], "attempts_max", 1...1000).map { Int($0) }
+        settings.unackedMax = number(keys["unacked_max"], "unacked_max", 1...1_000_000).map { Int($0) }
+        return settings
     }
 
     // MARK: Pieces

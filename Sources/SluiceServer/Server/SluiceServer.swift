@@ -70,6 +70,7 @@ public struct SluiceServer: Sendable {
     private let subscriptions: SubscriptionService
     private let delivery: DeliveryService
     private let feed: JobFeed
+    private let consumers: ConsumerService
     private let refusals = RefusalCollector()
     private let desk: HandshakeDesk
     private let gateway: Gateway
@@ -131,6 +132,7 @@ public struct SluiceServer: Sendable {
             store: store, time: clock, wallTime: WallClock(), alarms: alarms, logger: logger,
             destinationGone: { await stops.gone($0, target: $1, reason: $2) })
         feed = JobFeed(store: store)
+        consumers = ConsumerService(store: store, time: clock, alarms: alarms)
         var gatewayLimits = GatewayLimits()
         // What the benchmarks compare with: the same listener, reading the same bodies and keeping nothing.
         gatewayLimits.enablesBaseline = options.environment["SLUICE_BENCHMARK_BASELINE"] == "1"
@@ -152,7 +154,8 @@ public struct SluiceServer: Sendable {
         api = API(
             API.Parts(
                 store: store, shelf: shelf, reloader: reloader, sealer: opened.sealer, clock: clock, alarms: alarms, control: control,
-                lifecycle: lifecycle, jobs: feed, address: address, isServing: true, delivery: delivery, places: opened.places),
+                lifecycle: lifecycle, jobs: feed, consumers: consumers, address: address, isServing: true, delivery: delivery,
+                places: opened.places),
             localTokenHash: TokenGate.hash(localToken))
         stops.carryOut { [api, catalogue, logger] in await api.destinationGone($0, target: $1, reason: $2, catalogue, logger) }
         desk.learns { [api, subscriptions] secret, token, connection in
@@ -163,8 +166,9 @@ public struct SluiceServer: Sendable {
 
     /// Everything that must be true before the first webhook is accepted.
     private func prepare(_ announce: @Sendable (String) -> Void) async throws {
-        for observer in [polling, feed, delivery] as [any StoreObserver] { opened.store.observe(observer) }
-        catalogue.listen { [gateway, delivery, places = opened.places] catalogue in
+        for observer in [polling, feed, delivery, consumers] as [any StoreObserver] { opened.store.observe(observer) }
+        catalogue.listen { [gateway, delivery, consumers, places = opened.places] catalogue in
+            consumers.definitionsChanged()
             gateway.update(catalogue.gatewayRoutes())
             delivery.update(
                 destinations: catalogue.destinations.values.compactMap { CarriedDestinations.destination($0, places) },
@@ -228,8 +232,12 @@ public struct SluiceServer: Sendable {
                     store: opened.store, gateway: gateway, alarms: alarms, unreadMax: options.unreadWebhooksMax, logger: logger),
                 refusals: refusals, clock: opened.clock, retention: options.retention, logger: logger),
             APIServer(
-                api: api, host: options.api.host, port: options.api.port, logger: logger, onBound: { bound.api($0) },
-                onShutdown: { [feed] in feed.stopWaiting() }),
+                api: api, host: options.api.host, port: options.api.port,
+                connectionsMax: max(2000, OpenFiles.raise() * 3 / 4), logger: logger, onBound: { bound.api($0) },
+                onShutdown: { [feed, consumers] in
+                    feed.stopWaiting()
+                    consumers.stopWaiting()
+                }),
             gateway.application(host: options.listen.host, port: options.listen.port, onBound: { bound.listener($0) }),
         ]
         let watches = reloader.map { ConnectorWatch(reloader: $0, interval: .seconds(2), logger: logger) as any Service }

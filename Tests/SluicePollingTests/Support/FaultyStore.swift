@@ -95,6 +95,15 @@ final class FaultyStore: Store {
     ) async throws -> [(destination: DestinationID, dueAt: Timestamp, pending: Int)] { try await inner.pendingDestinations(namespace) }
     func backlog(_ destination: DestinationID) async throws -> DeliveryBacklog { try await inner.backlog(destination) }
     func blockedDeliveries(_ namespace: NamespaceID) async throws -> [BlockedDelivery] { try await inner.blockedDeliveries(namespace) }
+    func fetchJobs(_ fetch: ConsumerFetch) async throws -> ConsumerBatch { try await inner.fetchJobs(fetch) }
+    func settleJobs(_ settlement: LeaseSettlement) async throws -> LeaseAnswer { try await inner.settleJobs(settlement) }
+    func leaseJobs(_ consumer: DestinationID, _ lease: LeaseID) async throws -> [StoredJob] { try await inner.leaseJobs(consumer, lease) }
+    func consumers(_ namespace: NamespaceID, only consumer: DestinationID?, at time: Timestamp) async throws -> [StoredConsumer] {
+        try await inner.consumers(namespace, only: consumer, at: time)
+    }
+    func seekConsumer(_ consumer: DestinationID, to target: SeekTarget, at time: Timestamp) async throws -> SeekOutcome {
+        try await inner.seekConsumer(consumer, to: target, at: time)
+    }
     func recordAttempts(_ attempts: [DeliveryAttempt]) async throws { try await inner.recordAttempts(attempts) }
     func deliveries(_ query: DeliveryQuery) async throws -> [StoredDelivery] { try await inner.deliveries(query) }
     func replayDeadLetters(
