@@ -82,22 +82,34 @@ final class Sweep: @unchecked Sendable {
         let query = try transaction.prepare(
             """
             SELECT j.seq, j.created_at, j.ns, EXISTS (
-                SELECT 1 FROM delivery d WHERE d.ns = j.ns AND d.job_seq = j.seq AND (d.state = 0 OR (d.state = 2 AND d.settled_at >= ?1)))
+                SELECT 1 FROM delivery d WHERE d.ns = j.ns AND d.job_seq = j.seq AND (d.state = 0 OR (d.state = 2 AND d.settled_at >= ?1))),
+                j.trigger_id, j.position
             FROM job j WHERE j.seq > ?2 ORDER BY j.seq LIMIT ?3
             """)
         query.bind(1, horizon)
         query.bind(2, after)
         query.bind(3, budget)
-        let rows = try query.all { (seq: $0.int(0), createdAt: $0.time(1), namespace: $0.int(2), isHeld: $0.int(3) != 0) }
+        let rows = try query.all {
+            (
+                seq: $0.int(0), createdAt: $0.time(1), namespace: $0.int(2), isHeld: $0.int(3) != 0, trigger: $0.int(4),
+                position: $0.int(5)
+            )
+        }
         let asked = budget
+        var removed = RemovedJobs()
         for row in rows {
             budget -= 1
-            if row.createdAt >= horizon { return true }
+            if row.createdAt >= horizon {
+                try removed.save(transaction)
+                return true
+            }
             after = row.seq
             guard !row.isHeld else { continue }
             try transaction.removeJob(row.namespace, row.seq)
+            removed.note(row.trigger, row.position, row.createdAt)
             report.jobs += 1
         }
+        try removed.save(transaction)
         return rows.count < asked
     }
 
@@ -107,6 +119,7 @@ final class Sweep: @unchecked Sendable {
             """
             SELECT p.trigger_id, p.ns, p.dedup_space, p.dedup_floor, p.cycles_completed FROM progress p
             WHERE p.trigger_id >= ?1 AND p.trigger_id < ?1 + ?2 AND (p.dedup_floor IS NOT NULL OR p.cycles_completed > ?3)
+                AND NOT EXISTS (SELECT 1 FROM backfill b WHERE b.trigger_id = p.trigger_id AND b.ended_at IS NULL)
                 AND EXISTS (SELECT 1 FROM dedup d WHERE d.ns = p.ns AND d.space = p.dedup_space)
             ORDER BY p.trigger_id LIMIT 1
             """)
@@ -282,6 +295,7 @@ extension Transaction {
             delete.bind(3, limit)
             try delete.run()
             return delete.changes
+        case .backfills: return try removeBackfillRows(target, limit: limit)
         case nil:
             throw SluiceError(.storage, "the database is damaged: there is garbage of the kind \(kind)")
         }

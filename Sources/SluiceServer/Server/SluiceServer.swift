@@ -64,6 +64,7 @@ public struct SluiceServer: Sendable {
     private let heldClient: HTTPClient
     private let polling: PollingService
     private let subscriptions: SubscriptionService
+    private let backfills: BackfillService
     private let push: PushService
     private let feed: JobFeed
     private let refusals = RefusalCollector()
@@ -132,7 +133,9 @@ public struct SluiceServer: Sendable {
         subscriptions = SubscriptionService(
             store: store, catalogue: catalogue, time: clock, alarms: alarms, polling: polling, logger: logger,
             random: { Double.random(in: 0..<1) }, newToken: { Randomness.endpointToken() })
-        control = ServerControl(catalogue: catalogue, polling: polling, subscriptions: subscriptions, gateway: gateway)
+        backfills = BackfillService(polling: polling)
+        control = ServerControl(
+            catalogue: catalogue, polling: polling, subscriptions: subscriptions, gateway: gateway, backfills: backfills)
         lifecycle = TriggerLifecycle(store: store, clock: clock, control: control, isServing: true) { [subscriptions] in
             subscriptions.settles($0)
         }
@@ -207,6 +210,10 @@ public struct SluiceServer: Sendable {
                 async let polls: Void = polling.run()
                 await subscriptions.run()
                 await polls
+            },
+            CancelledAtShutdown { [backfills] in
+                for await _ in listening {}
+                await backfills.run()
             },
             CancelledAtShutdown { [push] in await push.run() },
             CancelledAtShutdown { [desk] in await desk.run() },
