@@ -52,6 +52,9 @@ final class PollHTTP: HTTPSending {
     /// Until when nothing is asked, and why; nil if something may be.
     func blocked(at now: Timestamp) -> (until: Timestamp, reason: RequestBudget.Reason)? { budget.withLock { $0.blocked(at: now) } }
 
+    /// The same, and while what the provider has left is spread: nothing is left for what can wait.
+    func shortage(at now: Timestamp) -> (until: Timestamp, reason: RequestBudget.Reason)? { budget.withLock { $0.shortage(at: now) } }
+
     /// Until when nothing is asked.
     var blockedUntil: Timestamp? { budget.withLock { $0.blockedUntil } }
 

@@ -28,8 +28,7 @@ struct Sluice: AsyncParsableCommand {
         subcommands: [
             ServeCommand.self, ApplyCommand.self, StatusCommand.self, ConnectorCommands.self, ConnectionCommands.self, TriggerCommands.self,
             SubscriptionCommands.self, JobCommands.self, ConsumerCommands.self, InboxCommands.self, DestinationCommands.self,
-            DeliveryCommands.self,
-            TokenCommands.self, VerifyCommand.self, Simulate.self,
+            DeliveryCommands.self, TokenCommands.self, BackfillCommands.self, AuditCommand.self, VerifyCommand.self, Simulate.self,
         ])
 
     func run() async throws { Terminal.out(Sluice.helpMessage()) }

@@ -27,6 +27,7 @@ enum Schema {
         migrator.registerMigration("4 inbox readers") { db in try db.execute(sql: inboxReaders) }
         migrator.registerMigration("5 delivery") { db in try db.execute(sql: deliveryOrder) }
         migrator.registerMigration("6 consumers") { db in try db.execute(sql: consumers) }
+        migrator.registerMigration("8 backfills") { db in try db.execute(sql: backfills) }
         return migrator
     }
 

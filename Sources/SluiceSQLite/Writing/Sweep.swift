@@ -98,19 +98,23 @@ final class Sweep: @unchecked Sendable {
             """
             SELECT j.seq, j.created_at, j.ns, EXISTS (
                 SELECT 1 FROM delivery d WHERE d.ns = j.ns AND d.job_seq = j.seq AND (d.state = 0 OR (d.state = 2 AND d.settled_at >= ?1))),
-                j.trigger_id
+                j.trigger_id, j.position
             FROM job j WHERE j.seq > ?2 ORDER BY j.seq LIMIT ?3
             """)
         query.bind(1, horizon)
         query.bind(2, after)
         query.bind(3, budget)
         let rows = try query.all { row in
-            (seq: row.int(0), createdAt: row.time(1), namespace: row.int(2), isHeld: row.int(3) != 0, trigger: row.id(4) as TriggerID)
+            (
+                seq: row.int(0), createdAt: row.time(1), namespace: row.int(2), isHeld: row.int(3) != 0, trigger: row.id(4) as TriggerID,
+                position: row.int(5)
+            )
         }
         let asked = budget
         var namespaces: Set<Int64> = []
         let holds = rows.first.map { $0.createdAt < horizon } == true ? try transaction.consumerHolds(at: time) : nil
         var removed: [TriggerID: (namespace: Int64, through: Int64)] = [:]
+        var removedJobs = RemovedJobs()
         var isDone = rows.count < asked
         for row in rows {
             budget -= 1
@@ -122,10 +126,12 @@ final class Sweep: @unchecked Sendable {
             guard !row.isHeld, holds?.holds(row.seq, of: row.trigger) != true else { continue }
             try transaction.removeJob(row.namespace, row.seq)
             removed[row.trigger] = (row.namespace, row.seq)
+            removedJobs.note(row.trigger.rawValue, row.position, row.createdAt)
             namespaces.insert(row.namespace)
             report.jobs += 1
         }
         for (trigger, last) in removed { try transaction.noteRemoval(last.namespace, trigger.rawValue, through: last.through) }
+        try removedJobs.save(transaction)
         // A dead letter that went no longer blocks those behind it.
         for namespace in namespaces { try transaction.moveAllUp(NamespaceID(namespace), at: time) }
         return isDone
@@ -137,6 +143,7 @@ final class Sweep: @unchecked Sendable {
             """
             SELECT p.trigger_id, p.ns, p.dedup_space, p.dedup_floor, p.cycles_completed FROM progress p
             WHERE p.trigger_id >= ?1 AND p.trigger_id < ?1 + ?2 AND (p.dedup_floor IS NOT NULL OR p.cycles_completed > ?3)
+                AND NOT EXISTS (SELECT 1 FROM backfill b WHERE b.trigger_id = p.trigger_id AND b.ended_at IS NULL)
                 AND EXISTS (SELECT 1 FROM dedup d WHERE d.ns = p.ns AND d.space = p.dedup_space)
             ORDER BY p.trigger_id LIMIT 1
             """)
@@ -312,6 +319,7 @@ extension Transaction {
             delete.bind(3, limit)
             try delete.run()
             return delete.changes
+        case .backfills: return try removeBackfillRows(target, limit: limit)
         case nil:
             throw SluiceError(.storage, "the database is damaged: there is garbage of the kind \(kind)")
         }

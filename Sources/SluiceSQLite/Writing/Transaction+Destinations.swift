@@ -132,7 +132,7 @@ extension Transaction {
 
     // MARK: What removals leave behind
 
-    enum Garbage: String { case inbox, jobs, keys, deliveries }
+    enum Garbage: String { case inbox, jobs, keys, deliveries, backfills }
 
     /// Notes what `prune` is to remove in bounded batches; nobody can see it any more.
     func discard(_ namespace: NamespaceID, _ kind: Garbage, _ target: Int64) throws {

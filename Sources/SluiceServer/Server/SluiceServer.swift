@@ -68,6 +68,7 @@ public struct SluiceServer: Sendable {
     private let heldClient: HTTPClient
     private let polling: PollingService
     private let subscriptions: SubscriptionService
+    private let backfills: BackfillService
     private let delivery: DeliveryService
     private let feed: JobFeed
     private let consumers: ConsumerService
@@ -142,7 +143,9 @@ public struct SluiceServer: Sendable {
         subscriptions = SubscriptionService(
             store: store, catalogue: catalogue, time: clock, alarms: alarms, polling: polling, logger: logger,
             random: { Double.random(in: 0..<1) }, newToken: { Randomness.endpointToken() })
-        control = ServerControl(catalogue: catalogue, polling: polling, subscriptions: subscriptions, gateway: gateway)
+        backfills = BackfillService(polling: polling)
+        control = ServerControl(
+            catalogue: catalogue, polling: polling, subscriptions: subscriptions, gateway: gateway, backfills: backfills)
         lifecycle = TriggerLifecycle(store: store, clock: clock, control: control, isServing: true) { [subscriptions] in
             subscriptions.settles($0)
         }
@@ -217,12 +220,14 @@ public struct SluiceServer: Sendable {
         let parts: [any Service] = [
             // The first is the last to be ended: tokens that polls asked for are stored before.
             TokenRenewal(polling: polling),
-            CancelledAtShutdown { [polling, subscriptions] in
+            CancelledAtShutdown { [polling, subscriptions, backfills] in
                 for await _ in listening {}
                 // Providers may ask something at a URL while they are asked to subscribe it.
                 async let polls: Void = polling.run()
+                async let windows: Void = backfills.run()
                 await subscriptions.run()
                 await polls
+                await windows
             },
             CancelledAtShutdown { [delivery] in await delivery.run() },
             CancelledAtShutdown { [desk] in await desk.run() },

@@ -11,7 +11,11 @@ final class FaultyStore: Store {
         var credentials: [SluiceError] = []
         /// Called before the credentials are replaced.
         var beforeCredentials: (@Sendable ([UInt8]) async throws -> Void)?
+        var backfills: (@Sendable (BackfillCommit) -> BackfillFault?)?
     }
+
+    /// What becomes of a backfill's commit: it is not made, or it is and nobody hears of it.
+    enum BackfillFault { case notMade, notHeardOf }
     private let inner: any Store
     private let faults = Mutex(Faults())
 
@@ -45,7 +49,36 @@ final class FaultyStore: Store {
         return try await inner.replaceCredentials(connection, version: version, sealed: sealed, at: time)
     }
 
+    func faultBackfills(_ body: (@Sendable (BackfillCommit) -> BackfillFault?)?) { faults.withLock { $0.backfills = body } }
+
+    func commitBackfill(_ commit: BackfillCommit) async throws -> BackfillOutcome {
+        let fault = faults.withLock { $0.backfills }?(commit)
+        let lost = SluiceError(.storage, "the test pulled the plug")
+        if fault == .notMade { throw lost }
+        let outcome = try await inner.commitBackfill(commit)
+        if fault == .notHeardOf { throw lost }
+        return outcome
+    }
+
     // MARK: As it is
+
+    func startBackfill(_ new: NewBackfill, at time: Timestamp) async throws -> StoredBackfill {
+        try await inner.startBackfill(new, at: time)
+    }
+    func backfills(_ query: BackfillQuery) async throws -> [StoredBackfill] { try await inner.backfills(query) }
+    func backfill(_ namespace: NamespaceID, _ id: BackfillID) async throws -> StoredBackfill? {
+        try await inner.backfill(namespace, id)
+    }
+    func commandBackfill(
+        _ namespace: NamespaceID, _ id: BackfillID, _ command: BackfillCommand, at time: Timestamp
+    ) async throws -> StoredBackfill { try await inner.commandBackfill(namespace, id, command, at: time) }
+    func recordBackfillFailure(_ failure: BackfillFailure) async throws { try await inner.recordBackfillFailure(failure) }
+    func backfillDifferences(_ query: BackfillDifferenceQuery) async throws -> [BackfillDifference] {
+        try await inner.backfillDifferences(query)
+    }
+    func removedJobs(_ trigger: TriggerID) async throws -> (through: JobPosition, madeAt: Timestamp)? {
+        try await inner.removedJobs(trigger)
+    }
 
     func observe(_ observer: any StoreObserver) { inner.observe(observer) }
     func close() async { await inner.close() }
