@@ -16,6 +16,8 @@ public final class Gateway: Sendable {
     private struct Shared {
         var routes: [String: Route] = [:]
         var gates: [ConnectionID: ConnectionGate] = [:]
+        /// Of connections that can be used, for calls to callbacks.
+        var callbackRoutes: [ConnectionID: Route] = [:]
         var bucket: TokenBucket
         var inFlight = 0
         var isShuttingDown = false
@@ -38,19 +40,21 @@ public final class Gateway: Sendable {
     private let alarms: any AlarmReporting
     private let observer: any GatewayObserver
     let handshakes: (any HandshakeActing)?
+    private let callbacks: (any CallbackTaking)?
     let publicURL: @Sendable () -> String?
     private let shared: Mutex<Shared>
 
     /// `publicURL`: under which scheme and host providers reach this server, for schemes that sign the URL; asked for when one
     /// is verified.
     /// `wallTime`: what signed timestamps are held against; nil: `time`. `handshakes`: does what handshakes need besides an
-    /// answer; nil: those are answered 503.
+    /// answer; nil: those are answered 503. `callbacks`: takes what comes to `/callbacks/`; nil: nothing is there.
     public init(
         store: any InboxStore, time: any TimeSource, wallTime: (any TimeSource)? = nil, alarms: any AlarmReporting,
-        observer: any GatewayObserver, handshakes: (any HandshakeActing)? = nil,
+        observer: any GatewayObserver, handshakes: (any HandshakeActing)? = nil, callbacks: (any CallbackTaking)? = nil,
         publicURL: @escaping @Sendable () -> String? = { nil }, limits: GatewayLimits = GatewayLimits(), logger: Logger
     ) {
         self.handshakes = handshakes
+        self.callbacks = callbacks
         self.publicURL = publicURL
         self.store = store
         self.time = time
@@ -74,7 +78,14 @@ public final class Gateway: Sendable {
             gates[connection.id] = route.gate
             table[token] = route
         }
-        shared.withLock { [table, gates] shared in
+        var callbackRoutes: [ConnectionID: Route] = [:]
+        for (id, connection) in routes.connections {
+            let route = route("", connection, in: routes, gates[id] ?? gatesBefore[id])
+            gates[id] = route.gate
+            callbackRoutes[id] = route
+        }
+        shared.withLock { [table, gates, callbackRoutes] shared in
+            shared.callbackRoutes = callbackRoutes
             shared.routes = table
             shared.gates = gates
         }
@@ -121,6 +132,9 @@ public final class Gateway: Sendable {
     /// Answers a whole request, read within the limits. Never throws: each failure is an answer.
     func respond(to request: WebhookRequest) async -> GatewayAnswer {
         if limits.enablesBaseline, request.path.hasPrefix(HookPath.baselinePrefix) { return .baseline }
+        if let callbacks, let token = CallbackPath.token(request.path) {
+            return await admitted(callbacks, request, String(token))
+        }
         guard let token = HookPath.token(request.path) else { return count(.unknown) }
         let isWebhook = request.method == "POST" || request.method == "PUT"
         guard isWebhook || Gateway.handshakeMethods.contains(request.method) else { return count(.wrongMethod) }
@@ -142,6 +156,23 @@ public final class Gateway: Sendable {
             let answer = await verifyAndKeep(request, route.connection, route.gate, isForced: false, at: now)
             return route.connection.wantsEmptyAnswers ? answer.withoutBody() : answer
         }
+    }
+
+    /// A call to a callback, within the bounds that all requests share.
+    private func admitted(_ callbacks: any CallbackTaking, _ request: WebhookRequest, _ token: String) async -> GatewayAnswer {
+        let isWebhook = request.method == "POST" || request.method == "PUT"
+        guard isWebhook || Gateway.handshakeMethods.contains(request.method) else { return count(.wrongMethod) }
+        let now = time.now()
+        // No hook has an empty token.
+        if case .refused(let answer) = admit("", at: now) { return count(answer) }
+        defer { shared.withLock { $0.inFlight -= 1 } }
+        return await callback(request, token: token, callbacks, at: now)
+    }
+
+    func callbackRoute(_ connection: ConnectionID) -> Route? { shared.withLock { $0.callbackRoutes[connection] } }
+
+    func noteRefusal(_ refusal: Refusal, _ route: Route, at now: Timestamp) {
+        act(on: route.gate.verificationFailed(refusal.reason, at: now), route.connection, refusal.reason)
     }
 
     /// One lock for the bounds that all connections share. An admitted request must be given back (`inFlight`).
@@ -253,7 +284,7 @@ public final class Gateway: Sendable {
     }
 
     @discardableResult
-    private func count(
+    func count(
         _ answer: GatewayAnswer, _ connection: GatewayConnection? = nil, _ gate: ConnectionGate? = nil, detail: String? = nil
     ) -> GatewayAnswer {
         gate?.count(answer)

@@ -24,6 +24,8 @@ public final class API: Sendable {
         public var address: PublicAddress
         /// Whether a server answers, with pollers.
         public var isServing: Bool
+        /// Nil without a server: nobody waits for anything.
+        public var callbacks: CallbackDesk?
         public init(
             store: any Store, shelf: ConnectorShelf, reloader: ConnectorReloader? = nil, sealer: SecretSealer, clock: any TimeSource,
             alarms: AlarmBoard,

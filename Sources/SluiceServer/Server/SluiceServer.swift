@@ -64,6 +64,7 @@ public struct SluiceServer: Sendable {
     private let heldClient: HTTPClient
     private let polling: PollingService
     private let subscriptions: SubscriptionService
+    private let callbacks: CallbackDesk
     private let push: PushService
     private let feed: JobFeed
     private let refusals = RefusalCollector()
@@ -126,8 +127,13 @@ public struct SluiceServer: Sendable {
         var gatewayLimits = GatewayLimits()
         // What the benchmarks compare with: the same listener, reading the same bodies and keeping nothing.
         gatewayLimits.enablesBaseline = options.environment["SLUICE_BENCHMARK_BASELINE"] == "1"
+        callbacks = CallbackDesk(
+            service: CallbackService(
+                store: store, catalogue: catalogue, time: clock, alarms: alarms, polling: polling, logger: logger,
+                random: { Double.random(in: 0..<1) }),
+            catalogue: catalogue, sealer: opened.sealer, address: address, clock: clock)
         gateway = Gateway(
-            store: store, time: clock, wallTime: WallClock(), alarms: alarms, observer: refusals, handshakes: desk,
+            store: store, time: clock, wallTime: WallClock(), alarms: alarms, observer: refusals, handshakes: desk, callbacks: callbacks,
             publicURL: { [address] in address.url }, limits: gatewayLimits, logger: logger)
         subscriptions = SubscriptionService(
             store: store, catalogue: catalogue, time: clock, alarms: alarms, polling: polling, logger: logger,
@@ -141,10 +147,12 @@ public struct SluiceServer: Sendable {
                 directory: $0, shelf: shelf, store: store, control: control, alarms: alarms, clock: clock, changes: ChangeLock(),
                 logger: logger)
         }
+        var parts = API.Parts(
+            store: store, shelf: shelf, reloader: reloader, sealer: opened.sealer, clock: clock, alarms: alarms, control: control,
+            lifecycle: lifecycle, jobs: feed, address: address, isServing: true)
+        parts.callbacks = callbacks
         api = API(
-            API.Parts(
-                store: store, shelf: shelf, reloader: reloader, sealer: opened.sealer, clock: clock, alarms: alarms, control: control,
-                lifecycle: lifecycle, jobs: feed, address: address, isServing: true),
+            parts,
             localTokenHash: TokenGate.hash(localToken))
         desk.learns { [api, subscriptions] secret, token, connection in
             if try await subscriptions.learn(secret: secret, token: token) { return }
@@ -208,6 +216,7 @@ public struct SluiceServer: Sendable {
                 await subscriptions.run()
                 await polls
             },
+            CancelledAtShutdown { [callbacks] in await callbacks.service.run() },
             CancelledAtShutdown { [push] in await push.run() },
             CancelledAtShutdown { [desk] in await desk.run() },
             Chores(
@@ -217,7 +226,10 @@ public struct SluiceServer: Sendable {
                 refusals: refusals, clock: opened.clock, retention: options.retention, logger: logger),
             APIServer(
                 api: api, host: options.api.host, port: options.api.port, logger: logger, onBound: { bound.api($0) },
-                onShutdown: { [feed] in feed.stopWaiting() }),
+                onShutdown: { [feed, callbacks] in
+                    feed.stopWaiting()
+                    callbacks.service.stopWaiting()
+                }),
             gateway.application(host: options.listen.host, port: options.listen.port, onBound: { bound.listener($0) }),
         ]
         let watches = reloader.map { ConnectorWatch(reloader: $0, interval: .seconds(2), logger: logger) as any Service }
