@@ -330,6 +330,7 @@ public final class PollingService: StoreObserver, Sendable {
     // MARK: Inside
 
     private func put(_ trigger: StoredTrigger, in state: inout State, at now: Timestamp) {
+        if trigger.isCallbackSource { return }
         let progress = trigger.progress
         let stored = TriggerSchedule.Stored(
             covered: progress.coveredSequence, lastStartAt: progress.lastStartAt, safetyDueAt: progress.safetyDueAt,

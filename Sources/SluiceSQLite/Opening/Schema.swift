@@ -28,6 +28,7 @@ enum Schema {
         migrator.registerMigration("5 delivery") { db in try db.execute(sql: deliveryOrder) }
         migrator.registerMigration("6 consumers") { db in try db.execute(sql: consumers) }
         migrator.registerMigration("8 backfills") { db in try db.execute(sql: backfills) }
+        migrator.registerMigration("9 callbacks", foreignKeyChecks: .immediate) { db in try db.execute(sql: callbacks) }
         return migrator
     }
 

@@ -6,7 +6,7 @@ import SluiceStore
 ///
 /// Touched by the writer's thread only.
 final class Sweep: @unchecked Sendable {
-    private enum Phase: Int, CaseIterable { case deliveries, consumers, jobs, keys, webhooks, garbage }
+    private enum Phase: Int, CaseIterable { case deliveries, consumers, jobs, callbacks, keys, webhooks, garbage }
 
     /// How many triggers are asked at once whether they have dedup keys.
     private static let triggersPerLook: Int64 = 500
@@ -36,6 +36,7 @@ final class Sweep: @unchecked Sendable {
                 case .deliveries: try expireDeliveries(transaction, before: time - retention.pendingDeliveries, time, &budget, &report)
                 case .consumers: try expireConsumers(transaction, before: time - retention.pendingDeliveries, time, &budget, &report)
                 case .jobs: try removeJobs(transaction, before: time - retention.jobs, time, &budget, &report)
+                case .callbacks: try removeCallbacks(transaction, before: time - retention.jobs, &budget)
                 case .keys: try removeKeys(transaction, &budget, &report)
                 case .webhooks: try removeWebhooks(transaction, before: time - retention.inbox, &budget, &report)
                 case .garbage: try removeGarbage(transaction, &budget)
@@ -135,6 +136,14 @@ final class Sweep: @unchecked Sendable {
         // A dead letter that went no longer blocks those behind it.
         for namespace in namespaces { try transaction.moveAllUp(NamespaceID(namespace), at: time) }
         return isDone
+    }
+
+    /// How a callback ended is kept for as long as its job.
+    private func removeCallbacks(_ transaction: Transaction, before horizon: Timestamp, _ budget: inout Int) throws -> Bool {
+        let asked = budget
+        let removed = try transaction.removeCallbacks(endedBefore: horizon, limit: asked)
+        budget -= max(1, removed)
+        return removed < asked
     }
 
     /// Keys by the rule of `DedupRetention`, trigger by trigger (P4).

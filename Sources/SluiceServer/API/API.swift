@@ -29,6 +29,8 @@ public final class API: Sendable {
         public var delivery: DeliveryService?
         /// What of this machine destinations may use.
         public var places: DestinationPlaces
+        /// Nil without a server: nobody waits for anything.
+        public var callbacks: CallbackDesk?
         public init(
             store: any Store, shelf: ConnectorShelf, reloader: ConnectorReloader? = nil, sealer: SecretSealer, clock: any TimeSource,
             alarms: AlarmBoard,

@@ -449,7 +449,7 @@ public struct ApplyPlanner {
 
     private mutating func unnamed(_ manifest: Manifest) {
         let named = Set(manifest.triggers.map(\.name))
-        for trigger in current.definitions.triggers where !named.contains(trigger.name) {
+        for trigger in current.definitions.triggers where !named.contains(trigger.name) && !trigger.isCallbackSource {
             let isOver = trigger.state == .stopped || trigger.state == .stopping
             if options.prunes, !isOver {
                 add([.stop], to: trigger.name, in: trigger.state, line: 0)

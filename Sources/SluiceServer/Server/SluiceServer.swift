@@ -69,6 +69,7 @@ public struct SluiceServer: Sendable {
     private let polling: PollingService
     private let subscriptions: SubscriptionService
     private let backfills: BackfillService
+    private let callbacks: CallbackDesk
     private let delivery: DeliveryService
     private let feed: JobFeed
     private let consumers: ConsumerService
@@ -137,8 +138,13 @@ public struct SluiceServer: Sendable {
         var gatewayLimits = GatewayLimits()
         // What the benchmarks compare with: the same listener, reading the same bodies and keeping nothing.
         gatewayLimits.enablesBaseline = options.environment["SLUICE_BENCHMARK_BASELINE"] == "1"
+        callbacks = CallbackDesk(
+            service: CallbackService(
+                store: store, catalogue: catalogue, time: clock, alarms: alarms, polling: polling, logger: logger,
+                random: { Double.random(in: 0..<1) }),
+            catalogue: catalogue, sealer: opened.sealer, address: address, clock: clock)
         gateway = Gateway(
-            store: store, time: clock, wallTime: WallClock(), alarms: alarms, observer: refusals, handshakes: desk,
+            store: store, time: clock, wallTime: WallClock(), alarms: alarms, observer: refusals, handshakes: desk, callbacks: callbacks,
             publicURL: { [address] in address.url }, limits: gatewayLimits, logger: logger)
         subscriptions = SubscriptionService(
             store: store, catalogue: catalogue, time: clock, alarms: alarms, polling: polling, logger: logger,
@@ -154,11 +160,13 @@ public struct SluiceServer: Sendable {
                 directory: $0, shelf: shelf, store: store, control: control, alarms: alarms, clock: clock, changes: ChangeLock(),
                 logger: logger)
         }
+        var parts = API.Parts(
+            store: store, shelf: shelf, reloader: reloader, sealer: opened.sealer, clock: clock, alarms: alarms, control: control,
+            lifecycle: lifecycle, jobs: feed, consumers: consumers, address: address, isServing: true, delivery: delivery,
+            places: opened.places)
+        parts.callbacks = callbacks
         api = API(
-            API.Parts(
-                store: store, shelf: shelf, reloader: reloader, sealer: opened.sealer, clock: clock, alarms: alarms, control: control,
-                lifecycle: lifecycle, jobs: feed, consumers: consumers, address: address, isServing: true, delivery: delivery,
-                places: opened.places),
+            parts,
             localTokenHash: TokenGate.hash(localToken))
         stops.carryOut { [api, catalogue, logger] in await api.destinationGone($0, target: $1, reason: $2, catalogue, logger) }
         desk.learns { [api, subscriptions] secret, token, connection in
@@ -229,6 +237,7 @@ public struct SluiceServer: Sendable {
                 await polls
                 await windows
             },
+            CancelledAtShutdown { [callbacks] in await callbacks.service.run() },
             CancelledAtShutdown { [delivery] in await delivery.run() },
             CancelledAtShutdown { [desk] in await desk.run() },
             Chores(
@@ -239,9 +248,10 @@ public struct SluiceServer: Sendable {
             APIServer(
                 api: api, host: options.api.host, port: options.api.port,
                 connectionsMax: max(2000, OpenFiles.raise() * 3 / 4), logger: logger, onBound: { bound.api($0) },
-                onShutdown: { [feed, consumers] in
+                onShutdown: { [feed, consumers, callbacks] in
                     feed.stopWaiting()
                     consumers.stopWaiting()
+                    callbacks.service.stopWaiting()
                 }),
             gateway.application(host: options.listen.host, port: options.listen.port, onBound: { bound.listener($0) }),
         ]

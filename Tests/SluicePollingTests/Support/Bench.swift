@@ -54,6 +54,7 @@ struct BenchConnection: Sendable {
 final class BenchCatalogue: PollingCatalogue {
     private let connections = Mutex<[ConnectionID: BenchConnection]>([:])
 
+    func connection(_ id: ConnectionID) -> BenchConnection? { connections.withLock { $0[id] } }
     func set(_ id: ConnectionID, _ connection: BenchConnection) { connections.withLock { $0[id] = connection } }
     func change(_ name: String, _ body: (inout BenchConnection) -> Void) {
         connections.withLock { connections in
