@@ -48,7 +48,8 @@ extension Gateway {
         }
         if request.method != "POST", request.method != "PUT" {
             guard let connection = route?.connection, connection.takes(request.method) else { return count(.wrongMethod) }
-            return count(await handshake(request, connection) ?? .wrongMethod, connection, route?.gate)
+            let asked = HandshakeRequest(request, for: connection.handshakes)
+            return count(await handshaken(asked, request, connection, isVerified: false) ?? .wrongMethod, connection, route?.gate)
         }
         if target.state.state.isOver { return .called }
         if let route {
@@ -69,11 +70,22 @@ extension Gateway {
         }
     }
 
+    /// The answer to a handshake once what it asks for is done; nil: it is none.
+    private func handshaken(
+        _ asked: HandshakeRequest, _ request: WebhookRequest, _ connection: GatewayConnection, isVerified: Bool
+    ) async -> GatewayAnswer? {
+        switch handshake(asked, request, connection, isVerified: isVerified) {
+        case .none: nil
+        case .answer(let answer): answer
+        case .act(let action, let answer): await perform(action, then: answer, request, connection)
+        }
+    }
+
     /// The answer to a handshake, or to a call that is not verified; nil: it may go on.
     private func refusal(_ request: WebhookRequest, _ route: Route, at now: Timestamp) async -> GatewayAnswer? {
         let connection = route.connection
         let asked = connection.handshakes.isEmpty ? nil : HandshakeRequest(request, for: connection.handshakes)
-        if let asked, let answer = await handshake(asked, request, connection, isVerified: false) {
+        if let asked, let answer = await handshaken(asked, request, connection, isVerified: false) {
             return count(answer, connection, route.gate)
         }
         if case .refused(let refusal) = verify(request, connection, secrets: connection.secrets) {
@@ -81,7 +93,7 @@ extension Gateway {
             let answer = GatewayAnswer(status: 401, reason: "unauthorized", message: refusal.description)
             return count(answer, connection, route.gate, detail: refusal.reason.rawValue)
         }
-        if let asked, let answer = await handshake(asked, request, connection, isVerified: true) {
+        if let asked, let answer = await handshaken(asked, request, connection, isVerified: true) {
             return count(answer, connection, route.gate)
         }
         return nil
