@@ -149,7 +149,7 @@ let package = Package(
             swiftSettings: strict),
         .testTarget(
             name: "SluiceNATSTests",
-            dependencies: ["SluiceNATS", "SluiceDelivery", "SluiceStore", "SluiceConnectors", "SluiceCore", "SluiceTesting"],
+            dependencies: ["SluiceNATS", "SluiceDelivery", "SluiceStore", "SluiceConnectors", "SluiceCore", "SluiceTesting", crypto],
             swiftSettings: strict),
         .testTarget(
             name: "SluiceServerTests",

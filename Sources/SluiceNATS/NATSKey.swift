@@ -48,7 +48,7 @@ struct NATSKey: Sendable, Equatable {
     }
 
     private static func decoded(_ text: String) -> [UInt8]? {
-        guard text.utf8.count <= 64 else { return nil }
+        guard text.utf8.count == 58 else { return nil }
         var (bytes, buffer, bits): ([UInt8], UInt32, Int) = ([], 0, 0)
         for character in text.utf8 {
             guard let value = alphabet.firstIndex(of: character) else { return nil }

@@ -85,6 +85,11 @@ final class NATSLink {
             let status = natsSubscription_NextMsg(&reply, subscription, left)
             defer { natsMsg_Destroy(reply) }
             if status == NATS_TIMEOUT { return (answers, silence()) }
+            // The library says so and keeps the message; whose it was is known once all others are answered.
+            if status == NATS_NO_RESPONDERS {
+                open -= 1
+                continue
+            }
             guard status == NATS_OK, let reply else {
                 return (answers, text(status, "the connection was lost before an acknowledgement came"))
             }
@@ -92,7 +97,7 @@ final class NATSLink {
             answers[index] = natsMsg_IsNoResponders(reply) ? .noStream : NATSAcknowledgement(payload(reply))
             open -= 1
         }
-        return (answers, nil)
+        return (answers.map { $0 ?? .noStream }, nil)
     }
 
     private func send(_ message: Message, reply: String, _ headers: [(name: String, value: String)]) -> natsStatus {

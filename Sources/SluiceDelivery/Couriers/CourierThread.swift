@@ -14,6 +14,8 @@ public final class CourierThread: Sendable {
 
     public init() { pool.start() }
 
+    deinit { pool.shutdownGracefully(queue: .global()) { _ in } }
+
     /// What `work` returns; nil where it took longer than `seconds`, where the task was cancelled meanwhile, and at once
     /// where an earlier call is late.
     public func run<Value: Sendable>(within seconds: Int, _ work: @escaping @Sendable () -> Value) async -> Value? {

@@ -94,7 +94,7 @@ struct CommandRun: Sendable {
             case .signaled(let number): return Ending(how: .signal(Int(number)), output: output.bytes)
             }
         } catch let error as SubprocessError {
-            return Ending(how: .notStarted(CommandRun.reason(error)), output: output.bytes)
+            return Ending(how: .notStarted(reason(error)), output: output.bytes)
         } catch {
             return Ending(how: .notStarted("\(error)"), output: output.bytes)
         }
@@ -105,15 +105,15 @@ struct CommandRun: Sendable {
         try? await writer.finish()
     }
 
-    private static func reason(_ error: SubprocessError) -> String {
-        if error.code == .executableNotFound { return "there is no such file" }
-        guard let underlying = error.underlyingError else { return "the system refused it" }
-        switch underlying.rawValue {
-        case ENOENT: return "there is no such file, or not the interpreter that its first line names"
-        case EACCES: return "it may not be executed by the user that Sluice runs as"
-        case ENOEXEC: return "it is no program: a script begins with #! and its interpreter"
-        case let number: return String(cString: strerror(number))
+    /// The package says of whatever cannot be executed that it was not found; what is wrong with it can be looked at.
+    private func reason(_ error: SubprocessError) -> String {
+        if access(program, F_OK) != 0 { return "there is no such file" }
+        if access(program, X_OK) != 0 { return "it may not be executed by the user that Sluice runs as" }
+        guard let underlying = error.underlyingError, error.code != .executableNotFound else {
+            return "it is a directory, or the interpreter that its first line names is not there"
         }
+        if underlying.rawValue == ENOEXEC { return "it is no program: a script begins with #! and its interpreter" }
+        return String(cString: strerror(underlying.rawValue))
     }
 
     static func name(ofSignal number: Int) -> String {
