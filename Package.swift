@@ -114,6 +114,9 @@ let package = Package(
             name: "sluice-demo",
             dependencies: ["SluiceTesting", "SluiceCore", httpClient, .product(name: "ArgumentParser", package: "swift-argument-parser")],
             swiftSettings: strict),
+        .executableTarget(
+            name: "sluice-example", dependencies: [hummingbird, httpClient, nioCore, httpTypes, crypto], path: "examples/clients/swift",
+            swiftSettings: strict),
         .testTarget(name: "SluiceCoreTests", dependencies: ["SluiceCore"], swiftSettings: strict),
         .testTarget(name: "SluiceSimulationTests", dependencies: ["SluiceSimulation", "SluiceCore"], swiftSettings: strict),
         .testTarget(

@@ -14,7 +14,10 @@ extension Live {
             let child = try ChildProcess(
                 .init(
                     executable, arguments,
-                    environment: ["PYTHONDONTWRITEBYTECODE": "1", "NO_COLOR": "1", "COLUMNS": "140", "SLUICE_TOKEN": token],
+                    environment: [
+                        "PYTHONDONTWRITEBYTECODE": "1", "NO_COLOR": "1", "COLUMNS": "140", "SLUICE_TOKEN": token,
+                        "PYTHONPATH": LocalStripe.scriptsDirectory,
+                    ],
                     workingDirectory: directory, outputFile: directory + "/checked.txt"))
             defer { child.kill9() }
             let exit = try? await child.waitForExit(seconds: seconds)
