@@ -10,7 +10,8 @@ import SluiceCore
 /// - Time, identity and randomness come in with the call.
 /// - Errors are `SluiceError`: `.diskFull`, `.overloaded` (too much is waiting; nothing was taken), `.fenced`, `.conflict`,
 ///   `.notFound`, `.storage`.
-public protocol Store: InboxStore, DefinitionStore, SubscriptionStore, CredentialStore, PollStore, JobStore, DeliveryStore, ConsumerStore, TokenStore,
+public protocol Store: InboxStore, DefinitionStore, SubscriptionStore, CredentialStore, PollStore, JobStore, DeliveryStore, ConsumerStore,
+    TokenStore,
     MaintenanceStore
 {
     /// Told after each commit, on the store's own thread, what it may have changed for others. Must return quickly.

@@ -23,7 +23,8 @@ extension ConsumerMachine {
         let nacked = wanted.intersection(lease.nacked)
         guard nacked.isEmpty else {
             throw SluiceError(
-                .conflict, "\(ConsumerMachine.jobs(nacked.count)) of these \(nacked.count == 1 ? "was" : "were") nacked with this lease before; they come again",
+                .conflict,
+                "\(ConsumerMachine.jobs(nacked.count)) of these \(nacked.count == 1 ? "was" : "were") nacked with this lease before; they come again",
                 context: ["nacked": String(nacked.count)])
         }
         let done = settle(wanted, of: number)
@@ -98,7 +99,8 @@ extension ConsumerMachine {
         _ = settle(skipped, of: number)
         for (job, detail) in refused {
             for share in leases[number]?.take(SequenceSet(SequenceSet.Run(job, job))) ?? [] {
-                leases[number]?.lost.insert(share.jobs)
+                // Not lost: the worker never saw them, and acks the others by acking the lease.
+                leases[number]?.nacked.insert(share.jobs)
                 changes.leases.insert(number)
                 die(share.jobs, attempts: share.attempt - 1, reason: "filter", detail: detail)
             }
@@ -197,7 +199,8 @@ extension ConsumerMachine {
         let others = wanted.subtracting(lease.jobs)
         guard others.isEmpty else {
             throw SluiceError(
-                .notFound, "\(ConsumerMachine.jobs(others.count)) of these \(others.count == 1 ? "was" : "were") not handed out with this lease",
+                .notFound,
+                "\(ConsumerMachine.jobs(others.count)) of these \(others.count == 1 ? "was" : "were") not handed out with this lease",
                 context: ["others": String(others.count)])
         }
         let lost = wanted.intersection(lease.lost)

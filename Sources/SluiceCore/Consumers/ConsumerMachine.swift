@@ -328,7 +328,8 @@ public struct ConsumerMachine: Sendable {
 
     /// Whether a job is held or waits to come again.
     public func awaits(_ job: Int64) -> Bool {
-        returned.values.contains { $0.jobs.contains(job) } || leases.values.contains { lease in lease.held.contains { $0.jobs.contains(job) } }
+        returned.values.contains { $0.jobs.contains(job) }
+            || leases.values.contains { lease in lease.held.contains { $0.jobs.contains(job) } }
     }
 
     // MARK: Pieces

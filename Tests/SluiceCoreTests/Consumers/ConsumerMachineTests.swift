@@ -162,7 +162,9 @@ import Testing
     }
 
     @Test func refusesWhatItDidNotWrite() {
-        for bytes: [UInt8] in [[], [1], [1, 1], [2, 1, 0, 0, 0], [0xFF], [9, 1, 0], [1, 0x80], [1, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0]] {
+        for bytes: [UInt8] in [
+            [], [1], [1, 1], [2, 1, 0, 0, 0], [0xFF], [9, 1, 0], [1, 0x80], [1, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0],
+        ] {
             var rest = bytes[...]
             #expect(SequenceSet(decoding: &rest) == nil, "\(bytes)")
         }

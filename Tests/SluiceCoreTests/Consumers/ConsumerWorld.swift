@@ -197,7 +197,9 @@ struct ConsumerWorld {
         if known?.nonce != memory.nonce { throw Failure(description: "an ack with a lease that was made up is taken") }
         if random.chance(5) { return machine = before }
         for job in jobs?.numbers ?? memory.jobs {
-            guard memory.jobs.contains(job) else { throw Failure(description: "job \(job) is acked with a lease it was not handed out with") }
+            guard memory.jobs.contains(job) else {
+                throw Failure(description: "job \(job) is acked with a lease it was not handed out with")
+            }
             if fates[job] == .acked || (jobs == nil && holder[job]?.lease != memory.number) { continue }
             guard holder[job]?.lease == memory.number else { throw Failure(description: "job \(job) is acked by whom it was taken from") }
             fates[job] = .acked
@@ -279,7 +281,8 @@ struct ConsumerWorld {
             }
             for job in replaying.numbers { holder[job] = (-1, .distantPast) }
         case 1:
-            let dead = fates.filter { $0.value == .dead && $0.key <= machine.position }.map(\.key).sorted().filter { _ in random.chance(50) }
+            let dead = fates.filter { $0.value == .dead && $0.key <= machine.position }.map(\.key).sorted().filter { _ in random.chance(50)
+            }
             machine.replay(SequenceSet(dead), at: now)
             replayedRows.formUnion(dead)
             for job in dead { fates[job] = .handedOut }
