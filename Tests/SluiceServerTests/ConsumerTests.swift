@@ -210,27 +210,27 @@ import Testing
         try await Self.withConsumers { api, store in
             let consumers = api.parts.consumers
             let count = 10_000
-            let served = Mutex(0)
+            let served = Shared(0)
             try await withThrowingTaskGroup(of: Void.self) { group in
                 for _ in 0..<count {
                     group.addTask {
                         let fetched = try await consumers.fetch("billing", FetchOrder(jobsMax: 1, waitSeconds: 60))
-                        if !fetched.jobs.isEmpty { served.withLock { $0 += 1 } }
+                        if !fetched.jobs.isEmpty { served.value.withLock { $0 += 1 } }
                     }
                 }
                 while consumers.waiting < count { try await Task.sleep(for: .milliseconds(5)) }
                 let before = consumers.woken
                 try await Self.commit(store, cycle: 1, keys: ["a"])
-                while served.withLock({ $0 }) < 1 { try await Task.sleep(for: .milliseconds(5)) }
+                while served.value.withLock({ $0 }) < 1 { try await Task.sleep(for: .milliseconds(5)) }
                 #expect(consumers.woken - before <= 3, "\(consumers.woken - before) were woken for one job")
                 try await Self.commit(store, cycle: 2, keys: (0..<50).map { "k\($0)" })
-                while served.withLock({ $0 }) < 51 { try await Task.sleep(for: .milliseconds(5)) }
+                while served.value.withLock({ $0 }) < 51 { try await Task.sleep(for: .milliseconds(5)) }
                 #expect(consumers.woken - before <= 51 + 20, "\(consumers.woken - before) were woken for 51 jobs")
                 while consumers.waiting != count - 51 { try await Task.sleep(for: .milliseconds(5)) }
                 consumers.stopWaiting()
                 try await group.waitForAll()
             }
-            #expect(served.withLock { $0 } == 51)
+            #expect(served.value.withLock { $0 } == 51)
         }
     }
 
@@ -293,20 +293,20 @@ import Testing
             try await Self.commit(store, cycle: 1, keys: (0..<200).map { "k\($0)" }) { _ in record }
             let answer = await api.respond(to: APIRequest("GET", "/v1/jobs/stream", isTrusted: true))
             let stream = try #require(answer.stream)
-            let largest = Mutex(0)
-            let total = Mutex(0)
+            let largest = Shared(0)
+            let total = Shared(0)
             struct Enough: Error {}
             await #expect(throws: Enough.self) {
                 try await stream { bytes in
-                    largest.withLock { $0 = max($0, bytes.count) }
-                    let sum = total.withLock { sum in
+                    largest.value.withLock { $0 = max($0, bytes.count) }
+                    let sum = total.value.withLock { sum in
                         sum += bytes.count
                         return sum
                     }
                     if sum > 200 * 2000 { throw Enough() }
                 }
             }
-            #expect(largest.withLock { $0 } < 128 * 1024)
+            #expect(largest.value.withLock { $0 } < 128 * 1024)
         }
     }
 
@@ -362,4 +362,9 @@ import Testing
             return events
         }
     }
+}
+
+private final class Shared<Value: Sendable>: Sendable {
+    let value: Mutex<Value>
+    init(_ value: Value) { self.value = Mutex(value) }
 }

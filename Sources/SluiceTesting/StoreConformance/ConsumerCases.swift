@@ -107,12 +107,12 @@ extension StoreConformance {
         let (one, two, queue, fence) = try await makeConsumer(bench)
         let here = bench
         let cycles: Int64 = 40
-        let seen = Mutex<[String: Int]>([:])
-        let running = Mutex(2)
+        let seen = Shared<[String: Int]>([:])
+        let running = Shared(2)
         try await withThrowingTaskGroup(of: Void.self) { group in
             for trigger in [one, two] {
                 group.addTask {
-                    defer { running.withLock { $0 -= 1 } }
+                    defer { running.value.withLock { $0 -= 1 } }
                     for number in 1...cycles {
                         try await here.cycle(trigger, fence, number, keys: (0..<5).map { "\(trigger.name)-\(number)-\($0)" })
                     }
@@ -122,12 +122,12 @@ extension StoreConformance {
                 group.addTask {
                     var last: [TriggerID: JobPosition] = [:]
                     for _ in 0..<1_000_000 {
-                        let wasRunning = running.withLock { $0 > 0 }
+                        let wasRunning = running.value.withLock { $0 > 0 }
                         let batch = try await fetch(here, queue, limit: 3, nonce: Int64(worker))
                         for entry in batch.jobs {
                             try expect(entry.job.position > last[entry.job.trigger] ?? .zero, "a job came behind a later one")
                             last[entry.job.trigger] = entry.job.position
-                            seen.withLock { $0[String(decoding: entry.job.dedupKey, as: UTF8.self), default: 0] += 1 }
+                            seen.value.withLock { $0[String(decoding: entry.job.dedupKey, as: UTF8.self), default: 0] += 1 }
                         }
                         if batch.lease != nil { try await say(here, queue, batch.lease, .ack) } else if !wasRunning { return }
                     }
@@ -135,7 +135,7 @@ extension StoreConformance {
             }
             try await group.waitForAll()
         }
-        let counts = seen.withLock { $0 }
+        let counts = seen.value.withLock { $0 }
         try expectEqual(counts.count, Int(cycles) * 10, "jobs that were handed out")
         try expect(counts.values.allSatisfy { $0 == 1 }, "a job was handed out twice")
         try expectEqual(try await state(bench, queue).unacked, 0, "unacked")
@@ -484,4 +484,10 @@ extension StoreConformance {
         try await bench.reopen()
         try expectEqual(try await bench.store.consumers(.default, only: nil, at: bench.start).count, 0, "consumers")
     }
+}
+
+/// A value that several tasks share.
+private final class Shared<Value: Sendable>: Sendable {
+    let value: Mutex<Value>
+    init(_ value: Value) { self.value = Mutex(value) }
 }
