@@ -110,23 +110,23 @@ extension ConsumerMachine {
     /// Goes on from another place, as if everything before it were acked and nothing after it. Whatever is held or waits to
     /// come again is given up, but for dead letters that are being replayed: these come again.
     public mutating func seek(to target: Int64, at now: Timestamp) {
-        var kept: [(jobs: SequenceSet, attempts: Int)] = []
+        var kept: [SequenceSet] = []
         for (number, lease) in leases {
             for share in lease.held {
                 lose(share.jobs, of: number)
                 unacked -= share.jobs.count
-                kept.append((share.jobs.intersection(replayed), share.attempt))
+                kept.append(share.jobs.intersection(replayed))
             }
         }
         for (id, group) in returned {
             unacked -= group.jobs.count
-            kept.append((group.jobs.intersection(replayed), group.attempts))
+            kept.append(group.jobs.intersection(replayed))
             returned[id] = nil
             changes.returned.insert(id)
         }
-        for part in kept {
-            unacked += part.jobs.count
-            comeAgain(part.jobs, attempts: part.attempts, dueAt: now, reason: nil)
+        for jobs in kept {
+            unacked += jobs.count
+            comeAgain(jobs, attempts: 0, dueAt: now, reason: nil)
         }
         position = target
         highWater = max(highWater, target)

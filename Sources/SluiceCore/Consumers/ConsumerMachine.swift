@@ -66,6 +66,8 @@ public struct ConsumerMachine: Sendable {
         public var bytes = 0
         public init() {}
 
+        public func contains(_ job: Int64) -> Bool { shares.contains { $0.jobs.contains(job) } }
+
         mutating func add(_ jobs: SequenceSet, attempt: Int) {
             count += jobs.count
             if let index = shares.firstIndex(where: { $0.attempt == attempt }) {
