@@ -23,7 +23,8 @@ extension ConsumerMachine {
         let nacked = wanted.intersection(lease.nacked)
         guard nacked.isEmpty else {
             throw SluiceError(
-                .conflict, "\(ConsumerMachine.jobs(nacked.count)) of these \(nacked.count == 1 ? "was" : "were") nacked with this lease before; they come again",
+                .conflict,
+                "\(ConsumerMachine.jobs(nacked.count)) of these \(nacked.count == 1 ? "was" : "were") nacked with this lease before; they come again",
                 context: ["nacked": String(nacked.count)])
         }
         let done = settle(wanted, of: number)
@@ -98,7 +99,8 @@ extension ConsumerMachine {
         _ = settle(skipped, of: number)
         for (job, detail) in refused {
             for share in leases[number]?.take(SequenceSet(SequenceSet.Run(job, job))) ?? [] {
-                leases[number]?.lost.insert(share.jobs)
+                // Not lost: the worker never saw them, and acks the others by acking the lease.
+                leases[number]?.nacked.insert(share.jobs)
                 changes.leases.insert(number)
                 die(share.jobs, attempts: share.attempt - 1, reason: "filter", detail: detail)
             }
@@ -108,23 +110,23 @@ extension ConsumerMachine {
     /// Goes on from another place, as if everything before it were acked and nothing after it. Whatever is held or waits to
     /// come again is given up, but for dead letters that are being replayed: these come again.
     public mutating func seek(to target: Int64, at now: Timestamp) {
-        var kept: [(jobs: SequenceSet, attempts: Int)] = []
+        var kept: [SequenceSet] = []
         for (number, lease) in leases {
             for share in lease.held {
                 lose(share.jobs, of: number)
                 unacked -= share.jobs.count
-                kept.append((share.jobs.intersection(replayed), share.attempt))
+                kept.append(share.jobs.intersection(replayed))
             }
         }
         for (id, group) in returned {
             unacked -= group.jobs.count
-            kept.append((group.jobs.intersection(replayed), group.attempts))
+            kept.append(group.jobs.intersection(replayed))
             returned[id] = nil
             changes.returned.insert(id)
         }
-        for part in kept {
-            unacked += part.jobs.count
-            comeAgain(part.jobs, attempts: part.attempts, dueAt: now, reason: nil)
+        for jobs in kept {
+            unacked += jobs.count
+            comeAgain(jobs, attempts: 0, dueAt: now, reason: nil)
         }
         position = target
         highWater = max(highWater, target)
@@ -197,7 +199,8 @@ extension ConsumerMachine {
         let others = wanted.subtracting(lease.jobs)
         guard others.isEmpty else {
             throw SluiceError(
-                .notFound, "\(ConsumerMachine.jobs(others.count)) of these \(others.count == 1 ? "was" : "were") not handed out with this lease",
+                .notFound,
+                "\(ConsumerMachine.jobs(others.count)) of these \(others.count == 1 ? "was" : "were") not handed out with this lease",
                 context: ["others": String(others.count)])
         }
         let lost = wanted.intersection(lease.lost)

@@ -66,6 +66,8 @@ public struct ConsumerMachine: Sendable {
         public var bytes = 0
         public init() {}
 
+        public func contains(_ job: Int64) -> Bool { shares.contains { $0.jobs.contains(job) } }
+
         mutating func add(_ jobs: SequenceSet, attempt: Int) {
             count += jobs.count
             if let index = shares.firstIndex(where: { $0.attempt == attempt }) {
@@ -328,7 +330,8 @@ public struct ConsumerMachine: Sendable {
 
     /// Whether a job is held or waits to come again.
     public func awaits(_ job: Int64) -> Bool {
-        returned.values.contains { $0.jobs.contains(job) } || leases.values.contains { lease in lease.held.contains { $0.jobs.contains(job) } }
+        returned.values.contains { $0.jobs.contains(job) }
+            || leases.values.contains { lease in lease.held.contains { $0.jobs.contains(job) } }
     }
 
     // MARK: Pieces

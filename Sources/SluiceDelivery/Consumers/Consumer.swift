@@ -30,7 +30,8 @@ public struct ConsumerSettings: Sendable, Equatable {
 
     public var rules: ConsumerMachine.Rules {
         ConsumerMachine.Rules(
-            attemptsMax: attemptsMax ?? ConsumerMachine.Rules.attemptsDefault, unackedMax: unackedMax ?? ConsumerMachine.Rules.unackedDefault)
+            attemptsMax: attemptsMax ?? ConsumerMachine.Rules.attemptsDefault,
+            unackedMax: unackedMax ?? ConsumerMachine.Rules.unackedDefault)
     }
 
     /// From a destination's settings.

@@ -83,7 +83,9 @@ public final class ConsumerService: StoreObserver {
         try await reload()
         if let known = known(name) { return known }
         let names = state.withLock { $0.names.keys.sorted() }
-        let there = names.isEmpty ? "there are none: a destination of the kind pull is one" : "there are \(names.prefix(10).joined(separator: ", "))"
+        let there =
+            names.isEmpty
+            ? "there are none: a destination of the kind pull is one" : "there are \(names.prefix(10).joined(separator: ", "))"
         throw SluiceError(.notFound, "there is no consumer `\(name.prefix(64))`; \(there)").with("consumer", String(name.prefix(64)))
     }
 
@@ -153,7 +155,8 @@ public final class ConsumerService: StoreObserver {
             throw SluiceError(.invalid, "`max` is a whole number from 1 to \(FetchOrder.jobsMax.upperBound), not \(order.jobsMax)")
         }
         guard FetchOrder.waitSeconds.contains(order.waitSeconds) else {
-            throw SluiceError(.invalid, "`wait` is a number of seconds from 0 to \(FetchOrder.waitSeconds.upperBound), not \(order.waitSeconds)")
+            throw SluiceError(
+                .invalid, "`wait` is a number of seconds from 0 to \(FetchOrder.waitSeconds.upperBound), not \(order.waitSeconds)")
         }
         note(order.worker, of: consumer.id)
         if let lease = order.ack { _ = try await settle(name, lease: lease, jobs: nil, .ack) }
@@ -168,6 +171,7 @@ public final class ConsumerService: StoreObserver {
         let turnDeadline = max(deadline, ContinuousClock.now + .seconds(ConsumerService.turnSecondsMax))
         while true {
             try Task.checkCancellation()
+            if let due = state.withLock({ $0.lanes[consumer.id]?.dueAt }), due <= time.now() { isDue(consumer.id) }
             let turn = state.withLock { state -> ConsumerQueue.Turn in
                 state.isClosed ? .nothing : state.lanes[consumer.id]?.queue.turn() ?? .nothing
             }
@@ -324,6 +328,7 @@ public final class ConsumerService: StoreObserver {
         wake(
             state.withLock { state in
                 state.lanes[id]?.dueAt = nil
+                state.lanes[id]?.timer?.cancel()
                 state.lanes[id]?.timer = nil
                 return state.next(id) { $0.news() }
             })
@@ -375,7 +380,8 @@ public final class ConsumerService: StoreObserver {
         alarms.raise(
             Alarm(
                 kind: .deadLetters, subject: "destination \(consumer.name)",
-                message: "\(sum) jobs of this consumer became dead letters since the start: see `sluice delivery list --state dead`, mend what handles them, "
+                message:
+                    "\(sum) jobs of this consumer became dead letters since the start: see `sluice delivery list --state dead`, mend what handles them, "
                     + "then replay them."))
     }
 
@@ -413,7 +419,9 @@ struct WorkersSeen {
     private var seen: [String: Timestamp] = [:]
 
     mutating func note(_ name: String, at time: Timestamp) {
-        if seen[name] == nil, seen.count >= WorkersSeen.namesMax, let oldest = seen.min(by: { $0.value < $1.value }) { seen[oldest.key] = nil }
+        if seen[name] == nil, seen.count >= WorkersSeen.namesMax, let oldest = seen.min(by: { $0.value < $1.value }) {
+            seen[oldest.key] = nil
+        }
         seen[name] = time
     }
 

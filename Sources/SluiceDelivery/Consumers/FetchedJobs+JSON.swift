@@ -15,7 +15,8 @@ extension FetchedJobs {
         bytes += ",\"jobs\":[".utf8
         for (index, entry) in jobs.enumerated() {
             guard let trigger = names(entry.job.trigger) else {
-                throw SluiceError(.internalError, "A job belongs to trigger number \(entry.job.trigger), which is not known yet; ask again.")
+                throw SluiceError(
+                    .internalError, "A job belongs to trigger number \(entry.job.trigger), which is not known yet; ask again.")
             }
             if index > 0 { bytes.append(UInt8(ascii: ",")) }
             JobJSON.write(entry.job, triggerName: trigger.name, uid: trigger.uid, into: &bytes)

@@ -125,7 +125,9 @@ enum ConsumerRows {
         return StoredConsumer(
             id: id, triggers: entry.triggers.keys.sorted(), position: token(machine.position), floor: token(machine.floor),
             unacked: machine.unacked, inHand: machine.inHand(at: time), backlog: min(new.count, StoredConsumer.backlogMax),
-            oldest: try oldest.flatMap { try jobs(db, entry.namespace, SequenceSet(SequenceSet.Run($0, $0)), includesRecords: false).first },
+            oldest: try oldest.flatMap {
+                try jobs(db, entry.namespace, SequenceSet(SequenceSet.Run($0, $0)), includesRecords: false).first
+            },
             leases: leases.map {
                 StoredConsumer.Lease(
                     id: LeaseID(number: $0.number, nonce: $0.nonce), worker: $0.worker, jobs: $0.heldCount, takenAt: $0.takenAt,

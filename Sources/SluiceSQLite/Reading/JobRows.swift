@@ -24,7 +24,8 @@ enum JobRows {
             bytes += job.record.count
             jobs.append(job)
         }
-        return JobPage(jobs: jobs, next: jobs.last?.token ?? query.after ?? JobToken.start(query.namespace, removals: removals).text, more: more)
+        return JobPage(
+            jobs: jobs, next: jobs.last?.token ?? query.after ?? JobToken.start(query.namespace, removals: removals).text, more: more)
     }
 
     /// Of all: by `seq`; the plus keeps SQLite from going through the index of positions and sorting all there is.

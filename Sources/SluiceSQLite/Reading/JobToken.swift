@@ -34,11 +34,13 @@ struct JobToken: Equatable {
     init(_ text: String, namespace: NamespaceID) throws(SluiceError) {
         let invalid = SluiceError(.invalid, "this is no `after` token: use one that a page of jobs gave, or leave it out")
         guard text.utf8.count <= JobToken.bytesMax, let bytes = Base64URL.decode(text), bytes.count >= 6,
-            let version = bytes.first, (1...JobToken.version).contains(version), let check = bytes.last, JobToken.check(bytes.dropLast()) == check
+            let version = bytes.first, (1...JobToken.version).contains(version), let check = bytes.last,
+            JobToken.check(bytes.dropLast()) == check
         else { throw invalid }
         var rest = bytes.dropFirst().dropLast()
         guard let values = JobToken.numbers(&rest), values.count == Int(version) + 3, values[0] == namespace.rawValue else { throw invalid }
-        self.init(namespace: namespace, sequence: values[1], trigger: TriggerID(values[2]), position: JobPosition(values[3]),
+        self.init(
+            namespace: namespace, sequence: values[1], trigger: TriggerID(values[2]), position: JobPosition(values[3]),
             removals: version == 1 ? 0 : values[4])
     }
 

@@ -46,7 +46,9 @@ extension Transaction {
         }
         if after < entry.machine.position {
             // The others' jobs up to here were handed out already.
-            for (other, begins) in entry.triggers where other != trigger { try begin(destination, other, max(begins, entry.machine.position), &entry) }
+            for (other, begins) in entry.triggers where other != trigger {
+                try begin(destination, other, max(begins, entry.machine.position), &entry)
+            }
             entry.machine.rewind(to: after)
         }
         try begin(destination, trigger, min(known ?? .max, after), &entry)

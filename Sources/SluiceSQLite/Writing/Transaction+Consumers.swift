@@ -60,7 +60,7 @@ extension Transaction {
         while try query.step() {
             let (job, bytes) = (query.int(0), Int(query.int(2)))
             scanned += 1
-            if let after = entry.triggers[query.id(1)], job > after, !(isRewound && entry.machine.awaits(job)) {
+            if let after = entry.triggers[query.id(1)], job > after, !(isRewound && (entry.machine.awaits(job) || handOut.contains(job))) {
                 if jobs.count >= room || (handOut.count + jobs.count > 0 && handOut.bytes + bytes > fetch.bytesMax) {
                     more = true
                     break

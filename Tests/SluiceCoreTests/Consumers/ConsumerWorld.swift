@@ -43,6 +43,8 @@ struct ConsumerWorld {
     var leaseRows: [Int64: ConsumerLease] = [:]
     var returnedRows: [Int64: ReturnedJobs] = [:]
     var replayedRows: Set<Int64> = []
+    /// Dead letters that were being replayed when somebody went back behind them: they come by both ways.
+    var twice: Set<Int64> = []
     var handOuts = 0
 
     init(seed: UInt64) {
@@ -95,7 +97,7 @@ struct ConsumerWorld {
             var (jobs, through) = (SequenceSet(), machine.position)
             while room > 0, through < lastJob {
                 let job = through + 1
-                if fates[job] != nil, !machine.awaits(job) {
+                if fates[job] != nil, !machine.awaits(job), !handOut.contains(job) {
                     if jobs.count >= room || handOut.bytes + (jobs.count + 1) * 10 > 50 { break }
                     jobs.insert(job)
                 }
@@ -133,8 +135,8 @@ struct ConsumerWorld {
         for share in lease.held {
             for job in share.jobs.numbers {
                 if fates[job] == nil { throw Failure(description: "job \(job) is another's") }
-                if fates[job] == .acked { throw Failure(description: "job \(job) was acked and is handed out again") }
-                if fates[job] == .dead, !replayedRows.contains(job), !machine.replayed.contains(job) {
+                if fates[job] == .acked, !twice.contains(job) { throw Failure(description: "job \(job) was acked and is handed out again") }
+                if fates[job] == .dead, !replayedRows.contains(job), !machine.replayed.contains(job), !twice.contains(job) {
                     throw Failure(description: "job \(job) is dead and is handed out again")
                 }
                 if let held = holder[job], held.until > now { throw Failure(description: "job \(job) is in two valid leases") }
@@ -149,7 +151,7 @@ struct ConsumerWorld {
     private mutating func noteDead() throws {
         for dead in machine.unstored.dead {
             for job in dead.jobs.numbers {
-                guard fates[job] != .acked, fates[job] != .dead || replayedRows.contains(job) else {
+                guard twice.contains(job) || fates[job] != .acked && (fates[job] != .dead || replayedRows.contains(job)) else {
                     throw Failure(description: "job \(job) is settled and becomes a dead letter")
                 }
                 if dead.reason == "exhausted", dead.attempts < rules.attemptsMax {
@@ -196,11 +198,16 @@ struct ConsumerWorld {
         }
         if known?.nonce != memory.nonce { throw Failure(description: "an ack with a lease that was made up is taken") }
         if random.chance(5) { return machine = before }
+        let held = known?.heldJobs.numbers ?? []
         for job in jobs?.numbers ?? memory.jobs {
-            guard memory.jobs.contains(job) else { throw Failure(description: "job \(job) is acked with a lease it was not handed out with") }
-            if fates[job] == .acked || (jobs == nil && holder[job]?.lease != memory.number) { continue }
+            guard memory.jobs.contains(job) else {
+                throw Failure(description: "job \(job) is acked with a lease it was not handed out with")
+            }
+            // Said before: nothing changes.
+            guard held.contains(job) else { continue }
             guard holder[job]?.lease == memory.number else { throw Failure(description: "job \(job) is acked by whom it was taken from") }
             fates[job] = .acked
+            holder[job] = nil
             replayedRows.remove(job)
         }
         machine.dismiss(memory.number)
@@ -255,6 +262,7 @@ struct ConsumerWorld {
                 try machine.sift(memory.number, nonce: memory.nonce, skipped: skipped, refused: [(first, "the filter failed")])
                 for job in skipped.numbers {
                     fates[job] = .acked
+                    holder[job] = nil
                     replayedRows.remove(job)
                 }
             }
@@ -277,9 +285,13 @@ struct ConsumerWorld {
                 if job <= target { if fate == .new || fate == .handedOut { fates[job] = .acked } } else { fates[job] = .new }
                 holder[job] = nil
             }
-            for job in replaying.numbers { holder[job] = (-1, .distantPast) }
+            for job in replaying.numbers {
+                holder[job] = (-1, .distantPast)
+                if job > target { twice.insert(job) }
+            }
         case 1:
-            let dead = fates.filter { $0.value == .dead && $0.key <= machine.position }.map(\.key).sorted().filter { _ in random.chance(50) }
+            let dead = fates.filter { $0.value == .dead && $0.key <= machine.position }.map(\.key).sorted().filter { _ in random.chance(50)
+            }
             machine.replay(SequenceSet(dead), at: now)
             replayedRows.formUnion(dead)
             for job in dead { fates[job] = .handedOut }
@@ -371,7 +383,7 @@ struct ConsumerWorld {
             if !more {
                 let room = machine.roomForNew(rules, limit: 5, handOut)
                 let last = room > 0 ? min(lastJob, machine.position + Int64(room)) : machine.position
-                let new = fates.keys.filter { $0 > machine.position && $0 <= last && !machine.awaits($0) }.sorted()
+                let new = fates.keys.filter { $0 > machine.position && $0 <= last && !machine.awaits($0) && !handOut.contains($0) }.sorted()
                 machine.takeNew(SequenceSet(new), through: last, into: &handOut)
             }
             let lease = machine.lease(handOut, nonce: 0, worker: nil, visibility: .seconds(60), at: now)
@@ -379,7 +391,10 @@ struct ConsumerWorld {
             store()
             if let lease {
                 _ = try machine.ack(lease.number, nonce: 0, jobs: nil)
-                for job in lease.jobs.numbers { fates[job] = .acked }
+                for job in lease.jobs.numbers {
+                    fates[job] = .acked
+                    holder[job] = nil
+                }
                 store()
             } else if machine.unacked == 0, machine.position >= lastJob {
                 break
