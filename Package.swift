@@ -169,6 +169,9 @@ let package = Package(
         .testTarget(
             name: "SluiceDocsTests", dependencies: ["SluiceServer", "SluiceLua", "SluiceConnectors", "SluiceCore"], swiftSettings: strict),
         .testTarget(
-            name: "SluiceLiveTests", dependencies: ["SluiceTesting", "SluiceCore", "sluice", httpClient, nioCore], swiftSettings: strict),
+            name: "SluiceLiveTests",
+            dependencies: [
+                "SluiceTesting", "SluiceCore", "sluice", httpClient, nioCore, .product(name: "GRDB", package: "GRDB.swift"),
+            ], swiftSettings: strict),
     ]
 )
