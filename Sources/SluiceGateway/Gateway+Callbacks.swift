@@ -61,7 +61,8 @@ extension Gateway {
             try await callbacks.called(target, request)
             return .called
         } catch let error as SluiceError where error.code == .invalid {
-            return count(GatewayAnswer(status: 413, reason: "too_large", message: "The result is too large."), route?.connection, route?.gate)
+            let answer = GatewayAnswer(status: 413, reason: "too_large", message: "The result is too large.")
+            return count(answer, route?.connection, route?.gate)
         } catch let error as SluiceError where error.code == .notFound {
             return count(.unknown)
         } catch {

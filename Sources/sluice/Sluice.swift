@@ -27,7 +27,8 @@ struct Sluice: AsyncParsableCommand {
         version: API.version,
         subcommands: [
             ServeCommand.self, ApplyCommand.self, StatusCommand.self, ConnectorCommands.self, ConnectionCommands.self, TriggerCommands.self,
-            SubscriptionCommands.self, CallbackCommands.self, JobCommands.self, InboxCommands.self, DestinationCommands.self, DeliveryCommands.self,
+            SubscriptionCommands.self, CallbackCommands.self, JobCommands.self, InboxCommands.self, DestinationCommands.self,
+            DeliveryCommands.self,
             TokenCommands.self, VerifyCommand.self, Simulate.self,
         ])
 
