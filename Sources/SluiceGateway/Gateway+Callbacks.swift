@@ -49,7 +49,8 @@ extension Gateway {
         if request.method != "POST", request.method != "PUT" {
             guard let connection = route?.connection, connection.takes(request.method) else { return count(.wrongMethod) }
             let asked = HandshakeRequest(request, for: connection.handshakes)
-            return count(await handshaken(asked, request, connection, isVerified: false) ?? .wrongMethod, connection, route?.gate)
+            let step = handshake(asked, request, connection, isVerified: false)
+            return count(await answer(of: step, request, connection) ?? .wrongMethod, connection, route?.gate)
         }
         if target.state.state.isOver { return .called }
         if let route {
@@ -60,9 +61,10 @@ extension Gateway {
         }
         do {
             try await callbacks.called(target, request)
-            return .called
+            return route?.connection.wantsEmptyAnswers ?? false ? GatewayAnswer.called.withoutBody() : .called
         } catch let error as SluiceError where error.code == .invalid {
-            return count(GatewayAnswer(status: 413, reason: "too_large", message: "The result is too large."), route?.connection, route?.gate)
+            let answer = GatewayAnswer(status: 413, reason: "too_large", message: "The result is too large.")
+            return count(answer, route?.connection, route?.gate)
         } catch let error as SluiceError where error.code == .notFound {
             return count(.unknown)
         } catch {
@@ -70,33 +72,33 @@ extension Gateway {
         }
     }
 
-    /// The answer to a handshake once what it asks for is done; nil: it is none.
-    private func handshaken(
-        _ asked: HandshakeRequest, _ request: WebhookRequest, _ connection: GatewayConnection, isVerified: Bool
-    ) async -> GatewayAnswer? {
-        switch handshake(asked, request, connection, isVerified: isVerified) {
-        case .none: nil
-        case .answer(let answer): answer
-        case .act(let action, let answer): await perform(action, then: answer, request, connection)
-        }
-    }
-
     /// The answer to a handshake, or to a call that is not verified; nil: it may go on.
     private func refusal(_ request: WebhookRequest, _ route: Route, at now: Timestamp) async -> GatewayAnswer? {
         let connection = route.connection
         let asked = connection.handshakes.isEmpty ? nil : HandshakeRequest(request, for: connection.handshakes)
-        if let asked, let answer = await handshaken(asked, request, connection, isVerified: false) {
-            return count(answer, connection, route.gate)
+        if let asked {
+            let step = handshake(asked, request, connection, isVerified: false)
+            if let answer = await answer(of: step, request, connection) { return count(answer, connection, route.gate) }
         }
         if case .refused(let refusal) = verify(request, connection, secrets: connection.secrets) {
             noteRefusal(refusal, route, at: now)
             let answer = GatewayAnswer(status: 401, reason: "unauthorized", message: refusal.description)
             return count(answer, connection, route.gate, detail: refusal.reason.rawValue)
         }
-        if let asked, let answer = await handshaken(asked, request, connection, isVerified: true) {
-            return count(answer, connection, route.gate)
+        if let asked {
+            let step = handshake(asked, request, connection, isVerified: true)
+            if let answer = await answer(of: step, request, connection) { return count(answer, connection, route.gate) }
         }
         return nil
+    }
+
+    /// Nil: the request is no handshake.
+    private func answer(of step: HandshakeStep, _ request: WebhookRequest, _ connection: GatewayConnection) async -> GatewayAnswer? {
+        switch step {
+        case .none: nil
+        case .answer(let answer): answer
+        case .act(let action, let answer): await perform(action, then: answer, request, connection)
+        }
     }
 }
 

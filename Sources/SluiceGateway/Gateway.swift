@@ -134,7 +134,7 @@ public final class Gateway: Sendable {
         case answered(GatewayAnswer)
         /// It is to be appended, then answered by `kept`.
         case keep(Keeping)
-        /// A handshake that something has to be done for, or a callback.
+        /// A handshake that something has to be done for, or a call to a callback.
         case wait(@Sendable () async -> GatewayAnswer)
     }
 
@@ -151,7 +151,7 @@ public final class Gateway: Sendable {
     /// Takes a whole request, read within the limits, as far as it goes without waiting. Never throws: each failure is an answer.
     func begin(_ request: WebhookRequest) -> Handling {
         if limits.enablesBaseline, request.path.hasPrefix(HookPath.baselinePrefix) { return .answered(.baseline) }
-        if let callbacks, let token = CallbackPath.token(request.path) { return begin(callbacks, request, String(token)) }
+        if let callbacks, let token = CallbackPath.token(request.path) { return begin(request, callback: String(token), callbacks) }
         guard let token = HookPath.token(request.path) else { return .answered(count(.unknown)) }
         let isWebhook = request.method == "POST" || request.method == "PUT"
         guard isWebhook || Gateway.handshakeMethods.contains(request.method) else { return .answered(count(.wrongMethod)) }
@@ -197,17 +197,8 @@ public final class Gateway: Sendable {
             ?? .answered(count(.wrongMethod, route.connection, route.gate))
     }
 
-    /// Of what is to be kept, `kept` leaves the body out.
-    private static func withoutBody(_ handling: Handling) -> Handling {
-        switch handling {
-        case .answered(let answer): .answered(answer.withoutBody())
-        case .keep: handling
-        case .wait(let body): .wait { await body().withoutBody() }
-        }
-    }
-
     /// A call to a callback, within the bounds that all requests share.
-    private func begin(_ callbacks: any CallbackTaking, _ request: WebhookRequest, _ token: String) -> Handling {
+    private func begin(_ request: WebhookRequest, callback token: String, _ callbacks: any CallbackTaking) -> Handling {
         let isWebhook = request.method == "POST" || request.method == "PUT"
         guard isWebhook || Gateway.handshakeMethods.contains(request.method) else { return .answered(count(.wrongMethod)) }
         let now = time.now()
@@ -224,6 +215,15 @@ public final class Gateway: Sendable {
 
     func noteRefusal(_ refusal: Refusal, _ route: Route, at now: Timestamp) {
         act(on: route.gate.verificationFailed(refusal.reason, at: now), route.connection, refusal.reason)
+    }
+
+    /// Of what is to be kept, `kept` leaves the body out.
+    private static func withoutBody(_ handling: Handling) -> Handling {
+        switch handling {
+        case .answered(let answer): .answered(answer.withoutBody())
+        case .keep: handling
+        case .wait(let body): .wait { await body().withoutBody() }
+        }
     }
 
     /// One lock for the bounds that all connections share. An admitted request must be given back (`leave`).

@@ -60,7 +60,10 @@ struct LuaDefinition: Sendable {
         }
         let table = try LuaTable(
             document.root, path: path, at: "",
-            known: ["name", "title", "version", "connection", "webhook", "webhook_keys", "help", "triggers", "callbacks", "experimental", "sign"])
+            known: [
+                "name", "title", "version", "connection", "webhook", "webhook_keys", "help", "triggers", "callbacks", "experimental",
+                "sign",
+            ])
         name = try table.requiredText("name")
         guard LuaDefinition.isKebabCase(name) else { throw table.error("name", "must be kebab-case, for example \"my-service\"") }
         title = try table.text("title") ?? name

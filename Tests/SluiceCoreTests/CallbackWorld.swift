@@ -81,7 +81,12 @@ struct CallbackWorld {
         let call = calls.first?.at ?? .distantFuture
         let cancel = stored.state.isOver ? .distantFuture : cancelAt ?? .distantFuture
         let next = min(underWay == nil ? due : .distantFuture, call, cancel)
-        if next == .distantFuture { return underWay == nil ? () : finishPoll() }
+        // No request lasts longer than ten seconds here.
+        if let poll = underWay, next > poll.startedAt + .seconds(10) {
+            now = max(now, min(next, poll.startedAt + .seconds(10)))
+            return finishPoll()
+        }
+        if next == .distantFuture { return }
         now = max(now, next)
         if next == call { return takeCall() }
         if next == cancel { return takeCancel() }

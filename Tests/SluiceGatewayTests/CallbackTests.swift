@@ -45,12 +45,14 @@ final class FakeCallbacks: CallbackTaking {
         let callbacks = FakeCallbacks()
         configure(callbacks)
         let bench = Bench(callbacks: callbacks)
-        bench.gateway.update(GatewayRoutes(connectionsByToken: [Bench.token: bench.connection], connections: [ConnectionID(7): bench.connection]))
+        bench.gateway.update(
+            GatewayRoutes(connectionsByToken: [Bench.token: bench.connection], connections: [ConnectionID(7): bench.connection]))
         return (bench, callbacks)
     }
 
     private func call(_ bench: Bench, _ token: String, signed: Bool = true, method: String = "POST") async -> GatewayAnswer {
-        var request = signed ? bench.webhook("{\"paid\":1.10}") : WebhookRequest(method: "POST", path: "", query: "", headers: [], body: [1])
+        var request =
+            signed ? bench.webhook("{\"paid\":1.10}") : WebhookRequest(method: "POST", path: "", query: "", headers: [], body: [1])
         (request.method, request.path) = (method, "/callbacks/" + token)
         return await bench.gateway.respond(to: request)
     }
@@ -74,7 +76,9 @@ final class FakeCallbacks: CallbackTaking {
 
     @Test func lateCallsAreAnsweredAndChangeNothing() async throws {
         let (bench, callbacks) = bench { fake in
-            for (token, state) in [("settled", CallbackState.settled), ("expired", .expired), ("cancelled", .cancelled), ("failed", .failed)] {
+            for (token, state) in [
+                ("settled", CallbackState.settled), ("expired", .expired), ("cancelled", .cancelled), ("failed", .failed),
+            ] {
                 fake.add(token, asks: false, state: state)
             }
         }

@@ -46,7 +46,8 @@ extension BenchCatalogue: CallbackCatalogue {
         let service: CallbackService
         let provider: Provider
 
-        func add(_ name: String, connection: String = "shop", asks: Bool = true, lifetime: Span = .hours(1)) async throws -> StoredCallback {
+        func add(_ name: String, connection: String = "shop", asks: Bool = true, lifetime: Span = .hours(1)) async throws -> StoredCallback
+        {
             let id = try #require(await bench.store.definitions(.default).connections.first { $0.name == connection }).id
             let now = bench.time.now()
             let machine = CallbackMachine(asks: asks, at: now, expiresAt: now + lifetime)
@@ -151,7 +152,8 @@ extension BenchCatalogue: CallbackCatalogue {
 
     @Test func aProviderThatRefusesOrAnswersGarbageIsAskedAgainAndShown() async throws {
         try await with { fixture in
-            fixture.provider.says("a", .failure(PollFailure(.unauthorized, SluiceError(.providerAuth, "the provider refuses the credentials"))))
+            fixture.provider.says(
+                "a", .failure(PollFailure(.unauthorized, SluiceError(.providerAuth, "the provider refuses the credentials"))))
             fixture.provider.says("b", .success(.over(result: Array("{oops".utf8))))
             for name in ["a", "b"] { _ = try await fixture.add(name) }
             fixture.advance(by: .seconds(5))

@@ -63,9 +63,11 @@ public struct CallbackRules: Sendable {
     public func status(_ request: CallbackRequest, base: Template?, http: any HTTPSending) async throws -> CallbackAnswer {
         let reply = try await http.send(try plan(request, base: base))
         guard (200..<300).contains(reply.status) else {
+            // An operation may be known a moment after its callback was made.
             throw PollFailure(
-                .permanent,
-                SluiceError(.providerStatus, "the provider answers the status poll with \(reply.status)").with("status", String(reply.status)))
+                reply.status == 404 ? .transient : .permanent,
+                SluiceError(.providerStatus, "the provider answers the status poll with \(reply.status)")
+                    .with("status", String(reply.status)))
         }
         let answer = try reply.json().root
         let hasFailed = failed?.holds(answer) ?? false

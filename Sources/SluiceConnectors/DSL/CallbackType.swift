@@ -41,7 +41,8 @@ extension ConnectorDescription {
     public func callbackStatus(_ request: CallbackRequest, http: any HTTPSending) async throws -> CallbackAnswer {
         guard let type = callbacks[request.type] else {
             throw SluiceError(
-                .notFound, "the connector \(definition.name) has no callback type \(request.type): choose from "
+                .notFound,
+                "the connector \(definition.name) has no callback type \(request.type): choose from "
                     + callbacks.keys.sorted().joined(separator: ", "))
         }
         if let rules = type.rules { return try await rules.status(request, base: definition.access.baseURLs.first, http: http) }

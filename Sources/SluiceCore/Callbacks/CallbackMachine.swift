@@ -94,8 +94,8 @@ public struct CallbackMachine: Sendable, Equatable {
             return true
         }
         let wished = retryAfter.map { max(.seconds(1), min($0, CallbackPolicy.retryAfterMax)) }
-        let pause = wished ?? CallbackMachine.jittered(policy.pause(callback.step), random)
         callback.step = min(callback.step + 1, policy.pauses.count - 1)
+        let pause = wished ?? CallbackMachine.jittered(policy.pause(callback.step), random)
         callback.nextAt = min(now + pause, callback.expiresAt)
         // A call may come before the provider's own API knows: it is asked once more soon after. And what came meanwhile waits.
         if wasCalledFor || callback.signals > callback.covered {

@@ -8,6 +8,8 @@ import SluiceStore
 extension API {
     private static let lifetimeStandard = Span.days(1)
     private static let idempotencyKeyBytesMax = 255
+    private static let ownPrefix = "callback-"
+    private static let ownDestinationsMax = 1000
 
     private func desk() throws(SluiceError) -> CallbackDesk {
         guard let desk = parts.callbacks else {
@@ -18,14 +20,20 @@ extension API {
 
     func createCallback(_ call: APICall) async throws -> APIResponse {
         let desk = try desk()
-        let made = try await desk.make(try API.order(try call.object()))
+        let body = try call.object()
+        var order = try API.order(body)
+        if let push = body["push"], !push.isNull {
+            if order.destination != nil { throw SluiceError(.invalid, "`push` and `destination` exclude each other: keep one") }
+            order.destination = try await ownDestination(push, desk)
+        }
+        let made = try await desk.make(order)
         // Those who carry jobs do not know a source before its first callback.
         if !desk.knowsSource(of: made.callback) { try await parts.control.definitionsChanged() }
         return try await show(made.callback, status: made.isNew ? 201 : 200)
     }
 
     private static func order(_ body: JSONView) throws(SluiceError) -> CallbackDesk.Order {
-        let known = ["connection", "type", "input", "expires_in", "destination", "pauses", "idempotency_key"]
+        let known = ["connection", "type", "input", "expires_in", "destination", "push", "pauses", "idempotency_key"]
         for (key, _) in body.members ?? [] where !known.contains(key) {
             throw SluiceError(.invalid, "a callback has no `\(key.prefix(64))`: \(Words.hint(key, among: known))")
         }
@@ -44,6 +52,34 @@ extension API {
             idempotencyKey: key)
     }
 
+    /// The push destination of a caller's own URL and secret, made at its first use: the same for each callback that names them.
+    private func ownDestination(_ push: JSONView, _ desk: CallbackDesk) async throws -> String {
+        let known = ["url", "secret", "allow_private"]
+        for (key, _) in push.members ?? [] where !known.contains(key) {
+            throw SluiceError(.invalid, "`push` has no `\(key.prefix(64))`: \(Words.hint(key, among: known))")
+        }
+        guard let url = try API.text(push, "url"), let secret = try API.text(push, "secret") else {
+            throw SluiceError(.invalid, "`push` needs `url`, and `secret`, with which each delivery is signed: \"whsec_…\"")
+        }
+        var (settings, secrets) = (DestinationSettings(), DestinationSecrets())
+        (settings.url, settings.allowsPrivate, secrets.secret) = (url, push["allow_private"]?.bool ?? false, secret)
+        let name = API.ownPrefix + Hex.text(CallbackDesk.hash("\(url)\n\(secret)\n\(settings.allowsPrivate)").prefix(8))
+        let names = desk.definitions.destinations.values.map(\.stored.name)
+        if names.contains(name) { return name }
+        guard names.count(where: { $0.hasPrefix(API.ownPrefix) }) < API.ownDestinationsMax else {
+            throw SluiceError(.overloaded, "callbacks have \(API.ownDestinationsMax) URLs of their own already: name a destination instead")
+        }
+        if let problem = CarriedDestinations.problem(name, "push", settings, secrets) { throw SluiceError(.invalid, "`push`: \(problem)") }
+        let change = DefinitionChange.putDestination(
+            name: name, kind: "push", settings: settings.json,
+            sealedSecrets: try parts.sealer.seal(secrets.json, owner: SecretOwner.destination(name)))
+        try await changes.run {
+            try await self.parts.store.apply([change], namespace: .default, at: self.parts.clock.now())
+            try await self.parts.control.definitionsChanged()
+        }
+        return name
+    }
+
     private static func text(_ body: JSONView, _ key: String) throws(SluiceError) -> String? {
         guard let value = body[key], !value.isNull else { return nil }
         guard let text = value.string else { throw SluiceError(.invalid, "`\(key)` must be text") }
@@ -52,9 +88,11 @@ extension API {
 
     private static func lifetime(_ value: JSONView?) throws(SluiceError) -> Span {
         guard let value, !value.isNull else { return lifetimeStandard }
-        let span = value.string.flatMap { Words.span($0) } ?? value.double.flatMap { seconds in
-            seconds > 0 && seconds < 1e9 ? Span(milliseconds: Int64(seconds * 1000)) : nil
-        }
+        let span =
+            value.string.flatMap { Words.span($0) }
+            ?? value.double.flatMap { seconds in
+                seconds > 0 && seconds < 1e9 ? Span(milliseconds: Int64(seconds * 1000)) : nil
+            }
         guard let span, span >= .seconds(1), span <= CallbackPolicy.lifetimeMax else {
             throw SluiceError(.invalid, "`expires_in` is a number of seconds, or a text such as \"30m\", \"12h\" or \"7d\": 1s to 90d")
         }
@@ -98,7 +136,8 @@ extension API {
         if seconds > 0 { return try await show(try await desk().service.wait(id, seconds: seconds)) }
         guard let stored = try await parts.store.callback(.default, id: id) else {
             throw SluiceError(
-                .notFound, "there is no callback `\(id.prefix(64))`: see `sluice callback list`; how one ended is kept for as long as jobs are")
+                .notFound,
+                "there is no callback `\(id.prefix(64))`: see `sluice callback list`; how one ended is kept for as long as jobs are")
         }
         return try await show(stored)
     }

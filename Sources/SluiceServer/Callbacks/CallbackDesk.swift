@@ -79,7 +79,9 @@ public final class CallbackDesk: CallbackTaking {
     private func type(_ order: Order, _ definition: ConnectorDefinition) throws(SluiceError) -> CallbackTypeDefinition? {
         let known = definition.callbacks.map(\.name)
         guard let name = order.type else {
-            if known.count > 1 { throw SluiceError(.invalid, "`type` says which kind of callback it is: one of \(known.joined(separator: ", "))") }
+            if known.count > 1 {
+                throw SluiceError(.invalid, "`type` says which kind of callback it is: one of \(known.joined(separator: ", "))")
+            }
             return definition.callbacks.first
         }
         guard let type = definition.callback(name) else {
@@ -211,7 +213,8 @@ extension RuntimeCatalogue: CallbackCatalogue {
         }
         let definition = found.connector.definition
         if let type, definition.callback(type) == nil {
-            throw SluiceError(.connector, "connector \(definition.name) no longer has the callback type `\(type)`: load the version that has it")
+            throw SluiceError(
+                .connector, "connector \(definition.name) no longer has the callback type `\(type)`: load the version that has it")
         }
         return CallbackMeans(
             connector: found.connector, connectionName: found.stored.name, connection: try JSONDocument(found.values),

@@ -94,7 +94,8 @@ extension StoreConformance {
         _ = try await bench.store.recordCallback(ended(third, .failed, "null", at: bench.start))
         try await bench.reopen()
         let jobs = try await bench.store.jobs(JobQuery(trigger: settled.source)).jobs
-        try expectEqual(jobs.map { String(decoding: $0.dedupKey, as: UTF8.self) }, ["cb_1", "cb_3"], "a job each, none for a cancelled one")
+        try expectEqual(
+            jobs.map { String(decoding: $0.dedupKey, as: UTF8.self) }, ["cb_1", "cb_3"], "a job each, none for a cancelled one")
         try expectEqual(jobs.map(\.position.rawValue), [1, 2], "positions without gaps")
         try expectEqual(jobs[0].record, StoreBench.bytes("{\"callback\":\"cb_1\",\"result\":{\"z\":1.50, \"a\":1e3}}"), "the record")
         let claimed = try await bench.store.claimDeliveries(own, limit: 10, at: bench.start, hiddenUntil: bench.start + .minutes(1))
