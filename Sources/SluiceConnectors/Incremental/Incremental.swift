@@ -192,12 +192,28 @@ public struct Incremental: Sendable {
 
     /// Reads one page: what comes next, over `http`, and what it means.
     public func run(_ request: PollRequest, http: any HTTPSending) async throws -> PollPage {
-        if let variants = shape.variants {
-            let chosen = try variants.rules(for: request)
-            var page = try await chosen.run(request, http: http)
-            page.keys = page.keys ?? chosen.dedupKeys(records: page.records)
-            return page
+        // Each way is a function of its own, so that what waits for an answer holds no more than its way needs.
+        if shape.variants != nil { return try await runVariant(request, http) }
+        if partitions != nil { return try await runPartitions(request, http) }
+        if isReadPlainly { return try await read(request, from: nil, http: http) }
+        return try await readShaped(request, from: nil, http: http)
+    }
+
+    private var isReadPlainly: Bool { shape.isPlain && cursor?.isUpperAlwaysSent != true }
+
+    @inline(never)
+    private func runVariant(_ request: PollRequest, _ http: any HTTPSending) async throws -> PollPage {
+        guard let chosen = try shape.variants?.rules(for: request) else { return try await readShaped(request, from: nil, http: http) }
+        var page = try await chosen.run(request, http: http)
+        if page.keys == nil {
+            page.keys = chosen.dedupKeys(records: page.records)
+            page.formerKeys = Incremental.formerKeys(page.records, request)
         }
+        return page
+    }
+
+    @inline(never)
+    private func runPartitions(_ request: PollRequest, _ http: any HTTPSending) async throws -> PollPage {
         guard let partitions else { return try await readShaped(request, from: nil, http: http) }
         // The list of partitions is signed as well; a page is signed again, to the same effect.
         let signed = shape.signing.map { SigningHTTP(inner: http, signing: $0, request: request) as any HTTPSending } ?? http
@@ -206,12 +222,14 @@ public struct Incremental: Sendable {
         }
     }
 
+    @inline(never)
     private func readShaped(_ request: PollRequest, from origin: CursorValue?, http: any HTTPSending) async throws -> PollPage {
-        if shape.isPlain, cursor?.isUpperAlwaysSent != true { return try await read(request, from: origin, http: http) }
+        if isReadPlainly { return try await read(request, from: origin, http: http) }
         return try await ShapedPoll(self).run(request, http: http) { try await read($0, from: origin, http: $1) }
     }
 
     /// A page of one list; without a cursor it begins at `origin`, or where the description says.
+    @inline(never)
     private func read(_ request: PollRequest, from origin: CursorValue?, http: any HTTPSending) async throws -> PollPage {
         var poll = IncrementalPoll(self)
         poll.origin = origin

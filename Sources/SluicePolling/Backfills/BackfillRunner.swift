@@ -114,7 +114,7 @@ struct BackfillRunner {
         // A changed connector may not understand the other's page state.
         request.pageState = backfill.connector == connector ? backfill.pageState : nil
         let page = try await context.plan.connector.poll(request, http: context.http)
-        try PageKeys.check(page, request)
+        try PageKeys.check(page, recordsMax: request.recordsMax)
         if page.more, let state = page.pageState, state == request.pageState {
             throw PollFailure(
                 .permanent, SluiceError(.connector, "no progress: two pages end at the same place and say that there is more"))

@@ -29,6 +29,7 @@ enum Schema {
         migrator.registerMigration("6 consumers") { db in try db.execute(sql: consumers) }
         migrator.registerMigration("8 backfills") { db in try db.execute(sql: backfills) }
         migrator.registerMigration("9 callbacks", foreignKeyChecks: .immediate) { db in try db.execute(sql: callbacks) }
+        migrator.registerMigration("10 former keys") { db in try db.execute(sql: formerKeys) }
         return migrator
     }
 
