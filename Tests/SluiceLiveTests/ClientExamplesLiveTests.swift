@@ -58,7 +58,7 @@ extension Live {
                     Example(name: "swift-receive", executable: Self.swift, arguments: ["receive", "\(ports.swift)"]),
                 ]
                 let push = { (port: Int) in
-                    #"{ kind: push, url: "http://127.0.0.1:\#(port)/", secret: "\#(Self.secret)", allow_private: true, retries: [1s, 1s, 1s, 1s] }"#
+                    #"{ kind: push, url: "http://127.0.0.1:\#(port)/push", secret: "\#(Self.secret)", allow_private: true, retries: [1s, 1s, 1s, 1s] }"#
                 }
                 let destinations = """
                     destinations:
@@ -128,7 +128,7 @@ extension Live {
                     ("\(now)", "v1,AAAA"), ("\(now)", ""), ("\(now - 1000)", "v1,AAAA"), ("x", "v1,"), ("", "v1a,AAAA"),
                 ] {
                     let headers = [("webhook-id", "job_forged"), ("webhook-timestamp", time), ("webhook-signature", signature)]
-                    #expect(await Web.post("http://127.0.0.1:\(port)/", body, headers: headers) == 401)
+                    #expect(await Web.post("http://127.0.0.1:\(port)/push", body, headers: headers) == 401)
                 }
                 #expect(try await Self.ids(child).isEmpty)
             }
