@@ -90,6 +90,9 @@ import Testing
             #expect(await api.ask("GET", "/v1/health", query: [("x", "")]).text.contains("it takes no query"))
             let hours = await api.ask("POST", "/v1/connections/none/rotate-endpoint", #"{"overlap_hours":null}"#)
             #expect(hours.status == 404, "what may be left out may be null")
+            let decimal = await api.ask("POST", "/v1/connections/none/rotate-endpoint", #"{"overlap_hours":24.0}"#)
+            #expect(decimal.status == 404, "24.0 is a whole number")
+            #expect(await api.ask("POST", "/v1/connections/none/rotate-endpoint", #"{"overlap_hours":24.5}"#).status == 400)
             // JSON that is no order is not taken for a manifest.
             let order = APIRequest("POST", "/v1/apply", isTrusted: true, contentType: "application/json", body: Array("{}".utf8))
             #expect(await api.respond(to: order).error?.message.contains("`manifest` is text, and it is missing") == true)
@@ -104,7 +107,17 @@ import Testing
                 #expect(answer.status == 405)
                 #expect(answer.headers.first { $0.name == "Allow" }?.value == "GET, PUT, DELETE")
             }
+            #expect(await api.respond(to: APIRequest("TRACE", "/v1/health")).status == 405, "also without a token, where none is needed")
+            #expect(await api.respond(to: APIRequest("TRACE", "/v1/status")).status == 401)
         }
+    }
+
+    /// What is no whole number by its schema reaches the handler byte for byte.
+    @Test func onlyWholeNumbersAreWrittenAnew() throws {
+        let schema = Schema.object([Member("n", .whole), Member("list", .list(of: .whole)), Member("any", .any)])
+        let body = #"{"n":-7.000,"list":[1.0,2],"any":{"x":1.0,"y":1.50e+1}}"#
+        let plain = schema.plain(try JSONDocument(Array(body.utf8)).root)
+        #expect(String(decoding: plain, as: UTF8.self) == #"{"n":-7,"list":[1,2],"any":{"x":1.0,"y":1.50e+1}}"#)
     }
 
     @Test func queriesThatCannotBeDecodedAreRefused() {

@@ -77,13 +77,19 @@ public final class API: Sendable {
                 throw SluiceError(.tooLarge, "the body is larger than \(APIRequest.bodyBytesMax) bytes")
             }
             let match = API.match(request)
-            let isOpen = if case .found(let route, _) = match { route.isOpen } else { false }
+            let isOpen =
+                switch match {
+                case .found(let route, _): route.isOpen
+                case .otherMethods(_, let isOpen): isOpen
+                case .none: false
+                }
             if !isOpen, !request.isTrusted { try await tokens.check(request.authorization) }
             switch match {
             case .found(let route, let parameters):
-                try OpenAPI.operation(route)?.check(request)
+                var request = request
+                if let operation = OpenAPI.operation(route) { request.body = try operation.check(request) }
                 return try await route.handler(self, APICall(request: request, parameters: parameters))
-            case .otherMethods(let methods):
+            case .otherMethods(let methods, _):
                 var refusal = APIResponse.failure(
                     SluiceError(.methodNotAllowed, "this address takes \(methods.joined(separator: ", "))"))
                 refusal.headers.append(("Allow", methods.joined(separator: ", ")))

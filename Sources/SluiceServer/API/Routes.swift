@@ -26,7 +26,8 @@ extension API {
 
     enum Match {
         case found(Route, [String: String])
-        case otherMethods([String])
+        /// `isOpen`: what is there needs no token.
+        case otherMethods([String], isOpen: Bool)
         case none
     }
 
@@ -97,7 +98,9 @@ extension API {
         }
         guard let parameters = fitting.map(\.parameterCount).min() else { return .none }
         let there = fitting.filter { $0.parameterCount == parameters }
-        guard let route = there.first(where: { $0.method == request.method }) else { return .otherMethods(there.map(\.method)) }
+        guard let route = there.first(where: { $0.method == request.method }) else {
+            return .otherMethods(there.map(\.method), isOpen: there.allSatisfy(\.isOpen))
+        }
         var named: [String: String] = [:]
         for (wanted, part) in zip(route.pattern, decoded) where wanted.hasPrefix(":") { named[String(wanted.dropFirst())] = part }
         return .found(route, named)

@@ -3,7 +3,7 @@ import Foundation
 import HTTPTypes
 import Hummingbird
 
-/// Receives pushes and verifies each as Standard Webhooks has it (standardwebhooks.com).
+/// Receives pushes at `/push` and verifies each as Standard Webhooks has it (standardwebhooks.com).
 struct Receiver {
     /// Several hold during a rotation: `PUSH_SECRET="whsec_… whsec_…"`.
     let keys = (ProcessInfo.processInfo.environment["PUSH_SECRET"] ?? "").split(separator: " ").compactMap { secret in
@@ -16,7 +16,7 @@ struct Receiver {
 
     func run(port: Int) async throws {
         let router = Router()
-        router.post("**") { request, _ in
+        router.post("push") { request, _ in
             let body = try await request.body.collect(upTo: 64 << 20)
             guard isOurs(request.headers, Data(buffer: body)) else { return HTTPResponse.Status.unauthorized }
             let push = try JSONDecoder().decode(Push.self, from: Data(buffer: body))

@@ -2,12 +2,14 @@ import SluiceCore
 
 /// What a request sends, held against what its operation describes.
 extension Operation {
-    /// Throws `.invalid` naming the first thing that is not as described.
-    func check(_ request: APIRequest) throws(SluiceError) {
+    /// Throws `.invalid` naming the first thing that is not as described. Returns the body for the handler: the same, but with whole
+    /// numbers written as such.
+    func check(_ request: APIRequest) throws(SluiceError) -> [UInt8] {
         try check(request.query)
-        guard let body, body.others.isEmpty || request.isJSON else { return }
+        guard let body, body.others.isEmpty || request.isJSON else { return request.body }
         let view = try APICall(request: request, parameters: [:]).object()
         if let problem = body.schema.problem(with: view, isRequest: true) { throw SluiceError(.invalid, problem) }
+        return request.body.contains(UInt8(ascii: ".")) ? body.schema.plain(view) : request.body
     }
 
     private func check(_ query: [(name: String, value: String)]) throws(SluiceError) {

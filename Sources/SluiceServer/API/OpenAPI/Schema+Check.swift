@@ -11,7 +11,7 @@ extension Schema {
         case .any: return nil
         case .something: return value.isNull ? wrong(place) : nil
         case .text(let rule): return value.string.map(rule.fits) == true ? nil : wrong(place)
-        case .whole(let range): return value.int64.map(range.contains) == true ? nil : wrong(place)
+        case .whole(let range): return value.whole.map(range.contains) == true ? nil : wrong(place)
         case .number: return value.kind == .number ? nil : wrong(place)
         case .flag: return value.kind == .bool ? nil : wrong(place)
         case .list(let element):
@@ -35,6 +35,31 @@ extension Schema {
         case .either(let schemas):
             let problems = schemas.map { $0.problem(with: value, at: place, isRequest: isRequest) }
             return problems.contains { $0 == nil } ? nil : problems.compactMap(\.self).first ?? wrong(place)
+        }
+    }
+
+    /// The value with whole numbers as digits alone; whatever has no schema of its own stays byte for byte.
+    func plain(_ value: JSONView) -> [UInt8] {
+        var writer = JSONWriter()
+        write(plain: value, to: &writer)
+        return writer.bytes
+    }
+
+    private func write(plain value: JSONView, to writer: inout JSONWriter) {
+        switch (form, value.kind) {
+        case (.whole, .number):
+            if let whole = value.whole { writer.value(whole) } else { writer.raw(value.bytes) }
+        case (.list(let element), .array):
+            writer.array { writer in for each in value.elements ?? [] { element.write(plain: each, to: &writer) } }
+        case (.object(let members), .object):
+            writer.object { writer in
+                for entry in value.members ?? [] {
+                    writer.key(entry.key)
+                    let schema = members.first { $0.name == entry.key }?.schema ?? .any
+                    schema.write(plain: entry.value, to: &writer)
+                }
+            }
+        default: writer.raw(value.bytes)
         }
     }
 
@@ -101,5 +126,16 @@ extension TextRule {
         if !words.isEmpty { return words.count == 1 ? words[0] : "one of \(words.joined(separator: ", "))" }
         if isName { return "at most 64 letters, digits, `-`, `_` and `.`" }
         return lengthMax.map { "text of at most \($0) characters" } ?? "text"
+    }
+}
+
+extension JSONView {
+    /// A whole number, also where it is written as 20.0: JSON Schema (2020-12, 6.1.1) tells the two not apart.
+    fileprivate var whole: Int64? {
+        if let number = int64 { return number }
+        guard let literal = numberLiteral, let point = literal.firstIndex(of: "."),
+            literal[literal.index(after: point)...].allSatisfy({ $0 == "0" })
+        else { return nil }
+        return Int64(literal[..<point])
     }
 }
