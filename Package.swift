@@ -136,7 +136,9 @@ let package = Package(
         .testTarget(
             name: "SluiceDeliveryTests",
             dependencies: [
-                "SluiceDelivery", "SluiceStore", "SluiceConnectors", "SluiceCore", nioCore, nioPosix, nioHTTP1, crypto, logging,
+                "SluiceDelivery", "SluiceSQLite", "SluiceTesting", "SluiceStore", "SluiceConnectors", "SluiceCore", nioCore, nioPosix,
+                nioHTTP1,
+                crypto, logging,
             ],
             swiftSettings: strict),
         .testTarget(
