@@ -146,8 +146,8 @@ let package = Package(
         .testTarget(
             name: "SluiceDeliveryTests",
             dependencies: [
-                "SluiceDelivery", "SluiceTesting", "SluiceStore", "SluiceConnectors", "SluiceCore", nioCore, nioPosix, nioHTTP1, crypto,
-                logging,
+                "SluiceDelivery", "SluiceSQLite", "SluiceTesting", "SluiceStore", "SluiceConnectors", "SluiceCore", nioCore, nioPosix,
+                nioHTTP1, crypto, logging,
             ],
             swiftSettings: strict),
         .testTarget(

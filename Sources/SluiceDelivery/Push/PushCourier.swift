@@ -20,7 +20,7 @@ struct PushCourier: Courier {
             signer = .failure(error)
         }
         route = PushRoute(destination, freshFor: .seconds(tools.options.addressSecondsMax))
-        sender = PushSender(options: tools.options)
+        sender = PushSender(destination, options: tools.options)
         wallTime = tools.wallTime
     }
 
@@ -41,10 +41,9 @@ struct PushCourier: Courier {
             return CourierAnswer(.failed, error: error.message, isConnectFailure: true)
         }
         defer { client.end() }
-        let body = JobJSON.pushBody(parcel.job, triggerName: parcel.trigger.name, uid: parcel.trigger.uid)
+        let body = JobJSON.pushBody(parcel.job, triggerName: parcel.trigger.name, uid: parcel.trigger.uid, id: parcel.id)
         let answer = await sender.send(
-            body, id: parcel.id, to: destination, signedBy: signer, with: client, at: wallTime.now(), until: deadline,
-            now: { wallTime.now() })
+            body, id: parcel.id, signedBy: signer, with: client, at: wallTime.now(), until: deadline, now: { wallTime.now() })
         if answer.isConnectFailure { route.connectFailed(client) }
         return answer
     }

@@ -8,6 +8,8 @@ public struct DestinationSecrets: Sendable, Equatable {
     public var secrets: [SigningSecret] = []
     /// What stood in the file when it was last applied, as a hash: so that `apply` of an unchanged file does not undo a rotation.
     public var fileDigest: String?
+    /// A rotation made secrets that the file does not name.
+    public var isRotated = false
     public var headers: [NamedText] = []
     /// Further ones, by what they stand under: see `CarriedSettings`.
     public var values: [NamedText] = []
@@ -29,6 +31,7 @@ public struct DestinationSecrets: Sendable, Equatable {
         var result = self
         if stored.fileDigest == fileDigest {
             result.secrets = stored.secrets
+            result.isRotated = stored.isRotated
         } else {
             let named = Set(secrets.map(\.secret))
             result.secrets += stored.secrets.filter { $0.expiresAt != nil && !named.contains($0.secret) }
@@ -37,9 +40,6 @@ public struct DestinationSecrets: Sendable, Equatable {
         return result
     }
 
-    /// Whether a rotation made secrets that the file does not name.
-    public var isRotated: Bool { fileDigest.map { $0 != DestinationSecrets.digest(secrets) } ?? false }
-
     /// With a new secret in front. The others expire after `overlap`, if they do not sooner.
     public func rotated(to secret: String, overlap: Span, at now: Timestamp) -> DestinationSecrets {
         var result = self
@@ -47,6 +47,7 @@ public struct DestinationSecrets: Sendable, Equatable {
             let expiresAt = min(former.expiresAt ?? .distantFuture, now + overlap)
             return expiresAt > now ? SigningSecret(former.secret, expiresAt: expiresAt) : nil
         }
+        result.isRotated = true
         result.secrets = [SigningSecret(secret)] + former.prefix(WebhookSigner.secretsMax - 1)
         return result
     }
@@ -66,6 +67,7 @@ public struct DestinationSecrets: Sendable, Equatable {
                 }
             }
             if let fileDigest { writer.member("file_digest", fileDigest) }
+            if isRotated { writer.member("rotated", true) }
             writer.key("headers")
             writer.object { writer in for header in headers { writer.member(header.name, header.value) } }
             guard !values.isEmpty else { return }
@@ -84,6 +86,7 @@ public struct DestinationSecrets: Sendable, Equatable {
                 }
             } ?? []
         fileDigest = root["file_digest"]?.string
+        isRotated = root["rotated"]?.bool ?? false
         // As it was sealed before there could be several.
         if let secret = root["secret"]?.string {
             secrets = [SigningSecret(secret)]
