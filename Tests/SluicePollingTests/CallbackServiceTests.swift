@@ -9,7 +9,7 @@ import Testing
 
 extension BenchCatalogue: CallbackCatalogue {
     func callbackMeans(connection: ConnectionID, type: String?) throws -> CallbackMeans {
-        guard let found = connection(connection) else { throw SluiceError(.internalError, "no such connection") }
+        guard let found = self.connection(connection) else { throw SluiceError(.internalError, "no such connection") }
         return CallbackMeans(
             connector: found.connector, connectionName: found.name, connection: try JSONDocument(found.json),
             type: type.flatMap { found.connector.definition.callback($0) })

@@ -21,7 +21,8 @@ enum CallbackRows {
     }
 
     static func list(_ db: Database, _ query: CallbackQuery) throws -> [StoredCallback] {
-        var conditions = ["c.ns = ?1", "c.id < ?2"]
+        // The plus keeps SQLite from going through an index of all and sorting them.
+        var conditions = [query.state == nil && query.connection == nil ? "+c.ns = ?1" : "c.ns = ?1", "c.id < ?2"]
         if query.state != nil { conditions.append("c.state = ?4") }
         // The plus keeps SQLite on the index of the state, of which there are fewer.
         if query.connection != nil { conditions.append(query.state == nil ? "c.connection_id = ?5" : "+c.connection_id = ?5") }
