@@ -17,7 +17,8 @@ import Testing
         machine.release(at: now, rules)
         _ = machine.takeReady(into: &handOut, limit: limit, bytesMax: .max, at: now) { _ in 1 }
         if let last = new.last { machine.takeNew(SequenceSet(new), through: last, into: &handOut) }
-        return try #require(machine.lease(handOut, nonce: 7, worker: "w", visibility: visibility, at: now))
+        let lease = machine.lease(handOut, nonce: 7, worker: "w", visibility: visibility, at: now)
+        return try #require(lease)
     }
 
     /// Every history of workers that crash, come late, come twice or meddle: each job is acked, in hand, waiting or dead,
