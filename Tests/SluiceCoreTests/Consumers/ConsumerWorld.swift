@@ -45,6 +45,8 @@ struct ConsumerWorld {
     var replayedRows: Set<Int64> = []
     /// Dead letters that were being replayed when somebody went back behind them: they come by both ways.
     var twice: Set<Int64> = []
+    /// What was acked or filtered out, by lease.
+    var said: [Int64: Set<Int64>] = [:]
     var handOuts = 0
 
     init(seed: UInt64) {
@@ -203,8 +205,13 @@ struct ConsumerWorld {
             guard memory.jobs.contains(job) else {
                 throw Failure(description: "job \(job) is acked with a lease it was not handed out with")
             }
-            // Said before: nothing changes.
-            guard held.contains(job) else { continue }
+            guard held.contains(job) else {
+                // Said before: nothing changes. Of a whole lease, what was nacked is not meant.
+                let wasSaid = said[memory.number]?.contains(job) == true || jobs == nil && known?.nacked.contains(job) == true
+                if wasSaid { continue }
+                throw Failure(description: "an ack of job \(job) is taken, which lease \(memory.number) lost")
+            }
+            said[memory.number, default: []].insert(job)
             guard holder[job]?.lease == memory.number else { throw Failure(description: "job \(job) is acked by whom it was taken from") }
             fates[job] = .acked
             holder[job] = nil
@@ -261,6 +268,7 @@ struct ConsumerWorld {
                 let skipped = last > first ? SequenceSet(SequenceSet.Run(last, last)) : SequenceSet()
                 try machine.sift(memory.number, nonce: memory.nonce, skipped: skipped, refused: [(first, "the filter failed")])
                 for job in skipped.numbers {
+                    said[memory.number, default: []].insert(job)
                     fates[job] = .acked
                     holder[job] = nil
                     replayedRows.remove(job)
