@@ -122,7 +122,8 @@ extension Live {
                 try await scene.sluice.start()
                 let looked = try await Self.ended(scene, try await Self.start(scene, #""audit":true"#))
                 #expect(looked["counts"]?["missing"]?.int64 == Int64(lost))
-                #expect(looked["statement"]?.string?.contains("Sluice has \(count - lost) of them, 0 repaired. \(lost) are missing") == true)
+                #expect(
+                    looked["statement"]?.string?.contains("Sluice has \(count - lost) of them, 0 repaired. \(lost) are missing") == true)
                 // Now with live changes beside it, and the plug pulled midway.
                 let before = try await scene.sluice.jobs().count
                 let id = try await Self.start(scene, #""audit":true,"repair":true"#)
@@ -193,7 +194,8 @@ extension Live {
                 scene.provider.setFaults(.always(.serverError))
                 let id = try await Self.start(scene, #""mode":"missing-only""#)
                 try await waitUntil("it waits", seconds: 30) {
-                    try await scene.sluice.send("GET", "/v1/backfills/\(id)").json()["waits_for"]?.string?.contains("fault of its own") == true
+                    try await scene.sluice.send("GET", "/v1/backfills/\(id)").json()["waits_for"]?.string?.contains("fault of its own")
+                        == true
                 }
                 let second = try await refusal(#"{"trigger":"subscriptions",\#(window)}"#)
                 #expect(second.status == 409 && second.text.contains("sluice backfill cancel \(id)"))

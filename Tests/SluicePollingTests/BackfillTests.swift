@@ -315,7 +315,9 @@ import Testing
             }
             #expect(error?.message.contains("cannot be read by time") == true)
         }
-        try await Bench.with([BenchConnection(connector: try SluicePollingTests.feed(poll: feedPoll), url: "http://127.0.0.1:1/")], time: time) {
+        try await Bench.with(
+            [BenchConnection(connector: try SluicePollingTests.feed(poll: feedPoll), url: "http://127.0.0.1:1/")], time: time
+        ) {
             bench in
             let error = await #expect(throws: SluiceError.self) {
                 try await Self.begin(bench, Self.wanted(try await bench.trigger(), Self.start - 10, Self.start, .missingOnly))

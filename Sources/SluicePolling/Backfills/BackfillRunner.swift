@@ -57,11 +57,13 @@ struct BackfillRunner {
 
     /// As things are now. A trigger that became another one ends its backfill.
     private func context(_ backfill: StoredBackfill) async throws -> Context {
-        guard let fence = service.polling.state.withLock({ $0.fence }), let trigger = try await service.store.trigger(backfill.trigger) else {
+        guard let fence = service.polling.state.withLock({ $0.fence }), let trigger = try await service.store.trigger(backfill.trigger)
+        else {
             throw Ended.stopped
         }
         guard BackfillService.definition(of: trigger) == backfill.definition else {
-            throw Ended.failed("its trigger \(trigger.name) reads something else now (type, connection or input were changed); start another one")
+            throw Ended.failed(
+                "its trigger \(trigger.name) reads something else now (type, connection or input were changed); start another one")
         }
         switch trigger.state {
         case .created, .stopping, .stopped:

@@ -42,7 +42,9 @@ extension BackfillService {
         let trigger = wanted.trigger
         switch trigger.state {
         case .starting, .running, .paused, .failed: break
-        default: throw SluiceError(.conflict, "the trigger \(trigger.name) is \(trigger.state.rawValue): start it first").with("trigger", trigger.name)
+        default:
+            throw SluiceError(.conflict, "the trigger \(trigger.name) is \(trigger.state.rawValue): start it first").with(
+                "trigger", trigger.name)
         }
         let plan = try polling.catalogue.plan(for: trigger)
         let request = request(trigger, plan, cursor: nil, window: wanted.window)
