@@ -25,7 +25,7 @@ extension API {
     }
 
     /// The names of the triggers; read anew only if a job's is not among those known.
-    private func triggerNames(containing jobs: [StoredJob]) async throws -> [TriggerID: JobJSON.TriggerNames] {
+    func triggerNames(containing jobs: [StoredJob]) async throws -> [TriggerID: JobJSON.TriggerNames] {
         let known = self.names.withLock { $0 }
         if jobs.allSatisfy({ known[$0.trigger] != nil }) { return known }
         let triggers = try await definitions().triggers

@@ -21,14 +21,24 @@ public final class API: Sendable {
         public var control: any TriggerControl
         public var lifecycle: TriggerLifecycle
         public var jobs: JobFeed
+        public var consumers: ConsumerService
         public var address: PublicAddress
         /// Whether a server answers, with pollers.
         public var isServing: Bool
+        /// Nil where nothing is delivered.
+        public var delivery: DeliveryService?
+        /// What of this machine destinations may use.
+        public var places: DestinationPlaces
+        /// Nil without a server: nobody waits for anything.
+        public var callbacks: CallbackDesk?
         public init(
             store: any Store, shelf: ConnectorShelf, reloader: ConnectorReloader? = nil, sealer: SecretSealer, clock: any TimeSource,
             alarms: AlarmBoard,
-            control: any TriggerControl, lifecycle: TriggerLifecycle, jobs: JobFeed, address: PublicAddress, isServing: Bool
+            control: any TriggerControl, lifecycle: TriggerLifecycle, jobs: JobFeed, consumers: ConsumerService? = nil,
+            address: PublicAddress, isServing: Bool, delivery: DeliveryService? = nil, places: DestinationPlaces = DestinationPlaces()
         ) {
+            self.delivery = delivery
+            self.consumers = consumers ?? ConsumerService(store: store, time: clock, alarms: alarms)
             self.store = store
             self.shelf = shelf
             self.reloader = reloader
@@ -40,6 +50,7 @@ public final class API: Sendable {
             self.jobs = jobs
             self.address = address
             self.isServing = isServing
+            self.places = places
         }
     }
 

@@ -1,4 +1,5 @@
 import SluiceCore
+import SluiceStore
 
 /// A request to the API, however it came: over HTTP, or from a command in the same process.
 public struct APIRequest: Sendable {
@@ -12,6 +13,8 @@ public struct APIRequest: Sendable {
     /// From inside the process: needs no token.
     public var isTrusted: Bool
     public var contentType: String?
+    /// The Last-Event-ID header: where a stream is resumed.
+    public var lastEventID: String?
     public var body: [UInt8]
 
     public init(
@@ -35,11 +38,15 @@ public struct APIRequest: Sendable {
     public static let bodyBytesMax = 2 << 20
 }
 
-/// An answer: always JSON.
+/// An answer: always JSON, but for streams.
 public struct APIResponse: Sendable {
     public var status: Int
     public var body: [UInt8]
     public var headers: [(name: String, value: String)]
+    /// Called where the answer could not be written to whoever asked.
+    public var undelivered: (@Sendable () async -> Void)?
+    /// Writes Server-Sent Events instead of the body.
+    public var stream: (@Sendable (_ write: @escaping @Sendable ([UInt8]) async throws -> Void) async throws -> Void)?
 
     public init(status: Int = 200, body: [UInt8], headers: [(name: String, value: String)] = []) {
         self.status = status
@@ -87,6 +94,7 @@ public struct APIResponse: Sendable {
         case .unauthorized: 401
         case .notFound: 404
         case .methodNotAllowed: 405
+        case .pastRetention: 410
         case .conflict, .fenced, .locked, .needsConfirmation: 409
         case .tooLarge: 413
         case .rateLimited: 429
