@@ -8,7 +8,7 @@ extension OpenAPI {
         "Definitions", "Connectors, connections and destinations, and `apply`, which changes them.",
         schemas: [
             ("Field", field), ("TriggerType", triggerType), ("BrokenConnector", brokenConnector), ("Connector", connector),
-            ("Connection", .object(connectionMembers)), ("Destination", destination), ("Plan", plan),
+            ("Connection", .object(connectionMembers)), ("Plan", plan),
         ],
         operations: [
             Operation(
@@ -90,9 +90,6 @@ extension OpenAPI {
                             Member("status", .whole.orNull, "What the provider answered."), Member("milliseconds", .count),
                         ]))
                 ], errors: [404, 409, 422, 502]),
-            Operation(
-                "GET", "/v1/destinations", "listDestinations", "Lists the destinations", parameters: [.limit, .after],
-                answers: [Answer("By name.", .page("destinations", of: .named("Destination")))]),
         ])
 
     private static let connectionName = Parameter.path("name", .name, "The connection.", example: "main")
@@ -131,11 +128,6 @@ extension OpenAPI {
         Member("waits_for", .text.orNull, isOptional: true), Member("waits_until", .time.orNull, isOptional: true),
         Member("problem", .text.orNull), Member("triggers", .list(of: .name)), Member("created_at", .time),
     ]
-
-    private static let destination = Schema.object([
-        Member("name", .name), Member("kind", .text, "`push`, `pull`, …"), Member("url", .text.orNull, "Without what may be secret in it."),
-        Member("allow_private", .flag, "Whether it may lie in a private network."), Member("triggers", .list(of: .name)),
-    ])
 
     private static let plan = Schema.object([
         Member("applied", .flag), Member("changes", .flag, "Whether anything differs."),

@@ -31,6 +31,18 @@ extension OpenAPI {
                         ]))
                 ], errors: [404, 410]),
             Operation(
+                "GET", "/v1/jobs/stream", "streamJobs", "Follows jobs as Server-Sent Events",
+                """
+                One event `job` a job, its data as in `/v1/jobs`, its id the token to resume from; a comment every 15 s where nothing is new. \
+                An event `error` ends the stream where this place is older than what is kept.
+                """,
+                parameters: [
+                    .header("Last-Event-ID", .opaque, "The id of the last event that was handled: counts for more than `after`."),
+                    .query("after", .opaque, "A token, or `now`; absent: from the oldest job."),
+                    .query("trigger", .text(max: 64), "Only jobs of this trigger."), .query("records", .flag, "False: without the records."),
+                ],
+                answers: [Answer("Events, until either side ends.", .text, type: "text/event-stream")], errors: [404, 410, 429]),
+            Operation(
                 "GET", "/v1/jobs/:id", "showJob", "Shows a job",
                 parameters: [.path("id", .text, "Its id, or `TRIGGER:POSITION`, which is found at once.", example: "orders:1")],
                 answers: [Answer("The job.", .named("Job"))], errors: [404]),
