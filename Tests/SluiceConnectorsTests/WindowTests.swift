@@ -33,7 +33,7 @@ import Testing
         -> String
     {
         items(
-            #""pagination":{"page":{"parameter":"page"}},"page_size":{"value":3}"# + extra,
+            #""pagination":{"page":{"parameter":"page"}},"page_size":{"parameter":"limit","value":3}"# + extra,
             cursor: #"{"field":"at","parameter":"since","type":"unix_seconds","order":"\#(order)"\#(cursorExtra)}"#, dedup: dedup)
     }
 

@@ -124,6 +124,10 @@ extension Live {
                 #expect(looked["counts"]?["missing"]?.int64 == Int64(lost))
                 #expect(
                     looked["statement"]?.string?.contains("Sluice has \(count - lost) of them, 0 repaired. \(lost) are missing") == true)
+                let said = try await Command(scene.sluice.options.directory).run(
+                    ["audit", "subscriptions", "--from", "\(scene.from)", "--to", "\(scene.to)", "--data", scene.sluice.dataDirectory])
+                #expect(
+                    said.code == 1 && said.text.contains("Sluice has \(count - lost) of them, 0 repaired. \(lost) are missing"), "\(said)")
                 // Now with live changes beside it, and the plug pulled midway.
                 let before = try await scene.sluice.jobs().count
                 let id = try await Self.start(scene, #""audit":true,"repair":true"#)
@@ -146,8 +150,8 @@ extension Live {
                 }
                 #expect(
                     statement["statement"]?.string
-                        == "From \(scene.from) to \(scene.to) the provider had \(count) records, Sluice has \(count) of them, \(lost) repaired. "
-                        + "Nothing is missing.")
+                        == "From \(scene.from) to \(scene.to) the provider had \(count) records, Sluice has \(count) of them, "
+                        + "\(lost) repaired. Nothing is missing.")
                 let changes = scene.provider.changes
                 #expect(changes.count > count)
                 try await waitUntil("the live changes", seconds: 60, everyMilliseconds: 200) {

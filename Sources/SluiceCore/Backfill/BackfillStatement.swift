@@ -12,7 +12,8 @@ public enum BackfillStatement {
             sentences.append(
                 mode.repairs
                     ? "\(lacking) are lacking, which must not be: read the window again, and report it."
-                    : "\(lacking) \(lacking == 1 ? "is" : "are") missing: `--repair`, or a backfill with `--mode missing-only`, makes jobs of them."
+                    : "\(lacking) \(lacking == 1 ? "is" : "are") missing: `--repair`, or a backfill with `--mode missing-only`, "
+                        + "makes jobs of them."
             )
         } else {
             sentences.append("Nothing is missing.")

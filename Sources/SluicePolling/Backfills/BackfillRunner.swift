@@ -20,6 +20,8 @@ struct BackfillRunner {
     private enum Ended: Error {
         /// It was stopped, or is no longer ours: what is true is in the store.
         case stopped
+        /// Another process holds the lease.
+        case lost
         case failed(String)
     }
 
@@ -34,7 +36,8 @@ struct BackfillRunner {
                 case .committed(let next): backfill = next
                 case .stopped: throw Ended.stopped
                 case .fenced(.triggerChanged): context = try await self.context(backfill)
-                case .fenced(.triggerGone), .fenced(.leaseLost): throw Ended.stopped
+                case .fenced(.triggerGone): throw Ended.stopped
+                case .fenced(.leaseLost): throw Ended.lost
                 }
                 let again = backfill.counts[.redelivered] - before.counts[.redelivered]
                 let rest = service.limits.pace.rest(after: service.time.now() - before.at, redelivered: again)
@@ -43,6 +46,10 @@ struct BackfillRunner {
             if backfill.state == .done { ended(backfill) }
         } catch Ended.stopped {
             return
+        } catch Ended.lost {
+            // Not round and round: each try would ask the provider.
+            service.logger.warning("another process holds the lease", metadata: ["backfill": "\(id)"])
+            try? await Task.sleep(for: .seconds(60))
         } catch Ended.failed(let why) {
             await service.fail(backfill, why)
         } catch {

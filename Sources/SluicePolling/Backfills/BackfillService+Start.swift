@@ -74,8 +74,8 @@ extension BackfillService {
         guard let rules = plan.connector.incremental(triggerType: trigger.type) else {
             throw SluiceError(
                 .invalid,
-                "the poll of \(trigger.type) is code, and nobody knows which of its cursors belongs to a time: describe it as `incremental`, "
-                    + "or set its cursor: `sluice trigger cursor set \(trigger.name)`"
+                "the poll of \(trigger.type) is code, and nobody knows which of its cursors belongs to a time: describe it as "
+                    + "`incremental`, or set its cursor: `sluice trigger cursor set \(trigger.name)`"
             ).with("trigger", trigger.name)
         }
         return rules
@@ -122,7 +122,8 @@ extension BackfillService {
         var notes: [String] = []
         if let kept = begin.retention ?? type.retention, now - window.from > kept {
             notes.append(
-                "The provider keeps what it lists for \(kept.milliseconds / 86_400_000) days: what it had before \(now - kept) cannot be known."
+                "The provider keeps what it lists for \(kept.milliseconds / 86_400_000) days: "
+                    + "what it had before \(now - kept) cannot be known."
             )
         }
         if type.visibilityLag > .zero, now - window.to < type.visibilityLag {
