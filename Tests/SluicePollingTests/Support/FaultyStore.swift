@@ -47,6 +47,11 @@ final class FaultyStore: Store {
 
     // MARK: As it is
 
+    func keepConnectorText(_ text: [UInt8], hash: String, at time: Timestamp) async throws {
+        try await inner.keepConnectorText(text, hash: hash, at: time)
+    }
+    func connectorText(hash: String) async throws -> [UInt8]? { try await inner.connectorText(hash: hash) }
+
     func observe(_ observer: any StoreObserver) { inner.observe(observer) }
     func close() async { await inner.close() }
     func subscriptions(_ namespace: NamespaceID) async throws -> [StoredSubscription] { try await inner.subscriptions(namespace) }
