@@ -114,6 +114,9 @@ let package = Package(
             name: "sluice-demo",
             dependencies: ["SluiceTesting", "SluiceCore", httpClient, .product(name: "ArgumentParser", package: "swift-argument-parser")],
             swiftSettings: strict),
+        .executableTarget(
+            name: "sluice-example", dependencies: [hummingbird, httpClient, nioCore, httpTypes, crypto], path: "examples/clients/swift",
+            swiftSettings: strict),
         .testTarget(name: "SluiceCoreTests", dependencies: ["SluiceCore"], swiftSettings: strict),
         .testTarget(name: "SluiceSimulationTests", dependencies: ["SluiceSimulation", "SluiceCore"], swiftSettings: strict),
         .testTarget(
@@ -143,8 +146,8 @@ let package = Package(
         .testTarget(
             name: "SluiceDeliveryTests",
             dependencies: [
-                "SluiceDelivery", "SluiceTesting", "SluiceStore", "SluiceConnectors", "SluiceCore", nioCore, nioPosix, nioHTTP1, crypto,
-                logging,
+                "SluiceDelivery", "SluiceSQLite", "SluiceTesting", "SluiceStore", "SluiceConnectors", "SluiceCore", nioCore, nioPosix,
+                nioHTTP1, crypto, logging,
             ],
             swiftSettings: strict),
         .testTarget(
@@ -166,6 +169,9 @@ let package = Package(
         .testTarget(
             name: "SluiceDocsTests", dependencies: ["SluiceServer", "SluiceLua", "SluiceConnectors", "SluiceCore"], swiftSettings: strict),
         .testTarget(
-            name: "SluiceLiveTests", dependencies: ["SluiceTesting", "SluiceCore", "sluice", httpClient, nioCore], swiftSettings: strict),
+            name: "SluiceLiveTests",
+            dependencies: [
+                "SluiceTesting", "SluiceCore", "sluice", httpClient, nioCore, .product(name: "GRDB", package: "GRDB.swift"),
+            ], swiftSettings: strict),
     ]
 )

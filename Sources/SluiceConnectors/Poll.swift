@@ -16,6 +16,8 @@ public struct PollRequest: Sendable {
     /// The time as the page is asked for, by the clock passed in: for signatures that carry one. Never a cursor.
     public var now: Timestamp
     public var recordsMax: Int
+    /// Only this stretch of the feed's time is wanted: a backfill. Nil: everything from the cursor on.
+    public var window: BackfillWindow?
     /// Descriptions by which the trigger's keys were made before: the keys by them come along in `PollPage.formerKeys` wherever
     /// `PollPage.keys` do.
     public var formerRules: [Incremental] = []

@@ -1,4 +1,3 @@
-import Crypto
 import Logging
 import SluiceConnectors
 import SluiceCore
@@ -222,7 +221,7 @@ struct CycleRunner {
     @inline(never)
     private func fetch(_ cycle: OpenCycle, cursor: [UInt8]?, _ context: Context) async throws -> PollPage {
         let page = try await answer(to: request(cycle, cursor: cursor, context), cursor: cursor, context)
-        try check(page)
+        try PageKeys.check(page)
         return page
     }
 
@@ -242,24 +241,6 @@ struct CycleRunner {
         return try await InboxPoll(store: service.store, trigger: context.trigger, plan: context.plan).page(cursor: cursor)
     }
 
-    @inline(never)
-    private func check(_ page: PollPage) throws {
-        guard page.records.count <= PollLimits.recordsPerPageMax else {
-            throw PollFailure(
-                .permanent,
-                SluiceError(
-                    .connector,
-                    "the poll returned \(page.records.count) records, more than \(PollLimits.recordsPerPageMax): ask for smaller pages"))
-        }
-        for state in [page.cursor, page.pageState].compactMap({ $0 }) where state.count > PollLimits.cursorBytesMax {
-            throw PollFailure(
-                .permanent,
-                SluiceError(
-                    .connector,
-                    "the poll returned a cursor of \(state.count) bytes, more than \(PollLimits.cursorBytesMax): keep less in it"))
-        }
-    }
-
     private enum Committed {
         case committed(jobs: Int)
         case fenced
@@ -267,7 +248,8 @@ struct CycleRunner {
 
     /// Commits a page, a large one in chunks; the last chunk moves the cursor.
     private func commit(_ page: PollPage, of cycle: OpenCycle, after: OpenCycle, _ context: Context) async throws -> Committed {
-        let (records, quarantined) = try key(page, context)
+        let (records, quarantined) = try PageKeys.keyed(
+            page, triggerType: context.trigger.type, context.plan.connector, formers: context.keys.formerKeys(page, context.trigger.type))
         let size = service.limits.recordsPerCommitMax
         let chunks = max(1, (records.count + size - 1) / size)
         var jobs = 0
@@ -322,40 +304,6 @@ struct CycleRunner {
             state.agedKeysAt[start.trigger] = now
             return true
         }
-    }
-
-    /// The records with their dedup keys; those that have none are set aside.
-    private func key(_ page: PollPage, _ context: Context) throws -> ([KeyedRecord], [QuarantinedRecord]) {
-        let keys = try page.keys ?? context.plan.connector.dedupKeys(triggerType: context.trigger.type, records: page.records)
-        guard keys.count == page.records.count else {
-            throw PollFailure(.permanent, SluiceError(.connector, "dedup gave \(keys.count) keys for \(page.records.count) records"))
-        }
-        var records: [KeyedRecord] = []
-        records.reserveCapacity(keys.count)
-        var quarantined = page.setAside.map { part in
-            QuarantinedRecord(bytes: part.bytes, reason: part.reason, digest: Array(SHA256.hash(data: part.bytes + part.name.utf8)))
-        }
-        let epoch = page.epoch.map { Array("\($0)/".utf8) } ?? []
-        let formers = context.keys.formerKeys(page, context.trigger.type)
-        for (index, key) in keys.enumerated() {
-            switch key.map({ epoch + $0 }) {
-            case .success(let bytes) where bytes.count > epoch.count && bytes.count <= KeyedRecord.dedupKeyBytesMax:
-                let mark = index < page.marks.count ? page.marks[index] : nil
-                let former = formers.isEmpty ? [] : formers[index].map { epoch + $0 }
-                records.append(KeyedRecord(record: page.records[index], dedupKey: bytes, mark: mark, formerKeys: former))
-            case .success(let bytes):
-                let reason =
-                    bytes.count <= epoch.count
-                    ? "its dedup key is empty" : "its dedup key has \(bytes.count) bytes, more than \(KeyedRecord.dedupKeyBytesMax)"
-                quarantined.append(setAside(page.records[index], reason))
-            case .failure(let error): quarantined.append(setAside(page.records[index], error.message))
-            }
-        }
-        return (records, quarantined)
-    }
-
-    private func setAside(_ record: Record, _ reason: String) -> QuarantinedRecord {
-        QuarantinedRecord(bytes: Array(record.bytes), reason: reason, digest: Array(SHA256.hash(data: record.bytes)))
     }
 
     // MARK: Ends

@@ -23,6 +23,7 @@ public struct IncrementalPoll: Sendable {
         var request = request
         let lower = try lower(request, state)
         if let lower { request.scope["cursor"] = word(lower.text) }
+        if request.scope.upper == nil { request.scope.upper = windowEnd(request) }
         if let upper = request.scope.upper { request.scope["upper"] = word(upper) }
         var plan = HTTPRequestPlan(method: rules.method, url: try endpoint(request))
         plan.headers = try headers(request)

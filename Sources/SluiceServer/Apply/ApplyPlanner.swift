@@ -215,10 +215,9 @@ public struct ApplyPlanner {
     // MARK: Destinations
 
     private mutating func destination(_ spec: DestinationSpec) {
-        var secrets = DestinationSecrets()
-        secrets.secret = spec.secret
-        secrets.headers = spec.headers
-        secrets.values = spec.values
+        let stored = known.destinations[spec.name]
+        let secrets = DestinationSecrets(fromFile: spec.secrets, headers: spec.headers, values: spec.values)
+            .applied(over: current.destinationSecrets[spec.name])
         if spec.hasInlineSecret {
             plan.warnings.append(
                 "destination \(spec.name): \(spec.kind == "push" ? "the" : "a") secret stands in the file: better \"${env:NAME}\" or \"${file:PATH}\""
@@ -228,7 +227,6 @@ public struct ApplyPlanner {
             issue(spec.line, problem)
         }
         if let other = sharedFile(spec) { issue(spec.line, other) }
-        let stored = known.destinations[spec.name]
         var notes: [String] = []
         if let stored {
             if stored.kind != spec.kind { notes.append("kind \(stored.kind) → \(spec.kind)") }
@@ -237,8 +235,17 @@ public struct ApplyPlanner {
                 notes.append(spec.kind == "push" ? "secret or headers change" : "secrets change")
             }
         }
+        let isRevived = stored.map { $0.state == .gone && DestinationSettings(json: $0.settings).url != spec.settings.url } ?? false
+        if isRevived { notes.append("its URL changes: deliveries go on") }
+        if secrets.isRotated {
+            plan.warnings.append(
+                "destination \(spec.name): its secret was rotated since the file was applied last; the new one stays: put it into the file")
+        }
         if stored == nil || !notes.isEmpty {
             plan.changes.append(.putDestination(name: spec.name, kind: spec.kind, settings: spec.settings.json, secrets: secrets))
+        }
+        if isRevived {
+            plan.changes.append(.plain(.setDestinationState(name: spec.name, state: .active, reason: nil, ifSettings: nil)))
         }
         let action: ApplyPlan.Action = stored == nil ? .create : notes.isEmpty ? .keep : .change
         if action != .keep { notes += CarriedDestinations.notes(spec.kind, spec.settings, options.places) }
@@ -362,6 +369,8 @@ public struct ApplyPlanner {
                         settings: spec.settings.json, topicKeys: topicKeys, resets: resets)))
             if type.kind == .webhook || resets { plan.changes.append(.plain(.readsInbox(trigger: spec.name, type.kind == .webhook))) }
         }
+        let wasOrdered = stored.map { TriggerSettings(json: $0.settings).isOrdered } ?? false
+        if wasOrdered != spec.settings.isOrdered { plan.changes.append(.plain(.setOrdered(trigger: spec.name, spec.settings.isOrdered))) }
         attach(spec, stored, &notes)
         command(spec, stored, &notes)
         let action: ApplyPlan.Action = stored == nil ? .create : resets ? .reset : notes.isEmpty ? .keep : .change
@@ -440,7 +449,7 @@ public struct ApplyPlanner {
 
     private mutating func unnamed(_ manifest: Manifest) {
         let named = Set(manifest.triggers.map(\.name))
-        for trigger in current.definitions.triggers where !named.contains(trigger.name) {
+        for trigger in current.definitions.triggers where !named.contains(trigger.name) && !trigger.isCallbackSource {
             let isOver = trigger.state == .stopped || trigger.state == .stopping
             if options.prunes, !isOver {
                 add([.stop], to: trigger.name, in: trigger.state, line: 0)

@@ -9,7 +9,9 @@ enum CarriedDestinations {
     /// Nil for a destination that nothing is carried to, and for one that lacks what its kind needs.
     static func destination(_ destination: Catalogue.Destination, _ places: DestinationPlaces) -> CarriedDestination? {
         let stored = destination.stored
-        return try? make(stored.id, stored.name, stored.kind, destination.settings, destination.secrets, places)
+        var carried = try? make(stored.id, stored.name, stored.kind, destination.settings, destination.secrets, places)
+        carried?.isDisabled = stored.state != .active
+        return carried
     }
 
     /// What is wrong with a destination before it is stored, or nil. Never names its secret.
@@ -43,7 +45,10 @@ enum CarriedDestinations {
             case "command": settings.concurrency ?? CommandDestination.callsAtOnceDefault
             default: settings.concurrency ?? CarriedDestination.callsAtOnceDefault
             }
-        return CarriedDestination(id: id, name: name, plan: plan, callsAtOnceMax: atOnce)
+        // Checked when it was read from the file.
+        let schedule = settings.retries.flatMap { try? RetrySchedule(delays: $0) } ?? .standard
+        return CarriedDestination(
+            id: id, name: name, plan: plan, callsAtOnceMax: atOnce, retrySchedule: schedule, rate: settings.rate)
     }
 
     /// How the courier of a destination is made; nil for a kind that has none.
@@ -60,10 +65,11 @@ enum CarriedDestinations {
     }
 
     private static func push(_ name: String, _ settings: DestinationSettings, _ secrets: DestinationSecrets) -> PushDestination? {
-        guard let url = settings.url, let secret = secrets.secret else { return nil }
+        guard let url = settings.url, !secrets.secrets.isEmpty else { return nil }
         return PushDestination(
-            name: name, url: url, secrets: [secret], headers: secrets.headers.map { HTTPField($0.name, $0.value) },
-            allowsPrivate: settings.allowsPrivate, connectionsMax: settings.concurrency ?? CarriedDestination.callsAtOnceDefault,
+            name: name, url: url, secrets: secrets.secrets, headers: secrets.headers.map { HTTPField($0.name, $0.value) },
+            addresses: AddressAllowance(allowsPrivate: settings.allowsPrivate, networks: settings.allowedNetworks),
+            connectionsMax: settings.concurrency ?? CarriedDestination.callsAtOnceDefault,
             timeoutSeconds: settings.timeout.map { Int($0.milliseconds / 1000) } ?? PushDestination.timeoutSecondsDefault)
     }
 }
@@ -132,7 +138,8 @@ extension CarriedDestinations {
             tls: NATSDestination.TLS(
                 authorities: settings.carried.authorities, certificate: settings.carried.certificate,
                 key: secrets.value(CarriedSettings.keyOfTLS)),
-            allowsPrivate: settings.allowsPrivate, batchMax: settings.carried.batchMax ?? NATSDestination.batchDefault,
+            addresses: AddressAllowance(allowsPrivate: settings.allowsPrivate, networks: settings.allowedNetworks),
+            batchMax: settings.carried.batchMax ?? NATSDestination.batchDefault,
             limitSeconds: seconds(settings) ?? NATSDestination.limitSecondsDefault)
     }
 }

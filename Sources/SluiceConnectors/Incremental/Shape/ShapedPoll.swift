@@ -73,6 +73,10 @@ struct ShapedPoll: Sendable {
     /// The bound from above where the API wants one with each request: by our clock at first, rounded up.
     private func setUpper(_ inner: inout PollRequest, _ state: inout ShapeState) {
         guard let rule = rules.cursor, rule.isUpperAlwaysSent else { return }
+        // A window has passed: its end is known, whatever the server's clock says.
+        if state.upper == nil, let window = inner.window, rules.dedup.created == nil {
+            (state.upper, state.isUpperServers) = (window.to, true)
+        }
         let bound = state.upper ?? ShapedPoll.roundedUp(inner.now)
         state.upper = bound
         inner.scope.upper = rule.mark(of: bound).map { rule.text(of: $0) }
