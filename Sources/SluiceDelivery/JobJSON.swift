@@ -51,12 +51,23 @@ public enum JobJSON {
         var bytes: [UInt8] = []
         bytes.reserveCapacity(job.record.count + 512)
         let createdAt = job.createdAt.description
-        bytes += "{\"type\":\"job\",\"timestamp\":\"\(createdAt)\",\"data\":{".utf8
-        writeIdentity(job, triggerName: triggerName, uid: uid, id: id, into: &bytes)
-        bytes += ",\"created_at\":\"\(createdAt)\"".utf8
-        writeRest(job, into: &bytes)
-        bytes += "}}".utf8
+        bytes += "{\"type\":\"job\",\"timestamp\":\"\(createdAt)\",\"data\":".utf8
+        writeCarried(job, triggerName: triggerName, uid: uid, id: id, createdAt: createdAt, into: &bytes)
+        bytes.append(UInt8(ascii: "}"))
         return bytes
+    }
+
+    /// A job as it is carried: what a push has under `data`, and what a command, a file and a broker get. `id` and `createdAt`:
+    /// where they are known already.
+    public static func writeCarried(
+        _ job: StoredJob, triggerName: String, uid: String, id: String? = nil, createdAt: String? = nil, into bytes: inout [UInt8]
+    ) {
+        bytes.reserveCapacity(bytes.count + job.record.count + 512)
+        bytes.append(UInt8(ascii: "{"))
+        writeIdentity(job, triggerName: triggerName, uid: uid, id: id, into: &bytes)
+        bytes += ",\"created_at\":\"\(createdAt ?? job.createdAt.description)\"".utf8
+        writeRest(job, into: &bytes)
+        bytes.append(UInt8(ascii: "}"))
     }
 
     private static func writeIdentity(_ job: StoredJob, triggerName: String, uid: String, id: String? = nil, into bytes: inout [UInt8]) {

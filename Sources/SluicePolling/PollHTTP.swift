@@ -52,6 +52,9 @@ final class PollHTTP: HTTPSending {
     /// Until when nothing is asked, and why; nil if something may be.
     func blocked(at now: Timestamp) -> (until: Timestamp, reason: RequestBudget.Reason)? { budget.withLock { $0.blocked(at: now) } }
 
+    /// The same, and while what the provider has left is spread: nothing is left for what can wait.
+    func shortage(at now: Timestamp) -> (until: Timestamp, reason: RequestBudget.Reason)? { budget.withLock { $0.shortage(at: now) } }
+
     /// Until when nothing is asked.
     var blockedUntil: Timestamp? { budget.withLock { $0.blockedUntil } }
 
@@ -72,6 +75,14 @@ final class PollHTTP: HTTPSending {
     ) async throws -> HTTPReply {
         guard let authorization, authorization.covers(request) else { return try await exchange(request) }
         guard let keeper = authorization.keeper else { return try await exchange(try authorization.applied(to: request, nil)) }
+        return try await tokened(request, authorization, keeper, exchange)
+    }
+
+    @inline(never)
+    private func tokened(
+        _ request: HTTPRequestPlan, _ authorization: LaneAuthorization, _ keeper: TokenKeeper,
+        _ exchange: (HTTPRequestPlan) async throws -> HTTPReply
+    ) async throws -> HTTPReply {
         let token = try await keeper.token()
         let refused: Result<HTTPReply, any Error>
         do {

@@ -68,6 +68,10 @@ public final class PollingService: StoreObserver, Sendable {
         var held: [TriggerID: HeldSlot] = [:]
         /// When a held answer last made dedup keys older.
         var agedKeysAt: [TriggerID: Timestamp] = [:]
+        /// Hashes of connectors whose texts are kept.
+        var textsKept: Set<String> = []
+        /// Connectors as they were, by their hashes.
+        var formers: [String: any Connector] = [:]
     }
 
     let store: any Store
@@ -330,6 +334,7 @@ public final class PollingService: StoreObserver, Sendable {
     // MARK: Inside
 
     private func put(_ trigger: StoredTrigger, in state: inout State, at now: Timestamp) {
+        if trigger.isCallbackSource { return }
         let progress = trigger.progress
         let stored = TriggerSchedule.Stored(
             covered: progress.coveredSequence, lastStartAt: progress.lastStartAt, safetyDueAt: progress.safetyDueAt,

@@ -2,7 +2,8 @@ import SluiceCore
 
 /// Jobs are read in an order in which nothing that is committed later can come earlier.
 public protocol JobStore: Sendable {
-    /// The jobs after a token, oldest first. Throws `.invalid` for a token that is none.
+    /// The jobs after a token, oldest first. Throws `.invalid` for a token that is none, and `.pastRetention` where jobs
+    /// behind the token were removed after their time since it was given.
     func jobs(_ query: JobQuery) async throws -> JobPage
     func quarantine(_ namespace: NamespaceID, trigger: TriggerID, limit: Int) async throws -> [QuarantinedRecord]
 }

@@ -93,6 +93,7 @@ extension Transaction {
     /// With its addresses and topics. Its triggers must be gone before: their jobs are not removed by the way.
     private func removeConnection(_ namespace: NamespaceID, _ name: String) throws {
         let connection = try id(of: .connection, name, namespace)
+        try removeCallbacks(ofConnection: connection, name, namespace)
         let used = try prepare("SELECT name FROM \"trigger\" WHERE ns = ? AND connection_id = ? ORDER BY name LIMIT 1")
         used.bind(1, namespace)
         used.bind(2, connection)

@@ -151,18 +151,18 @@ extension Transaction {
         let update = try prepare(
             """
             UPDATE delivery SET state = 0, attempts = 0, reason = NULL, settled_at = NULL, next_attempt_at = ?1, pending_since = ?1
-            WHERE \(conditions)
+            WHERE \(conditions) RETURNING destination_id, job_seq
             """)
         update.bind(1, time)
         update.bind(2, namespace)
         if let destination { update.bind(3, destination) }
         if let delivery { update.bind(4, delivery) }
-        try update.run()
-        let count = update.changes
-        if count > 0 {
+        let replayed = try update.all { (destination: $0.id(0) as DestinationID, job: $0.int(1)) }
+        if !replayed.isEmpty {
             effects.hasDeliveries = true
             try settleOrder(namespace, at: time)
         }
-        return count
+        try returnToConsumers(replayed, at: time)
+        return replayed.count
     }
 }

@@ -6,6 +6,7 @@ extension Transaction {
     func putDestination(
         _ namespace: NamespaceID, _ name: String, _ kind: String, _ settings: [UInt8], _ sealedSecrets: [UInt8]
     ) throws {
+        try refuseChangeOfKind(namespace, name, kind)
         let put = try prepare(
             """
             INSERT INTO destination (ns, name, kind, settings, sealed_secrets) VALUES (?, ?, ?, ?, ?)
@@ -41,6 +42,7 @@ extension Transaction {
     /// With its deliveries, which are removed piece by piece.
     func removeDestination(_ namespace: NamespaceID, _ name: String) throws {
         let destination = try id(of: .destination, name, namespace)
+        try forgetConsumer(destination)
         try run("DELETE FROM attachment WHERE ns = ? AND destination_id = ?", namespace.rawValue, destination)
         try run("DELETE FROM destination WHERE id = ?", destination)
         try discard(namespace, .deliveries, destination)
@@ -67,6 +69,10 @@ extension Transaction {
         attach.bind(4, after ?? last)
         attach.bind(5, after)
         try attach.run()
+        if try isConsumer(destination) {
+            return try attachConsumer(
+                namespace, trigger: TriggerID(trigger), destination: DestinationID(destination), from: from, at: time)
+        }
         if let after { try intend(namespace, trigger: trigger, destination: destination, after: after, time) }
     }
 
@@ -114,6 +120,9 @@ extension Transaction {
                 .notFound, "the trigger \(triggerName) is not attached to \(destinationName)",
                 context: ["trigger": triggerName, "destination": destinationName])
         }
+        if try isConsumer(destination) {
+            return try detachConsumer(namespace, trigger: TriggerID(trigger), destination: DestinationID(destination), at: time)
+        }
         try run(
             """
             UPDATE delivery SET state = 2, reason = 'detached', settled_at = ?1, is_ordered = 0
@@ -123,7 +132,7 @@ extension Transaction {
 
     // MARK: What removals leave behind
 
-    enum Garbage: String { case inbox, jobs, keys, deliveries }
+    enum Garbage: String { case inbox, jobs, keys, deliveries, backfills }
 
     /// Notes what `prune` is to remove in bounded batches; nobody can see it any more.
     func discard(_ namespace: NamespaceID, _ kind: Garbage, _ target: Int64) throws {

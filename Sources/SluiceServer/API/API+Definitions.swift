@@ -154,7 +154,7 @@ extension API {
 
     func rotateEndpoint(_ call: APICall) async throws -> APIResponse {
         let hours = try call.object()["overlap_hours"]
-        let overlap = hours.map { $0.int64 ?? -1 } ?? 24
+        let overlap = hours.map { $0.isNull ? 24 : $0.int64 ?? -1 } ?? 24
         guard (0...8760).contains(overlap) else {
             throw SluiceError(.invalid, "`overlap_hours` is a whole number from 0 to 8760")
         }

@@ -11,11 +11,16 @@ public struct DestinationSecrets: Sendable, Equatable {
     /// A rotation made secrets that the file does not name.
     public var isRotated = false
     public var headers: [NamedText] = []
+    /// Further ones, by what they stand under: see `CarriedSettings`.
+    public var values: [NamedText] = []
     public init() {}
 
-    public init(fromFile secrets: [SigningSecret], headers: [NamedText]) {
+    public func value(_ name: String) -> String? { values.first { $0.name == name }?.value }
+
+    public init(fromFile secrets: [SigningSecret], headers: [NamedText], values: [NamedText] = []) {
         self.secrets = secrets
         self.headers = headers
+        self.values = values
         fileDigest = secrets.isEmpty ? nil : DestinationSecrets.digest(secrets)
     }
 
@@ -65,6 +70,9 @@ public struct DestinationSecrets: Sendable, Equatable {
             if isRotated { writer.member("rotated", true) }
             writer.key("headers")
             writer.object { writer in for header in headers { writer.member(header.name, header.value) } }
+            guard !values.isEmpty else { return }
+            writer.key("values")
+            writer.object { writer in for value in values { writer.member(value.name, value.value) } }
         }
         return writer.bytes
     }
@@ -84,7 +92,11 @@ public struct DestinationSecrets: Sendable, Equatable {
             secrets = [SigningSecret(secret)]
             fileDigest = DestinationSecrets.digest(secrets)
         }
-        headers =
-            root["headers"]?.members?.compactMap { member in member.value.string.map { NamedText(name: member.key, value: $0) } } ?? []
+        headers = DestinationSecrets.texts(root["headers"])
+        values = DestinationSecrets.texts(root["values"])
+    }
+
+    private static func texts(_ members: JSONView?) -> [NamedText] {
+        members?.members?.compactMap { member in member.value.string.map { NamedText(name: member.key, value: $0) } } ?? []
     }
 }

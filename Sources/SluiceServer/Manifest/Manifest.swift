@@ -78,6 +78,8 @@ public struct DestinationSpec: Sendable, Equatable {
     public var secrets: [SigningSecret] = []
     /// Values may be secret, so all of them are sealed.
     public var headers: [NamedText] = []
+    /// Further values that may be secret, by what they stand under: see `CarriedSettings`.
+    public var values: [NamedText] = []
     public var hasInlineSecret = false
 }
 

@@ -1,4 +1,5 @@
 import SluiceCore
+import SluiceDelivery
 
 /// Reads a YAML document into a `Manifest`, collecting everything that is wrong before it gives up.
 public struct ManifestReader {
@@ -119,7 +120,7 @@ public struct ManifestReader {
             allowed: [
                 "kind", "url", "secret", "secrets", "headers", "allow_private", "allow_networks", "timeout", "concurrency", "retries",
                 "rate",
-            ])
+            ] + ManifestReader.carriedKeys + ManifestReader.consumerKeys)
         spec.kind = requiredText(keys["kind"], "kind", of: what, line: member.line)
         spec.settings.url = text(keys["url"], "url")
         spec.settings.allowsPrivate = flag(keys["allow_private"], "allow_private") ?? false
@@ -128,22 +129,44 @@ public struct ManifestReader {
         spec.settings.allowedNetworks = networks(keys["allow_networks"])
         spec.settings.retries = retries(keys["retries"])
         spec.settings.rate = deliveryRate(keys["rate"])
+        spec.settings.consumer = consumer(keys, spec.kind, of: what)
         secrets(keys, into: &spec)
         for header in keys["headers"].map({ members($0, of: "\(what): headers", allowed: nil) }) ?? [:] {
             guard let resolved = resolvedText(header.value, header.key) else { continue }
             spec.headers.append(NamedText(name: header.key, value: resolved.text))
         }
         spec.headers.sort { $0.name < $1.name }
+        carried(keys, into: &spec)
         if spec.kind == "push" {
             if keys["url"] == nil { issue(member.line, "\(what) needs `url`: where its pushes go") }
             if keys["secret"] == nil, keys["secrets"] == nil {
                 issue(member.line, "\(what) needs `secret`, which signs its pushes, for example \"${env:PUSH_SECRET}\"")
             }
-        } else if spec.kind != "pull", !spec.kind.isEmpty {
+        } else if !ManifestReader.kinds.contains(spec.kind), !spec.kind.isEmpty {
             issue(
-                keys["kind"]?.line ?? member.line, "the kind of \(what) cannot be this: \(Words.hint(spec.kind, among: ["push", "pull"]))")
+                keys["kind"]?.line ?? member.line,
+                "the kind of \(what) cannot be this: \(Words.hint(spec.kind, among: ManifestReader.kinds))")
         }
         return spec
+    }
+
+    private static let consumerKeys = ["visibility", "attempts_max", "unacked_max"]
+
+    private mutating func consumer(_ keys: [String: YAMLValue], _ kind: String, of what: String) -> ConsumerSettings {
+        var settings = ConsumerSettings()
+        if kind != Consumer.kind {
+            for name in ManifestReader.consumerKeys {
+                if let key = keys[name] { issue(key.line, "\(what) has no `\(name)`: only destinations of the kind pull do") }
+            }
+            return settings
+        }
+        settings.visibility = span(keys["visibility"], "visibility", least: ConsumerSettings.visibilityRange.lowerBound)
+        if let visibility = settings.visibility, visibility > ConsumerSettings.visibilityRange.upperBound, let key = keys["visibility"] {
+            issue(key.line, "`visibility` is at most \(Words.text(ConsumerSettings.visibilityRange.upperBound))")
+        }
+        settings.attemptsMax = number(keys["attempts_max"], "attempts_max", 1...1000).map { Int($0) }
+        settings.unackedMax = number(keys["unacked_max"], "unacked_max", 1...1_000_000).map { Int($0) }
+        return settings
     }
 
     // MARK: Pieces
@@ -227,12 +250,12 @@ public struct ManifestReader {
             : "`\(name)` needs the file \(reference.dropFirst(5)), which cannot be read where `apply` runs"
     }
 
-    private mutating func text(_ value: YAMLValue?, _ name: String) -> String? {
+    mutating func text(_ value: YAMLValue?, _ name: String) -> String? {
         guard let value else { return nil }
         return resolvedText(value, name)?.text
     }
 
-    private mutating func requiredText(_ value: YAMLValue?, _ name: String, of what: String, line: Int) -> String {
+    mutating func requiredText(_ value: YAMLValue?, _ name: String, of what: String, line: Int) -> String {
         guard let value else {
             issue(line, "\(what) needs `\(name)`")
             return ""
@@ -249,7 +272,7 @@ public struct ManifestReader {
         return nil
     }
 
-    private mutating func number(_ value: YAMLValue?, _ name: String, _ range: ClosedRange<Int64>) -> Int64? {
+    mutating func number(_ value: YAMLValue?, _ name: String, _ range: ClosedRange<Int64>) -> Int64? {
         guard let value, let word = text(value, name) else { return nil }
         if let number = Int64(word), range.contains(number) { return number }
         let bounds = range.upperBound == .max ? "from \(range.lowerBound) on" : "from \(range.lowerBound) to \(range.upperBound)"
@@ -264,7 +287,7 @@ public struct ManifestReader {
         return nil
     }
 
-    private mutating func span(_ value: YAMLValue?, _ name: String, least: Span) -> Span? {
+    mutating func span(_ value: YAMLValue?, _ name: String, least: Span) -> Span? {
         guard let value, let word = text(value, name) else { return nil }
         if let span = Words.span(word), span >= least { return span }
         issue(value.line, "`\(name)` is a time with its unit, at least \(Words.text(least)): for example 15s, 5m, 12h or 7d")

@@ -1,4 +1,5 @@
 import SluiceCore
+import SluiceDelivery
 
 /// What a connection may set besides its fields. Stored as JSON.
 public struct ConnectionSettings: Sendable, Equatable {
@@ -94,6 +95,10 @@ public struct DestinationSettings: Sendable, Equatable {
     public var timeout: Span?
     /// Deliveries under way at once.
     public var concurrency: Int?
+    /// Of the kinds `command`, `file` and `nats`.
+    public var carried = CarriedSettings()
+    /// Of a destination of the kind `pull`.
+    public var consumer = ConsumerSettings()
     public init() {}
 
     public var json: [UInt8] {
@@ -109,6 +114,8 @@ public struct DestinationSettings: Sendable, Equatable {
             if let rate { writer.member("rate", rate.description) }
             if let timeout { writer.member("timeout_ms", timeout.milliseconds) }
             if let concurrency { writer.member("concurrency", Int64(concurrency)) }
+            carried.write(to: &writer)
+            consumer.write(to: &writer)
         }
         return writer.bytes
     }
@@ -122,6 +129,8 @@ public struct DestinationSettings: Sendable, Equatable {
         rate = root["rate"]?.string.flatMap(DeliveryRate.init)
         timeout = root["timeout_ms"]?.int64.map(Span.init(milliseconds:))
         concurrency = root["concurrency"]?.int64.map { Int($0) }
+        carried = CarriedSettings(json: json)
+        consumer = ConsumerSettings(json: json)
     }
 
     /// The URL without what may be secret in it: user information and query.
