@@ -29,7 +29,7 @@ public final class SQLiteStore: Store {
     }
 
     /// Waits in the queue, then runs on the writer's thread in a savepoint of its own; returns after the commit.
-    private func write<Value: Sendable>(
+    func write<Value: Sendable>(
         bytes: Int = 256, records: Int = 0, _ body: @escaping @Sendable (Transaction) throws -> Value
     ) async throws -> Value {
         try await withCheckedThrowingContinuation { continuation in
@@ -40,7 +40,7 @@ public final class SQLiteStore: Store {
     }
 
     /// One consistent read.
-    private func read<Value: Sendable>(_ body: @Sendable (Database) throws -> Value) async throws -> Value {
+    func read<Value: Sendable>(_ body: @Sendable (Database) throws -> Value) async throws -> Value {
         guard queue.isOpen else { throw SluiceError.closed }
         do {
             return try await pool.read(body)
@@ -145,6 +145,14 @@ public final class SQLiteStore: Store {
 
     public func recordFailure(_ failure: CycleFailure) async throws -> PageOutcome { try await write { try $0.recordFailure(failure) } }
 
+    // MARK: What connectors were before
+
+    public func keepConnectorText(_ text: [UInt8], hash: String, at time: Timestamp) async throws {
+        try await write(bytes: text.count + 256) { try $0.keepConnectorText(text, hash, at: time) }
+    }
+
+    public func connectorText(hash: String) async throws -> [UInt8]? { try await read { try ConnectorTextRows.text($0, hash) } }
+
     // MARK: Jobs
 
     public func jobs(_ query: JobQuery) async throws -> JobPage { try await read { try JobRows.page($0, query) } }
@@ -180,6 +188,14 @@ public final class SQLiteStore: Store {
         _ namespace: NamespaceID, destination: DestinationID?, delivery: Int64?, at time: Timestamp
     ) async throws -> Int {
         try await write { try $0.replayDeadLetters(namespace, destination, delivery, at: time) }
+    }
+
+    public func backlog(_ destination: DestinationID) async throws -> DeliveryBacklog {
+        try await read { try BacklogRows.backlog($0, destination) }
+    }
+
+    public func blockedDeliveries(_ namespace: NamespaceID) async throws -> [BlockedDelivery] {
+        try await read { try BacklogRows.blocked($0, namespace) }
     }
 
     // MARK: Consumers

@@ -6,7 +6,7 @@ import SluiceStore
 ///
 /// Touched by the writer's thread only.
 final class Sweep: @unchecked Sendable {
-    private enum Phase: Int, CaseIterable { case deliveries, consumers, jobs, keys, webhooks, garbage }
+    private enum Phase: Int, CaseIterable { case deliveries, consumers, jobs, callbacks, keys, webhooks, garbage }
 
     /// How many triggers are asked at once whether they have dedup keys.
     private static let triggersPerLook: Int64 = 500
@@ -36,6 +36,7 @@ final class Sweep: @unchecked Sendable {
                 case .deliveries: try expireDeliveries(transaction, before: time - retention.pendingDeliveries, time, &budget, &report)
                 case .consumers: try expireConsumers(transaction, before: time - retention.pendingDeliveries, time, &budget, &report)
                 case .jobs: try removeJobs(transaction, before: time - retention.jobs, time, &budget, &report)
+                case .callbacks: try removeCallbacks(transaction, before: time - retention.jobs, &budget)
                 case .keys: try removeKeys(transaction, &budget, &report)
                 case .webhooks: try removeWebhooks(transaction, before: time - retention.inbox, &budget, &report)
                 case .garbage: try removeGarbage(transaction, &budget)
@@ -98,18 +99,23 @@ final class Sweep: @unchecked Sendable {
             """
             SELECT j.seq, j.created_at, j.ns, EXISTS (
                 SELECT 1 FROM delivery d WHERE d.ns = j.ns AND d.job_seq = j.seq AND (d.state = 0 OR (d.state = 2 AND d.settled_at >= ?1))),
-                j.trigger_id
+                j.trigger_id, j.position
             FROM job j WHERE j.seq > ?2 ORDER BY j.seq LIMIT ?3
             """)
         query.bind(1, horizon)
         query.bind(2, after)
         query.bind(3, budget)
         let rows = try query.all { row in
-            (seq: row.int(0), createdAt: row.time(1), namespace: row.int(2), isHeld: row.int(3) != 0, trigger: row.id(4) as TriggerID)
+            (
+                seq: row.int(0), createdAt: row.time(1), namespace: row.int(2), isHeld: row.int(3) != 0, trigger: row.id(4) as TriggerID,
+                position: row.int(5)
+            )
         }
         let asked = budget
+        var namespaces: Set<Int64> = []
         let holds = rows.first.map { $0.createdAt < horizon } == true ? try transaction.consumerHolds(at: time) : nil
         var removed: [TriggerID: (namespace: Int64, through: Int64)] = [:]
+        var removedJobs = RemovedJobs()
         var isDone = rows.count < asked
         for row in rows {
             budget -= 1
@@ -121,10 +127,23 @@ final class Sweep: @unchecked Sendable {
             guard !row.isHeld, holds?.holds(row.seq, of: row.trigger) != true else { continue }
             try transaction.removeJob(row.namespace, row.seq)
             removed[row.trigger] = (row.namespace, row.seq)
+            removedJobs.note(row.trigger.rawValue, row.position, row.createdAt)
+            namespaces.insert(row.namespace)
             report.jobs += 1
         }
         for (trigger, last) in removed { try transaction.noteRemoval(last.namespace, trigger.rawValue, through: last.through) }
+        try removedJobs.save(transaction)
+        // A dead letter that went no longer blocks those behind it.
+        for namespace in namespaces { try transaction.moveAllUp(NamespaceID(namespace), at: time) }
         return isDone
+    }
+
+    /// How a callback ended is kept for as long as its job.
+    private func removeCallbacks(_ transaction: Transaction, before horizon: Timestamp, _ budget: inout Int) throws -> Bool {
+        let asked = budget
+        let removed = try transaction.removeCallbacks(endedBefore: horizon, limit: asked)
+        budget -= max(1, removed)
+        return removed < asked
     }
 
     /// Keys by the rule of `DedupRetention`, trigger by trigger (P4).
@@ -133,6 +152,7 @@ final class Sweep: @unchecked Sendable {
             """
             SELECT p.trigger_id, p.ns, p.dedup_space, p.dedup_floor, p.cycles_completed FROM progress p
             WHERE p.trigger_id >= ?1 AND p.trigger_id < ?1 + ?2 AND (p.dedup_floor IS NOT NULL OR p.cycles_completed > ?3)
+                AND NOT EXISTS (SELECT 1 FROM backfill b WHERE b.trigger_id = p.trigger_id AND b.ended_at IS NULL)
                 AND EXISTS (SELECT 1 FROM dedup d WHERE d.ns = p.ns AND d.space = p.dedup_space)
             ORDER BY p.trigger_id LIMIT 1
             """)
@@ -308,6 +328,7 @@ extension Transaction {
             delete.bind(3, limit)
             try delete.run()
             return delete.changes
+        case .backfills: return try removeBackfillRows(target, limit: limit)
         case nil:
             throw SluiceError(.storage, "the database is damaged: there is garbage of the kind \(kind)")
         }

@@ -31,6 +31,9 @@ public struct APIRequest: Sendable {
         self.body = body
     }
 
+    /// Whether the body says that it is JSON.
+    var isJSON: Bool { contentType?.lowercased().hasPrefix("application/json") ?? false }
+
     /// The longest body that is taken; larger ones get 413.
     public static let bodyBytesMax = 2 << 20
 }
@@ -138,12 +141,12 @@ public enum Percent {
         return result
     }
 
-    /// The members of a query; malformed ones are left out.
+    /// The members of a query. One that cannot be decoded is a name as it stands, which nothing knows.
     public static func query(_ text: some StringProtocol) -> [(name: String, value: String)] {
-        text.split(separator: "&").prefix(100).compactMap { pair in
+        text.split(separator: "&").map { pair in
             let parts = pair.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
             guard let name = decoded(parts[0], plusIsSpace: true), let value = decoded(parts.count > 1 ? parts[1] : "", plusIsSpace: true)
-            else { return nil }
+            else { return (String(pair), "") }
             return (name, value)
         }
     }

@@ -46,15 +46,17 @@ struct APIServer: Service {
             authorization: request.headers[.authorization], contentType: request.headers[.contentType],
             body: Array(buffer: body))
         wanted.lastEventID = HTTPField.Name("Last-Event-ID").flatMap { request.headers[$0] }.flatMap { $0.isEmpty ? nil : $0 }
-        return Self.response(await api.respond(to: wanted))
+        let answer = await api.respond(to: wanted)
+        // An answer to HEAD has no body, and would otherwise be taken for the beginning of the next one (RFC 9110, 9.3.2).
+        return request.method == .head ? Self.response(answer, hasBody: false) : Self.response(answer)
     }
 
-    private static func response(_ answer: APIResponse) -> Response {
+    private static func response(_ answer: APIResponse, hasBody: Bool = true) -> Response {
         var headers: HTTPFields = [.contentType: "application/json", .cacheControl: "no-store"]
         for (name, value) in answer.headers {
             if let name = HTTPField.Name(name) { headers[name] = value }
         }
-        let body = body(of: answer, &headers)
+        let body = hasBody ? body(of: answer, &headers) : ResponseBody()
         return Response(status: .init(code: answer.status), headers: headers, body: body)
     }
 
