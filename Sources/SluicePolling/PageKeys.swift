@@ -23,7 +23,7 @@ enum PageKeys {
 
     /// The records with their dedup keys; those that have none are set aside.
     static func keyed(
-        _ page: PollPage, triggerType: String, _ connector: any Connector
+        _ page: PollPage, triggerType: String, _ connector: any Connector, _ slice: SliceKeys
     ) throws -> ([KeyedRecord], [QuarantinedRecord]) {
         let keys = try page.keys ?? connector.dedupKeys(triggerType: triggerType, records: page.records)
         guard keys.count == page.records.count else {
@@ -35,11 +35,13 @@ enum PageKeys {
             QuarantinedRecord(bytes: part.bytes, reason: part.reason, digest: Array(SHA256.hash(data: part.bytes + part.name.utf8)))
         }
         let epoch = page.epoch.map { Array("\($0)/".utf8) } ?? []
+        let formers = slice.formerKeys(page, triggerType)
         for (index, key) in keys.enumerated() {
             switch key.map({ epoch + $0 }) {
             case .success(let bytes) where bytes.count > epoch.count && bytes.count <= KeyedRecord.dedupKeyBytesMax:
                 let mark = index < page.marks.count ? page.marks[index] : nil
-                records.append(KeyedRecord(record: page.records[index], dedupKey: bytes, mark: mark))
+                let former = formers.isEmpty ? [] : formers[index].map { epoch + $0 }
+                records.append(KeyedRecord(record: page.records[index], dedupKey: bytes, mark: mark, formerKeys: former))
             case .success(let bytes):
                 let reason =
                     bytes.count <= epoch.count

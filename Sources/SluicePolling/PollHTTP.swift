@@ -75,6 +75,14 @@ final class PollHTTP: HTTPSending {
     ) async throws -> HTTPReply {
         guard let authorization, authorization.covers(request) else { return try await exchange(request) }
         guard let keeper = authorization.keeper else { return try await exchange(try authorization.applied(to: request, nil)) }
+        return try await tokened(request, authorization, keeper, exchange)
+    }
+
+    @inline(never)
+    private func tokened(
+        _ request: HTTPRequestPlan, _ authorization: LaneAuthorization, _ keeper: TokenKeeper,
+        _ exchange: (HTTPRequestPlan) async throws -> HTTPReply
+    ) async throws -> HTTPReply {
         let token = try await keeper.token()
         let refused: Result<HTTPReply, any Error>
         do {

@@ -11,6 +11,8 @@ public protocol PollingCatalogue: Sendable {
     func settings(of connection: ConnectionID) -> ConnectionPollSettings
     /// What holds for all requests of a connection; nil if it is gone or cannot be used.
     func authorization(of connection: ConnectionID) -> ConnectionAuthorization?
+    /// A connector made of a text that one was made of before (`ConnectorDefinition.source`).
+    func connector(ofText text: [UInt8]) throws -> any Connector
 }
 
 extension PollingCatalogue {

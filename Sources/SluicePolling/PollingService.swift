@@ -68,6 +68,10 @@ public final class PollingService: StoreObserver, Sendable {
         var held: [TriggerID: HeldSlot] = [:]
         /// When a held answer last made dedup keys older.
         var agedKeysAt: [TriggerID: Timestamp] = [:]
+        /// Hashes of connectors whose texts are kept.
+        var textsKept: Set<String> = []
+        /// Connectors as they were, by their hashes.
+        var formers: [String: any Connector] = [:]
     }
 
     let store: any Store

@@ -145,6 +145,14 @@ public final class SQLiteStore: Store {
 
     public func recordFailure(_ failure: CycleFailure) async throws -> PageOutcome { try await write { try $0.recordFailure(failure) } }
 
+    // MARK: What connectors were before
+
+    public func keepConnectorText(_ text: [UInt8], hash: String, at time: Timestamp) async throws {
+        try await write(bytes: text.count + 256) { try $0.keepConnectorText(text, hash, at: time) }
+    }
+
+    public func connectorText(hash: String) async throws -> [UInt8]? { try await read { try ConnectorTextRows.text($0, hash) } }
+
     // MARK: Jobs
 
     public func jobs(_ query: JobQuery) async throws -> JobPage { try await read { try JobRows.page($0, query) } }

@@ -155,6 +155,8 @@ public struct TriggerProgress: Sendable {
     /// Completed and failed cycles by cause.
     public var pollsByCause: [PollCause: Int64] = [:]
     public var quarantined: Int64 = 0
+    /// With what its dedup keys are made; nil before the first.
+    public var keyOrigin: KeyOrigin?
     public init() {}
 }
 

@@ -11,7 +11,7 @@ import SluiceCore
 /// - Errors are `SluiceError`: `.diskFull`, `.overloaded` (too much is waiting; nothing was taken), `.fenced`, `.conflict`,
 ///   `.notFound`, `.storage`.
 public protocol Store: InboxStore, DefinitionStore, SubscriptionStore, CredentialStore, PollStore, JobStore, DeliveryStore, TokenStore,
-    MaintenanceStore, BackfillStore
+    MaintenanceStore, ConnectorTextStore, BackfillStore
 {
     /// Told after each commit, on the store's own thread, what it may have changed for others. Must return quickly.
     func observe(_ observer: any StoreObserver)
@@ -229,11 +229,15 @@ public struct PageCommit: Sendable {
     /// With the last chunk of a page only: what changes besides the records.
     public var completion: PageCompletion?
     public var at: Timestamp
+    /// With what the keys are made from these records on; nil: as before.
+    public var keyOrigin: KeyOrigin?
 
     public init(
         fence: Fence, trigger: TriggerID, generation: Generation, cycle: Int64, page: Int, chunk: Int, cause: PollCause,
-        records: [KeyedRecord], quarantined: [QuarantinedRecord] = [], completion: PageCompletion?, at: Timestamp
+        records: [KeyedRecord], quarantined: [QuarantinedRecord] = [], completion: PageCompletion?, at: Timestamp,
+        keyOrigin: KeyOrigin? = nil
     ) {
+        self.keyOrigin = keyOrigin
         self.fence = fence
         self.trigger = trigger
         self.generation = generation

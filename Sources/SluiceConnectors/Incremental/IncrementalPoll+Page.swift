@@ -5,6 +5,7 @@ extension IncrementalPoll {
     private static let startToleranceSeconds: Int64 = 60
 
     /// What an answer means: records, and how far the cursor may move. `request` is the one that `nextRequest` was given.
+    @inline(never)
     public func page(from reply: HTTPReply, for request: PollRequest) throws(PollFailure) -> PollPage {
         var state = try pageState(of: request)
         if let anew = try beginsAnew(reply, request, state) { return anew }

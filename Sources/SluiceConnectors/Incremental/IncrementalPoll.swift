@@ -17,6 +17,7 @@ public struct IncrementalPoll: Sendable {
 
     /// The request for the page that `request` stands at. Throws a permanent failure where the connection or the input lacks
     /// something, and `badCursor` for a cursor that cannot be read.
+    @inline(never)
     public func nextRequest(_ request: PollRequest) throws(PollFailure) -> HTTPRequestPlan {
         let state = try pageState(of: request)
         var request = request

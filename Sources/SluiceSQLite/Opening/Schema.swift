@@ -26,6 +26,7 @@ enum Schema {
         migrator.registerMigration("3 credentials", foreignKeyChecks: .immediate) { db in try db.execute(sql: credentials) }
         migrator.registerMigration("4 inbox readers") { db in try db.execute(sql: inboxReaders) }
         migrator.registerMigration("8 backfills") { db in try db.execute(sql: backfills) }
+        migrator.registerMigration("10 former keys") { db in try db.execute(sql: formerKeys) }
         return migrator
     }
 

@@ -36,6 +36,8 @@ extension Transaction {
                 guard statements.key.changes > 0 else {
                     return try refreshKey(standing, keyed, cycle: cycle)
                 }
+                // From now on it is known by its new key as well.
+                if !keyed.formerKeys.isEmpty, try isKnown(keyed.formerKeys, but: keyed.dedupKey, standing) { return }
                 standing.position += 1
                 let sequence = try allocate(.job)
                 try insertJob(statements.job, keyed, key, sequence, standing.position)
@@ -80,6 +82,18 @@ extension Transaction {
         insert.bind(5, position)
         insert.bind(6, sequence)
         try insert.run()
+    }
+
+    /// Whether a record became a job under one of its former keys.
+    private func isKnown(_ keys: [[UInt8]], but own: [UInt8], _ standing: Standing) throws -> Bool {
+        let query = try prepare("SELECT 1 FROM dedup WHERE ns = ? AND space = ? AND key = ?")
+        for key in keys where key != own {
+            query.bind(1, standing.namespace)
+            query.bind(2, standing.space)
+            query.bind(3, key)
+            if try query.first({ $0.int(0) }) != nil { return true }
+        }
+        return false
     }
 
     /// A key that came again stays as long as it may come once more: by its highest mark, or by when it was last returned.

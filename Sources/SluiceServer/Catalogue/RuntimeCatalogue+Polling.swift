@@ -1,5 +1,6 @@
 import SluiceConnectors
 import SluiceCore
+import SluiceLua
 import SluicePolling
 import SluiceStore
 
@@ -60,6 +61,10 @@ extension RuntimeCatalogue: PollingCatalogue {
             connector: connection.connector, triggerType: type, connectionName: connection.stored.name,
             connection: try JSONDocument(connection.values), input: try JSONDocument(Defaults.filled(trigger.input, type.inputFields)),
             subscriptionOutput: try output.map { try JSONDocument($0) })
+    }
+
+    public func connector(ofText text: [UInt8]) throws -> any Connector {
+        try LuaConnector.load(source: text, name: "", path: "the former connector.lua")
     }
 
     public func authorization(of connection: ConnectionID) -> ConnectionAuthorization? {

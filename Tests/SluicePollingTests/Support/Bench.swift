@@ -81,6 +81,8 @@ final class BenchCatalogue: PollingCatalogue {
             connection: try JSONDocument(connection.json), input: try JSONDocument(Array("{}".utf8)))
     }
 
+    func connector(ofText text: [UInt8]) throws -> any Connector { try LuaConnector.load(source: text, name: "", path: "former") }
+
     func authorization(of connection: ConnectionID) -> ConnectionAuthorization? {
         guard let found = connections.withLock({ $0[connection] }), let values = try? JSONDocument(found.json) else { return nil }
         let definition = found.connector.definition

@@ -79,6 +79,10 @@ final class FaultyStore: Store {
     func removedJobs(_ trigger: TriggerID) async throws -> (through: JobPosition, madeAt: Timestamp)? {
         try await inner.removedJobs(trigger)
     }
+    func keepConnectorText(_ text: [UInt8], hash: String, at time: Timestamp) async throws {
+        try await inner.keepConnectorText(text, hash: hash, at: time)
+    }
+    func connectorText(hash: String) async throws -> [UInt8]? { try await inner.connectorText(hash: hash) }
 
     func observe(_ observer: any StoreObserver) { inner.observe(observer) }
     func close() async { await inner.close() }
