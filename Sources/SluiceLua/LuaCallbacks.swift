@@ -186,7 +186,9 @@ extension LuaContext {
     }
 
     private func prepareRequest(_ out: LuaValue) {
-        guard isPolling else { return out.fail("requests can be sent in poll, and in the webhook_ functions of a subscription, only") }
+        guard isPolling else {
+            return out.fail("requests can be sent in poll, in status, and in the webhook_ functions of a subscription, only")
+        }
         var length = 0
         let bytes = clua_output(out.state, &length)
         do {

@@ -50,7 +50,7 @@ public final class LuaConnector: Connector {
         let definition = ConnectorDefinition(
             name: lua.name, title: lua.title, version: lua.version, hash: LuaText.hex(SHA256.hash(data: source)), language: "lua",
             connectionFields: lua.connectionFields, webhook: lua.webhook, triggers: lua.triggers.map(\.type),
-            isExperimental: lua.isExperimental, access: lua.access, source: source)
+            isExperimental: lua.isExperimental, access: lua.access, callbacks: lua.callbacks.map(\.type), source: source)
         let pool = LuaStatePool(source: source, limits: limits, first: state)
         return LuaConnector(definition: definition, path: path, lua: lua, limits: limits, pool: pool)
     }

@@ -221,7 +221,7 @@ struct CycleRunner {
     @inline(never)
     private func fetch(_ cycle: OpenCycle, cursor: [UInt8]?, _ context: Context) async throws -> PollPage {
         let page = try await answer(to: request(cycle, cursor: cursor, context), cursor: cursor, context)
-        try check(page)
+        try PageKeys.check(page)
         return page
     }
 
@@ -241,24 +241,6 @@ struct CycleRunner {
         return try await InboxPoll(store: service.store, trigger: context.trigger, plan: context.plan).page(cursor: cursor)
     }
 
-    @inline(never)
-    private func check(_ page: PollPage) throws {
-        guard page.records.count <= PollLimits.recordsPerPageMax else {
-            throw PollFailure(
-                .permanent,
-                SluiceError(
-                    .connector,
-                    "the poll returned \(page.records.count) records, more than \(PollLimits.recordsPerPageMax): ask for smaller pages"))
-        }
-        for state in [page.cursor, page.pageState].compactMap({ $0 }) where state.count > PollLimits.cursorBytesMax {
-            throw PollFailure(
-                .permanent,
-                SluiceError(
-                    .connector,
-                    "the poll returned a cursor of \(state.count) bytes, more than \(PollLimits.cursorBytesMax): keep less in it"))
-        }
-    }
-
     private enum Committed {
         case committed(jobs: Int)
         case fenced
@@ -267,7 +249,7 @@ struct CycleRunner {
     /// Commits a page, a large one in chunks; the last chunk moves the cursor.
     private func commit(_ page: PollPage, of cycle: OpenCycle, after: OpenCycle, _ context: Context) async throws -> Committed {
         let (records, quarantined) = try PageKeys.keyed(
-            page, triggerType: context.trigger.type, context.plan.connector, context.keys)
+            page, triggerType: context.trigger.type, context.plan.connector, formers: context.keys.formerKeys(page, context.trigger.type))
         let size = service.limits.recordsPerCommitMax
         let chunks = max(1, (records.count + size - 1) / size)
         var jobs = 0

@@ -5,12 +5,12 @@ import SluiceStore
 
 /// What a page must be before anything of it is committed: within its bounds, and each record keyed or set aside.
 enum PageKeys {
-    static func check(_ page: PollPage, _ request: PollRequest) throws(PollFailure) {
-        guard page.records.count <= request.recordsMax else {
+    static func check(_ page: PollPage, recordsMax: Int = PollLimits.recordsPerPageMax) throws(PollFailure) {
+        guard page.records.count <= recordsMax else {
             throw PollFailure(
                 .permanent,
                 SluiceError(
-                    .connector, "the poll returned \(page.records.count) records, more than \(request.recordsMax): ask for smaller pages"))
+                    .connector, "the poll returned \(page.records.count) records, more than \(recordsMax): ask for smaller pages"))
         }
         for state in [page.cursor, page.pageState].compactMap({ $0 }) where state.count > PollLimits.cursorBytesMax {
             throw PollFailure(
@@ -21,9 +21,10 @@ enum PageKeys {
         }
     }
 
-    /// The records with their dedup keys; those that have none are set aside.
+    /// The records with their dedup keys; those that have none are set aside. `formers`: for each record, the keys that it had
+    /// before the connector's dedup changed; empty: it did not.
     static func keyed(
-        _ page: PollPage, triggerType: String, _ connector: any Connector, _ slice: SliceKeys
+        _ page: PollPage, triggerType: String, _ connector: any Connector, formers: [[[UInt8]]] = []
     ) throws -> ([KeyedRecord], [QuarantinedRecord]) {
         let keys = try page.keys ?? connector.dedupKeys(triggerType: triggerType, records: page.records)
         guard keys.count == page.records.count else {
@@ -35,7 +36,6 @@ enum PageKeys {
             QuarantinedRecord(bytes: part.bytes, reason: part.reason, digest: Array(SHA256.hash(data: part.bytes + part.name.utf8)))
         }
         let epoch = page.epoch.map { Array("\($0)/".utf8) } ?? []
-        let formers = slice.formerKeys(page, triggerType)
         for (index, key) in keys.enumerated() {
             switch key.map({ epoch + $0 }) {
             case .success(let bytes) where bytes.count > epoch.count && bytes.count <= KeyedRecord.dedupKeyBytesMax:

@@ -24,7 +24,7 @@ final class PollHTTP: HTTPSending {
     private let tellBlocked: @Sendable (Timestamp) -> Void
 
     /// Throws `PollFailure` if a host may not be reached.
-    typealias AddressCheck = @Sendable (_ host: String, _ allowsPrivate: Bool) async throws -> Void
+    typealias AddressCheck = @Sendable (_ host: String, _ allowed: AddressAllowance) async throws -> Void
 
     static let redirectsMax = 5
     static let retryAfterMax = Span.hours(24)
@@ -103,7 +103,7 @@ final class PollHTTP: HTTPSending {
     func exchangeOnce(_ request: HTTPRequestPlan) async throws -> HTTPReply {
         let host = try PollHTTP.address(of: request).host() ?? ""
         do {
-            try await guardAddress(host, settings.allowsPrivate)
+            try await guardAddress(host, settings.addresses)
             return try await exchange(request, host)
         } catch let error as SluiceError {
             throw PollFailure.classify(error)
@@ -127,7 +127,7 @@ final class PollHTTP: HTTPSending {
         for _ in 0...PollHTTP.redirectsMax {
             let url = try PollHTTP.address(of: request)
             let host = url.host() ?? ""
-            try await guardAddress(host, settings.allowsPrivate)
+            try await guardAddress(host, settings.addresses)
             try await waitForBudget()
             let reply = try await exchange(request, host)
             guard [301, 302, 303, 307, 308].contains(reply.status), !request.acceptsAnyStatus else { return reply }
@@ -161,7 +161,7 @@ final class PollHTTP: HTTPSending {
     }
 
     private func exchange(_ plan: HTTPRequestPlan, _ host: String) async throws -> HTTPReply {
-        guard let pinned = try await routes?.client(for: host, allowsPrivate: settings.allowsPrivate, on: client.eventLoopGroup) else {
+        guard let pinned = try await routes?.client(for: host, allowed: settings.addresses, on: client.eventLoopGroup) else {
             return try await exchange(plan, with: client)
         }
         defer { pinned.end() }

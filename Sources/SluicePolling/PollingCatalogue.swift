@@ -50,6 +50,9 @@ public struct ConnectionPollSettings: Sendable, Equatable {
     public var requestsPerSecondMax: Double?
     /// Whether loopback and private addresses may be polled.
     public var allowsPrivate: Bool
+    /// Networks that may be polled although they are not public.
+    public var allowedNetworks: [IPNetwork] = []
+    public var addresses: AddressAllowance { AddressAllowance(allowsPrivate: allowsPrivate, networks: allowedNetworks) }
     /// For connecting, sending and reading one answer together.
     public var requestSpanMax: Span
     public init(

@@ -10,8 +10,8 @@ import SluiceCore
 /// - Time, identity and randomness come in with the call.
 /// - Errors are `SluiceError`: `.diskFull`, `.overloaded` (too much is waiting; nothing was taken), `.fenced`, `.conflict`,
 ///   `.notFound`, `.storage`.
-public protocol Store: InboxStore, DefinitionStore, SubscriptionStore, CredentialStore, PollStore, JobStore, DeliveryStore, TokenStore,
-    MaintenanceStore, ConnectorTextStore, BackfillStore
+public protocol Store: InboxStore, DefinitionStore, SubscriptionStore, CredentialStore, PollStore, JobStore, DeliveryStore,
+    DestinationStore, ConsumerStore, BackfillStore, CallbackStore, ConnectorTextStore, TokenStore, MaintenanceStore
 {
     /// Told after each commit, on the store's own thread, what it may have changed for others. Must return quickly.
     func observe(_ observer: any StoreObserver)
@@ -28,6 +28,12 @@ public protocol StoreObserver: Sendable {
     func jobsCommitted(_ triggers: [TriggerID], at time: Timestamp)
     /// Deliveries were intended, replayed or put back.
     func deliveriesIntended()
+    /// Consumers were attached, moved, or got jobs back: what they were told last may no longer hold.
+    func consumersChanged(_ consumers: [DestinationID])
+}
+
+extension StoreObserver {
+    public func consumersChanged(_ consumers: [DestinationID]) {}
 }
 
 /// Proof of a lease. Opaque to its users: they hand it back with each commit.

@@ -8,7 +8,7 @@ import Testing
 /// What the documentation shows must work as it stands there.
 @Suite struct DocsTests {
     static let root = URL(filePath: #filePath).deletingLastPathComponent().deletingLastPathComponent().deletingLastPathComponent()
-    static let pages = ["README.md", "docs/CONNECTORS.md", "docs/WORKATO.md", "docs/OPERATIONS.md"]
+    static let pages = ["README.md", "docs/CONNECTORS.md", "docs/WORKATO.md", "docs/OPERATIONS.md", "docs/CALLBACKS.md"]
 
     /// A fenced block of a page.
     struct Block: Sendable, CustomTestStringConvertible {
@@ -52,7 +52,7 @@ import Testing
         #expect(blocks.count >= 2)
         for block in blocks {
             let connector = try DocsTests.connector(block)
-            #expect(!connector.definition.triggers.isEmpty, "\(block.testDescription)")
+            #expect(!connector.definition.triggers.isEmpty || !connector.definition.callbacks.isEmpty, "\(block.testDescription)")
             if block.text.contains("help = function") {
                 let help = connector.help(webhookBaseURL: "https://hooks.example.com/hooks/x")
                 #expect(help.contains("/hooks/x"), "\(block.testDescription)")

@@ -18,6 +18,7 @@ public struct ConnectorDescription: Connector {
     public let definition: ConnectorDefinition
     private let webhook: Webhook?
     private let triggers: [String: TriggerType]
+    let callbacks: [String: CallbackType]
     private let helpText: @Sendable (String) -> String
 
     /// `name` in kebab-case; `version` must change with the code, since it stands for the hash of a Lua connector's source.
@@ -27,6 +28,7 @@ public struct ConnectorDescription: Connector {
         var webhook: Webhook?
         var types: [TriggerType] = []
         var help: Help?
+        var waited: [CallbackType] = []
         var access = ConnectionAccess()
         for part in parts() {
             switch part {
@@ -34,18 +36,23 @@ public struct ConnectorDescription: Connector {
             case let value as Webhook: webhook = value
             case let type as TriggerType: types.append(type)
             case let value as Help: help = value
+            case let type as CallbackType: waited.append(type)
             case let value as Access: access = value.rules
             default: break
             }
         }
         access.addBaseURLs(of: types.compactMap { $0.poll?.incremental })
+        access.addBaseURLs(of: waited.compactMap(\.rules))
         if let problem = access.problem(fields: fields) { preconditionFailure("\(name): \(problem)") }
         precondition(Set(types.map(\.definition.name)).count == types.count, "two trigger types of \(name) have the same name")
+        precondition(Set(waited.map(\.definition.name)).count == waited.count, "two callback types of \(name) have the same name")
         definition = ConnectorDefinition(
             name: name, title: title, version: version, hash: "swift:\(name)@\(version)", language: "swift", connectionFields: fields,
-            webhook: webhook?.description, triggers: types.map(\.definition), access: access)
+            webhook: webhook?.description, triggers: types.map(\.definition), access: access,
+            callbacks: waited.map(\.definition))
         self.webhook = webhook
         triggers = Dictionary(uniqueKeysWithValues: types.map { ($0.definition.name, $0) })
+        callbacks = Dictionary(uniqueKeysWithValues: waited.map { ($0.definition.name, $0) })
         if let help {
             helpText = help.text
         } else {
@@ -118,7 +125,7 @@ public struct ConnectorDescription: Connector {
     }
 }
 
-/// What may stand inside a `ConnectorDescription`: `Field`, `Access`, `Webhook`, `TriggerType`, `Help`.
+/// What may stand inside a `ConnectorDescription`: `Field`, `Access`, `Webhook`, `TriggerType`, `CallbackType`, `Help`.
 public protocol ConnectorPart: Sendable {}
 
 extension Field: ConnectorPart {}

@@ -127,13 +127,15 @@ struct BackfillRunner {
         // A changed connector may not understand the other's page state.
         request.pageState = backfill.connector == connector ? backfill.pageState : nil
         let page = try await context.plan.connector.poll(request, http: context.http)
-        try PageKeys.check(page, request)
+        try PageKeys.check(page, recordsMax: request.recordsMax)
         if page.more, let state = page.pageState, state == request.pageState {
             throw PollFailure(
                 .permanent, SluiceError(.connector, "no progress: two pages end at the same place and say that there is more"))
         }
         for warning in page.warnings.prefix(5) { service.logger.info("\(warning)", metadata: ["backfill": "\(id)"]) }
-        let (records, quarantined) = try PageKeys.keyed(page, triggerType: context.trigger.type, context.plan.connector, context.keys)
+        let (records, quarantined) = try PageKeys.keyed(
+            page, triggerType: context.trigger.type, context.plan.connector,
+            formers: context.keys.formerKeys(page, context.trigger.type))
         let end = BackfillCommit.PageEnd(
             cursor: page.cursor, pageState: page.more ? page.pageState : nil, isLast: !page.more, connector: connector)
         return try await commit(records, quarantined, end, backfill, context)

@@ -30,9 +30,18 @@ enum DefinitionRows {
             },
             triggers: try TriggerRow.fetch(db, where: "t.ns = ?") { $0.bind(1, namespace) },
             destinations: try rows(
-                db, "SELECT id, name, kind, settings, sealed_secrets FROM destination WHERE ns = ? ORDER BY name", namespace
-            ) {
-                StoredDestination(id: $0.id(0), name: $0.text(1), kind: $0.text(2), settings: $0.bytes(3), sealedSecrets: $0.bytes(4))
+                db,
+                """
+                SELECT id, name, kind, settings, sealed_secrets, state, state_reason, state_since FROM destination
+                WHERE ns = ? ORDER BY name
+                """, namespace
+            ) { row in
+                guard let state = DestinationState(rawValue: row.text(5)) else {
+                    throw SluiceError(.storage, "the database is damaged: a destination is in the state \(row.text(5))")
+                }
+                return StoredDestination(
+                    id: row.id(0), name: row.text(1), kind: row.text(2), settings: row.bytes(3), sealedSecrets: row.bytes(4), state: state,
+                    stateReason: row.optionalText(6), stateSince: row.optionalTime(7))
             },
             attachments: try rows(
                 db, "SELECT trigger_id, destination_id, from_position FROM attachment WHERE ns = ? ORDER BY trigger_id, destination_id",

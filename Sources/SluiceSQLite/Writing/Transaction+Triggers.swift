@@ -123,6 +123,7 @@ extension Transaction {
         for table in ["trigger_topic", "attachment", "quarantine"] {
             try run("DELETE FROM \(table) WHERE ns = ? AND trigger_id = ?", namespace.rawValue, trigger)
         }
+        try forgetTrigger(trigger)
         try run("DELETE FROM progress WHERE trigger_id = ?", trigger)
         try run("DELETE FROM \"trigger\" WHERE id = ?", trigger)
     }

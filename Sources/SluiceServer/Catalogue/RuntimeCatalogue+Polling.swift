@@ -79,6 +79,7 @@ extension RuntimeCatalogue: PollingCatalogue {
         var result = ConnectionPollSettings()
         guard let settings = current.connections[connection]?.settings else { return result }
         result.allowsPrivate = settings.allowsPrivate
+        result.allowedNetworks = settings.allowedNetworks
         result.pollsAtOnceMax = settings.pollsAtOnce ?? result.pollsAtOnceMax
         result.requestsPerSecondMax = settings.requestsPerSecond
         return result

@@ -54,6 +54,7 @@ struct BenchConnection: Sendable {
 final class BenchCatalogue: PollingCatalogue {
     private let connections = Mutex<[ConnectionID: BenchConnection]>([:])
 
+    func connection(_ id: ConnectionID) -> BenchConnection? { connections.withLock { $0[id] } }
     func set(_ id: ConnectionID, _ connection: BenchConnection) { connections.withLock { $0[id] = connection } }
     func change(_ name: String, _ body: (inout BenchConnection) -> Void) {
         connections.withLock { connections in
@@ -162,8 +163,8 @@ struct Bench: Sendable {
         return PollingService(
             store: store, catalogue: catalogue, time: time, alarms: alarms, client: clients.polls, limits: limits, logger: logger,
             random: { 0 },
-            guardAddress: { host, allowsPrivate in
-                try AddressGuard.check(host: host, addresses: IPAddress(host).map { [$0] } ?? [], allowsPrivate: allowsPrivate)
+            guardAddress: { host, allowed in
+                try AddressGuard.check(host: host, addresses: IPAddress(host).map { [$0] } ?? [], allowed: allowed)
             }, heldClient: clients.held, credentials: PlainCredentials(store: store))
     }
 

@@ -9,6 +9,7 @@ final class FaultyStore: Store {
         var commits: [SluiceError] = []
         var records: [SluiceError] = []
         var credentials: [SluiceError] = []
+        var callbacks: [SluiceError] = []
         /// Called before the credentials are replaced.
         var beforeCredentials: (@Sendable ([UInt8]) async throws -> Void)?
         var backfills: (@Sendable (BackfillCommit) -> BackfillFault?)?
@@ -36,6 +37,8 @@ final class FaultyStore: Store {
         return try await inner.recordFailure(failure)
     }
 
+    func failCallbacks(_ errors: [SluiceError]) { faults.withLock { $0.callbacks = errors } }
+    var callbackFaultsLeft: Int { faults.withLock { $0.callbacks.count } }
     func failCredentials(_ errors: [SluiceError]) { faults.withLock { $0.credentials = errors } }
     func beforeCredentials(_ body: (@Sendable ([UInt8]) async throws -> Void)?) { faults.withLock { $0.beforeCredentials = body } }
 
@@ -130,6 +133,17 @@ final class FaultyStore: Store {
     func pendingDestinations(
         _ namespace: NamespaceID
     ) async throws -> [(destination: DestinationID, dueAt: Timestamp, pending: Int)] { try await inner.pendingDestinations(namespace) }
+    func backlog(_ destination: DestinationID) async throws -> DeliveryBacklog { try await inner.backlog(destination) }
+    func blockedDeliveries(_ namespace: NamespaceID) async throws -> [BlockedDelivery] { try await inner.blockedDeliveries(namespace) }
+    func fetchJobs(_ fetch: ConsumerFetch) async throws -> ConsumerBatch { try await inner.fetchJobs(fetch) }
+    func settleJobs(_ settlement: LeaseSettlement) async throws -> LeaseAnswer { try await inner.settleJobs(settlement) }
+    func leaseJobs(_ consumer: DestinationID, _ lease: LeaseID) async throws -> [StoredJob] { try await inner.leaseJobs(consumer, lease) }
+    func consumers(_ namespace: NamespaceID, only consumer: DestinationID?, at time: Timestamp) async throws -> [StoredConsumer] {
+        try await inner.consumers(namespace, only: consumer, at: time)
+    }
+    func seekConsumer(_ consumer: DestinationID, to target: SeekTarget, at time: Timestamp) async throws -> SeekOutcome {
+        try await inner.seekConsumer(consumer, to: target, at: time)
+    }
     func recordAttempts(_ attempts: [DeliveryAttempt]) async throws { try await inner.recordAttempts(attempts) }
     func deliveries(_ query: DeliveryQuery) async throws -> [StoredDelivery] { try await inner.deliveries(query) }
     func replayDeadLetters(
@@ -148,3 +162,23 @@ final class FaultyStore: Store {
 }
 
 func removeDirectory(_ path: String) throws { try FileManager.default.removeItem(atPath: path) }
+
+extension FaultyStore {
+    func addCallback(
+        _ new: NewCallback, pendingMax: Int, at time: Timestamp
+    ) async throws -> (callback: StoredCallback, isNew: Bool) { try await inner.addCallback(new, pendingMax: pendingMax, at: time) }
+    func callback(_ namespace: NamespaceID, id: String) async throws -> StoredCallback? { try await inner.callback(namespace, id: id) }
+    func callback(tokenHash: [UInt8]) async throws -> StoredCallback? { try await inner.callback(tokenHash: tokenHash) }
+    func callbacks(_ query: CallbackQuery) async throws -> [StoredCallback] { try await inner.callbacks(query) }
+    func pendingCallbacks(_ namespace: NamespaceID) async throws -> [PendingCallbacks] { try await inner.pendingCallbacks(namespace) }
+    func dueCallbacks(
+        _ namespace: NamespaceID, connection: ConnectionID, at time: Timestamp, limit: Int
+    ) async throws -> [StoredCallback] { try await inner.dueCallbacks(namespace, connection: connection, at: time, limit: limit) }
+    func recordCallback(_ change: CallbackChange) async throws -> StoredCallback {
+        if let error = faults.withLock({ $0.callbacks.popLast() }) { throw error }
+        return try await inner.recordCallback(change)
+    }
+    func hastenCallbacks(
+        _ namespace: NamespaceID, after: Int64, limit: Int, window: Span, at time: Timestamp
+    ) async throws -> Int64? { try await inner.hastenCallbacks(namespace, after: after, limit: limit, window: window, at: time) }
+}
