@@ -74,6 +74,8 @@ public struct ConnectorDefinition: Sendable {
     public var hash: String
     /// `lua` or `swift`.
     public var language: String
+    /// The text it was made of, by which it can be made again; nil for compiled ones.
+    public var source: [UInt8]?
     public var connectionFields: [Field]
     /// How its webhooks are signed unless the connection says otherwise; nil if it takes no webhooks.
     public var webhook: WebhookDescription?
@@ -88,9 +90,10 @@ public struct ConnectorDefinition: Sendable {
     public init(
         name: String, title: String, version: String, hash: String, language: String, connectionFields: [Field],
         webhook: WebhookDescription?, triggers: [TriggerTypeDefinition], isExperimental: Bool = false,
-        access: ConnectionAccess = ConnectionAccess(), callbacks: [CallbackTypeDefinition] = []
+        access: ConnectionAccess = ConnectionAccess(), callbacks: [CallbackTypeDefinition] = [], source: [UInt8]? = nil
     ) {
         self.callbacks = callbacks
+        self.source = source
         self.access = access
         self.name = name
         self.title = title

@@ -48,7 +48,9 @@ extension LuaConnector {
 
     // MARK: Calls
 
-    private func required(_ function: LuaFunction?, _ name: String, _ trigger: LuaDefinition.Trigger) throws -> LuaFunction {
+    private func required(
+        _ function: LuaFunction?, _ name: String, _ trigger: LuaDefinition.Kept<LuaDefinition.Trigger>
+    ) throws -> LuaFunction {
         guard let function else { throw SluiceError(.connector, "\(path): triggers.\(trigger.type.name) has no \(name)") }
         return function
     }

@@ -22,6 +22,13 @@ struct LuaDefinition: Sendable {
         var longPoll: LongPoll?
     }
 
+    /// A value that is read through a reference.
+    @dynamicMemberLookup final class Kept<Value: Sendable>: Sendable {
+        private let value: Value
+        init(_ value: Value) { self.value = value }
+        subscript<Member>(dynamicMember member: KeyPath<Value, Member>) -> Member { value[keyPath: member] }
+    }
+
     /// What `long_poll` is: rules beside an `incremental`, or a function.
     enum LongPoll: Sendable {
         case rule(LongPollRule)
@@ -38,7 +45,8 @@ struct LuaDefinition: Sendable {
     var help: LuaFunction?
     /// Signs the requests of polls that are described as data.
     var sign: LuaFunction?
-    var triggers: [Trigger]
+    /// Each behind one reference, since whoever waits for an answer holds it meanwhile.
+    var triggers: [Kept<Trigger>]
     var callbacks: [Callback]
     var isExperimental: Bool
 
@@ -79,7 +87,7 @@ struct LuaDefinition: Sendable {
         }
         self.triggers = []
         for (name, view) in members {
-            self.triggers.append(try LuaDefinition.trigger(name, view, path, takesWebhooks: webhookKeys != nil))
+            self.triggers.append(Kept(try LuaDefinition.trigger(name, view, path, takesWebhooks: webhookKeys != nil)))
         }
         if sign != nil, !self.triggers.contains(where: { $0.incremental != nil }), !callbacks.contains(where: { $0.rules != nil }) {
             throw table.error("sign", "is for triggers with incremental = { ... }; in poll, give get and post the headers themselves")

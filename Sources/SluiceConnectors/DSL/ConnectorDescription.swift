@@ -75,10 +75,24 @@ public struct ConnectorDescription: Connector {
     }
 
     public func longPoll(_ request: PollRequest, http: any HTTPSending) async throws -> PollPage {
-        let type = try trigger(request.triggerType)
-        if let read = type.longPoll?.read { return try await read(request, http) }
+        switch try held(request.triggerType) {
+        case .code(let read): return try await read(request, http)
+        case .rules(let rule, let rules): return try await rule.longPoll(request, rules, http: http)
+        }
+    }
+
+    private enum Held {
+        case code(@Sendable (PollRequest, any HTTPSending) async throws -> PollPage)
+        case rules(LongPollRule, Incremental)
+    }
+
+    /// What a request that waits holds of its trigger type.
+    @inline(never)
+    private func held(_ name: String) throws -> Held {
+        let type = try trigger(name)
+        if let read = type.longPoll?.read { return .code(read) }
         guard let rule = type.longPoll?.rule, let rules = type.poll?.incremental else { throw lacks("LongPoll", type) }
-        return try await rule.longPoll(request, rules, http: http)
+        return .rules(rule, rules)
     }
 
     public func webhookNotification(

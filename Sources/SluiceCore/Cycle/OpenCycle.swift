@@ -20,6 +20,8 @@ public enum PollCause: String, Sendable, Codable, CaseIterable {
     case probe
     /// A long-polling trigger holds a request open until there is news.
     case hold = "long_poll"
+    /// No cycle of the trigger: somebody had a time read again. Its jobs have this cause; no poll does.
+    case backfill
     /// A callback ended: no poll of a trigger.
     case callback
 }

@@ -33,6 +33,10 @@ extension Transaction {
             try removeTrigger(namespace, name)
         case .putDestination(let name, let kind, let settings, let sealedSecrets):
             try putDestination(namespace, name, kind, settings, sealedSecrets)
+        case .setDestinationState(let name, let state, let reason, let settings):
+            try setState(namespace, destination: name, state, reason, ifSettings: settings, time)
+        case .setOrdered(let trigger, let isOrdered):
+            try order(namespace, trigger: try id(of: .trigger, trigger, namespace), isOrdered, at: time)
         case .removeDestination(let name):
             try removeDestination(namespace, name)
         case .attach(let trigger, let destination, let from):

@@ -6,6 +6,7 @@ extension Transaction {
     func putDestination(
         _ namespace: NamespaceID, _ name: String, _ kind: String, _ settings: [UInt8], _ sealedSecrets: [UInt8]
     ) throws {
+        try refuseChangeOfKind(namespace, name, kind)
         let put = try prepare(
             """
             INSERT INTO destination (ns, name, kind, settings, sealed_secrets) VALUES (?, ?, ?, ?, ?)
@@ -20,9 +21,28 @@ extension Transaction {
         try put.run()
     }
 
+    func setState(
+        _ namespace: NamespaceID, destination name: String, _ state: DestinationState, _ reason: String?, ifSettings settings: [UInt8]?,
+        _ time: Timestamp
+    ) throws {
+        let update = try prepare(
+            """
+            UPDATE destination SET state_since = CASE WHEN state = ?1 THEN state_since ELSE ?3 END, state = ?1, state_reason = ?2
+            WHERE id = ?4 AND (?5 IS NULL OR settings = ?5)
+            """)
+        update.bind(1, state.rawValue)
+        update.bind(2, reason)
+        update.bind(3, time)
+        update.bind(4, try id(of: .destination, name, namespace))
+        update.bind(5, settings)
+        try update.run()
+        if state == .active { effects.hasDeliveries = true }
+    }
+
     /// With its deliveries, which are removed piece by piece.
     func removeDestination(_ namespace: NamespaceID, _ name: String) throws {
         let destination = try id(of: .destination, name, namespace)
+        try forgetConsumer(destination)
         try run("DELETE FROM attachment WHERE ns = ? AND destination_id = ?", namespace.rawValue, destination)
         try run("DELETE FROM destination WHERE id = ?", destination)
         try discard(namespace, .deliveries, destination)
@@ -49,6 +69,10 @@ extension Transaction {
         attach.bind(4, after ?? last)
         attach.bind(5, after)
         try attach.run()
+        if try isConsumer(destination) {
+            return try attachConsumer(
+                namespace, trigger: TriggerID(trigger), destination: DestinationID(destination), from: from, at: time)
+        }
         if let after { try intend(namespace, trigger: trigger, destination: destination, after: after, time) }
     }
 
@@ -71,11 +95,15 @@ extension Transaction {
         for job in kept {
             try run(
                 """
-                INSERT INTO delivery (id, ns, destination_id, trigger_id, position, job_seq, next_attempt_at, created_at, pending_since)
-                VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?7, ?7)
+                INSERT INTO delivery (
+                    id, ns, destination_id, trigger_id, position, job_seq, next_attempt_at, created_at, pending_since, is_ordered)
+                VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?7, ?7, (SELECT is_ordered FROM "trigger" WHERE id = ?4))
                 """, try allocate(.delivery), namespace.rawValue, destination, trigger, job.position, job.sequence, time.milliseconds)
         }
-        if !kept.isEmpty { effects.hasDeliveries = true }
+        if !kept.isEmpty {
+            effects.hasDeliveries = true
+            try settleOrder(namespace, at: time)
+        }
     }
 
     /// What was not delivered yet becomes a dead letter, so that it stays visible and can be replayed (P9).
@@ -92,16 +120,19 @@ extension Transaction {
                 .notFound, "the trigger \(triggerName) is not attached to \(destinationName)",
                 context: ["trigger": triggerName, "destination": destinationName])
         }
+        if try isConsumer(destination) {
+            return try detachConsumer(namespace, trigger: TriggerID(trigger), destination: DestinationID(destination), at: time)
+        }
         try run(
             """
-            UPDATE delivery SET state = 2, reason = 'detached', settled_at = ?1
+            UPDATE delivery SET state = 2, reason = 'detached', settled_at = ?1, is_ordered = 0
             WHERE state = 0 AND ns = ?2 AND destination_id = ?3 AND trigger_id = ?4
             """, time.milliseconds, namespace.rawValue, destination, trigger)
     }
 
     // MARK: What removals leave behind
 
-    enum Garbage: String { case inbox, jobs, keys, deliveries }
+    enum Garbage: String { case inbox, jobs, keys, deliveries, backfills }
 
     /// Notes what `prune` is to remove in bounded batches; nobody can see it any more.
     func discard(_ namespace: NamespaceID, _ kind: Garbage, _ target: Int64) throws {

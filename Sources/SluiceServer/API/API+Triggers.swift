@@ -54,6 +54,7 @@ extension API {
         let known = Known(definitions)
         let runtime = await parts.control.runtimeStatus(of: trigger)
         let subscriptions = try await parts.store.subscriptions(.default)
+        let blocked = try await parts.store.blockedDeliveries(.default).filter { $0.trigger == trigger.id }
         return APIResponse.object { writer in
             summary(&writer, trigger, known)
             writer.member("uid", trigger.uid)
@@ -78,6 +79,7 @@ extension API {
                     }
                 }
             }
+            self.blocked(&writer, blocked, definitions)
             progress(&writer, trigger, signal: known.signal(trigger))
             due(&writer, trigger, runtime, known)
         }

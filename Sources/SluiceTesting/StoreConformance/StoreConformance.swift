@@ -23,8 +23,8 @@ public struct StoreConformance: Sendable {
 
     /// Every case, named after the promise it holds.
     public static let all: [ConformanceCase] =
-        inbox + inboxReads + pages + cycles + dedup + jobs + deliveries + definitions + subscriptions + credentials + callbacks
-        + upkeep
+        inbox + inboxReads + pages + cycles + dedup + jobs + deliveries + order + consumers + definitions + subscriptions + credentials
+        + backfills + callbacks + upkeep
 }
 
 /// One promise of a store.

@@ -68,26 +68,6 @@ extension InboxCommands {
     }
 }
 
-struct DestinationCommands: ParsableCommand {
-    static let configuration = CommandConfiguration(
-        commandName: "destination", abstract: "Where jobs are pushed to.", subcommands: [List.self], aliases: ["destinations"])
-
-    struct List: AsyncParsableCommand {
-        static let configuration = CommandConfiguration(abstract: "Destinations, and the triggers that deliver to them.")
-        @OptionGroup var reach: Reach
-        @OptionGroup var listing: Listing
-
-        func run() async throws {
-            try await reach.connected { caller in
-                listing.show(
-                    try await caller.get("/v1/destinations", listing.query), "destinations",
-                    [Column("name", "name"), Column("kind", "kind"), Column("url", "url"), Column("triggers", "triggers")],
-                    none: "There are no destinations: define one in sluice.yaml, or read jobs with `sluice jobs list`.")
-            }
-        }
-    }
-}
-
 struct DeliveryCommands: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "delivery", abstract: "Pushes to destinations, and dead letters.", subcommands: [List.self, Replay.self],

@@ -82,6 +82,8 @@ final class BenchCatalogue: PollingCatalogue {
             connection: try JSONDocument(connection.json), input: try JSONDocument(Array("{}".utf8)))
     }
 
+    func connector(ofText text: [UInt8]) throws -> any Connector { try LuaConnector.load(source: text, name: "", path: "former") }
+
     func authorization(of connection: ConnectionID) -> ConnectionAuthorization? {
         guard let found = connections.withLock({ $0[connection] }), let values = try? JSONDocument(found.json) else { return nil }
         let definition = found.connector.definition
@@ -161,8 +163,8 @@ struct Bench: Sendable {
         return PollingService(
             store: store, catalogue: catalogue, time: time, alarms: alarms, client: clients.polls, limits: limits, logger: logger,
             random: { 0 },
-            guardAddress: { host, allowsPrivate in
-                try AddressGuard.check(host: host, addresses: IPAddress(host).map { [$0] } ?? [], allowsPrivate: allowsPrivate)
+            guardAddress: { host, allowed in
+                try AddressGuard.check(host: host, addresses: IPAddress(host).map { [$0] } ?? [], allowed: allowed)
             }, heldClient: clients.held, credentials: PlainCredentials(store: store))
     }
 
