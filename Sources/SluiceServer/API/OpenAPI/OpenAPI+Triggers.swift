@@ -1,5 +1,6 @@
 import SluiceConnectors
 import SluiceCore
+import SluiceStore
 
 extension OpenAPI {
     static let triggers = Area(
@@ -74,7 +75,7 @@ extension OpenAPI {
     ])
 
     private static let triggerSummary = [
-        Member("name", .name), Member("connection", .name.orNull), Member("type", .text), Member("kind", .words(TriggerKind.self).orNull),
+        Member("name", .name), Member("connection", .name.orNull), Member("type", .text), Member("kind", .words(TriggerKind.allCases.map(\.rawValue) + [StoredTrigger.callbackType]).orNull),
         Member("state", .words(TriggerState.self)), Member("reason", .text.orNull), Member("jobs", .count),
         Member("news_waiting", .flag, "Whether a webhook came that no poll has covered yet."), Member("last_success_at", .time.orNull),
         Member("last_error", .text.orNull), Member("polls_by_cause", .map(of: .count)),
@@ -98,5 +99,6 @@ extension OpenAPI {
             Member("next_due_at", .time.orNull), Member("next_cause", .words(PollCause.self).orNull),
             Member("waits_for", .text.orNull, "What it waits for, and why; null if nothing holds it up."),
             Member("waits_until", .time.orNull),
+            Member("blocked_by", .list(of: .named("BlockedDelivery")), "Of an ordered trigger: what holds up the others.", isOptional: true),
         ]
 }
