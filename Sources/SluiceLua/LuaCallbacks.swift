@@ -131,7 +131,9 @@ extension LuaContext {
     func putRoot(_ page: LuaPage, _ out: LuaValue) { out.put(JSONView(checked: page.bytes), in: page, null: CLUA_VALUE_NIL) }
 
     private func element(_ handle: UnsafeMutablePointer<clua_handle>, _ position: Int, _ out: LuaValue) {
-        guard handle.pointee.kind == CLUA_HANDLE_VIEW.rawValue, LuaContext.view(handle.pointee).kind == .array else { return }
+        guard position > 0, handle.pointee.kind == CLUA_HANDLE_VIEW.rawValue, LuaContext.view(handle.pointee).kind == .array else {
+            return
+        }
         entry(handle, position, false, out)
     }
 

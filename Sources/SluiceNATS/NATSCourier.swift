@@ -64,7 +64,7 @@ public final class NATSCourier: Courier {
                     if let literal = IPAddress(server.host) { [literal] } else {
                         try await NATSCourier.resolver.addresses(of: server.host, within: .seconds(destination.limitSeconds))
                     }
-                try AddressGuard.check(host: server.host, addresses: found, allowsPrivate: destination.allowsPrivate)
+                try AddressGuard.check(host: server.host, addresses: found, allowed: destination.addresses)
                 routes += found.map { (server, $0) }
             } catch {
                 problem = error

@@ -38,7 +38,7 @@ public struct NATSDestination: CourierPlan {
     public var credentials: Credentials
     public var tls: TLS
     /// Whether the servers may have private addresses (see `AddressGuard`).
-    public var allowsPrivate: Bool
+    public var addresses: AddressAllowance
     /// Messages published before their acknowledgements are awaited.
     public var jobsMax: Int
     /// For connecting, and again for all acknowledgements of a batch.
@@ -51,7 +51,7 @@ public struct NATSDestination: CourierPlan {
 
     public init(
         name: String, url: String, subject: String, stream: String? = nil, headers: [HTTPField] = [], credentials: Credentials = .none,
-        tls: TLS = TLS(), allowsPrivate: Bool = false, batchMax: Int = batchDefault, limitSeconds: Int = limitSecondsDefault
+        tls: TLS = TLS(), addresses: AddressAllowance = .publicOnly, batchMax: Int = batchDefault, limitSeconds: Int = limitSecondsDefault
     ) {
         self.name = name
         self.url = url
@@ -60,7 +60,7 @@ public struct NATSDestination: CourierPlan {
         self.headers = headers
         self.credentials = credentials
         self.tls = tls
-        self.allowsPrivate = allowsPrivate
+        self.addresses = addresses
         jobsMax = batchMax
         self.limitSeconds = limitSeconds
     }
@@ -75,7 +75,7 @@ public struct NATSDestination: CourierPlan {
         func refuse(_ message: String) -> SluiceError { SluiceError(.invalid, message) }
         for address in try NATSAddress.list(url) {
             guard let literal = IPAddress(address.host) else { continue }
-            try AddressGuard.check(host: address.host, addresses: [literal], allowsPrivate: allowsPrivate)
+            try AddressGuard.check(host: address.host, addresses: [literal], allowed: addresses)
         }
         _ = try NATSSubject(subject)
         if let stream, stream.isEmpty || stream.utf8.count > 255 || !stream.utf8.allSatisfy(NATSDestination.isStreamCharacter) {

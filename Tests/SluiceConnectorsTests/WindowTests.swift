@@ -29,16 +29,19 @@ import Testing
         }
     }
 
-    private func rules(_ order: String, extra: String = "", cursorExtra: String = "", dedup: String = #"{"id":"id","version":"at"}"#) -> String {
+    private func rules(_ order: String, extra: String = "", cursorExtra: String = "", dedup: String = #"{"id":"id","version":"at"}"#)
+        -> String
+    {
         items(
-            #""pagination":{"page":{"parameter":"page"}},"page_size":{"value":3}"# + extra,
+            #""pagination":{"page":{"parameter":"page"}},"page_size":{"parameter":"limit","value":3}"# + extra,
             cursor: #"{"field":"at","parameter":"since","type":"unix_seconds","order":"\#(order)"\#(cursorExtra)}"#, dedup: dedup)
     }
 
     private func read(_ json: String, _ http: Replies, _ window: BackfillWindow) async throws -> [String] {
         let rules = try Incremental(json: JSONDocument(Array(json.utf8), depthMax: 80))
         var request = PollRequest(
-            triggerType: "t", connection: try JSONDocument(Array(#"{"key":"k"}"#.utf8)), input: try JSONDocument(Array("{}".utf8)), cursor: nil,
+            triggerType: "t", connection: try JSONDocument(Array(#"{"key":"k"}"#.utf8)), input: try JSONDocument(Array("{}".utf8)),
+            cursor: nil,
             pageState: nil, readBound: Timestamp(seconds: Replies.now))
         request.window = window
         request.cursor = try rules.windowStart(window, request).cursor
@@ -88,7 +91,8 @@ import Testing
 
     @Test func aBoundFromAboveIsAskedFor() async throws {
         let http = feed(.none)
-        #expect(try await Set(read(rules("none", cursorExtra: #","upper_parameter":"until""#), http, window(20, 50))) == ["r2", "r3", "r4"])
+        #expect(
+            try await Set(read(rules("none", cursorExtra: #","upper_parameter":"until""#), http, window(20, 50))) == ["r2", "r3", "r4"])
         #expect(http.requests.allSatisfy { $0.url.contains("until=\(base + 50)") })
         let always = feed(.none)
         let json = rules("none", cursorExtra: #","upper_parameter":"until","upper_always":true"#)
@@ -113,7 +117,9 @@ import Testing
             let query = FakeProvider.query(request.url)
             let since = Int64(query["since"] ?? "") ?? 0
             let name = request.url.contains("/a?") ? "a" : "b"
-            let items = [10, 20, 30, 40].map { Int64($0) + 1_699_990_000 }.filter { $0 >= since }.map { #"{"id":"\#(name)\#($0 % 100)","at":\#($0)}"# }
+            let items = [10, 20, 30, 40].map { Int64($0) + 1_699_990_000 }.filter { $0 >= since }.map {
+                #"{"id":"\#(name)\#($0 % 100)","at":\#($0)}"#
+            }
             return Replies.ok(#"{"items":[\#(items.joined(separator: ","))]}"#)
         }
         let json =
@@ -138,7 +144,8 @@ import Testing
     @Test func timesForPeopleNeedAZone() throws {
         #expect(try Timestamp(rfc3339: "2026-01-31T09:00:00+02:00", "from") == Timestamp(rfc3339: "2026-01-31T07:00:00Z", "from"))
         let zoneless = #expect(throws: SluiceError.self) { try Timestamp(rfc3339: "2026-01-31T09:00:00", "from") }
-        #expect(zoneless?.message == "`from` names no zone: write 2026-01-31T09:00:00Z for UTC, or an offset such as 2026-01-31T09:00:00+02:00")
+        #expect(
+            zoneless?.message == "`from` names no zone: write 2026-01-31T09:00:00Z for UTC, or an offset such as 2026-01-31T09:00:00+02:00")
         for text in ["", "yesterday", "2026-02-30T00:00:00Z", "1700000000"] {
             #expect(throws: SluiceError.self) { try Timestamp(rfc3339: text, "to") }
         }

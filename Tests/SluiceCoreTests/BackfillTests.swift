@@ -7,9 +7,10 @@ import Testing
     @Test func aWindowLiesInThePastAndIsNotEmpty() throws {
         let hour = try BackfillWindow(from: now - .hours(1), to: nil, now: now)
         #expect(hour == BackfillWindow(from: now - .hours(1), to: now))
-        for (from, to) in [(now, nil), (now + .hours(1), nil), (now - .hours(1), now + .milliseconds(1)), (now - .hours(1), now - .hours(1)),
-            (now - .hours(1), now - .hours(2))] as [(Timestamp, Timestamp?)]
-        {
+        for (from, to) in [
+            (now, nil), (now + .hours(1), nil), (now - .hours(1), now + .milliseconds(1)), (now - .hours(1), now - .hours(1)),
+            (now - .hours(1), now - .hours(2)),
+        ] as [(Timestamp, Timestamp?)] {
             #expect(throws: SluiceError.self) { try BackfillWindow(from: from, to: to, now: now) }
         }
     }

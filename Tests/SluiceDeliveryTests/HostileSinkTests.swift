@@ -1,3 +1,4 @@
+import Logging
 import SluiceCore
 import SluiceStore
 import Synchronization

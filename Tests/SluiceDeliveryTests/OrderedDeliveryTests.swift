@@ -1,4 +1,5 @@
 import Foundation
+import Logging
 import SluiceCore
 import SluiceSQLite
 import SluiceStore
@@ -77,13 +78,13 @@ import Testing
         _ store: SQLiteStore, _ trigger: StoredTrigger, _ fence: Fence, _ cycle: Int64, count: Int, at time: Timestamp
     ) async throws {
         let records = (0..<count).map { index in
-            KeyedRecord(record: Record(bytes: Array("{\"n\":\(index)}".utf8)), dedupKey: Array("\(cycle)-\(index)".utf8), mark: nil)
+            KeyedRecord(record: Record(bytes: Array("{\"n\":\(index)}".utf8)[...]), dedupKey: Array("\(cycle)-\(index)".utf8), mark: nil)
         }
         let end = CycleEnd(cause: .start, startedAt: time, coveredSequence: .zero, safetyDueAt: time + .hours(1))
         let outcome = try await store.commitPage(
             PageCommit(
                 fence: fence, trigger: trigger.id, generation: trigger.generation, cycle: cycle, page: 0, chunk: 0, cause: .start,
                 records: records, completion: PageCompletion(end: end), at: time))
-        guard case .committed(count, _) = outcome else { return Issue.record("not committed: \(outcome)") }
+        #expect(outcome == .committed(jobs: count, lastPosition: JobPosition(cycle * Int64(count))))
     }
 }

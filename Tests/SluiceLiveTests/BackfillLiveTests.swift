@@ -122,7 +122,12 @@ extension Live {
                 try await scene.sluice.start()
                 let looked = try await Self.ended(scene, try await Self.start(scene, #""audit":true"#))
                 #expect(looked["counts"]?["missing"]?.int64 == Int64(lost))
-                #expect(looked["statement"]?.string?.contains("Sluice has \(count - lost) of them, 0 repaired. \(lost) are missing") == true)
+                #expect(
+                    looked["statement"]?.string?.contains("Sluice has \(count - lost) of them, 0 repaired. \(lost) are missing") == true)
+                let said = try await Command(scene.sluice.options.directory).run(
+                    ["audit", "subscriptions", "--from", "\(scene.from)", "--to", "\(scene.to)", "--data", scene.sluice.dataDirectory])
+                #expect(
+                    said.code == 1 && said.text.contains("Sluice has \(count - lost) of them, 0 repaired. \(lost) are missing"), "\(said)")
                 // Now with live changes beside it, and the plug pulled midway.
                 let before = try await scene.sluice.jobs().count
                 let id = try await Self.start(scene, #""audit":true,"repair":true"#)
@@ -145,8 +150,8 @@ extension Live {
                 }
                 #expect(
                     statement["statement"]?.string
-                        == "From \(scene.from) to \(scene.to) the provider had \(count) records, Sluice has \(count) of them, \(lost) repaired. "
-                        + "Nothing is missing.")
+                        == "From \(scene.from) to \(scene.to) the provider had \(count) records, Sluice has \(count) of them, "
+                        + "\(lost) repaired. Nothing is missing.")
                 let changes = scene.provider.changes
                 #expect(changes.count > count)
                 try await waitUntil("the live changes", seconds: 60, everyMilliseconds: 200) {
@@ -193,7 +198,8 @@ extension Live {
                 scene.provider.setFaults(.always(.serverError))
                 let id = try await Self.start(scene, #""mode":"missing-only""#)
                 try await waitUntil("it waits", seconds: 30) {
-                    try await scene.sluice.send("GET", "/v1/backfills/\(id)").json()["waits_for"]?.string?.contains("fault of its own") == true
+                    try await scene.sluice.send("GET", "/v1/backfills/\(id)").json()["waits_for"]?.string?.contains("fault of its own")
+                        == true
                 }
                 let second = try await refusal(#"{"trigger":"subscriptions",\#(window)}"#)
                 #expect(second.status == 409 && second.text.contains("sluice backfill cancel \(id)"))

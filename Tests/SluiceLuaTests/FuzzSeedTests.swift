@@ -61,7 +61,7 @@ import Testing
             let lua = try connector(
                 poll: """
                     local json = get("https://p.test/").json
-                    if type(json) ~= "userdata" then return { events = {} } end
+                    if type(json) ~= "userdata" or not tostring(json):find("^[%[{]") then return { events = {} } end
                     assert(tostring(json_decode(tostring(json))) == tostring(json))
                     return { events = { json } }
                     """)

@@ -22,7 +22,7 @@ import Testing
     static func parcels(_ range: Range<Int>) -> [Parcel] { range.map { parcel("k\($0)") } }
 
     private func courier(_ server: NATSServer, _ change: (inout NATSDestination) -> Void = { _ in }) throws -> NATSCourier {
-        var destination = NATSDestination(name: "bus", url: server.url, subject: "jobs.{trigger}", allowsPrivate: true, limitSeconds: 10)
+        var destination = NATSDestination(name: "bus", url: server.url, subject: "jobs.{trigger}", addresses: true, limitSeconds: 10)
         change(&destination)
         try destination.validate()
         return NATSCourier(destination)

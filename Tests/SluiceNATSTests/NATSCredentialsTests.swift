@@ -72,7 +72,7 @@ import Testing
             try await NATSServer.with(directory: directory, extra: configuration) { server in
                 func answer(_ credentials: String) async throws -> CourierAnswer {
                     let destination = NATSDestination(
-                        name: "bus", url: server.url, subject: "jobs", credentials: .file(credentials), allowsPrivate: true)
+                        name: "bus", url: server.url, subject: "jobs", credentials: .file(credentials), addresses: true)
                     try destination.validate()
                     return await NATSCourier(destination).carry(NATSCourierTests.parcels(0..<1))[0]
                 }

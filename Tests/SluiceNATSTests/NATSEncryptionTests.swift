@@ -35,7 +35,7 @@ import Testing
             let tls = "tls { cert_file: \"\(directory)/server.pem\", key_file: \"\(directory)/server.key\""
             let trusted = NATSDestination.TLS(authorities: try await text("server.pem"))
             @Sendable func carry(_ url: String, _ tls: NATSDestination.TLS) async -> String {
-                let destination = NATSDestination(name: "bus", url: url, subject: "jobs", tls: tls, allowsPrivate: true, limitSeconds: 5)
+                let destination = NATSDestination(name: "bus", url: url, subject: "jobs", tls: tls, addresses: true, limitSeconds: 5)
                 return await NATSCourier(destination).carry(NATSCourierTests.parcels(0..<1))[0].error ?? ""
             }
             let wrong = NATSDestination.TLS(authorities: try await text("other.pem"))

@@ -15,7 +15,6 @@ import Testing
         _ feed: WindowFeed, _ time: ManualTime, _ body: @Sendable (Bench) async throws -> Void
     ) async throws {
         try await Bench.with([BenchConnection(connector: feed, url: "http://feed.test")], time: time) { bench in
-            bench.service.triggerChanged(try await bench.trigger(), poll: .manual)
             try await waitUntil("the live poll", seconds: 30) { try await bench.trigger().progress.lastSuccessAt != nil }
             try await body(bench)
         }
@@ -180,7 +179,7 @@ import Testing
         feed.put(old.filter { $0.at % 3 != 0 || $0.at > Self.start - 20 })
         try await Self.with(feed, time) { bench in
             feed.put(old.filter { $0.at % 3 == 0 && $0.at <= Self.start - 20 })
-            let id = try await Self.begin(bench, Self.wanted(try await bench.trigger(), Self.start - 1000, Self.start, .missingOnly))
+            let id = try await Self.begin(bench, Self.wanted(try await bench.trigger(), Self.start - 1000, Self.start + 30, .missingOnly))
             let added = Mutex(0)
             let trigger = try await bench.trigger()
             bench.store.faultBackfills { commit in
@@ -189,7 +188,7 @@ import Testing
                     count += 1
                     return count
                 }
-                feed.put([WindowFeed.Item(id: "new\(number)", at: Self.start - 5 + Int64(number % 4))])
+                feed.put([WindowFeed.Item(id: "new\(number)", at: Self.start - 1 + Int64(number))])
                 bench.service.pollNow(trigger)
                 return nil
             }
@@ -315,7 +314,9 @@ import Testing
             }
             #expect(error?.message.contains("cannot be read by time") == true)
         }
-        try await Bench.with([BenchConnection(connector: try SluicePollingTests.feed(poll: feedPoll), url: "http://127.0.0.1:1/")], time: time) {
+        try await Bench.with(
+            [BenchConnection(connector: try SluicePollingTests.feed(poll: feedPoll), url: "http://127.0.0.1:1/")], time: time
+        ) {
             bench in
             let error = await #expect(throws: SluiceError.self) {
                 try await Self.begin(bench, Self.wanted(try await bench.trigger(), Self.start - 10, Self.start, .missingOnly))

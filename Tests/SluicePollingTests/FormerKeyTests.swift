@@ -32,11 +32,13 @@ import Testing
         }
     }
 
-    /// One more whole cycle.
+    /// Two more cycles: the first may have been under way before.
     private static func cycle(_ bench: Bench) async throws {
-        let before = try await bench.trigger().progress.cyclesCompleted
-        try await bench.pollNow()
-        try await bench.advanceUntil("another cycle") { try await bench.trigger().progress.cyclesCompleted > before }
+        for _ in 0..<2 {
+            let before = try await bench.trigger().progress.cyclesCompleted
+            try await bench.pollNow()
+            try await bench.advanceUntil("another cycle") { try await bench.trigger().progress.cyclesCompleted > before }
+        }
     }
 
     @Test func P4_aChangedDedupMakesNoJobsOfWhatIsKnown() async throws {
@@ -45,7 +47,6 @@ import Testing
             let changed = try feed(poll: Self.whole, dedup: Self.byVersion)
             bench.catalogue.change("shop") { $0.connector = changed }
             add(3...3)
-            try await Self.cycle(bench)
             try await Self.cycle(bench)
             #expect(try await bench.keys() == ["i1", "i2", "i3@3"])
             #expect(try await bench.trigger().progress.keyOrigin?.connector == changed.definition.hash)

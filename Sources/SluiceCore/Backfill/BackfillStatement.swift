@@ -12,7 +12,9 @@ public enum BackfillStatement {
             sentences.append(
                 mode.repairs
                     ? "\(lacking) are lacking, which must not be: read the window again, and report it."
-                    : "\(lacking) \(lacking == 1 ? "is" : "are") missing: `--repair`, or a backfill with `--mode missing-only`, makes jobs of them.")
+                    : "\(lacking) \(lacking == 1 ? "is" : "are") missing: `--repair`, or a backfill with `--mode missing-only`, "
+                        + "makes jobs of them."
+            )
         } else {
             sentences.append("Nothing is missing.")
         }
@@ -32,7 +34,8 @@ public enum BackfillStatement {
         }
         if counts[.jobsUnplaced] > 0 {
             sentences.append(
-                "\(counts[.jobsUnplaced]) jobs have no readable time: whether the provider should list them in this window cannot be known.")
+                "\(counts[.jobsUnplaced]) jobs have no readable time: whether the provider should list them in this window cannot be known."
+            )
         }
         if counts[.redelivered] > 0 { sentences.append("\(counts[.redelivered]) jobs were delivered again.") }
         return (sentences + notes).joined(separator: " ")

@@ -53,7 +53,8 @@ extension ConsumerService {
     /// Where consumers stand, by name; `name` nil: all of them.
     public func standing(_ name: String?) async throws -> [(consumer: Consumer, stored: StoredConsumer)] {
         let wanted = try await name.asyncMap { try await self.consumer($0) }
-        let all = try await wanted.map { [$0] } ?? self.all()
+        let all: [Consumer]
+        if let wanted { all = [wanted] } else { all = try await self.all() }
         let stored = try await store.consumers(namespace, only: wanted?.id, at: time.now())
         return all.compactMap { consumer in stored.first { $0.id == consumer.id }.map { (consumer, $0) } }
     }

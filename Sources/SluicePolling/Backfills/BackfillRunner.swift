@@ -20,6 +20,8 @@ struct BackfillRunner {
     private enum Ended: Error {
         /// It was stopped, or is no longer ours: what is true is in the store.
         case stopped
+        /// Another process holds the lease.
+        case lost
         case failed(String)
     }
 
@@ -34,7 +36,8 @@ struct BackfillRunner {
                 case .committed(let next): backfill = next
                 case .stopped: throw Ended.stopped
                 case .fenced(.triggerChanged): context = try await self.context(backfill)
-                case .fenced(.triggerGone), .fenced(.leaseLost): throw Ended.stopped
+                case .fenced(.triggerGone): throw Ended.stopped
+                case .fenced(.leaseLost): throw Ended.lost
                 }
                 let again = backfill.counts[.redelivered] - before.counts[.redelivered]
                 let rest = service.limits.pace.rest(after: service.time.now() - before.at, redelivered: again)
@@ -43,6 +46,10 @@ struct BackfillRunner {
             if backfill.state == .done { ended(backfill) }
         } catch Ended.stopped {
             return
+        } catch Ended.lost {
+            // Not round and round: each try would ask the provider.
+            service.logger.warning("another process holds the lease", metadata: ["backfill": "\(id)"])
+            try? await Task.sleep(for: .seconds(60))
         } catch Ended.failed(let why) {
             await service.fail(backfill, why)
         } catch {
@@ -57,11 +64,13 @@ struct BackfillRunner {
 
     /// As things are now. A trigger that became another one ends its backfill.
     private func context(_ backfill: StoredBackfill) async throws -> Context {
-        guard let fence = service.polling.state.withLock({ $0.fence }), let trigger = try await service.store.trigger(backfill.trigger) else {
+        guard let fence = service.polling.state.withLock({ $0.fence }), let trigger = try await service.store.trigger(backfill.trigger)
+        else {
             throw Ended.stopped
         }
         guard BackfillService.definition(of: trigger) == backfill.definition else {
-            throw Ended.failed("its trigger \(trigger.name) reads something else now (type, connection or input were changed); start another one")
+            throw Ended.failed(
+                "its trigger \(trigger.name) reads something else now (type, connection or input were changed); start another one")
         }
         switch trigger.state {
         case .created, .stopping, .stopped:

@@ -42,7 +42,9 @@ extension BackfillService {
         let trigger = wanted.trigger
         switch trigger.state {
         case .starting, .running, .paused, .failed: break
-        default: throw SluiceError(.conflict, "the trigger \(trigger.name) is \(trigger.state.rawValue): start it first").with("trigger", trigger.name)
+        default:
+            throw SluiceError(.conflict, "the trigger \(trigger.name) is \(trigger.state.rawValue): start it first").with(
+                "trigger", trigger.name)
         }
         let plan = try polling.catalogue.plan(for: trigger)
         let request = request(trigger, plan, cursor: nil, window: wanted.window)
@@ -72,8 +74,8 @@ extension BackfillService {
         guard let rules = plan.connector.incremental(triggerType: trigger.type) else {
             throw SluiceError(
                 .invalid,
-                "the poll of \(trigger.type) is code, and nobody knows which of its cursors belongs to a time: describe it as `incremental`, "
-                    + "or set its cursor: `sluice trigger cursor set \(trigger.name)`"
+                "the poll of \(trigger.type) is code, and nobody knows which of its cursors belongs to a time: describe it as "
+                    + "`incremental`, or set its cursor: `sluice trigger cursor set \(trigger.name)`"
             ).with("trigger", trigger.name)
         }
         return rules
@@ -120,7 +122,8 @@ extension BackfillService {
         var notes: [String] = []
         if let kept = begin.retention ?? type.retention, now - window.from > kept {
             notes.append(
-                "The provider keeps what it lists for \(kept.milliseconds / 86_400_000) days: what it had before \(now - kept) cannot be known."
+                "The provider keeps what it lists for \(kept.milliseconds / 86_400_000) days: "
+                    + "what it had before \(now - kept) cannot be known."
             )
         }
         if type.visibilityLag > .zero, now - window.to < type.visibilityLag {

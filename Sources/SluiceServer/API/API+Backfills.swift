@@ -169,7 +169,9 @@ private struct BackfillWords {
         switch body["mode"].flatMap({ $0.isNull ? nil : $0 }) {
         case nil: mode = isAudit && !repairs ? .dryRun : .missingOnly
         case let word?:
-            guard !isAudit else { throw SluiceError(.invalid, "an audit has no `mode`: it looks, and with `repair` it makes what is missing") }
+            guard !isAudit else {
+                throw SluiceError(.invalid, "an audit has no `mode`: it looks, and with `repair` it makes what is missing")
+            }
             guard let mode = word.string.flatMap(BackfillMode.init(rawValue:)) else {
                 throw SluiceError(.invalid, "`mode` is one of \(BackfillMode.allCases.map(\.rawValue).joined(separator: ", "))")
             }

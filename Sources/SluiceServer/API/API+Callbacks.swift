@@ -62,14 +62,16 @@ extension API {
             throw SluiceError(.invalid, "`push` needs `url`, and `secret`, with which each delivery is signed: \"whsec_…\"")
         }
         var (settings, secrets) = (DestinationSettings(), DestinationSecrets())
-        (settings.url, settings.allowsPrivate, secrets.secret) = (url, push["allow_private"]?.bool ?? false, secret)
+        (settings.url, settings.allowsPrivate, secrets.secrets) = (url, push["allow_private"]?.bool ?? false, [SigningSecret(secret)])
         let name = API.ownPrefix + Hex.text(CallbackDesk.hash("\(url)\n\(secret)\n\(settings.allowsPrivate)").prefix(8))
         let names = desk.definitions.destinations.values.map(\.stored.name)
         if names.contains(name) { return name }
         guard names.count(where: { $0.hasPrefix(API.ownPrefix) }) < API.ownDestinationsMax else {
             throw SluiceError(.overloaded, "callbacks have \(API.ownDestinationsMax) URLs of their own already: name a destination instead")
         }
-        if let problem = CarriedDestinations.problem(name, "push", settings, secrets) { throw SluiceError(.invalid, "`push`: \(problem)") }
+        if let problem = CarriedDestinations.problem(name, "push", settings, secrets, parts.places) {
+            throw SluiceError(.invalid, "`push`: \(problem)")
+        }
         let change = DefinitionChange.putDestination(
             name: name, kind: "push", settings: settings.json,
             sealedSecrets: try parts.sealer.seal(secrets.json, owner: SecretOwner.destination(name)))

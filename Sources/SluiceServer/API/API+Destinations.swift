@@ -148,7 +148,8 @@ extension API {
     func destinationGone(
         _ id: DestinationID, target: String, reason: String, _ catalogue: RuntimeCatalogue, _ logger: Logger
     ) async {
-        guard let found = catalogue.current.destinations[id], CarriedDestinations.destination(found)?.plan.target == target else { return }
+        guard let found = catalogue.current.destinations[id], CarriedDestinations.destination(found, parts.places)?.plan.target == target
+        else { return }
         do {
             try await changes.run {
                 let change = DefinitionChange.setDestinationState(

@@ -145,7 +145,7 @@ extension API {
 
     private func standingStill(_ trigger: StoredTrigger) -> String? {
         if trigger.isCallbackSource { return "callbacks of its connection to end: see `sluice callback list`" }
-        switch trigger.state {
+        return switch trigger.state {
         case .created, .stopped: "somebody to start it: `sluice trigger start \(trigger.name)`"
         case .paused: "somebody to resume it: `sluice trigger resume \(trigger.name)`; webhooks are kept meanwhile"
         case .failed: "the next probe: \(trigger.stateReason ?? "its polls failed for good")"

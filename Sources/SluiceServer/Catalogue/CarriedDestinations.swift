@@ -138,7 +138,8 @@ extension CarriedDestinations {
             tls: NATSDestination.TLS(
                 authorities: settings.carried.authorities, certificate: settings.carried.certificate,
                 key: secrets.value(CarriedSettings.keyOfTLS)),
-            allowsPrivate: settings.allowsPrivate, batchMax: settings.carried.batchMax ?? NATSDestination.batchDefault,
+            addresses: AddressAllowance(allowsPrivate: settings.allowsPrivate, networks: settings.allowedNetworks),
+            batchMax: settings.carried.batchMax ?? NATSDestination.batchDefault,
             limitSeconds: seconds(settings) ?? NATSDestination.limitSecondsDefault)
     }
 }

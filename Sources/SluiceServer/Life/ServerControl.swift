@@ -20,7 +20,10 @@ final class ServerControl: TriggerControl {
     private let backfills: BackfillService
     private let told = Mutex(Told())
 
-    init(catalogue: RuntimeCatalogue, polling: PollingService, subscriptions: SubscriptionService, gateway: Gateway, backfills: BackfillService) {
+    init(
+        catalogue: RuntimeCatalogue, polling: PollingService, subscriptions: SubscriptionService, gateway: Gateway,
+        backfills: BackfillService
+    ) {
         self.backfills = backfills
         self.subscriptions = subscriptions
         self.gateway = gateway

@@ -61,9 +61,11 @@ struct BackfillCommands: ParsableCommand {
                 listing.show(
                     answer, "backfills",
                     [
-                        Column("number", "id"), Column("trigger", "trigger"), Column("mode") { $0["audit"]?.bool == true ? "audit" : Show.text($0["mode"]) },
+                        Column("number", "id"), Column("trigger", "trigger"),
+                        Column("mode") { $0["audit"]?.bool == true ? "audit" : Show.text($0["mode"]) },
                         Column("from", "from"), Column("to", "to"), Column("state", "state"),
-                        Column("records") { Show.text($0["counts"]?["provider"]) }, Column("missing") { Show.text($0["counts"]?["missing"]) },
+                        Column("records") { Show.text($0["counts"]?["provider"]) },
+                        Column("missing") { Show.text($0["counts"]?["missing"]) },
                         Column("repaired") { Show.text($0["counts"]?["repaired"]) },
                         Column("trouble") { Show.brief(Show.text($0["waits_for"]?.isNull == false ? $0["waits_for"] : $0["last_error"])) },
                     ], none: "There are no backfills.")
@@ -129,7 +131,8 @@ struct BackfillCommands: ParsableCommand {
 
     static func show(_ backfill: JSONView, json: Bool) {
         if json { return Terminal.out(String(decoding: backfill.bytes, as: UTF8.self)) }
-        Terminal.out(Show.members(backfill, first: ["id", "trigger", "state", "waits_for", "waits_until", "statement", "mode", "from", "to"]))
+        Terminal.out(
+            Show.members(backfill, first: ["id", "trigger", "state", "waits_for", "waits_until", "statement", "mode", "from", "to"]))
     }
 
     /// Shows what was begun or, once it has ended, what came of it. Exit code 1 if it did not come to its end, or something that the
@@ -151,7 +154,11 @@ struct BackfillCommands: ParsableCommand {
             backfill = try await caller.get("/v1/backfills/\(number)")
         }
         Terminal.progress("")
-        if json { show(backfill, json: true) } else { Terminal.out(backfill["statement"]?.string ?? "backfill \(number): \(Show.text(backfill["state"]))") }
+        if json {
+            show(backfill, json: true)
+        } else {
+            Terminal.out(backfill["statement"]?.string ?? "backfill \(number): \(Show.text(backfill["state"]))")
+        }
         if !json, let error = backfill["last_error"]?.string { Terminal.error(error) }
         let counts = backfill["counts"]
         let has = (counts?["kept"]?.int64 ?? 0) + (counts?["key_only"]?.int64 ?? 0)

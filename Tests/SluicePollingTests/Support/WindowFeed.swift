@@ -88,7 +88,9 @@ final class WindowFeed: Connector, HTTPSending {
     func refreshSubscription(_ request: SubscriptionRequest, http: any HTTPSending) async throws -> SubscriptionAnswer {
         throw WindowFeed.none
     }
-    func checkSubscription(_ request: SubscriptionRequest, http: any HTTPSending) async throws -> SubscriptionAnswer { throw WindowFeed.none }
+    func checkSubscription(_ request: SubscriptionRequest, http: any HTTPSending) async throws -> SubscriptionAnswer {
+        throw WindowFeed.none
+    }
     func unsubscribe(_ request: SubscriptionRequest, http: any HTTPSending) async throws { throw WindowFeed.none }
     private static let none = SluiceError(.connector, "it has no subscriptions")
 }

@@ -93,7 +93,9 @@ extension CursorRule {
 extension IncrementalPoll {
     /// What to ask for at most, where the API takes a bound from above, and nothing changed later is wanted.
     func windowEnd(_ request: PollRequest) -> String? {
-        guard let window = request.window, rules.dedup.created == nil, let rule = rules.cursor, rule.upperParameter != nil else { return nil }
+        guard let window = request.window, rules.dedup.created == nil, let rule = rules.cursor, rule.upperParameter != nil else {
+            return nil
+        }
         return rule.mark(of: window.to).map { rule.text(of: $0) }
     }
 

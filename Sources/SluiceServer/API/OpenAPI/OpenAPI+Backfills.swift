@@ -21,7 +21,8 @@ extension OpenAPI {
             Operation(
                 "GET", "/v1/backfills", "listBackfills", "Lists backfills, the newest first",
                 parameters: [
-                    .limit, .afterNumber, .query("trigger", .text, "Only of this one."), .query("unfinished", .flag, "Only those under way."),
+                    .limit, .afterNumber, .query("trigger", .text, "Only of this one."),
+                    .query("unfinished", .flag, "Only those under way."),
                 ],
                 answers: [Answer("Backfills.", .page("backfills", of: .named("Backfill")))], errors: [404]),
             Operation(

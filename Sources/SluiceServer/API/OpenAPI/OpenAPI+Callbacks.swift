@@ -14,7 +14,8 @@ extension OpenAPI {
                         Member("type", .text, "Which of the connector's callbacks; the only one unless said.", isOptional: true),
                         Member("input", .map(of: .any), "What its status poll needs: the payment's number.", isOptional: true),
                         Member(
-                            "expires_in", .either([.number, .text]), "Seconds, or `30m`, `12h`, `7d`: from 1 s to 90 days, a day unless said.",
+                            "expires_in", .either([.number, .text]),
+                            "Seconds, or `30m`, `12h`, `7d`: from 1 s to 90 days, a day unless said.",
                             isOptional: true),
                         Member("destination", .text, "Where the result is delivered as well.", isOptional: true),
                         Member("pauses", .list(of: .number), "Seconds between status polls.", isOptional: true),
@@ -32,7 +33,9 @@ extension OpenAPI {
                 answers: [Answer("Callbacks.", .page("callbacks", of: .named("Callback")))], errors: [404]),
             Operation(
                 "GET", "/v1/callbacks/:id", "showCallback", "Shows a callback, or waits for its end",
-                parameters: [callbackID, .query("wait", .whole(0...60), "While it is pending, wait up to so many seconds.", example: "30")],
+                parameters: [
+                    callbackID, .query("wait", .whole(0...60), "While it is pending, wait up to so many seconds.", example: "30"),
+                ],
                 answers: [Answer("The callback.", .named("CallbackDetail"))], errors: [404, 409, 429]),
             Operation(
                 "POST", "/v1/callbacks/:id/cancel", "cancelCallback", "Gives a callback up", "What comes later changes nothing.",

@@ -77,7 +77,8 @@ extension OpenAPI {
     private static let lease = Member("lease", .text(max: 64), "As the fetch gave it.")
     private static let visibility = Member(
         "visibility", .whole(1...43_200), "For how many seconds the jobs are nobody else's.", isOptional: true)
-    private static let someJobs = Member("jobs", .list(of: .text(max: 256)), "Ids or `seq_token`s; all of the lease unless said.", isOptional: true)
+    private static let someJobs = Member(
+        "jobs", .list(of: .text(max: 256)), "Ids or `seq_token`s; all of the lease unless said.", isOptional: true)
 
     private static let consumerMembers = [
         Member("name", .name), Member("triggers", .list(of: .name)), Member("position", .opaque),

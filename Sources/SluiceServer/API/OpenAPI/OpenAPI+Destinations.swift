@@ -22,7 +22,8 @@ extension OpenAPI {
                 "Also ends what a circuit breaker or a 410 began.", parameters: [destinationName],
                 answers: [Answer("It is active.", stateChange)], errors: [404, 409]),
             Operation(
-                "POST", "/v1/destinations/:name/rotate-secret", "rotateSecret", "Makes a new secret; the former ones sign beside it for a while",
+                "POST", "/v1/destinations/:name/rotate-secret", "rotateSecret",
+                "Makes a new secret; the former ones sign beside it for a while",
                 parameters: [destinationName],
                 body: .json(
                     [

@@ -39,7 +39,8 @@ extension OpenAPI {
                 parameters: [
                     .header("Last-Event-ID", .opaque, "The id of the last event that was handled: counts for more than `after`."),
                     .query("after", .opaque, "A token, or `now`; absent: from the oldest job."),
-                    .query("trigger", .text(max: 64), "Only jobs of this trigger."), .query("records", .flag, "False: without the records."),
+                    .query("trigger", .text(max: 64), "Only jobs of this trigger."),
+                    .query("records", .flag, "False: without the records."),
                 ],
                 answers: [Answer("Events, until either side ends.", .text, type: "text/event-stream")], errors: [404, 410, 429]),
             Operation(

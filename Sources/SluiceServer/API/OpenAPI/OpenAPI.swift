@@ -13,7 +13,9 @@ import SluiceCore
 /// with the wrong type or outside its bounds, before the handler is called. The tests ask the API through `API.ask`, which holds each
 /// answer against its schema.
 enum OpenAPI {
-    static let areas: [Area] = [server, definitions, triggers, subscriptions, jobs, deliveries, consumers, destinations, callbacks, backfills, inbox, tokens]
+    static let areas: [Area] = [
+        server, definitions, triggers, subscriptions, jobs, deliveries, consumers, destinations, callbacks, backfills, inbox, tokens,
+    ]
 
     static let operations = areas.flatMap(\.operations)
 
