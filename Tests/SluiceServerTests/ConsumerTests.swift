@@ -187,6 +187,11 @@ import Testing
 
     // MARK: Waiting
 
+    static func until(_ condition: () -> Bool) async throws {
+        for _ in 0..<30_000 where !condition() { try await Task.sleep(for: .milliseconds(1)) }
+        if !condition() { throw SluiceError("timed_out", "waited in vain") }
+    }
+
     @Test func P9_aWaitingWorkerGetsTheNextCommit() async throws {
         try await Self.withConsumers { api, store in
             async let waiting = Self.fetch(api, #"{"wait":60}"#)
@@ -240,10 +245,10 @@ import Testing
             for round in 1...20 {
                 try await withThrowingTaskGroup(of: Int.self) { group in
                     group.addTask { try await consumers.fetch("billing", FetchOrder(waitSeconds: 60)).jobs.count }
-                    while consumers.waiting < 1 { await Task.yield() }
+                    try await Self.until { consumers.waiting >= 1 }
                     try await withThrowingTaskGroup(of: Void.self) { others in
                         for _ in 0..<8 { others.addTask { _ = try? await consumers.fetch("billing", FetchOrder(waitSeconds: 60)) } }
-                        while consumers.waiting < 9 { await Task.yield() }
+                        try await Self.until { consumers.waiting >= 9 }
                         async let committed: Void = Self.commit(store, cycle: Int64(round), keys: ["k\(round)"])
                         others.cancelAll()
                         try await committed

@@ -60,6 +60,9 @@ struct ConsumerQueue {
         return nil
     }
 
+    /// A worker gives up before it asked. Returns who is to be woken in its stead.
+    mutating func pass() -> Int? { next() }
+
     /// The store was asked. Returns who is to be woken.
     mutating func done(version seen: Int, more: Bool, isAtBound: Bool) -> Int? {
         asking -= 1

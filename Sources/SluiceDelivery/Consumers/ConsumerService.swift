@@ -170,7 +170,11 @@ public final class ConsumerService: StoreObserver {
         let deadline = ContinuousClock.now + .seconds(order.waitSeconds)
         let turnDeadline = max(deadline, ContinuousClock.now + .seconds(ConsumerService.turnSecondsMax))
         while true {
-            try Task.checkCancellation()
+            if Task.isCancelled {
+                // It may have been woken for news that nobody else was told of.
+                wake(state.withLock { $0.next(consumer.id) { $0.pass() } })
+                throw CancellationError()
+            }
             if let due = state.withLock({ $0.lanes[consumer.id]?.dueAt }), due <= time.now() { isDue(consumer.id) }
             let turn = state.withLock { state -> ConsumerQueue.Turn in
                 state.isClosed ? .nothing : state.lanes[consumer.id]?.queue.turn() ?? .nothing
@@ -285,7 +289,6 @@ public final class ConsumerService: StoreObserver {
                 ? state.next(id) { $0.leave(number) } : state.next(id) { $0.stays(number) }
         }
         wake(next)
-        try Task.checkCancellation()
     }
 
     private func wake(_ signal: WakeSignal?) {
