@@ -70,4 +70,12 @@ import Testing
             #expect(page.records.map { Array($0.bytes) } == (root.kind == .object || root.kind == .array ? [Array(root.bytes)] : []))
         }
     }
+
+    /// What reads a file's keys looks at any file, also at one that is nothing but braces.
+    @Test func P10_aFileOfBracesIsReadToItsEnd() {
+        let deep = LuaKeyLines(source: Array(("return { a = " + String(repeating: "{", count: 100_000)).utf8))
+        #expect(deep.line("a") == 1)
+        let closed = String(repeating: "{", count: 5000) + String(repeating: "}", count: 5000)
+        #expect(LuaKeyLines(source: Array("return { a = \(closed),\n b = 1 }".utf8)).line("b") == 2)
+    }
 }

@@ -7,26 +7,29 @@ public struct LuaKeyLines: Sendable {
     /// The tokens of a function that stands at a key, `function` and `end` included.
     public private(set) var functions: [String: [LuaToken]] = [:]
     public private(set) var tokens: [LuaToken]
+    /// Lua itself refuses what is nested deeper.
+    private static let depthMax = 200
+    private var depth = 0
 
     public init(source: [UInt8]) {
         tokens = LuaToken.all(in: source)
         var index = 0
-        var depth = 0
+        var nested = 0
         while index < tokens.count {
             let token = tokens[index]
-            if depth == 0, token.isName("return"), at(index + 1)?.isSymbol("{") == true {
+            if nested == 0, token.isName("return"), at(index + 1)?.isSymbol("{") == true {
                 index = table(index + 1, at: "")
-            } else if depth == 0, token.isName("local"), let name = at(index + 1), at(index + 2)?.isSymbol("=") == true,
+            } else if nested == 0, token.isName("local"), let name = at(index + 1), at(index + 2)?.isSymbol("=") == true,
                 at(index + 3)?.isSymbol("{") == true
             {
                 index = table(index + 3, at: "local " + name.text)
-            } else if depth == 0, token.isName("local"), at(index + 1)?.isName("function") == true, let name = at(index + 2) {
+            } else if nested == 0, token.isName("local"), at(index + 1)?.isName("function") == true, let name = at(index + 2) {
                 let end = skipFunction(index + 1)
                 lines["local " + name.text] = name.line
                 functions["local " + name.text] = Array(tokens[index + 1..<end])
                 index = end
             } else {
-                depth += LuaKeyLines.nesting(token)
+                nested += LuaKeyLines.nesting(token)
                 index += 1
             }
         }
@@ -68,6 +71,9 @@ public struct LuaKeyLines: Sendable {
 
     /// Reads the table constructor whose brace is at `start`; the index after it.
     private mutating func table(_ start: Int, at path: String) -> Int {
+        guard depth < LuaKeyLines.depthMax else { return skipTable(start) }
+        depth += 1
+        defer { depth -= 1 }
         var index = start + 1
         var position = 0
         while let token = at(index), !token.isSymbol("}") {
@@ -90,6 +96,18 @@ public struct LuaKeyLines: Sendable {
             if let separator = at(index), separator.isSymbol(",") || separator.isSymbol(";") { index += 1 }
         }
         return min(index + 1, tokens.count)
+    }
+
+    /// The index after the brace that closes the one at `start`, without a look at what is inside.
+    private func skipTable(_ start: Int) -> Int {
+        var (index, open) = (start, 0)
+        while let token = at(index) {
+            if token.isSymbol("{") { open += 1 }
+            if token.isSymbol("}") { open -= 1 }
+            index += 1
+            if open == 0 { return index }
+        }
+        return index
     }
 
     /// Reads a value up to the comma or brace after it.
