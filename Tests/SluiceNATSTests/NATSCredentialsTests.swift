@@ -35,17 +35,21 @@ import Testing
         }
     }
 
-    static let limits = """
-        "limits":{"subs":-1,"data":-1,"payload":-1,"imports":-1,"exports":-1,"wildcards":true,"conn":-1,"leaf":-1,\
-        "mem_storage":-1,"disk_storage":-1,"streams":-1,"consumer":-1}
-        """
+    /// Of an account; the system's own must have no JetStream.
+    static func limits(hasStreams: Bool) -> String {
+        let most = hasStreams ? -1 : 0
+        return """
+            "limits":{"subs":-1,"data":-1,"payload":-1,"imports":-1,"exports":-1,"wildcards":true,"conn":-1,"leaf":-1,\
+            "mem_storage":\(most),"disk_storage":\(most),"streams":\(most),"consumer":\(most)}
+            """
+    }
 
     @Test func aCredentialsFileLogsInAndAnotherDoesNot() async throws {
         let root = try Pair(1, Pair.operatorPrefix)
         let (system, account) = (try Pair(2, Pair.accountPrefix), try Pair(3, Pair.accountPrefix))
         let (user, stranger) = (try Pair(4, NATSKey.userPrefix), try Pair(5, NATSKey.userPrefix))
-        let accounts = try [system, account].map { pair in
-            "\(pair.publicKey): \"\(try root.token(pair, #""type":"account","# + Self.limits))\""
+        let accounts = try [(system, false), (account, true)].map { pair, hasStreams in
+            "\(pair.publicKey): \"\(try root.token(pair, #""type":"account","# + Self.limits(hasStreams: hasStreams)))\""
         }
         let configuration = """
             operator: "\(try root.token(root, #""type":"operator""#))"

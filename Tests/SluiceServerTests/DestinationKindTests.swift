@@ -114,7 +114,7 @@ import Testing
         ("{kind: nats, url: \"nats://a\", subject: a, token: x, nkey: y}", "more than one way"),
         ("{kind: nats, url: \"nats://a\", subject: a, nkey: canary}", "seed of a user"),
         ("{kind: nats, url: \"nats://a\", subject: a, tls: {ca: /ca.pem}}", "PEM"),
-        ("{kind: nats, url: \"nats://a\", subject: a, tls: {cert: x}}", "did you mean"),
+        ("{kind: nats, url: \"nats://a\", subject: a, tls: {cert: x}}", "known: ca, certificate, key"),
     ])
     func f_faultsAreNamedWithTheirLineAndFix(_ body: String, _ part: String) throws {
         let error = try #require(throws: SluiceError.self) { try Self.plan("  a: \(body)") }

@@ -54,10 +54,10 @@ public struct CarriedSinks: Sendable {
     public func configuration(more: String = "") -> String {
         """
         destinations:
-          program: { kind: command, run: [keep, "\(directory)"], timeout: 5s\(more) }
+          program: { kind: command, run: [keep, "\(directory)"], timeout: 2s\(more) }
           archive: { kind: file, path: orders.jsonl, rotate_size: 64kb, timeout: 5s\(more) }
           bus:
-            { kind: nats, url: "\(nats.url)", subject: "jobs.{trigger}", stream: \(Self.stream), allow_private: true, timeout: 2s\(more) }
+            { kind: nats, url: "\(nats.url)", subject: "jobs.{trigger}", stream: \(Self.stream), allow_private: true, timeout: 1s\(more) }
         """
     }
 
