@@ -211,6 +211,13 @@ class Waiting(threading.Thread):
         self.arrived, self.condition, self.over = {}, threading.Condition(), False
 
     def run(self):
+        try:
+            self.work()
+        except OSError as error:
+            if not self.over:
+                common.note(f"the worker of the consumer ended: {error}")
+
+    def work(self):
         lease = None
         while not self.over:
             ack = b"" if lease is None else b',"ack":"%s"' % lease

@@ -38,6 +38,18 @@ extension Live {
             }
         }
 
+        /// Something of each kind, so that requests find what they are about: a consumer, and pushes that nobody takes.
+        static func configuration(_ provider: StandInProvider) -> String {
+            Chargebee.configuration(
+                provider.baseURL,
+                extra: """
+                    destinations:
+                      worker: { kind: pull }
+                      out: { kind: push, url: "http://127.0.0.1:9/", secret: "whsec_YXBpYXBpYXBpYXBpYXBpYXBpYXBp", allow_private: true, retries: [1s] }
+                    """
+            ).replacing("safety_interval: 12h", with: "safety_interval: 12h, destinations: [worker, out]")
+        }
+
         /// Requests made from the document, right ones and wrong ones: every answer must be one that the document has.
         @Test func theAPIDoesWhatItsDocumentSays() async throws {
             let settings = PromiseLiveTests.settings(PromiseLiveTests.quiet)
@@ -46,7 +58,7 @@ extension Live {
                     provider.makeChanges(20)
                     let sluice = try SluiceProcess(
                         .init(
-                            directory: directory, configuration: Chargebee.configuration(provider.baseURL),
+                            directory: directory, configuration: Self.configuration(provider),
                             environment: Chargebee.environment))
                     defer { sluice.kill9() }
                     try await sluice.start()
