@@ -27,7 +27,7 @@ extension OpenAPI {
     private static let states: [DeliveryState] = [.pending, .delivered, .dead]
 
     private static let delivery = Schema.object([
-        Member("id", .whole), Member("destination", .name.orNull), Member("trigger", .name.orNull), Member("position", .whole),
+        Member("id", .whole), Member("destination", .name.orNull), Member("trigger", .text.orNull), Member("position", .whole),
         Member("state", .words(states.map(\.rawValue))), Member("attempts", .count), Member("next_attempt_at", .time.orNull),
         Member("last_status", .whole.orNull, "What the destination answered."), Member("reason", .text.orNull), Member("created_at", .time),
     ])
