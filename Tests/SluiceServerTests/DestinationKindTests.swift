@@ -174,6 +174,38 @@ import Testing
         }
     }
 
+    @Test func f_whatIsSecretIsNamedAndNeverShown() async throws {
+        let manifest = """
+            destinations:
+              importer: { kind: command, run: [import-order, --strict], env: { DATABASE: "canary-variable" } }
+              archive: { kind: file, path: orders.jsonl, rotate_size: 64mb }
+              bus: { kind: nats, url: "nats://nats.example", subject: "jobs.{trigger}", user: sluice, password: "canary-password" }
+            """
+        try await Fixture.withAPI { api, store in
+            #expect(await api.apply(manifest).status == 200)
+            var all = await api.ask("GET", "/v1/destinations").text
+            func shown(_ name: String) async throws -> JSONView {
+                let text = await api.ask("GET", "/v1/destinations/\(name)").text
+                all += text
+                return try JSONDocument(Array(text.utf8)).root
+            }
+            let command = try await shown("importer")
+            #expect(command["run"]?.elements?.compactMap(\.string) == ["import-order", "--strict"] && command["per"]?.string == "job")
+            #expect(command["env"]?.elements?.compactMap(\.string) == ["DATABASE"] && command["concurrency"]?.int64 == 4)
+            let file = try await shown("archive")
+            #expect(file["path"]?.string == "/data/files/orders.jsonl" && file["rotate_size"]?.string == "64mb")
+            let nats = try await shown("bus")
+            #expect(nats["subject"]?.string == "jobs.{trigger}" && nats["user"]?.string == "sluice")
+            #expect(nats["login"]?.string == "password" && nats["url"]?.string == "nats://nats.example")
+            #expect(!all.contains("canary"))
+            for stored in try await store.definitions(.default).destinations {
+                #expect(!String(decoding: stored.settings + stored.sealedSecrets, as: UTF8.self).contains("canary"))
+            }
+            let again = String(decoding: await api.apply(manifest).body, as: UTF8.self)
+            #expect(again.contains("\"changes\":false"), "the same file again changes nothing: \(again)")
+        }
+    }
+
     /// The page's examples are applied as they stand.
     @Test func eachExampleOfThePageIsAManifest() throws {
         let page = URL(filePath: #filePath).deletingLastPathComponent().appending(path: "../../docs/DESTINATIONS.md").standardized

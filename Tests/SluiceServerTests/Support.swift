@@ -101,7 +101,8 @@ enum Fixture {
                     store: store, shelf: ConnectorShelf(connectors), sealer: try SecretSealer(key: key, source: "test"), clock: clock,
                     alarms: AlarmBoard(clock: clock), control: control,
                     lifecycle: TriggerLifecycle(store: store, clock: clock, control: control, isServing: true), jobs: JobFeed(store: store),
-                    address: PublicAddress("https://hooks.example.com/"), isServing: true),
+                    address: PublicAddress("https://hooks.example.com/"), isServing: true,
+                    places: DestinationPlaces(files: "/data/files", commands: "/opt/commands")),
                 localTokenHash: localToken.map { TokenGate.hash($0) })
             do {
                 let value = try await body(api, store)

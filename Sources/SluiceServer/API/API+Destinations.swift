@@ -26,6 +26,8 @@ extension API {
         return APIResponse.object { writer in
             destination(&writer, stored, definitions)
             settings(&writer, stored)
+            DestinationSettings(json: stored.settings).carried.show(
+                kind: stored.kind, secrets: secrets?.values ?? [], places: parts.places, to: &writer)
             if let secrets { describe(secrets, to: &writer) }
             writer.member("pending", Int64(backlog.pending))
             writer.member("dead_letters", Int64(backlog.dead))
@@ -62,7 +64,7 @@ extension API {
         writer.key("retries")
         writer.array { writer in for retry in retries { writer.value(Words.text(retry)) } }
         writer.member("rate", settings.rate?.description)
-        writer.member("concurrency", Int64(settings.concurrency ?? CarriedDestination.callsAtOnceDefault))
+        writer.member("concurrency", Int64(CarriedDestinations.callsAtOnce(stored.kind, settings)))
         writer.member("timeout", settings.timeout.map(Words.text))
     }
 

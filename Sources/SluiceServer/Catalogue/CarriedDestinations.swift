@@ -38,17 +38,19 @@ enum CarriedDestinations {
         _ places: DestinationPlaces
     ) throws(SluiceError) -> CarriedDestination? {
         guard let plan = try plan(name, kind, settings, secrets, places) else { return nil }
-        let atOnce =
-            switch kind {
-            // One writer, one connection: their batches are what goes at once.
-            case "file", "nats": 1
-            case "command": settings.concurrency ?? CommandDestination.callsAtOnceDefault
-            default: settings.concurrency ?? CarriedDestination.callsAtOnceDefault
-            }
         // Checked when it was read from the file.
         let schedule = settings.retries.flatMap { try? RetrySchedule(delays: $0) } ?? .standard
         return CarriedDestination(
-            id: id, name: name, plan: plan, callsAtOnceMax: atOnce, retrySchedule: schedule, rate: settings.rate)
+            id: id, name: name, plan: plan, callsAtOnceMax: callsAtOnce(kind, settings), retrySchedule: schedule, rate: settings.rate)
+    }
+
+    static func callsAtOnce(_ kind: String, _ settings: DestinationSettings) -> Int {
+        switch kind {
+        // One writer, one connection: their batches are what goes at once.
+        case "file", "nats": 1
+        case "command": settings.concurrency ?? CommandDestination.callsAtOnceDefault
+        default: settings.concurrency ?? CarriedDestination.callsAtOnceDefault
+        }
     }
 
     /// How the courier of a destination is made; nil for a kind that has none.

@@ -1,4 +1,6 @@
 import SluiceCore
+import SluiceDelivery
+import SluiceNATS
 
 /// What destinations of the kinds `command`, `file` and `nats` set besides what all may. Stored as JSON; what may be secret is
 /// sealed elsewhere, by the key that it stands under.
@@ -69,5 +71,34 @@ public struct CarriedSettings: Sendable, Equatable {
         user = root["user"]?.string
         authorities = root["ca"]?.string
         certificate = root["certificate"]?.string
+    }
+
+    /// Writes members of an object for people: times and sizes with their units, and of secrets no more than their names.
+    func show(kind: String, secrets: [NamedText], places: DestinationPlaces, to writer: inout JSONWriter) {
+        func list(_ name: String, _ values: [String]) {
+            writer.key(name)
+            writer.array { writer in for value in values { writer.value(value) } }
+        }
+        switch kind {
+        case "command":
+            list("run", run)
+            writer.member("per", isBatched ? "batch" : "job")
+            list("refuse_codes", (refuseCodes ?? CommandDestination.refuseCodesDefault.sorted()).map { "\($0)" })
+            list("env", secrets.filter { $0.name.hasPrefix("env.") }.map { String($0.name.dropFirst(4)) })
+            if isBatched { writer.member("batch_max", Int64(batchMax ?? CommandDestination.batchDefault)) }
+        case "file":
+            writer.member("path", path.flatMap { path in places.files.flatMap { FileDestination.resolve(path, root: $0) } } ?? path)
+            writer.member("rotate_size", rotateBytes.map { Words.text(bytes: $0) })
+            writer.member("rotate_every", rotateEvery.map(Words.text))
+            writer.member("keep", keep.map(Int64.init))
+            writer.member("batch_max", Int64(batchMax ?? FileDestination.batchDefault))
+        case "nats":
+            writer.member("subject", subject)
+            writer.member("stream", stream)
+            writer.member("user", user)
+            writer.member("login", secrets.map(\.name).first(where: CarriedSettings.secretKeys.contains))
+            writer.member("batch_max", Int64(batchMax ?? NATSDestination.batchDefault))
+        default: return
+        }
     }
 }

@@ -12,7 +12,9 @@ extension OpenAPI {
                 "GET", "/v1/destinations/:name", "showDestination", "Shows a destination and its condition",
                 parameters: [destinationName],
                 answers: [
-                    Answer("The destination. Of its headers only the names are shown.", .object(destinationMembers + destinationDetails))
+                    Answer(
+                        "The destination. Of its headers only the names are shown.",
+                        .object(destinationMembers + destinationDetails + carriedDetails))
                 ], errors: [404]),
             Operation(
                 "POST", "/v1/destinations/:name/pause", "pauseDestination", "Delivers nothing there for now; what comes is kept",
@@ -69,6 +71,20 @@ extension OpenAPI {
         Member("last_delivered_at", .time.orNull, isOptional: true), Member("last_failure_at", .time.orNull, isOptional: true),
         Member("last_error", .text.orNull, isOptional: true),
         Member("blocked_by", .list(of: .named("BlockedDelivery")), "Of ordered triggers: what holds up the others.", isOptional: true),
+    ]
+
+    /// Of the kinds `command`, `file` and `nats`.
+    private static let carriedDetails = [
+        Member("run", .list(of: .text), "The program and its arguments.", isOptional: true),
+        Member("per", .words(["job", "batch"]), isOptional: true),
+        Member("refuse_codes", .list(of: .text), "Exit codes that refuse a job.", isOptional: true),
+        Member("env", .list(of: .text), "Names of variables; their values are not shown.", isOptional: true),
+        Member("path", .text.orNull, isOptional: true), Member("rotate_size", .text.orNull, isOptional: true),
+        Member("rotate_every", .text.orNull, isOptional: true), Member("keep", .whole.orNull, isOptional: true),
+        Member("subject", .text.orNull, isOptional: true), Member("stream", .text.orNull, isOptional: true),
+        Member("user", .text.orNull, isOptional: true),
+        Member("login", .text.orNull, "Which secret it logs in with; the secret is not shown.", isOptional: true),
+        Member("batch_max", .count, "Jobs of one call.", isOptional: true),
     ]
 
     private static let blockedDelivery = Schema.object([
