@@ -25,6 +25,7 @@ enum Schema {
         migrator.registerMigration("2 subscriptions", foreignKeyChecks: .immediate) { db in try db.execute(sql: subscriptions) }
         migrator.registerMigration("3 credentials", foreignKeyChecks: .immediate) { db in try db.execute(sql: credentials) }
         migrator.registerMigration("4 inbox readers") { db in try db.execute(sql: inboxReaders) }
+        migrator.registerMigration("7 attachment settings") { db in try db.execute(sql: attachmentSettings) }
         return migrator
     }
 

@@ -35,10 +35,11 @@ enum DefinitionRows {
                 StoredDestination(id: $0.id(0), name: $0.text(1), kind: $0.text(2), settings: $0.bytes(3), sealedSecrets: $0.bytes(4))
             },
             attachments: try rows(
-                db, "SELECT trigger_id, destination_id, from_position FROM attachment WHERE ns = ? ORDER BY trigger_id, destination_id",
+                db,
+                "SELECT trigger_id, destination_id, from_position, settings FROM attachment WHERE ns = ? ORDER BY trigger_id, destination_id",
                 namespace
             ) {
-                StoredAttachment(trigger: $0.id(0), destination: $0.id(1), fromPosition: $0.id(2))
+                StoredAttachment(trigger: $0.id(0), destination: $0.id(1), fromPosition: $0.id(2), settings: $0.bytes(3))
             })
     }
 

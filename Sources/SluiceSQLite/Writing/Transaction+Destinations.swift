@@ -87,16 +87,28 @@ extension Transaction {
         detach.bind(2, trigger)
         detach.bind(3, destination)
         try detach.run()
-        guard detach.changes > 0 else {
-            throw SluiceError(
-                .notFound, "the trigger \(triggerName) is not attached to \(destinationName)",
-                context: ["trigger": triggerName, "destination": destinationName])
-        }
+        guard detach.changes > 0 else { throw Transaction.notAttached(triggerName, destinationName) }
         try run(
             """
             UPDATE delivery SET state = 2, reason = 'detached', settled_at = ?1
             WHERE state = 0 AND ns = ?2 AND destination_id = ?3 AND trigger_id = ?4
             """, time.milliseconds, namespace.rawValue, destination, trigger)
+    }
+
+    func setAttachment(_ namespace: NamespaceID, _ triggerName: String, _ destinationName: String, _ settings: [UInt8]) throws {
+        let update = try prepare("UPDATE attachment SET settings = ? WHERE ns = ? AND trigger_id = ? AND destination_id = ?")
+        update.bind(1, settings)
+        update.bind(2, namespace)
+        update.bind(3, try id(of: .trigger, triggerName, namespace))
+        update.bind(4, try id(of: .destination, destinationName, namespace))
+        try update.run()
+        guard update.changes > 0 else { throw Transaction.notAttached(triggerName, destinationName) }
+    }
+
+    private static func notAttached(_ trigger: String, _ destination: String) -> SluiceError {
+        SluiceError(
+            .notFound, "the trigger \(trigger) is not attached to \(destination)",
+            context: ["trigger": trigger, "destination": destination])
     }
 
     // MARK: What removals leave behind

@@ -26,6 +26,8 @@ public final class RuntimeCatalogue: Sendable {
     private let shelf: ConnectorShelf
     let sealer: SecretSealer
     let address: PublicAddress
+    /// Filters and projections; up to date before any listener hears of a new catalogue.
+    public let sieves = SieveShelf()
     private let alarms: any AlarmReporting
     private let state = Mutex(State())
 
@@ -63,6 +65,9 @@ public final class RuntimeCatalogue: Sendable {
             guard ticket > state.ticketShown else { return }
             var catalogue = read
             catalogue.subscriptions = state.subscriptions
+            for (trigger, error) in sieves.update(catalogue.attachments, names: catalogue.triggerNames) {
+                catalogue.problems.append(.init(subject: "trigger \(catalogue.triggerNames[trigger]?.name ?? "?")", error: error))
+            }
             state.ticketShown = ticket
             state.catalogue = catalogue
             for listener in state.listeners { listener(catalogue) }
