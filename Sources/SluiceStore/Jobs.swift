@@ -81,15 +81,15 @@ public struct StoredJob: Sendable {
 
 // MARK: - Delivery
 
-/// Deliveries to push destinations: intended in the transaction that makes the job.
+/// Deliveries to destinations of every kind but `pull`: intended in the transaction that makes the job.
 public protocol DeliveryStore: Sendable {
     /// Takes pending deliveries of a destination that are due, oldest first, and hides them until `hiddenUntil`, so that a
     /// crash gives them back. Nothing is taken twice at once.
     func claimDeliveries(_ destination: DestinationID, limit: Int, at time: Timestamp, hiddenUntil: Timestamp) async throws
         -> [ClaimedDelivery]
-    /// Destinations that have pending deliveries, and when the first of each is due.
+    /// Destinations that have pending deliveries, and when the first of each is due. None of kind `pull`.
     func pendingDestinations(_ namespace: NamespaceID) async throws -> [(destination: DestinationID, dueAt: Timestamp, pending: Int)]
-    /// Records attempts and what becomes of their deliveries, in one transaction.
+    /// Records attempts and what becomes of their deliveries, in one transaction. Tells observers of those that wait again.
     func recordAttempts(_ attempts: [DeliveryAttempt]) async throws
     /// Newest first.
     func deliveries(_ query: DeliveryQuery) async throws -> [StoredDelivery]
@@ -114,14 +114,22 @@ public struct ClaimedDelivery: Sendable {
     }
 }
 
-public enum DeliveryState: String, Sendable, Codable { case pending, delivered, dead }
+public enum DeliveryState: String, Sendable, Codable, CaseIterable {
+    case pending, delivered, dead
+    /// Settled without being delivered: the filter of the attachment leaves the job out.
+    case filtered
+}
 
 public struct DeliveryAttempt: Sendable {
     public enum Outcome: Sendable, Equatable {
         case delivered
         case retry(at: Timestamp)
-        /// A dead letter with the reason: `exhausted`, `gone`, `expired`.
+        /// A dead letter with the reason: `exhausted`, `gone`, `expired`, `filter`, or a courier's own.
         case dead(reason: String)
+        /// No attempt was made, and none is to be: the filter leaves the job out.
+        case filtered
+        /// No attempt was made: what was claimed is put back, due at this time.
+        case putBack(at: Timestamp)
     }
     public var delivery: Int64
     public var outcome: Outcome

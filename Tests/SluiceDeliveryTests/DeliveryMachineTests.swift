@@ -1,57 +1,66 @@
 import SluiceCore
 import Testing
 
+@testable import SluiceDelivery
+
 @Suite struct DeliveryMachineTests {
     let machine = DeliveryMachine()
     let now = Timestamp(seconds: 1_800_000_000)
 
-    private func decide(_ status: Int?, retryAfter: Span? = nil, before: Int = 0, age: Span = .zero, random: Double = 0.5)
-        -> DeliveryMachine.Decision
-    {
+    private func decide(
+        _ result: DeliveryMachine.Result, retryAfter: Span? = nil, before: Int = 0, age: Span = .zero, random: Double = 0.5
+    ) -> DeliveryMachine.Decision {
         machine.decide(
-            .init(status: status, retryAfter: retryAfter, attemptsBefore: before, createdAt: now - age), at: now, random: random)
+            .init(result: result, retryAfter: retryAfter, attemptsBefore: before, createdAt: now - age), at: now, random: random)
     }
 
-    @Test(arguments: [200, 201, 204, 299]) func delivered(_ status: Int) {
-        #expect(decide(status) == .delivered)
-        #expect(decide(status, before: 99, age: .days(99)) == .delivered)
+    @Test func delivered() {
+        #expect(decide(.delivered) == .delivered)
+        #expect(decide(.delivered, before: 99, age: .days(99)) == .delivered)
     }
 
-    @Test func goneDisables() {
-        #expect(decide(410) == .dead(.gone))
-        #expect(decide(410).disablesDestination)
-        #expect(!decide(404).disablesDestination)
+    @Test func goneAndRefusedAreDeadAtOnce() {
+        #expect(decide(.gone) == .dead(.gone))
+        #expect(decide(.refused(reason: "rejected")) == .dead(.init(rawValue: "rejected")))
     }
 
-    @Test(arguments: [nil, 101, 300, 301, 302, 307, 308, 400, 401, 404, 409, 411, 422, 429, 500, 502, 503, 504, 599] as [Int?])
-    func othersAreTriedAgain(_ status: Int?) { #expect(decide(status) == .retry(at: now + .seconds(5))) }
+    @Test(arguments: [200, 201, 204, 299]) func twoHundredsAreDelivered(_ status: Int) {
+        #expect(PushSender.result(status) == .delivered)
+    }
+
+    @Test func onlyFourHundredTenIsGone() { #expect((100..<600).filter { PushSender.result($0) == .gone } == [410]) }
+
+    @Test(arguments: [101, 300, 301, 302, 307, 308, 400, 401, 404, 409, 411, 422, 429, 500, 502, 503, 504, 599])
+    func othersAreTriedAgain(_ status: Int) {
+        #expect(PushSender.result(status) == .failed)
+        #expect(decide(PushSender.result(status)) == .retry(at: now + .seconds(5)))
+    }
 
     @Test func P9_scheduleEndsInADeadLetter() {
         let waits: [Span] = [.seconds(5), .minutes(5), .minutes(30), .hours(2), .hours(5), .hours(10), .hours(10)]
-        for (before, wait) in waits.enumerated() { #expect(decide(500, before: before) == .retry(at: now + wait)) }
-        #expect(decide(500, before: 7) == .dead(.exhausted))
-        #expect(decide(500, before: 700) == .dead(.exhausted))
+        for (before, wait) in waits.enumerated() { #expect(decide(.failed, before: before) == .retry(at: now + wait)) }
+        #expect(decide(.failed, before: 7) == .dead(.exhausted))
+        #expect(decide(.failed, before: 700) == .dead(.exhausted))
     }
 
     @Test func jitterIsATwentieth() throws {
-        #expect(decide(500, random: 0) == .retry(at: now + .milliseconds(4000)))
-        #expect(decide(500, random: 1) == .retry(at: now + .milliseconds(6000)))
-        #expect(decide(500, before: 6, random: 0) == .retry(at: now + .hours(8)))
-        #expect(decide(500, random: 17) == .retry(at: now + .milliseconds(6000)))
+        #expect(decide(.failed, random: 0) == .retry(at: now + .milliseconds(4000)))
+        #expect(decide(.failed, random: 1) == .retry(at: now + .milliseconds(6000)))
+        #expect(decide(.failed, before: 6, random: 0) == .retry(at: now + .hours(8)))
+        #expect(decide(.failed, random: 17) == .retry(at: now + .milliseconds(6000)))
     }
 
     @Test func retryAfterIsKeptAndBounded() {
-        #expect(decide(429, retryAfter: .seconds(60)) == .retry(at: now + .seconds(60)))
-        #expect(decide(503, retryAfter: .hours(3)) == .retry(at: now + .hours(3)))
-        #expect(decide(503, retryAfter: .days(900)) == .retry(at: now + .hours(24)))
+        #expect(decide(.failed, retryAfter: .seconds(60)) == .retry(at: now + .seconds(60)))
+        #expect(decide(.failed, retryAfter: .hours(3)) == .retry(at: now + .hours(3)))
+        #expect(decide(.failed, retryAfter: .days(900)) == .retry(at: now + .hours(24)))
         // No sooner than the schedule, so that a polite receiver does not use the schedule up in a minute.
-        #expect(decide(429, retryAfter: .zero) == .retry(at: now + .seconds(5)))
-        #expect(decide(500, retryAfter: .hours(3)) == .retry(at: now + .seconds(5)))
+        #expect(decide(.failed, retryAfter: .zero) == .retry(at: now + .seconds(5)))
     }
 
     @Test func tooOldExpires() {
-        #expect(decide(500, age: .days(30)) == .dead(.expired))
-        #expect(decide(500, age: .days(30) - .seconds(5)) == .retry(at: now + .seconds(5)))
+        #expect(decide(.failed, age: .days(30)) == .dead(.expired))
+        #expect(decide(.failed, age: .days(30) - .seconds(5)) == .retry(at: now + .seconds(5)))
     }
 
     @Test func schedulesAreChecked() throws {
@@ -75,29 +84,37 @@ import Testing
     ])
     func ignoresOtherRetryAfter(_ text: String) { #expect(RetryAfter.parse(text, now: now) == nil) }
 
-    @Test func P12_failingLaneSendsOneAtATime() {
-        var lane = PushLane()
+    @Test func P12_failingLaneCallsOneAtATime() {
+        var lane = DeliveryLane()
         for _ in 0..<3 {
-            #expect(lane.attemptsAtOnce(max: 8) == 8)
+            #expect(lane.callsAtOnce(max: 8) == 8)
             lane.start()
-            lane.end(.failed)
+            lane.note(.failed)
+            lane.end()
         }
-        #expect(lane.attemptsAtOnce(max: 8) == 1)
-        #expect(lane.claimLimit(atOnceMax: 8, at: now) == 1)
+        #expect(lane.callsAtOnce(max: 8) == 1)
+        #expect(lane.claimLimit(callsAtOnceMax: 8, at: now) == 1)
         lane.start()
-        #expect(!lane.mayStart(atOnceMax: 8, at: now))
-        lane.end(.delivered)
-        #expect(lane.claimLimit(atOnceMax: 8, at: now) == 32)
+        #expect(!lane.mayStart(callsAtOnceMax: 8, at: now))
+        #expect(lane.mayGoOn(callsAtOnceMax: 8, at: now))
+        lane.note(.delivered)
+        lane.end()
+        #expect(lane.claimLimit(callsAtOnceMax: 8, at: now) == 40)
+        #expect(lane.claimLimit(callsAtOnceMax: 8, perCall: 10, at: now) == 400)
+        for _ in 0..<1000 { lane.note(.delivered) }
+        #expect(lane.claimLimit(callsAtOnceMax: 256, perCall: 100, at: now) == 1000)
+        lane.note(.failed)
+        #expect(lane.claimLimit(callsAtOnceMax: 8, at: now) == 32)
         lane.noteClaim(of: 31, limit: 32)
-        #expect(lane.claimLimit(atOnceMax: 8, at: now) == 0)
+        #expect(lane.claimLimit(callsAtOnceMax: 8, at: now) == 0)
         lane.noteDue()
         lane.rest(until: now + .seconds(1))
-        #expect(lane.claimLimit(atOnceMax: 8, at: now) == 0)
-        #expect(lane.claimLimit(atOnceMax: 8, at: now + .seconds(1)) == 32)
+        #expect(lane.claimLimit(callsAtOnceMax: 8, at: now) == 0)
+        #expect(lane.claimLimit(callsAtOnceMax: 8, at: now + .seconds(1)) == 32)
     }
 
     @Test func P12_eachDestinationHasASlotOfItsOwn() {
-        var slots = PushSlots(sharedMax: 2)
+        var slots = DeliverySlots(sharedMax: 2)
         let (a, b) = (DestinationID(1), DestinationID(2))
         #expect([slots.take(a), slots.take(a), slots.take(a), slots.take(a)] == [true, true, true, false])
         #expect([slots.take(b), slots.take(b)] == [true, false])

@@ -121,9 +121,19 @@ final class FakeStore: JobStore, DeliveryStore {
             }
             state.recordBatches += 1
             for attempt in attempts {
+                switch attempt.outcome {
+                case .filtered:
+                    state.deliveries[attempt.delivery]!.state = .filtered
+                    continue
+                case .putBack(let at):
+                    state.deliveries[attempt.delivery]!.dueAt = at
+                    continue
+                default: break
+                }
                 state.attempts.append(attempt)
                 state.deliveries[attempt.delivery]!.claimed.attempts += 1
                 switch attempt.outcome {
+                case .filtered, .putBack: break
                 case .delivered: state.deliveries[attempt.delivery]!.state = .delivered
                 case .retry(let at): state.deliveries[attempt.delivery]!.dueAt = at
                 case .dead(let reason):
@@ -166,33 +176,85 @@ func eventually(
 
 let testSecret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 
+func pushDestination(
+    _ number: Int64 = 1, url: String, secrets: [String] = [testSecret], allowsPrivate: Bool = true, atOnce: Int = 8,
+    timeoutSeconds: Int = 15
+) -> PushDestination {
+    PushDestination(
+        name: "d\(number)", url: url, secrets: secrets, allowsPrivate: allowsPrivate, connectionsMax: atOnce,
+        timeoutSeconds: timeoutSeconds)
+}
+
 func destination(
     _ number: Int64 = 1, url: String, secrets: [String] = [testSecret], allowsPrivate: Bool = true, atOnce: Int = 8,
     timeoutSeconds: Int = 15,
     retries: [Span] = [.milliseconds(10)]
-) throws -> PushDestination {
-    PushDestination(
-        id: DestinationID(number), name: "d\(number)", url: url, secrets: secrets, allowsPrivate: allowsPrivate, attemptsAtOnceMax: atOnce,
-        timeoutSeconds: timeoutSeconds, retrySchedule: try RetrySchedule(delays: retries))
+) throws -> CarriedDestination {
+    let plan = pushDestination(
+        number, url: url, secrets: secrets, allowsPrivate: allowsPrivate, atOnce: atOnce, timeoutSeconds: timeoutSeconds)
+    return try destination(number, plan, atOnce: atOnce, retries: retries)
 }
 
-/// A push service that runs while `body` does.
-func withPush(
-    _ store: FakeStore, _ destinations: [PushDestination], clock: TestClock = TestClock(), alarms: TestAlarms = TestAlarms(),
-    options: PushOptions = PushOptions(), gone: @escaping @Sendable (DestinationID) async -> Void = { _ in },
-    _ body: (PushService) async throws -> Void
+func destination(
+    _ number: Int64 = 1, _ plan: any CourierPlan, atOnce: Int = 8, retries: [Span] = [.milliseconds(10)]
+) throws -> CarriedDestination {
+    CarriedDestination(
+        id: DestinationID(number), name: "d\(number)", plan: plan, callsAtOnceMax: atOnce,
+        retrySchedule: try RetrySchedule(delays: retries))
+}
+
+/// A courier that answers as the test says, for whole batches.
+struct ScriptedPlan: CourierPlan {
+    let script: Script
+    var target = "script"
+    var timeoutSeconds = 15
+    func validate() {}
+    func makeCourier(_ tools: CourierTools) -> any Courier { script }
+    static func == (left: ScriptedPlan, right: ScriptedPlan) -> Bool { left.script === right.script && left.target == right.target }
+}
+
+final class Script: Courier {
+    let batchMax: Int
+    private let calls = Mutex<[[Parcel]]>([])
+    private let closes = Mutex(0)
+    private let answer: @Sendable (Int, [Parcel]) async -> [CourierAnswer]
+
+    /// `answer` gets the number of the call, from 0.
+    init(batchMax: Int, _ answer: @escaping @Sendable (Int, [Parcel]) async -> [CourierAnswer]) {
+        self.batchMax = batchMax
+        self.answer = answer
+    }
+
+    var batches: [[Parcel]] { calls.withLock { $0 } }
+    var closed: Int { closes.withLock { $0 } }
+    func carry(_ parcels: [Parcel]) async -> [CourierAnswer] {
+        let number = calls.withLock { calls in
+            calls.append(parcels)
+            return calls.count - 1
+        }
+        return await answer(number, parcels)
+    }
+    func close() async { closes.withLock { $0 += 1 } }
+}
+
+/// A delivery service that runs while `body` does.
+func withDelivery(
+    _ store: FakeStore, _ destinations: [CarriedDestination], clock: TestClock = TestClock(), alarms: TestAlarms = TestAlarms(),
+    options: DeliveryOptions = DeliveryOptions(), sieve: @escaping DeliveryService.SieveSource = { _, _ in nil },
+    gone: @escaping @Sendable (DestinationID) async -> Void = { _ in },
+    _ body: (DeliveryService) async throws -> Void
 ) async throws {
-    let push = PushService(
+    let service = DeliveryService(
         store: store, time: clock, alarms: alarms, options: options, logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() },
-        random: { 0.5 }, destinationGone: gone)
-    push.update(
+        random: { 0.5 }, sieve: sieve, destinationGone: gone)
+    service.update(
         destinations: destinations, triggers: [TriggerID(1): (name: "orders", uid: "uid1"), TriggerID(2): (name: "two", uid: "uid2")])
-    store.observe(push)
+    store.observe(service)
     try await withThrowingTaskGroup(of: Void.self) { group in
-        group.addTask { await push.run() }
-        defer { push.stop() }
-        try await body(push)
-        push.stop()
+        group.addTask { await service.run() }
+        defer { service.stop() }
+        try await body(service)
+        service.stop()
         try await group.waitForAll()
     }
 }

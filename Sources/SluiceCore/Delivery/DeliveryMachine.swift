@@ -1,18 +1,20 @@
 /// What becomes of a delivery after an attempt. Pure: the time, and a random number for the jitter, are passed in.
 ///
 /// ```
-///              2xx
+///              delivered
 ///  pending ─────────▶ delivered
-///   ▲   │  410 ─────▶ dead: gone (and its destination is to be disabled)
-///   │   │  else, the schedule is used up ─▶ dead: exhausted
-///   │   │  else, too old for another try ─▶ dead: expired
-///   └───┘  else: again after the schedule's wait, with 429 and 503 not before what Retry-After asks
+///   ▲   │  gone ────▶ dead: gone (and its destination is to be stopped)
+///   │   │  refused ─▶ dead, with the courier's reason
+///   │   │  failed, the schedule is used up ─▶ dead: exhausted
+///   │   │  failed, too old for another try ─▶ dead: expired
+///   └───┘  failed: again after the schedule's wait, and not before the receiver's own wish
 /// ```
-/// A redirect is a failure like others: following it would carry a signed job to a host that nobody configured.
+/// What counts as delivered or gone is the courier's to say: for HTTP 2xx and 410, and a redirect is a failure like others,
+/// because following it would carry a signed job to a host that nobody configured.
 /// Source for 2xx, 410 and the schedule: the Standard Webhooks specification, "Deliverability and reliability".
 public struct DeliveryMachine: Sendable {
     public var schedule: RetrySchedule
-    /// The most that a Retry-After can put off.
+    /// The most that a receiver's wish can put off.
     public var retryAfterMax: Span
     /// A delivery older than this gets no further attempt.
     public var ageMax: Span
@@ -23,16 +25,27 @@ public struct DeliveryMachine: Sendable {
         self.ageMax = ageMax
     }
 
-    /// What an attempt came to: an answer's status, or none and why.
+    /// What one attempt came to.
+    public enum Result: Sendable, Equatable {
+        case delivered
+        /// To be tried again by the schedule.
+        case failed
+        /// The receiver takes nothing more of anything: its destination is stopped.
+        case gone
+        /// Trying this job again can change nothing: a dead letter at once, with this reason.
+        case refused(reason: String)
+    }
+
     public struct Attempt: Sendable {
-        public var status: Int?
+        public var result: Result
+        /// How long the receiver asks to be left alone.
         public var retryAfter: Span?
         /// Attempts made before this one.
         public var attemptsBefore: Int
         /// When the delivery was intended.
         public var createdAt: Timestamp
-        public init(status: Int?, retryAfter: Span? = nil, attemptsBefore: Int, createdAt: Timestamp) {
-            self.status = status
+        public init(result: Result, retryAfter: Span? = nil, attemptsBefore: Int, createdAt: Timestamp) {
+            self.result = result
             self.retryAfter = retryAfter
             self.attemptsBefore = attemptsBefore
             self.createdAt = createdAt
@@ -43,29 +56,33 @@ public struct DeliveryMachine: Sendable {
         case delivered
         case retry(at: Timestamp)
         case dead(DeadReason)
-
-        /// 410: the receiver wants nothing more.
-        public var disablesDestination: Bool { self == .dead(.gone) }
     }
 
-    public enum DeadReason: String, Sendable { case exhausted, gone, expired }
+    /// Why a delivery is a dead letter: a word for programs.
+    public struct DeadReason: RawRepresentable, Sendable, Equatable {
+        public var rawValue: String
+        public init(rawValue: String) { self.rawValue = rawValue }
+        public static let exhausted = DeadReason(rawValue: "exhausted")
+        public static let gone = DeadReason(rawValue: "gone")
+        public static let expired = DeadReason(rawValue: "expired")
+        /// The filter failed on the job.
+        public static let filter = DeadReason(rawValue: "filter")
+    }
 
     /// `random`: from 0 up to 1.
     public func decide(_ attempt: Attempt, at now: Timestamp, random: Double) -> Decision {
-        switch attempt.status {
-        case .some(200..<300): return .delivered
-        case .some(410): return .dead(.gone)
-        default: break
+        switch attempt.result {
+        case .delivered: return .delivered
+        case .gone: return .dead(.gone)
+        case .refused(let reason): return .dead(DeadReason(rawValue: reason))
+        case .failed: break
         }
         guard var wait = schedule.delay(afterAttempts: attempt.attemptsBefore + 1, random: random) else { return .dead(.exhausted) }
-        if let asked = askedRest(attempt.status, attempt.retryAfter) { wait = max(wait, asked) }
+        if let asked = askedRest(attempt.retryAfter) { wait = max(wait, asked) }
         let next = now + wait
         return next > attempt.createdAt + ageMax ? .dead(.expired) : .retry(at: next)
     }
 
-    /// How long the receiver asks to be left alone, bounded; nil if it does not. Only 429 and 503 can ask.
-    public func askedRest(_ status: Int?, _ retryAfter: Span?) -> Span? {
-        guard status == 429 || status == 503, let retryAfter else { return nil }
-        return min(max(retryAfter, .zero), retryAfterMax)
-    }
+    /// How long the receiver asks to be left alone, bounded; nil if it does not.
+    public func askedRest(_ retryAfter: Span?) -> Span? { retryAfter.map { min(max($0, .zero), retryAfterMax) } }
 }

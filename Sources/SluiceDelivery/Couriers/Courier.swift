@@ -10,30 +10,27 @@ public struct Parcel: Sendable {
     public var trigger: JobJSON.TriggerNames
     /// 1 for the first.
     public var attempt: Int
-    public init(delivery: Int64, id: String, job: StoredJob, trigger: JobJSON.TriggerNames, attempt: Int) {
+    /// The record holds the fields only that the destination asked for.
+    public var isProjected: Bool
+    public init(
+        delivery: Int64, id: String, job: StoredJob, trigger: JobJSON.TriggerNames, attempt: Int, isProjected: Bool = false
+    ) {
         self.delivery = delivery
         self.id = id
         self.job = job
         self.trigger = trigger
         self.attempt = attempt
+        self.isProjected = isProjected
     }
 }
 
 /// What one attempt of one delivery came to. What follows from it is decided by `DeliveryMachine`.
 public struct CourierAnswer: Sendable, Equatable {
-    public enum Result: Sendable, Equatable {
-        case delivered
-        /// To be tried again by the schedule.
-        case failed
-        /// The receiver takes nothing more of anything: its destination is stopped.
-        case gone
-        /// Trying this job again can change nothing: a dead letter at once, with this reason.
-        case refused(reason: String)
-    }
+    public typealias Result = DeliveryMachine.Result
     public var result: Result
     /// An HTTP status, or the exit code of a command; nil if there was none.
     public var status: Int?
-    /// How long the receiver asks to be left alone.
+    /// How long the receiver asks to be left alone; nothing else is carried there until then.
     public var retryAfter: Span?
     /// Why it is not delivered, for people and without secrets; nil if it is.
     public var error: String?

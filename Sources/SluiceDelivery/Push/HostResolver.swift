@@ -29,6 +29,22 @@ public struct HostResolver: Sendable {
         try await threads.runIfActive { try HostResolver.lookUp(host) }
     }
 
+    /// The same, given up after so long: `getaddrinfo` itself cannot be broken off, and goes on in its thread.
+    func addresses(of host: String, within span: Duration) async throws(SluiceError) -> [IPAddress] {
+        let loop = MultiThreadedEventLoopGroup.singleton.any()
+        let promise = loop.makePromise(of: [IPAddress].self)
+        let timer = loop.scheduleTask(in: .init(span)) {
+            promise.fail(SluiceError(.providerUnreachable, "The host name \(host) was not resolved in time."))
+        }
+        threads.runIfActive(eventLoop: loop) { try HostResolver.lookUp(host) }.cascade(to: promise)
+        promise.futureResult.whenComplete { _ in timer.cancel() }
+        do {
+            return try await promise.futureResult.get()
+        } catch {
+            throw error as? SluiceError ?? SluiceError(.providerUnreachable, "The host name \(host) could not be resolved.")
+        }
+    }
+
     private static func lookUp(_ host: String) throws(SluiceError) -> [IPAddress] {
         var list: UnsafeMutablePointer<addrinfo>?
         let result = getaddrinfo(host, nil, nil, &list)

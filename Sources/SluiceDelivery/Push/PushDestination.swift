@@ -1,9 +1,8 @@
 import SluiceConnectors
 import SluiceCore
 
-/// Where jobs are pushed to, with its secrets opened. Lives in memory only.
-public struct PushDestination: Sendable {
-    public var id: DestinationID
+/// Where jobs are pushed to by signed HTTP, and how. Lives in memory only.
+public struct PushDestination: CourierPlan {
     public var name: String
     /// http or https; may hold a secret, so it is never logged.
     public var url: String
@@ -13,36 +12,31 @@ public struct PushDestination: Sendable {
     public var headers: [HTTPField]
     /// Whether the URL may lead to a private address (see `AddressGuard`).
     public var allowsPrivate: Bool
-    /// Nothing is sent; deliveries stay pending.
-    public var isDisabled: Bool
-    /// Requests in flight.
-    public var attemptsAtOnceMax: Int
+    /// Connections kept open; as many as there are calls at the same time.
+    public var connectionsMax: Int
     /// From the connection to the end of the answer.
     public var timeoutSeconds: Int
-    public var retrySchedule: RetrySchedule
 
-    public static let attemptsAtOnceDefault = 8
     public static let timeoutSecondsDefault = 15
 
     public init(
-        id: DestinationID, name: String, url: String, secrets: [String], headers: [HTTPField] = [], allowsPrivate: Bool = false,
-        isDisabled: Bool = false, attemptsAtOnceMax: Int = attemptsAtOnceDefault, timeoutSeconds: Int = timeoutSecondsDefault,
-        retrySchedule: RetrySchedule = .standard
+        name: String, url: String, secrets: [String], headers: [HTTPField] = [], allowsPrivate: Bool = false,
+        connectionsMax: Int = CarriedDestination.callsAtOnceDefault, timeoutSeconds: Int = timeoutSecondsDefault
     ) {
-        self.id = id
         self.name = name
         self.url = url
         self.secrets = secrets
         self.headers = headers
         self.allowsPrivate = allowsPrivate
-        self.isDisabled = isDisabled
-        self.attemptsAtOnceMax = attemptsAtOnceMax
+        self.connectionsMax = connectionsMax
         self.timeoutSeconds = timeoutSeconds
-        self.retrySchedule = retrySchedule
     }
 
-    /// Checks what can be checked without asking the network: the URL, a literal address in it, the secrets. Throws
-    /// `.invalid` or `.forbiddenAddress` naming what to mend; `apply` calls this before it stores a destination.
+    public var target: String { url }
+
+    public func makeCourier(_ tools: CourierTools) -> any Courier { PushCourier(self, tools) }
+
+    /// Checks the URL, a literal address in it, and the secrets.
     public func validate() throws(SluiceError) {
         let target = try WebAddress(url)
         if let literal = target.literal {
@@ -54,27 +48,5 @@ public struct PushDestination: Sendable {
         guard secrets.allSatisfy(StandardWebhooksSigner.isUsable) else {
             throw SluiceError(.invalid, "The secret of a push destination is not whsec_ and base64; create a new one.")
         }
-        guard (1...600).contains(timeoutSeconds) else {
-            throw SluiceError(.invalid, "The time-out of destination \(name) is from 1 to 600 seconds, not \(timeoutSeconds).")
-        }
-        guard (1...256).contains(attemptsAtOnceMax) else {
-            throw SluiceError(.invalid, "Destination \(name) takes from 1 to 256 requests at once, not \(attemptsAtOnceMax).")
-        }
     }
-}
-
-/// Settings of the push service as a whole.
-public struct PushOptions: Sendable {
-    /// Requests in flight over all destinations, beyond the first of each.
-    public var attemptsAtOnceMax = 64
-    public var userAgent = "Sluice"
-    /// How much of an answer is kept with the attempt.
-    public var responseBytesKept = 4 * 1024
-    /// How much of an answer is read before the connection is closed.
-    public var responseBytesMax = 64 * 1024
-    /// How long an answer of the name service is used.
-    public var addressSecondsMax = 60
-    /// How long to wait for news at most before asking the store.
-    public var idleSecondsMax = 30
-    public init() {}
 }

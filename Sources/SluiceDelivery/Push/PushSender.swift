@@ -13,31 +13,15 @@ import Synchronization
     import Darwin
 #endif
 
-/// What a request came to.
-struct PushAnswer: Sendable {
-    /// Nil if no answer came.
-    var status: Int?
-    var retryAfter: Span?
-    /// Why it is not delivered, for people; nil if it is.
-    var error: String?
-    /// How the answer's body begins.
-    var response: [UInt8] = []
-    /// No connection could be made.
-    var isConnectFailure = false
-}
-
 /// Makes one signed POST.
 struct PushSender: Sendable {
-    let options: PushOptions
+    let options: DeliveryOptions
 
     /// `at`: for `webhook-timestamp`. Never throws: what goes wrong is the answer.
     func send(
         _ body: [UInt8], id: String, to destination: PushDestination, with pinned: PinnedClient, at: Timestamp,
-        now: @Sendable () -> Timestamp
-    )
-        async -> PushAnswer
-    {
-        let deadline = NIODeadline.now() + .seconds(Int64(destination.timeoutSeconds))
+        until deadline: NIODeadline, now: @Sendable () -> Timestamp
+    ) async -> CourierAnswer {
         do {
             let signature = StandardWebhooksSigner.sign(id: id, timestamp: at, body: body, secrets: destination.secrets)
             guard !signature.isEmpty else {
@@ -50,8 +34,11 @@ struct PushSender: Sendable {
             let response = try await pinned.client.execute(request, deadline: deadline)
             let kept = await readBody(response.body, until: deadline)
             let status = Int(response.status.code)
-            let retryAfter = response.headers.first(name: "retry-after").flatMap { RetryAfter.parse($0, now: now()) }
-            return PushAnswer(status: status, retryAfter: retryAfter, error: PushSender.complaint(status), response: kept)
+            // Only these two statuses give it a meaning for whoever asks again (RFC 9110, RFC 6585).
+            let asksForRest = status == 429 || status == 503
+            let retryAfter = asksForRest ? response.headers.first(name: "retry-after").flatMap { RetryAfter.parse($0, now: now()) } : nil
+            return CourierAnswer(
+                PushSender.result(status), status: status, retryAfter: retryAfter, error: PushSender.complaint(status), response: kept)
         } catch {
             return PushSender.failure(error, timeoutSeconds: destination.timeoutSeconds)
         }
@@ -100,6 +87,14 @@ struct PushSender: Sendable {
         return kept.bytes
     }
 
+    static func result(_ status: Int) -> CourierAnswer.Result {
+        switch status {
+        case 200..<300: .delivered
+        case 410: .gone
+        default: .failed
+        }
+    }
+
     private static func complaint(_ status: Int) -> String? {
         switch status {
         case 200..<300: nil
@@ -110,10 +105,10 @@ struct PushSender: Sendable {
     }
 
     /// Says what went wrong without the URL and without header values.
-    private static func failure(_ error: any Error, timeoutSeconds: Int) -> PushAnswer {
+    private static func failure(_ error: any Error, timeoutSeconds: Int) -> CourierAnswer {
         switch error {
-        case let error as SluiceError: return PushAnswer(error: error.message)
-        case is CancellationError: return PushAnswer(error: "the server was stopped")
+        case let error as SluiceError: return CourierAnswer(.failed, error: error.message)
+        case is CancellationError: return CourierAnswer(.failed, error: "the server was stopped")
         case let error as HTTPClientError: return failure(error, timeoutSeconds)
         case let error as IOError:
             let code = error.errnoCode
@@ -125,20 +120,24 @@ struct PushSender: Sendable {
                 case ENETUNREACH, EHOSTUNREACH: "the network cannot reach the destination"
                 default: "the connection failed: \(String(cString: strerror(code)))"
                 }
-            return PushAnswer(error: words, isConnectFailure: isConnect)
+            return CourierAnswer(.failed, error: words, isConnectFailure: isConnect)
         case let error as ChannelError:
-            if case .connectTimeout = error { return PushAnswer(error: "no connection within the time-out", isConnectFailure: true) }
-            return PushAnswer(error: "the connection was closed before an answer came")
-        default: return PushAnswer(error: "the request failed: \(String(describing: error).prefix(200))")
+            if case .connectTimeout = error {
+                return CourierAnswer(.failed, error: "no connection within the time-out", isConnectFailure: true)
+            }
+            return CourierAnswer(.failed, error: "the connection was closed before an answer came")
+        default: return CourierAnswer(.failed, error: "the request failed: \(String(describing: error).prefix(200))")
         }
     }
 
-    private static func failure(_ error: HTTPClientError, _ timeoutSeconds: Int) -> PushAnswer {
+    private static func failure(_ error: HTTPClientError, _ timeoutSeconds: Int) -> CourierAnswer {
         switch error {
-        case .connectTimeout, .tlsHandshakeTimeout: PushAnswer(error: "no connection within the time-out", isConnectFailure: true)
-        case .deadlineExceeded, .readTimeout, .getConnectionFromPoolTimeout: PushAnswer(error: "no answer within \(timeoutSeconds) s")
-        case .remoteConnectionClosed: PushAnswer(error: "the connection was closed before an answer came")
-        default: PushAnswer(error: "the request failed: \(error.shortDescription)")
+        case .connectTimeout, .tlsHandshakeTimeout:
+            CourierAnswer(.failed, error: "no connection within the time-out", isConnectFailure: true)
+        case .deadlineExceeded, .readTimeout, .getConnectionFromPoolTimeout:
+            CourierAnswer(.failed, error: "no answer within \(timeoutSeconds) s")
+        case .remoteConnectionClosed: CourierAnswer(.failed, error: "the connection was closed before an answer came")
+        default: CourierAnswer(.failed, error: "the request failed: \(error.shortDescription)")
         }
     }
 }

@@ -9,7 +9,7 @@ enum DeliveryRows {
             db,
             """
             SELECT destination_id, min(next_attempt_at), count(*) FROM delivery WHERE state = 0 AND ns = ?
-                AND EXISTS (SELECT 1 FROM destination d WHERE d.id = destination_id)
+                AND EXISTS (SELECT 1 FROM destination d WHERE d.id = destination_id AND d.kind <> 'pull')
             GROUP BY destination_id ORDER BY destination_id
             """)
         query.bind(1, namespace)
@@ -49,6 +49,7 @@ enum DeliveryRows {
         case .pending: 0
         case .delivered: 1
         case .dead: 2
+        case .filtered: 3
         }
     }
 
@@ -57,6 +58,7 @@ enum DeliveryRows {
         case 0: .pending
         case 1: .delivered
         case 2: .dead
+        case 3: .filtered
         default: throw SluiceError(.storage, "the database is damaged: a delivery is in the state \(number)")
         }
     }

@@ -8,7 +8,7 @@ extension Transaction {
 
     /// Hiding is nothing but a later due time, so that a crash gives everything back.
     func claim(_ destination: DestinationID, limit: Int, at time: Timestamp, hiddenUntil: Timestamp) throws -> [ClaimedDelivery] {
-        let owner = try prepare("SELECT ns FROM destination WHERE id = ?")
+        let owner = try prepare("SELECT ns FROM destination WHERE id = ? AND kind <> 'pull'")
         owner.bind(1, destination)
         guard let namespace: NamespaceID = try owner.first({ $0.id(0) }) else { return [] }
         let due = try prepare(
@@ -51,13 +51,27 @@ extension Transaction {
         query.bind(1, attempt.delivery)
         // Gone: its trigger or destination was removed meanwhile.
         guard let found = try query.first({ (namespace: $0.id(0) as NamespaceID, state: $0.int(1)) }) else { return }
-        try note(attempt, found.namespace)
         switch attempt.outcome {
+        case .filtered, .putBack: break
+        default: try note(attempt, found.namespace)
+        }
+        switch attempt.outcome {
+        case .filtered:
+            if found.state == 0 { try settle(attempt, state: 3, reason: nil) }
+        case .putBack(let time):
+            guard found.state == 0 else { return }
+            let update = try prepare("UPDATE delivery SET next_attempt_at = ? WHERE id = ?")
+            update.bind(1, time)
+            update.bind(2, attempt.delivery)
+            try update.run()
+            effects.hasDeliveries = true
         case .delivered:
             // The truth, even where the delivery expired while the attempt was under way.
+            try count(attempt)
             try settle(attempt, state: 1, reason: nil)
         case .dead(let reason):
-            if found.state == 0 { try settle(attempt, state: 2, reason: reason) } else { try count(attempt) }
+            try count(attempt)
+            if found.state == 0 { try settle(attempt, state: 2, reason: reason) }
         case .retry(let time):
             try count(attempt)
             guard found.state == 0 else { return }
@@ -71,7 +85,6 @@ extension Transaction {
     }
 
     private func settle(_ attempt: DeliveryAttempt, state: Int64, reason: String?) throws {
-        try count(attempt)
         let update = try prepare("UPDATE delivery SET state = ?, reason = ?, settled_at = ? WHERE id = ?")
         update.bind(1, state)
         update.bind(2, reason)

@@ -52,11 +52,11 @@ extension Transaction {
         if let after { try intend(namespace, trigger: trigger, destination: destination, after: after, time) }
     }
 
-    /// Deliveries of kept jobs to a push destination, each at most once.
+    /// Deliveries of kept jobs to a destination that they are carried to, each at most once.
     private func intend(_ namespace: NamespaceID, trigger: Int64, destination: Int64, after: Int64, _ time: Timestamp) throws {
         let kind = try prepare("SELECT kind FROM destination WHERE id = ?")
         kind.bind(1, destination)
-        guard try kind.first({ $0.text(0) }) == "push" else { return }
+        guard try kind.first({ $0.text(0) }) != "pull" else { return }
         let jobs = try prepare(
             """
             SELECT seq, position FROM job WHERE ns = ? AND trigger_id = ? AND position > ?

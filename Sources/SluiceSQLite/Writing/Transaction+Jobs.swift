@@ -13,7 +13,7 @@ extension Transaction {
     /// Dedup key, job and deliveries of each new record; `standing.position` advances by the jobs made.
     func insertJobs(_ commit: PageCommit, _ standing: inout Standing) throws {
         guard !commit.records.isEmpty else { return }
-        let destinations = try pushDestinations(standing.namespace, commit.trigger)
+        let destinations = try carriedDestinations(standing.namespace, commit.trigger)
         let statements = JobStatements(
             key: try prepare("INSERT INTO dedup (ns, space, key, mark, last_cycle) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"),
             job: try prepare(
@@ -104,11 +104,11 @@ extension Transaction {
         try update.run()
     }
 
-    private func pushDestinations(_ namespace: NamespaceID, _ trigger: TriggerID) throws -> [(DestinationID, Int64)] {
+    private func carriedDestinations(_ namespace: NamespaceID, _ trigger: TriggerID) throws -> [(DestinationID, Int64)] {
         let query = try prepare(
             """
             SELECT a.destination_id, a.from_position FROM attachment a JOIN destination d ON d.id = a.destination_id
-            WHERE a.ns = ? AND a.trigger_id = ? AND d.kind = 'push' ORDER BY a.destination_id
+            WHERE a.ns = ? AND a.trigger_id = ? AND d.kind <> 'pull' ORDER BY a.destination_id
             """)
         query.bind(1, namespace)
         query.bind(2, trigger)

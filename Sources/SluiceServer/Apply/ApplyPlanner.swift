@@ -217,7 +217,7 @@ public struct ApplyPlanner {
         if spec.hasInlineSecret {
             plan.warnings.append("destination \(spec.name): the secret stands in the file: better \"${env:NAME}\" or \"${file:PATH}\"")
         }
-        if let problem = PushDestinations.problem(spec.name, spec.settings, secrets), spec.kind == "push" { issue(spec.line, problem) }
+        if let problem = CarriedDestinations.problem(spec.name, spec.kind, spec.settings, secrets) { issue(spec.line, problem) }
         let stored = known.destinations[spec.name]
         var notes: [String] = []
         if let stored {

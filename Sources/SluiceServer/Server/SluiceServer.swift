@@ -64,7 +64,7 @@ public struct SluiceServer: Sendable {
     private let heldClient: HTTPClient
     private let polling: PollingService
     private let subscriptions: SubscriptionService
-    private let push: PushService
+    private let delivery: DeliveryService
     private let feed: JobFeed
     private let refusals = RefusalCollector()
     private let desk: HandshakeDesk
@@ -121,7 +121,7 @@ public struct SluiceServer: Sendable {
             credentials: SealedCredentials(store: store, sealer: opened.sealer))
         let fetch = GuardedFetch(client: client, time: clock, routes: routes)
         desk = HandshakeDesk(time: clock, logger: logger) { try await fetch.get($0) }
-        push = PushService(store: store, time: clock, wallTime: WallClock(), alarms: alarms, logger: logger)
+        delivery = DeliveryService(store: store, time: clock, wallTime: WallClock(), alarms: alarms, logger: logger)
         feed = JobFeed(store: store)
         var gatewayLimits = GatewayLimits()
         // What the benchmarks compare with: the same listener, reading the same bodies and keeping nothing.
@@ -154,11 +154,11 @@ public struct SluiceServer: Sendable {
 
     /// Everything that must be true before the first webhook is accepted.
     private func prepare(_ announce: @Sendable (String) -> Void) async throws {
-        for observer in [polling, feed, push] as [any StoreObserver] { opened.store.observe(observer) }
-        catalogue.listen { [gateway, push] catalogue in
+        for observer in [polling, feed, delivery] as [any StoreObserver] { opened.store.observe(observer) }
+        catalogue.listen { [gateway, delivery] catalogue in
             gateway.update(catalogue.gatewayRoutes())
-            push.update(
-                destinations: catalogue.destinations.values.compactMap(PushDestinations.destination),
+            delivery.update(
+                destinations: catalogue.destinations.values.compactMap(CarriedDestinations.destination),
                 triggers: catalogue.triggerNames)
         }
         catalogue.listenToRoutes { [gateway] in gateway.change(adding: $0, removing: $1) }
@@ -208,7 +208,7 @@ public struct SluiceServer: Sendable {
                 await subscriptions.run()
                 await polls
             },
-            CancelledAtShutdown { [push] in await push.run() },
+            CancelledAtShutdown { [delivery] in await delivery.run() },
             CancelledAtShutdown { [desk] in await desk.run() },
             Chores(
                 store: opened.store, polling: polling,

@@ -7,6 +7,8 @@ extension StoreConformance {
         ConformanceCase("P9_nothingIsClaimedTwiceAtOnce", claimedOnce),
         ConformanceCase("P9_whatWasClaimedAndNotRecordedComesBack", hiddenComesBack),
         ConformanceCase("P9_attemptsDecideWhatBecomesOfADelivery", attempts),
+        ConformanceCase("P9_whatIsFilteredIsSettledAndWhatIsPutBackWaits", filteredAndPutBack),
+        ConformanceCase("P9_everyKindButPullIsCarried", kinds),
         ConformanceCase("P9_aDeadLetterIsReplayed", replayed),
         ConformanceCase("P9_aNewDestinationGetsJobsFromNowOn", attachFromNow),
         ConformanceCase("P9_aNewDestinationGetsJobsFromAPosition", attachFromPosition),
@@ -105,6 +107,56 @@ extension StoreConformance {
         let again = try await claim(bench, destination, at: retryAt)
         try expectEqual(again.map(\.id), [claimed[1].id], "claimed once the retry is due")
         try expectEqual(again.map(\.attempts), [1], "attempts before")
+    }
+
+    private static func filteredAndPutBack(_ bench: inout StoreBench) async throws {
+        let (trigger, destination, fence) = try await makeAttached(bench)
+        try await bench.cycle(trigger, fence, 1, keys: ["skipped", "back", "both"])
+        let claimed = try await claim(bench, destination, hide: .hours(9))
+        let later = bench.start + .minutes(5)
+        try await bench.store.recordAttempts([
+            attempt(claimed[0].id, .filtered, at: bench.start), attempt(claimed[1].id, .putBack(at: later), at: bench.start),
+            attempt(claimed[2].id, .filtered, at: bench.start),
+        ])
+        // What is settled stays so.
+        try await bench.store.recordAttempts([attempt(claimed[2].id, .putBack(at: bench.start), at: bench.start)])
+        try await bench.reopen()
+        let stored = try await bench.store.deliveries(DeliveryQuery())
+        try expectEqual(stored.map(\.state), [.filtered, .pending, .filtered], "states, newest first")
+        try expectEqual(stored.map(\.attempts), [0, 0, 0], "attempts")
+        try expectEqual(stored.map(\.nextAttemptAt), [nil, later, nil], "next attempt")
+        try expectEqual(
+            try await bench.store.deliveries(DeliveryQuery(state: .filtered)).map(\.id), [claimed[2].id, claimed[0].id], "filtered")
+        try expectEqual(try await claim(bench, destination, at: later - .milliseconds(1)).count, 0, "claimed before its time")
+        try expectEqual(try await claim(bench, destination, at: later).map(\.id), [claimed[1].id], "claimed again")
+        try await bench.store.recordAttempts([attempt(claimed[1].id, .delivered, at: later)])
+        let policy = RetentionPolicy(jobs: .days(1), pendingDeliveries: .days(1), rowsPerBatchMax: 100)
+        try expectEqual(try await bench.prune(policy, at: bench.start + .days(3)).jobs, 3, "what is filtered keeps no job")
+    }
+
+    private static func kinds(_ bench: inout StoreBench) async throws {
+        let trigger = try await bench.makeTrigger()
+        let kinds = ["push", "command", "file", "nats", "pull"]
+        for kind in kinds {
+            try await bench.apply([
+                StoreBench.destination(kind, kind: kind), .attach(trigger: "orders", destination: kind, from: nil),
+            ])
+        }
+        let fence = try await bench.lease()
+        try await bench.cycle(trigger, fence, 1, keys: ["x"])
+        try expectEqual(try await bench.store.pendingDestinations(.default).count, 4, "destinations with something to carry")
+        for kind in kinds {
+            let count = try await claim(bench, try await bench.destination(kind)).count
+            try expectEqual(count, kind == "pull" ? 0 : 1, "claimed for \(kind)")
+        }
+        for kind in ["file", "pull"] {
+            try await bench.apply([
+                StoreBench.destination("late-\(kind)", kind: kind),
+                .attach(trigger: "orders", destination: "late-\(kind)", from: JobPosition(1)),
+            ])
+            let count = try await claim(bench, try await bench.destination("late-\(kind)")).count
+            try expectEqual(count, kind == "pull" ? 0 : 1, "claimed of a \(kind) attached from the first position")
+        }
     }
 
     private static func replayed(_ bench: inout StoreBench) async throws {

@@ -5,7 +5,7 @@ import Testing
 
 @testable import SluiceDelivery
 
-@Suite(.timeLimit(.minutes(2))) struct PushLoadTests {
+@Suite(.timeLimit(.minutes(2))) struct DeliveryLoadTests {
     let store = FakeStore()
     let clock = TestClock()
 
@@ -17,11 +17,11 @@ import Testing
                 try await withThrowingTaskGroup(of: Void.self) { group in
                     // Its requests never end by themselves: this run is cancelled.
                     group.addTask {
-                        try await withPush(store, hanging + [try destination(1, url: healthy.url)], clock: clock) { push in
-                            try await eventually("the shared slots are taken") { push.inFlight == 84 }
+                        try await withDelivery(store, hanging + [try destination(1, url: healthy.url)], clock: clock) { service in
+                            try await eventually("the shared slots are taken") { service.inFlight == 84 }
                             for number in 0..<300 { store.commit("ok\(number)", to: [DestinationID(1)], at: clock.now()) }
                             try await eventually("the healthy one gets all") { store.count(.delivered) == 300 }
-                            #expect(push.inFlight == 84)
+                            #expect(service.inFlight == 84)
                             withUnsafeCurrentTask { $0?.cancel() }
                         }
                     }
@@ -36,11 +36,11 @@ import Testing
     @Test func P10_requestsInFlightAreBounded() async throws {
         try await Sink.with({ number, _ in number < 4 ? .hang : .answer(200) }) { sink in
             for number in 0..<100 { store.commit("k\(number)", to: [DestinationID(1)], at: clock.now()) }
-            try await withPush(
+            try await withDelivery(
                 store, [try destination(url: sink.url, atOnce: 4, timeoutSeconds: 1, retries: [.zero, .zero])], clock: clock
-            ) { push in
+            ) { service in
                 try await eventually("four hang") { sink.requests.count == 4 }
-                #expect(push.inFlight == 4)
+                #expect(service.inFlight == 4)
                 try await eventually("all delivered") { store.count(.delivered) == 100 }
             }
             #expect(sink.openMax == 4)
@@ -53,9 +53,9 @@ import Testing
             let targets = try (1...8).map { try destination($0, url: sink.url) }
             for number in 0..<250 { store.commit("k\(number)", to: targets.map(\.id), at: clock.now()) }
             store.state.withLock { $0.failingRecords = 2 }
-            try await withPush(store, targets, clock: clock) { push in
+            try await withDelivery(store, targets, clock: clock) { service in
                 try await eventually("all delivered", seconds: 60) { store.count(.delivered) == 2000 }
-                try await eventually("all counted") { push.counters.delivered == 2000 }
+                try await eventually("all counted") { service.counters.delivered == 2000 }
             }
             // Exactly once each, as nothing went wrong but the recording.
             #expect(sink.requests.count == 2000)
@@ -71,12 +71,12 @@ import Testing
             let now = clock.now()
             let claimed = try await store.claimDeliveries(DestinationID(1), limit: 100, at: now, hiddenUntil: now + .seconds(105))
             #expect(claimed.count == 5)
-            try await withPush(store, [try destination(url: sink.url)], clock: clock) { push in
+            try await withDelivery(store, [try destination(url: sink.url)], clock: clock) { service in
                 store.commit("new", to: [DestinationID(1)], at: clock.now())
                 try await eventually("the new one") { store.count(.delivered) == 1 }
                 #expect(sink.requests.count == 1)
                 clock.advance(.seconds(105))
-                push.deliveriesIntended()
+                service.deliveriesIntended()
                 try await eventually("those too") { ids.allSatisfy { store.delivery($0).state == .delivered } }
             }
             #expect(sink.requests.count == 6)
@@ -89,14 +89,14 @@ import Testing
             let target = try destination(url: sink.url, timeoutSeconds: 60)
             await withTaskGroup(of: Void.self) { group in
                 group.addTask {
-                    try? await withPush(store, [target], clock: clock) { _ in try await Task.sleep(for: .seconds(60)) }
+                    try? await withDelivery(store, [target], clock: clock) { _ in try await Task.sleep(for: .seconds(60)) }
                 }
                 try? await eventually("in flight") { sink.requests.count == 1 }
                 group.cancelAll()
             }
             #expect(store.attempts(id).isEmpty)
             clock.advance(.minutes(10))
-            try await withPush(store, [target], clock: clock) { _ in
+            try await withDelivery(store, [target], clock: clock) { _ in
                 try await eventually("delivered") { store.delivery(id).state == .delivered }
             }
             #expect(Set(sink.requests.map { $0.header("webhook-id")! }).count == 1)
@@ -106,9 +106,9 @@ import Testing
     @Test func stopWaitsForWhatIsInFlight() async throws {
         try await Sink.with({ _, _ in .answer(200) }) { sink in
             for number in 0..<200 { store.commit("k\(number)", to: [DestinationID(1)], at: clock.now()) }
-            try await withPush(store, [try destination(url: sink.url)], clock: clock) { push in
+            try await withDelivery(store, [try destination(url: sink.url)], clock: clock) { service in
                 try await eventually("begun") { !sink.requests.isEmpty }
-                push.stop()
+                service.stop()
             }
             // What was answered is recorded; the rest waits for the next start.
             #expect(store.count(.delivered) == sink.requests.count)
@@ -118,28 +118,22 @@ import Testing
 
     @Test func recordedAttemptsSurviveOneBadEntry() async throws {
         let recorder = AttemptRecorder(store: RefusingStore(refused: 2), logger: .init(label: "t"))
-        let results = await withTaskGroup(of: (Int64, Bool).self) { group in
-            for id in Int64(1)...3 {
-                group.addTask {
-                    let attempt = DeliveryAttempt(
-                        delivery: id, outcome: .delivered, status: 200, error: nil, response: [], at: Timestamp(seconds: 1),
-                        durationMilliseconds: 1)
-                    return (id, await recorder.record(attempt))
-                }
-            }
-            group.addTask {
-                await recorder.run()
-                return (0, true)
-            }
-            var results: [Int64: Bool] = [:]
-            for await (id, isRecorded) in group {
-                results[id] = isRecorded
-                if results.count == 3 { recorder.finish() }
-            }
-            return results
-        }
-        #expect(results == [0: true, 1: true, 2: false, 3: true])
+        let results = Results()
+        recorder.add(
+            (Int64(1)...3).map { id in
+                let attempt = DeliveryAttempt(
+                    delivery: id, outcome: .delivered, status: 200, error: nil, response: [], at: Timestamp(seconds: 1),
+                    durationMilliseconds: 1)
+                return AttemptRecorder.Entry(attempt: attempt) { isRecorded in results.all.withLock { $0[id] = isRecorded } }
+            })
+        recorder.finish()
+        await recorder.run()
+        #expect(results.all.withLock { $0 } == [1: true, 2: false, 3: true])
     }
+}
+
+private final class Results: Sendable {
+    let all = Mutex<[Int64: Bool]>([:])
 }
 
 /// Refuses attempts of one delivery for good.

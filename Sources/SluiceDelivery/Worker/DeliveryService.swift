@@ -3,27 +3,35 @@ import SluiceCore
 import SluiceStore
 import Synchronization
 
-/// Pushes jobs to destinations, at least once each, until they are delivered or dead letters (P9).
+/// Carries jobs to destinations, at least once each, until they are delivered or dead letters (P9).
 ///
 /// A coordinator asks the store which destinations have something due: when told of new deliveries, when the next retry is
-/// due, and now and then. Each such destination gets a worker for as long as it has work. A worker claims a batch, sends
-/// it with bounded concurrency, and its attempts are recorded together with those of other destinations. A destination
-/// that hangs holds only its own slots (P12, see `PushLane` and `PushSlots`). A claim is hidden for a bounded time only, so
-/// what a kill -9 interrupts comes back by itself; the receiver then sees the same `webhook-id` again.
+/// due, and now and then. Each such destination gets a worker for as long as it has work. A worker claims a batch, lets its
+/// courier carry it with bounded concurrency, and its attempts are recorded together with those of other destinations. A
+/// destination that hangs holds only its own slots (P12, see `DeliveryLane` and `DeliverySlots`). A claim is hidden for a
+/// bounded time only, so what a kill -9 interrupts comes back by itself; the receiver then sees the same job id again.
 ///
-/// Jobs of a destination are sent oldest first, several at a time: receivers that need the order use `position`.
-public final class PushService: StoreObserver {
+/// Jobs of a destination are carried oldest first, several at a time: receivers that need the order use `position`.
+public final class DeliveryService: StoreObserver {
+    /// Which jobs of a trigger a destination gets, and in what form; nil: all, as they are.
+    public typealias SieveSource = @Sendable (TriggerID, DestinationID) -> (any JobSieve)?
+
     struct State {
-        var destinations: [DestinationID: PushDestination] = [:]
+        var destinations: [DestinationID: CarriedDestination] = [:]
         var triggers: [TriggerID: JobJSON.TriggerNames] = [:]
         /// Workers that are running.
         var lanes: [DestinationID: Lane] = [:]
-        /// Destinations that answered 410, with the URL that did.
+        var couriers: [DestinationID: HeldCourier] = [:]
+        /// To be closed by the coordinator.
+        var retired: [any Courier] = []
+        /// Destinations that take nothing more, with the target that said so.
         var gone: [DestinationID: String] = [:]
-        var slots: PushSlots
+        var slots: DeliverySlots
         var deadLetters: [DestinationID: Int] = [:]
         /// When the coordinator looks again by itself.
         var nextRoundAt = Timestamp.distantPast
+        /// Raised by each update.
+        var version = 0
         var isStopping = false
         var counters = Counters()
     }
@@ -33,68 +41,73 @@ public final class PushService: StoreObserver {
         public var delivered = 0
         public var retried = 0
         public var dead = 0
+        /// Left out by a filter.
+        public var filtered = 0
     }
 
     let store: any DeliveryStore
     let namespace: NamespaceID
     let time: any TimeSource
-    /// For the timestamps that are signed.
-    let wallTime: any TimeSource
     let alarms: any AlarmReporting
-    let options: PushOptions
+    let options: DeliveryOptions
     let logger: Logger
     let random: @Sendable () -> Double
+    let sieve: SieveSource
     let destinationGone: @Sendable (DestinationID) async -> Void
     let recorder: AttemptRecorder
-    let routes: PushRoutes
-    let sender: PushSender
     let state: Mutex<State>
+    private let tools: CourierTools
     private let signal = WakeSignal()
 
-    /// `wallTime`: what `webhook-timestamp` and dates in Retry-After are counted by; nil: `time`. `random`: numbers from 0 up to 1, for the jitter. `destinationGone`: called when a destination answered 410; the
-    /// server stores it as disabled. Until then this service keeps it disabled by itself.
+    /// `wallTime`: what signed timestamps and dates in Retry-After are counted by; nil: `time`. `random`: numbers from 0 up to
+    /// 1, for the jitter. `sieve`: asked for each delivery that is claimed. `destinationGone`: called when a destination takes
+    /// nothing more; the server stores it as disabled. Until then this service keeps it disabled by itself.
     public init(
         store: any DeliveryStore, namespace: NamespaceID = .default, time: any TimeSource, wallTime: (any TimeSource)? = nil,
-        alarms: any AlarmReporting, options: PushOptions = PushOptions(), logger: Logger,
+        alarms: any AlarmReporting, options: DeliveryOptions = DeliveryOptions(), logger: Logger,
         random: @escaping @Sendable () -> Double = { Double.random(in: 0..<1) },
+        sieve: @escaping SieveSource = { _, _ in nil },
         destinationGone: @escaping @Sendable (DestinationID) async -> Void = { _ in }
     ) {
         self.store = store
         self.namespace = namespace
         self.time = time
-        self.wallTime = wallTime ?? time
         self.alarms = alarms
         self.options = options
         self.logger = logger
         self.random = random
+        self.sieve = sieve
         self.destinationGone = destinationGone
+        tools = CourierTools(wallTime: wallTime ?? time, options: options, logger: logger)
         recorder = AttemptRecorder(store: store, logger: logger)
-        routes = PushRoutes(addressSecondsMax: options.addressSecondsMax)
-        sender = PushSender(options: options)
-        state = Mutex(State(slots: PushSlots(sharedMax: options.attemptsAtOnceMax)))
+        state = Mutex(State(slots: DeliverySlots(sharedMax: options.callsAtOnceMax)))
     }
 
     /// What there is now. Call it before `run`, and after each change of definitions before the changed triggers poll: a
     /// job of a trigger that is not named here waits until its claim runs out.
-    public func update(destinations: [PushDestination], triggers: [TriggerID: (name: String, uid: String)]) {
+    public func update(destinations: [CarriedDestination], triggers: [TriggerID: (name: String, uid: String)]) {
         state.withLock { state in
             state.destinations = Dictionary(destinations.map { ($0.id, $0) }) { _, last in last }
             state.triggers = triggers
+            state.version += 1
             // Stored as disabled by now, or led elsewhere: from here on only what is stored counts.
-            state.gone = state.gone.filter { id, url in
-                state.destinations[id].map { !$0.isDisabled && $0.url == url } ?? false
+            state.gone = state.gone.filter { id, target in
+                state.destinations[id].map { !$0.isDisabled && $0.plan.target == target } ?? false
+            }
+            for (id, held) in state.couriers where state.destinations[id]?.plan.isSame(as: held.plan) != true {
+                state.couriers[id] = nil
+                if held.retire() { state.retired.append(held.courier) }
             }
         }
-        routes.keepOnly(Set(destinations.map(\.id)))
         signal.wake()
     }
 
     public var counters: Counters { state.withLock(\.counters) }
 
-    /// Requests in flight now.
+    /// Calls in flight now.
     public var inFlight: Int { state.withLock { $0.slots.total } }
 
-    /// Takes nothing new; `run` returns when the requests in flight are answered and recorded.
+    /// Takes nothing new; `run` returns when the calls in flight are answered and recorded.
     public func stop() {
         let lanes = state.withLock { state in
             state.isStopping = true
@@ -104,8 +117,8 @@ public final class PushService: StoreObserver {
         for lane in lanes { lane.signal.wake() }
     }
 
-    /// Runs until `stop`, or until the task is cancelled: then requests in flight are broken off, and made again once
-    /// their claims have run out. Tell the store before: `store.observe(push)`. Once only.
+    /// Runs until `stop`, or until the task is cancelled: then calls in flight are broken off, and made again once their
+    /// claims have run out. Tell the store before: `store.observe(service)`. Once only.
     public func run() async {
         await withTaskCancellationHandler {
             await withDiscardingTaskGroup { outer in
@@ -113,7 +126,11 @@ public final class PushService: StoreObserver {
                 await withDiscardingTaskGroup { workers in await self.coordinate(&workers) }
                 recorder.finish()
             }
-            routes.keepOnly([])
+            let couriers = state.withLock { state in
+                defer { (state.couriers, state.retired) = ([:], []) }
+                return state.couriers.values.filter { $0.retire() }.map(\.courier) + state.retired
+            }
+            for courier in couriers { await courier.close() }
         } onCancel: {
             stop()
         }
@@ -132,13 +149,21 @@ public final class PushService: StoreObserver {
 
     private func coordinate(_ workers: inout DiscardingTaskGroup) async {
         while !isStopping {
+            for courier in takeRetired() { workers.addTask { await courier.close() } }
             let wait = await round(&workers)
             await signal.wait(atMost: wait)
-            if !isStopping { try? await Task.sleep(for: .milliseconds(PushService.roundGap.milliseconds)) }
+            if !isStopping { try? await Task.sleep(for: .milliseconds(DeliveryService.roundGap.milliseconds)) }
         }
     }
 
     var isStopping: Bool { state.withLock(\.isStopping) }
+
+    private func takeRetired() -> [any Courier] {
+        state.withLock { state in
+            defer { state.retired = [] }
+            return state.retired
+        }
+    }
 
     /// Starts or wakes the workers of what is due; returns how long nothing else will be.
     private func round(_ workers: inout DiscardingTaskGroup) async -> Span {
@@ -168,7 +193,7 @@ public final class PushService: StoreObserver {
     private func wakeOrMake(_ id: DestinationID) -> Lane? {
         let (lane, isNew) = state.withLock { state in
             if let lane = state.lanes[id] {
-                lane.rules.withLock { $0.noteDue() }
+                lane.work.withLock { $0.rules.noteDue() }
                 return (lane, false)
             }
             let lane = Lane(id: id)
@@ -193,10 +218,29 @@ public final class PushService: StoreObserver {
     func wakeCoordinator() { signal.wake() }
 
     /// The destination as it is now; nil if it is gone or disabled.
-    func destination(_ id: DestinationID) -> PushDestination? {
+    func destination(_ id: DestinationID) -> CarriedDestination? { state.withLock { $0.destination(id) } }
+
+    /// The destination's courier, on which `begin` was called; nil if the destination changed meanwhile.
+    func courier(of destination: CarriedDestination) -> HeldCourier? {
         state.withLock { state in
-            guard let destination = state.destinations[id], !destination.isDisabled, state.gone[id] == nil else { return nil }
-            return destination
+            guard let now = state.destination(destination.id), now.plan.isSame(as: destination.plan) else { return nil }
+            if let held = state.couriers[destination.id], held.begin() { return held }
+            let held = HeldCourier(plan: destination.plan, courier: destination.plan.makeCourier(tools))
+            state.couriers[destination.id] = held
+            return held.begin() ? held : nil
         }
+    }
+
+    func end(_ held: HeldCourier) {
+        guard held.end() else { return }
+        state.withLock { $0.retired.append(held.courier) }
+        signal.wake()
+    }
+}
+
+extension DeliveryService.State {
+    func destination(_ id: DestinationID) -> CarriedDestination? {
+        guard let destination = destinations[id], !destination.isDisabled, gone[id] == nil else { return nil }
+        return destination
     }
 }

@@ -6,9 +6,11 @@ import Synchronization
 /// Records attempts in batches: whatever comes in while one batch is being recorded forms the next, so that the attempts
 /// of all destinations share transactions.
 final class AttemptRecorder: Sendable {
-    private struct Entry {
+    struct Entry {
         var attempt: DeliveryAttempt
-        var waiter: CheckedContinuation<Bool, Never>
+        /// Called once it is durable, with true; with false if the store would not take it: then the claim runs out and the
+        /// delivery is attempted again. Must return quickly.
+        var done: @Sendable (Bool) -> Void
     }
     private struct State {
         var entries: [Entry] = []
@@ -20,7 +22,7 @@ final class AttemptRecorder: Sendable {
     private let state = Mutex(State())
     private let signal = WakeSignal()
 
-    static let batchMax = 500
+    static let batchMax = 1000
     static let triesMax = 6
 
     init(store: any DeliveryStore, logger: Logger) {
@@ -28,13 +30,10 @@ final class AttemptRecorder: Sendable {
         self.logger = logger
     }
 
-    /// Returns once it is durable; false if the store would not take it: then the claim runs out and the delivery is
-    /// attempted again.
-    func record(_ attempt: DeliveryAttempt) async -> Bool {
-        await withCheckedContinuation { waiter in
-            state.withLock { $0.entries.append(Entry(attempt: attempt, waiter: waiter)) }
-            signal.wake()
-        }
+    func add(_ entries: [Entry]) {
+        guard !entries.isEmpty else { return }
+        state.withLock { $0.entries += entries }
+        signal.wake()
     }
 
     /// Lets `run` return once everything is recorded.
@@ -64,7 +63,7 @@ final class AttemptRecorder: Sendable {
         for attempt in 1...AttemptRecorder.triesMax {
             do {
                 try await store.recordAttempts(batch.map(\.attempt))
-                for entry in batch { entry.waiter.resume(returning: true) }
+                for entry in batch { entry.done(true) }
                 return
             } catch let error as SluiceError where error.code == .notFound || error.code == .conflict {
                 // Refused for good, for example because its trigger was removed: it must not hold up the others.
@@ -78,6 +77,6 @@ final class AttemptRecorder: Sendable {
                 wait = wait * 3
             }
         }
-        for entry in batch { entry.waiter.resume(returning: false) }
+        for entry in batch { entry.done(false) }
     }
 }

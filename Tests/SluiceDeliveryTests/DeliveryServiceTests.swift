@@ -8,7 +8,7 @@ import Testing
 
 @testable import SluiceDelivery
 
-@Suite(.timeLimit(.minutes(2))) struct PushServiceTests {
+@Suite(.timeLimit(.minutes(2))) struct DeliveryServiceTests {
     let store = FakeStore()
     let clock = TestClock()
     let first = DestinationID(1)
@@ -30,10 +30,11 @@ import Testing
     @Test func P9_intendedIsDelivered() async throws {
         try await Sink.with({ _, _ in .answer(204) }) { sink in
             let other = "whsec_" + Data((0..<32).map { UInt8($0) }).base64EncodedString()
-            var target = try destination(url: sink.url, secrets: [other, testSecret])
-            target.headers = [HTTPField("x-key", "v"), HTTPField("Webhook-Id", "forged"), HTTPField("Content-Length", "1")]
+            var plan = pushDestination(url: sink.url, secrets: [other, testSecret])
+            plan.headers = [HTTPField("x-key", "v"), HTTPField("Webhook-Id", "forged"), HTTPField("Content-Length", "1")]
+            let target = try destination(1, plan)
             let before = store.commit("before@1", to: [first], at: clock.now())[0]
-            try await withPush(store, [target], clock: clock) { _ in
+            try await withDelivery(store, [target], clock: clock) { _ in
                 try await eventually("delivered") { store.delivery(before).state == .delivered }
                 let later = store.commit("later@1", to: [first], at: clock.now())[0]
                 try await eventually("delivered") { store.delivery(later).state == .delivered }
@@ -60,7 +61,7 @@ import Testing
             number == 0 ? .answer(status, [("location", "/elsewhere"), ("retry-after", "0")], Array("why".utf8)) : .answer(200)
         }) { sink in
             let id = store.commit("a", to: [first], at: clock.now())[0]
-            try await withPush(store, [try destination(url: sink.url)], clock: clock) { _ in
+            try await withDelivery(store, [try destination(url: sink.url)], clock: clock) { _ in
                 try await eventually("delivered") { store.delivery(id).state == .delivered }
             }
             #expect(store.attempts(id).map(\.status) == [status, 200])
@@ -79,7 +80,7 @@ import Testing
         try await Sink.with({ _, _ in works.withLock { $0 } ? .answer(200) : .answer(500) }) { sink in
             let id = store.commit("a", to: [first], at: clock.now())[0]
             let retries: [Span] = [.milliseconds(5), .milliseconds(10), .milliseconds(20)]
-            try await withPush(store, [try destination(url: sink.url, retries: retries)], clock: clock, alarms: alarms) { _ in
+            try await withDelivery(store, [try destination(url: sink.url, retries: retries)], clock: clock, alarms: alarms) { _ in
                 try await eventually("dead") { store.delivery(id).state == .dead }
                 #expect(store.delivery(id).reason == "exhausted")
                 #expect(store.attempts(id).map(\.status) == [500, 500, 500, 500])
@@ -99,15 +100,15 @@ import Testing
         try await Sink.with({ _, _ in .answer(410) }) { sink in
             let id = store.commit("a", to: [first], at: clock.now())[0]
             let target = try destination(url: sink.url)
-            try await withPush(store, [target], clock: clock, gone: { id in told.withLock { $0.append(id) } }) { push in
+            try await withDelivery(store, [target], clock: clock, gone: { id in told.withLock { $0.append(id) } }) { service in
                 try await eventually("dead") { store.delivery(id).state == .dead }
                 #expect(store.delivery(id).reason == "gone")
                 let later = store.commit("b", to: [first], at: clock.now())[0]
-                push.update(destinations: [target], triggers: [TriggerID(1): (name: "orders", uid: "uid1")])
+                service.update(destinations: [target], triggers: [TriggerID(1): (name: "orders", uid: "uid1")])
                 try await Sink.with({ _, _ in .answer(200) }) { healthy in
                     // The URL is another one: it may be tried again.
                     #expect(sink.requests.count == 1)
-                    push.update(
+                    service.update(
                         destinations: [try destination(url: healthy.url)], triggers: [TriggerID(1): (name: "orders", uid: "uid1")])
                     try await eventually("delivered") { store.delivery(later).state == .delivered }
                 }
@@ -120,13 +121,13 @@ import Testing
     @Test func retryAfterPutsTheDestinationOff() async throws {
         try await Sink.with({ number, _ in number == 0 ? .answer(429, [("Retry-After", "600")]) : .answer(200) }) { sink in
             let id = store.commit("a", to: [first], at: clock.now())[0]
-            try await withPush(store, [try destination(url: sink.url, atOnce: 1)], clock: clock) { push in
+            try await withDelivery(store, [try destination(url: sink.url, atOnce: 1)], clock: clock) { service in
                 try await eventually("put off") { store.attempts(id).count == 1 }
                 let asked = store.delivery(id).dueAt - store.attempts(id)[0].at
                 #expect(asked >= .seconds(600) && asked < .seconds(660))
                 let other = store.commit("b", to: [first], at: clock.now())[0]
                 clock.advance(.seconds(601))
-                push.deliveriesIntended()
+                service.deliveriesIntended()
                 try await eventually("both delivered") { [id, other].allSatisfy { store.delivery($0).state == .delivered } }
             }
             let second = try #require(store.state.withLock { $0.attempts.dropFirst().first })
@@ -137,7 +138,7 @@ import Testing
     @Test func aHangIsCutOff() async throws {
         try await Sink.with({ number, _ in number == 0 ? .hang : .answer(200) }) { sink in
             let id = store.commit("a", to: [first], at: clock.now())[0]
-            try await withPush(store, [try destination(url: sink.url, timeoutSeconds: 1)], clock: clock) { _ in
+            try await withDelivery(store, [try destination(url: sink.url, timeoutSeconds: 1)], clock: clock) { _ in
                 try await eventually("delivered") { store.delivery(id).state == .delivered }
             }
             #expect(store.attempts(id).map(\.status) == [nil, 200])
@@ -149,7 +150,7 @@ import Testing
     @Test func aResetAndARefusalAreTriedAgain() async throws {
         try await Sink.with({ number, _ in number == 0 ? .reset : .answer(200) }) { sink in
             let id = store.commit("a", to: [first], at: clock.now())[0]
-            try await withPush(store, [try destination(url: sink.url)], clock: clock) { _ in
+            try await withDelivery(store, [try destination(url: sink.url)], clock: clock) { _ in
                 try await eventually("delivered") { store.delivery(id).state == .delivered }
             }
             #expect(store.attempts(id).map(\.status) == [nil, 200])
@@ -157,7 +158,7 @@ import Testing
         }
         // Nobody listens on port 1.
         let id = store.commit("b", to: [first], at: clock.now())[0]
-        try await withPush(store, [try destination(url: "http://127.0.0.1:1/", retries: [])], clock: clock) { _ in
+        try await withDelivery(store, [try destination(url: "http://127.0.0.1:1/", retries: [])], clock: clock) { _ in
             try await eventually("dead") { store.delivery(id).state == .dead }
         }
         #expect(store.attempts(id)[0].error == "the connection was refused")
@@ -166,7 +167,7 @@ import Testing
     @Test func P10_aHugeAnswerIsCutOff() async throws {
         try await Sink.with({ _, _ in .endless }) { sink in
             let id = store.commit("a", to: [first], at: clock.now())[0]
-            try await withPush(store, [try destination(url: sink.url)], clock: clock) { _ in
+            try await withDelivery(store, [try destination(url: sink.url)], clock: clock) { _ in
                 try await eventually("delivered") { store.delivery(id).state == .delivered }
             }
             #expect(store.attempts(id)[0].response == Array(repeating: UInt8(ascii: "z"), count: 4096))
@@ -178,7 +179,7 @@ import Testing
     @Test func aDribblingAnswerCountsByItsStatus() async throws {
         try await Sink.with({ _, _ in .dribble }) { sink in
             let id = store.commit("a", to: [first], at: clock.now())[0]
-            try await withPush(store, [try destination(url: sink.url, timeoutSeconds: 4)], clock: clock) { _ in
+            try await withDelivery(store, [try destination(url: sink.url, timeoutSeconds: 4)], clock: clock) { _ in
                 try await eventually("delivered") { store.delivery(id).state == .delivered }
             }
             #expect(store.attempts(id)[0].response == [UInt8(ascii: "x")])
@@ -190,7 +191,7 @@ import Testing
         try await Sink.with({ _, _ in .answer(200) }) { sink in
             let id = store.commit("a", to: [first], at: clock.now())[0]
             let url = url.replacing("PORT", with: String(sink.port))
-            try await withPush(store, [try destination(url: url, allowsPrivate: false, retries: [])], clock: clock) { _ in
+            try await withDelivery(store, [try destination(url: url, allowsPrivate: false, retries: [])], clock: clock) { _ in
                 try await eventually("dead") { store.delivery(id).state == .dead }
             }
             #expect(sink.requests.isEmpty)
@@ -202,7 +203,8 @@ import Testing
         try await Sink.with({ _, _ in .answer(200) }) { sink in
             let id = store.commit("a", to: [first], at: clock.now())[0]
             let url = "http://LOCALHOST:\(sink.port)/x"
-            try await withPush(store, [try destination(url: url, retries: Array(repeating: .milliseconds(5), count: 5))], clock: clock) {
+            try await withDelivery(store, [try destination(url: url, retries: Array(repeating: .milliseconds(5), count: 5))], clock: clock)
+            {
                 _ in
                 // localhost may resolve to ::1 first, where nobody listens: then the next address is taken.
                 try await eventually("delivered") { store.delivery(id).state == .delivered }
@@ -219,11 +221,102 @@ import Testing
             #expect(throws: SluiceError.self) { try destination(url: sink.url, allowsPrivate: false).validate() }
             try destination(url: sink.url).validate()
             let id = store.commit("a", to: [first], at: clock.now())[0]
-            try await withPush(store, [bad], clock: clock) { _ in
+            try await withDelivery(store, [bad], clock: clock) { _ in
                 try await eventually("dead") { store.delivery(id).state == .dead }
             }
             #expect(sink.requests.isEmpty)
             #expect(store.attempts(id)[0].error?.contains("***") == false)
         }
+    }
+
+    // MARK: Batches, filters, couriers
+
+    @Test func aCallCarriesABatchAndEachJobGetsItsOwnAnswer() async throws {
+        let script = Script(batchMax: 10) { number, parcels in
+            parcels.map { parcel in
+                switch parcel.job.position.rawValue {
+                case 3 where parcel.attempt == 1: CourierAnswer(.failed, status: 75, error: "later")
+                case 4: CourierAnswer(.refused(reason: "rejected"), status: 65, error: "no")
+                default: CourierAnswer(.delivered, status: 0)
+                }
+            }
+        }
+        for number in 1...40 { store.commit("k\(number)", to: [first], at: clock.now()) }
+        try await withDelivery(store, [try destination(1, ScriptedPlan(script: script), atOnce: 1)], clock: clock) { service in
+            try await eventually("settled") { store.count(.pending) == 0 }
+            try await eventually("counted") { service.counters == .init(delivered: 39, retried: 1, dead: 1, filtered: 0) }
+        }
+        #expect(script.batches.map(\.count).max() == 10)
+        #expect(script.batches.first?.map(\.job.position.rawValue) == Array(1...10))
+        #expect(script.batches.joined().count == 41)
+        #expect(store.attempts(3).map(\.status) == [75, 0])
+        #expect(store.delivery(4).reason == "rejected")
+        #expect(script.closed == 1)
+    }
+
+    @Test func aFilterSettlesWhatItLeavesOutAndWhatItFailsOnIsADeadLetter() async throws {
+        struct Sieve: JobSieve {
+            func sift(_ job: StoredJob) throws(SluiceError) -> Sifted {
+                switch job.position.rawValue {
+                case 1: return .skip
+                case 2: throw SluiceError(.invalid, "line 1: attempt to compare nil with number")
+                case 3: return .pass(record: Array("{\"n\":1.50}".utf8), isProjected: true)
+                default: return .pass(record: job.record, isProjected: false)
+                }
+            }
+        }
+        let script = Script(batchMax: 10) { _, parcels in parcels.map { _ in CourierAnswer(.delivered) } }
+        for number in 1...4 { store.commit("k\(number)", to: [first], at: clock.now()) }
+        let other = store.commit("other", trigger: TriggerID(2), to: [first], at: clock.now())[0]
+        let sieve: DeliveryService.SieveSource = { trigger, _ in trigger == TriggerID(1) ? Sieve() : nil }
+        try await withDelivery(store, [try destination(1, ScriptedPlan(script: script))], clock: clock, sieve: sieve) { service in
+            try await eventually("settled") { store.count(.pending) == 0 }
+            try await eventually("counted") { service.counters == .init(delivered: 3, retried: 0, dead: 1, filtered: 1) }
+        }
+        #expect(store.delivery(1).state == .filtered)
+        #expect(store.attempts(1).isEmpty)
+        #expect(store.delivery(2).state == .dead && store.delivery(2).reason == "filter")
+        #expect(store.attempts(2).map(\.error) == ["line 1: attempt to compare nil with number"])
+        let carried = script.batches.joined().sorted { $0.job.position < $1.job.position }
+        #expect(carried.map(\.delivery) == [3, 4, other])
+        #expect(carried.map(\.isProjected) == [true, false, false])
+        #expect(carried[0].job.record == Array("{\"n\":1.50}".utf8))
+    }
+
+    @Test func anotherPlanGetsAnotherCourierAndTheFormerIsClosed() async throws {
+        let former = Script(batchMax: 1) { _, parcels in parcels.map { _ in CourierAnswer(.delivered) } }
+        let later = Script(batchMax: 1) { _, parcels in parcels.map { _ in CourierAnswer(.delivered) } }
+        store.commit("a", to: [first], at: clock.now())
+        try await withDelivery(store, [try destination(1, ScriptedPlan(script: former))], clock: clock) { service in
+            try await eventually("delivered") { store.count(.delivered) == 1 }
+            let names = [TriggerID(1): (name: "orders", uid: "uid1")]
+            service.update(destinations: [try destination(1, ScriptedPlan(script: former), atOnce: 3)], triggers: names)
+            #expect(former.closed == 0)
+            service.update(destinations: [try destination(1, ScriptedPlan(script: later))], triggers: names)
+            try await eventually("closed") { former.closed == 1 }
+            store.commit("b", to: [first], at: clock.now())
+            try await eventually("delivered") { store.count(.delivered) == 2 }
+        }
+        for script in [former, later] {
+            #expect(script.batches.count == 1)
+            #expect(script.closed == 1)
+        }
+    }
+
+    @Test func whatWasClaimedAndNotBegunIsPutBackAtAStop() async throws {
+        let (gate, opener) = AsyncStream.makeStream(of: Void.self)
+        let script = Script(batchMax: 1) { _, parcels in
+            for await _ in gate {}
+            return parcels.map { _ in CourierAnswer(.delivered) }
+        }
+        for number in 1...3 { store.commit("k\(number)", to: [first], at: clock.now()) }
+        try await withDelivery(store, [try destination(1, ScriptedPlan(script: script), atOnce: 1)], clock: clock) { service in
+            try await eventually("begun") { script.batches.count == 1 }
+            service.stop()
+            opener.finish()
+        }
+        #expect(store.count(.delivered) == 1)
+        #expect([2, 3].allSatisfy { store.delivery($0).dueAt <= clock.now() })
+        #expect([2, 3].allSatisfy { store.delivery($0).claimed.attempts == 0 })
     }
 }

@@ -1,0 +1,103 @@
+/// What one destination's worker may do next. A destination that keeps failing is tried with one call at a time, and one
+/// that asks for rest gets it, so that it takes nothing from the others (P12) and its jobs keep their attempts.
+public struct DeliveryLane: Sendable {
+    /// Calls under way.
+    public private(set) var inFlight = 0
+    public private(set) var failuresInRow = 0
+    public private(set) var restsUntil = Timestamp.distantPast
+    /// Whether something may be there to claim.
+    public private(set) var isDue = true
+    /// How many calls' worth a claim takes: more while all goes well.
+    private var roundsPerClaim = DeliveryLane.roundsPerClaimLeast
+
+    /// From this many failures in a row on, one call at a time.
+    public static let failuresTolerated = 3
+    /// A claim takes up to this many times what can be in flight: one transaction for several rounds of calls.
+    public static let roundsPerClaimLeast = 4
+    static let roundsPerClaimMost = 64
+    /// A claim takes no more deliveries than this.
+    public static let claimMax = 1000
+
+    public enum Result: Sendable, Equatable { case delivered, failed, asksForRest(until: Timestamp) }
+
+    public init() {}
+
+    public var isFailing: Bool { failuresInRow >= DeliveryLane.failuresTolerated }
+
+    public func callsAtOnce(max: Int) -> Int { isFailing ? 1 : Swift.max(1, max) }
+
+    /// How many deliveries to claim now; 0: none. `perCall`: how many one call carries at most.
+    public func claimLimit(callsAtOnceMax: Int, perCall: Int = 1, at now: Timestamp) -> Int {
+        guard isDue, restsUntil <= now else { return 0 }
+        if isFailing { return 1 }
+        return min(DeliveryLane.claimMax, max(1, callsAtOnceMax) * max(1, perCall) * roundsPerClaim)
+    }
+
+    /// How long a claim is good for at least, with calls of at most so many seconds.
+    public func claimSpan(timeoutSeconds: Int) -> Span {
+        .seconds(Int64(timeoutSeconds) * Int64(DeliveryLane.roundsPerClaimLeast + 1) + 30)
+    }
+
+    public func mayStart(callsAtOnceMax: Int, at now: Timestamp) -> Bool {
+        restsUntil <= now && inFlight < callsAtOnce(max: callsAtOnceMax)
+    }
+
+    /// Whether one of the calls under way, now at its end, may be followed by another in its place.
+    public func mayGoOn(callsAtOnceMax: Int, at now: Timestamp) -> Bool {
+        restsUntil <= now && inFlight <= callsAtOnce(max: callsAtOnceMax)
+    }
+
+    public mutating func noteDue() { isDue = true }
+
+    /// A claim that got less than it asked for emptied what is due.
+    public mutating func noteClaim(of count: Int, limit: Int) { isDue = count >= limit }
+
+    public mutating func start() { inFlight += 1 }
+
+    /// What a call came to, as a whole: it failed if it delivered nothing.
+    public mutating func note(_ result: Result) {
+        switch result {
+        case .delivered:
+            failuresInRow = 0
+            roundsPerClaim = min(roundsPerClaim + 1, DeliveryLane.roundsPerClaimMost)
+            return
+        case .failed: break
+        case .asksForRest(let until): rest(until: until)
+        }
+        failuresInRow += 1
+        roundsPerClaim = DeliveryLane.roundsPerClaimLeast
+    }
+
+    public mutating func end() { inFlight -= 1 }
+
+    public mutating func rest(until time: Timestamp) { restsUntil = max(restsUntil, time) }
+}
+
+/// The calls in flight over all destinations. The first of each destination is always granted; only what goes beyond
+/// draws on what is shared. So any number of hanging destinations together cannot keep a healthy one waiting (P12), and
+/// there are never more than `sharedMax` plus one for each destination.
+public struct DeliverySlots: Sendable {
+    public let sharedMax: Int
+    public private(set) var sharedUsed = 0
+    private var byDestination: [DestinationID: Int] = [:]
+
+    public init(sharedMax: Int) { self.sharedMax = sharedMax }
+
+    public mutating func take(_ destination: DestinationID) -> Bool {
+        let taken = byDestination[destination] ?? 0
+        if taken > 0 {
+            guard sharedUsed < sharedMax else { return false }
+            sharedUsed += 1
+        }
+        byDestination[destination] = taken + 1
+        return true
+    }
+
+    public mutating func release(_ destination: DestinationID) {
+        guard let taken = byDestination[destination] else { return }
+        if taken > 1 { sharedUsed -= 1 }
+        byDestination[destination] = taken > 1 ? taken - 1 : nil
+    }
+
+    public var total: Int { byDestination.values.reduce(0, +) }
+}

@@ -1,0 +1,42 @@
+import NIOCore
+import SluiceCore
+
+/// Pushes jobs by signed HTTP: one POST each.
+struct PushCourier: Courier {
+    let batchMax = 1
+    private let destination: PushDestination
+    private let route: PushRoute
+    private let sender: PushSender
+    private let wallTime: any TimeSource
+
+    init(_ destination: PushDestination, _ tools: CourierTools) {
+        self.destination = destination
+        route = PushRoute(destination, freshFor: .seconds(tools.options.addressSecondsMax))
+        sender = PushSender(options: tools.options)
+        wallTime = tools.wallTime
+    }
+
+    func carry(_ parcels: [Parcel]) async -> [CourierAnswer] {
+        var answers: [CourierAnswer] = []
+        for parcel in parcels { answers.append(await carry(parcel)) }
+        return answers
+    }
+
+    private func carry(_ parcel: Parcel) async -> CourierAnswer {
+        let deadline = NIODeadline.now() + .seconds(Int64(destination.timeoutSeconds))
+        let client: PinnedClient
+        do {
+            client = try await route.client(within: destination.timeoutSeconds)
+        } catch {
+            return CourierAnswer(.failed, error: error.message, isConnectFailure: true)
+        }
+        defer { client.end() }
+        let body = JobJSON.pushBody(parcel.job, triggerName: parcel.trigger.name, uid: parcel.trigger.uid)
+        let answer = await sender.send(
+            body, id: parcel.id, to: destination, with: client, at: wallTime.now(), until: deadline, now: { wallTime.now() })
+        if answer.isConnectFailure { route.connectFailed(client) }
+        return answer
+    }
+
+    func close() async { route.close() }
+}

@@ -1,0 +1,258 @@
+import Logging
+import SluiceCore
+import SluiceStore
+import Synchronization
+
+/// A destination's worker: claims what is due, and keeps calls going for as long as there is something.
+extension DeliveryService {
+    /// Time for an attempt to be recorded after its time-out.
+    static let recordingMargin = Span.seconds(5)
+    /// The longest that a worker leaves a destination alone at its wish, while other jobs wait: a Retry-After of a day
+    /// holds for the job that got it.
+    static let restMax = Span.minutes(15)
+
+    /// Works off what is due for a destination, then ends.
+    func work(_ lane: Lane) async {
+        var hasLeft = false
+        await withDiscardingTaskGroup { group in
+            while !hasLeft, !isStopping, let destination = destination(lane.id) {
+                if needsMore(lane) { await claim(lane, destination) }
+                start(lane, destination, in: &group)
+                if lane.work.withLock({ $0.queue.isEmpty }) { hasLeft = leave(lane) }
+                if !hasLeft, let pause = pause(lane, destination) { await lane.signal.wait(atMost: pause) }
+            }
+        }
+        putBack(lane, dueAt: time.now())
+        guard !hasLeft else { return }
+        // Stopped or disabled in the middle; it may have been enabled again while the last calls were answered.
+        state.withLock { $0.lanes[lane.id] = nil }
+        wakeCoordinator()
+    }
+
+    // MARK: - Claiming
+
+    /// Less is left than the calls in flight will soon ask for.
+    private func needsMore(_ lane: Lane) -> Bool {
+        lane.work.withLock { $0.unrecorded < options.unrecordedMax && $0.queue.count < $0.lowMark }
+    }
+
+    private func claim(_ lane: Lane, _ destination: CarriedDestination) async {
+        let now = time.now()
+        let perCall = perCall(destination)
+        let (limit, hiddenUntil) = lane.work.withLock { work in
+            let limit = work.rules.claimLimit(callsAtOnceMax: destination.callsAtOnceMax, perCall: perCall, at: now)
+            // Before the claim: news that comes while it runs must not be taken for what it found.
+            if limit > 0 { work.rules.noteClaim(of: 0, limit: limit) }
+            work.lowMark = work.rules.callsAtOnce(max: destination.callsAtOnceMax) * perCall
+            return (limit, now + work.rules.claimSpan(timeoutSeconds: destination.plan.timeoutSeconds))
+        }
+        guard limit > 0 else { return }
+        do {
+            let claimed = try await store.claimDeliveries(lane.id, limit: limit, at: now, hiddenUntil: hiddenUntil)
+            let sifted = sift(claimed, hiddenUntil, at: now)
+            lane.work.withLock { work in
+                // Less than asked for where the records are large, too.
+                if !claimed.isEmpty { work.rules.noteDue() }
+                work.queue.append(sifted.parcels)
+            }
+            record(sifted.settled, lane, destination)
+        } catch {
+            logger.warning("deliveries could not be claimed", metadata: ["destination": "\(destination.name)", "error": "\(error)"])
+            lane.work.withLock { work in
+                work.rules.noteDue()
+                work.rules.rest(until: now + .seconds(1))
+            }
+        }
+    }
+
+    private func perCall(_ destination: CarriedDestination) -> Int {
+        guard let held = courier(of: destination) else { return 1 }
+        defer { end(held) }
+        return max(1, held.courier.batchMax)
+    }
+
+    /// Asks the filters: what they leave out, and what they fail on, is settled without being carried.
+    private func sift(
+        _ claimed: [ClaimedDelivery], _ hiddenUntil: Timestamp, at now: Timestamp
+    ) -> (parcels: [QueuedParcel], settled: [Settled]) {
+        guard !claimed.isEmpty else { return ([], []) }
+        let triggers = state.withLock(\.triggers)
+        var parcels: [QueuedParcel] = []
+        var settled: [Settled] = []
+        parcels.reserveCapacity(claimed.count)
+        for delivery in claimed {
+            guard let names = triggers[delivery.job.trigger] else {
+                logger.warning("a delivery of an unknown trigger waits", metadata: ["trigger": "\(delivery.job.trigger)"])
+                continue
+            }
+            var parcel = Parcel(
+                delivery: delivery.id, id: JobIdentity.id(uid: names.uid, dedupKey: delivery.job.dedupKey), job: delivery.job,
+                trigger: names, attempt: delivery.attempts + 1)
+            do throws(SluiceError) {
+                switch try sieve(delivery.job.trigger, delivery.destination)?.sift(delivery.job) {
+                case .skip: settled.append(Settled(delivery, .filtered, at: now))
+                case .pass(let record, let isProjected):
+                    (parcel.job.record, parcel.isProjected) = (record, isProjected)
+                    parcels.append(QueuedParcel(parcel: parcel, claimed: delivery, hiddenUntil: hiddenUntil))
+                case nil: parcels.append(QueuedParcel(parcel: parcel, claimed: delivery, hiddenUntil: hiddenUntil))
+                }
+            } catch {
+                let reason = DeliveryMachine.DeadReason.filter.rawValue
+                settled.append(Settled(delivery, .dead(reason: reason), error: error.message, at: now))
+            }
+        }
+        return (parcels, settled)
+    }
+
+    /// What was claimed and will not be carried now is there for others at once, or when the destination's rest is over.
+    private func putBack(_ lane: Lane, dueAt: Timestamp) {
+        let now = time.now()
+        let left = lane.work.withLock { $0.queue.takeAll() }.filter { $0.hiddenUntil > now }
+        recorder.add(
+            left.map { entry in
+                let attempt = DeliveryAttempt(
+                    delivery: entry.claimed.id, outcome: .putBack(at: dueAt), status: nil, error: nil, response: [], at: now,
+                    durationMilliseconds: 0)
+                return AttemptRecorder.Entry(attempt: attempt, done: { _ in })
+            })
+    }
+
+    // MARK: - Calls
+
+    private func start(_ lane: Lane, _ destination: CarriedDestination, in group: inout DiscardingTaskGroup) {
+        while !isStopping {
+            let now = time.now()
+            let mayStart = lane.work.withLock { work in
+                !work.queue.isEmpty && work.unrecorded < options.unrecordedMax
+                    && work.rules.mayStart(callsAtOnceMax: destination.callsAtOnceMax, at: now)
+            }
+            guard mayStart, state.withLock({ $0.slots.take(lane.id) }) else { return }
+            guard let held = courier(of: destination) else {
+                state.withLock { $0.slots.release(lane.id) }
+                return
+            }
+            // One call may empty the queue: no more slots are taken than calls are needed.
+            let first = take(lane, destination, held)
+            guard !first.isEmpty else {
+                release(lane, held)
+                continue
+            }
+            lane.work.withLock { $0.rules.start() }
+            group.addTask { await self.keepCalling(lane, destination, held, first) }
+        }
+    }
+
+    /// One call after the other in the same slot.
+    private func keepCalling(_ lane: Lane, _ destination: CarriedDestination, _ held: HeldCourier, _ first: [QueuedParcel]) async {
+        let version = state.withLock(\.version)
+        var batch = first
+        while !batch.isEmpty {
+            await call(lane, destination, held, batch)
+            batch = mayGoOn(lane, destination, version) ? take(lane, destination, held) : []
+        }
+        lane.work.withLock { $0.rules.end() }
+        release(lane, held)
+        lane.signal.wake()
+    }
+
+    private func release(_ lane: Lane, _ held: HeldCourier) {
+        state.withLock { $0.slots.release(lane.id) }
+        end(held)
+    }
+
+    private func mayGoOn(_ lane: Lane, _ destination: CarriedDestination, _ version: Int) -> Bool {
+        let isAsBefore = state.withLock { !$0.isStopping && $0.version == version && $0.gone[destination.id] == nil }
+        guard isAsBefore, !Task.isCancelled else { return false }
+        let now = time.now()
+        return lane.work.withLock { work in
+            work.unrecorded < options.unrecordedMax && work.rules.mayGoOn(callsAtOnceMax: destination.callsAtOnceMax, at: now)
+        }
+    }
+
+    private func take(_ lane: Lane, _ destination: CarriedDestination, _ held: HeldCourier) -> [QueuedParcel] {
+        let needed = Span.seconds(Int64(destination.plan.timeoutSeconds)) + DeliveryService.recordingMargin
+        let heldUntil = time.now() + needed
+        let (batch, isLow) = lane.work.withLock { work in
+            let before = work.queue.count
+            let batch = work.queue.take(max(1, held.courier.batchMax), heldUntil: heldUntil)
+            return (batch, work.rules.isDue && before >= work.lowMark && work.queue.count < work.lowMark)
+        }
+        // The next claim overlaps with what is left.
+        if isLow { lane.signal.wake() }
+        return batch
+    }
+
+    private func call(_ lane: Lane, _ destination: CarriedDestination, _ held: HeldCourier, _ batch: [QueuedParcel]) async {
+        let startedAt = time.now()
+        let begun = ContinuousClock.now
+        let answers = await held.courier.carry(batch.map(\.parcel))
+        let milliseconds = Int64((begun.duration(to: .now) / .milliseconds(1)).rounded())
+        // Broken off by the stop of the server: what did not succeed is not known, so nothing is noted of it.
+        let isBrokenOff = Task.isCancelled
+        let machine = DeliveryMachine(schedule: destination.retrySchedule)
+        let now = time.now()
+        var settled: [Settled] = []
+        settled.reserveCapacity(batch.count)
+        for (entry, answer) in zip(batch, answers) {
+            if isBrokenOff, answer.result != .delivered { continue }
+            let facts = DeliveryMachine.Attempt(
+                result: answer.result, retryAfter: answer.retryAfter, attemptsBefore: entry.claimed.attempts,
+                createdAt: entry.claimed.createdAt)
+            let decision = machine.decide(facts, at: now, random: random())
+            settled.append(
+                Settled(entry.claimed, decision, answer, startedAt: startedAt, durationMilliseconds: milliseconds))
+        }
+        if answers.contains(where: { $0.result == .gone }) { await disable(destination) }
+        note(answers, lane, machine, at: now)
+        record(settled, lane, destination)
+    }
+
+    /// One answer that delivers shows that the destination works.
+    private func note(_ answers: [CourierAnswer], _ lane: Lane, _ machine: DeliveryMachine, at now: Timestamp) {
+        let asked = answers.compactMap { $0.result == .failed ? machine.askedRest($0.retryAfter) : nil }.max()
+        let works = answers.contains { answer in
+            switch answer.result {
+            case .delivered, .refused: true
+            case .failed, .gone: false
+            }
+        }
+        lane.work.withLock { work in
+            if let asked {
+                work.rules.note(.asksForRest(until: now + min(asked, DeliveryService.restMax)))
+            } else {
+                work.rules.note(works ? .delivered : .failed)
+            }
+        }
+    }
+
+    private func disable(_ destination: CarriedDestination) async {
+        let isNew = state.withLock { $0.gone.updateValue(destination.plan.target, forKey: destination.id) == nil }
+        if isNew { await destinationGone(destination.id) }
+    }
+
+    // MARK: - The worker's end and pauses
+
+    /// Whether the worker may end: nothing in flight and nothing new. Decided under one lock with `wakeOrMake`, so that
+    /// news finds either a worker that stays or none.
+    private func leave(_ lane: Lane) -> Bool {
+        state.withLock { state in
+            let isIdle = lane.work.withLock { $0.rules.inFlight == 0 && !$0.rules.isDue && $0.queue.isEmpty }
+            if isIdle { state.lanes[lane.id] = nil }
+            return isIdle
+        }
+    }
+
+    /// How long to wait for a wake-up at most; nil where the next claim can be made at once.
+    private func pause(_ lane: Lane, _ destination: CarriedDestination) -> Span? {
+        let now = time.now()
+        let (rest, canClaim) = lane.work.withLock { work in
+            let canClaim =
+                work.queue.isEmpty && work.rules.isDue && work.unrecorded < options.unrecordedMax
+                && work.rules.mayStart(callsAtOnceMax: destination.callsAtOnceMax, at: now)
+            return (work.rules.restsUntil, canClaim)
+        }
+        guard rest > now else { return canClaim ? nil : .seconds(5) }
+        if rest > now + .seconds(1) { putBack(lane, dueAt: rest) }
+        return min(rest - now, .seconds(30))
+    }
+}
