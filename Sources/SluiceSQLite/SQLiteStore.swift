@@ -29,7 +29,7 @@ public final class SQLiteStore: Store {
     }
 
     /// Waits in the queue, then runs on the writer's thread in a savepoint of its own; returns after the commit.
-    private func write<Value: Sendable>(
+    func write<Value: Sendable>(
         bytes: Int = 256, records: Int = 0, _ body: @escaping @Sendable (Transaction) throws -> Value
     ) async throws -> Value {
         try await withCheckedThrowingContinuation { continuation in
@@ -40,7 +40,7 @@ public final class SQLiteStore: Store {
     }
 
     /// One consistent read.
-    private func read<Value: Sendable>(_ body: @Sendable (Database) throws -> Value) async throws -> Value {
+    func read<Value: Sendable>(_ body: @Sendable (Database) throws -> Value) async throws -> Value {
         guard queue.isOpen else { throw SluiceError.closed }
         do {
             return try await pool.read(body)
@@ -172,12 +172,6 @@ public final class SQLiteStore: Store {
 
     public func deliveries(_ query: DeliveryQuery) async throws -> [StoredDelivery] {
         try await read { try DeliveryRows.list($0, query) }
-    }
-
-    public func replayDeadLetters(
-        _ namespace: NamespaceID, destination: DestinationID?, delivery: Int64?, at time: Timestamp
-    ) async throws -> Int {
-        try await write { try $0.replayDeadLetters(namespace, destination, delivery, at: time) }
     }
 
     // MARK: Tokens and upkeep

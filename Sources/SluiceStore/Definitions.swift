@@ -182,11 +182,16 @@ public struct StoredAttachment: Sendable {
     public var fromPosition: JobPosition
     /// Filter and projection: a JSON object; empty where there is none.
     public var settings: [UInt8]
-    public init(trigger: TriggerID, destination: DestinationID, fromPosition: JobPosition, settings: [UInt8] = []) {
+    /// Attached from an earlier position, and the deliveries after this one are still to be intended; nil once it has caught up.
+    public var caughtUpTo: JobPosition?
+    public init(
+        trigger: TriggerID, destination: DestinationID, fromPosition: JobPosition, settings: [UInt8] = [], caughtUpTo: JobPosition? = nil
+    ) {
         self.trigger = trigger
         self.destination = destination
         self.fromPosition = fromPosition
         self.settings = settings
+        self.caughtUpTo = caughtUpTo
     }
 }
 

@@ -93,8 +93,6 @@ public protocol DeliveryStore: Sendable {
     func recordAttempts(_ attempts: [DeliveryAttempt]) async throws
     /// Newest first.
     func deliveries(_ query: DeliveryQuery) async throws -> [StoredDelivery]
-    /// Makes dead letters pending again, as new attempts of the same jobs; returns how many.
-    func replayDeadLetters(_ namespace: NamespaceID, destination: DestinationID?, delivery: Int64?, at time: Timestamp) async throws -> Int
 }
 
 public struct ClaimedDelivery: Sendable {
@@ -105,12 +103,17 @@ public struct ClaimedDelivery: Sendable {
     public var attempts: Int
     /// When the delivery was intended, or last replayed: a replayed one is as young as a new one.
     public var createdAt: Timestamp
-    public init(id: Int64, destination: DestinationID, job: StoredJob, attempts: Int, createdAt: Timestamp) {
+    /// Of the attachment, as they were when it was claimed; empty where it has none.
+    public var attachmentSettings: [UInt8]
+    public init(
+        id: Int64, destination: DestinationID, job: StoredJob, attempts: Int, createdAt: Timestamp, attachmentSettings: [UInt8] = []
+    ) {
         self.id = id
         self.destination = destination
         self.job = job
         self.attempts = attempts
         self.createdAt = createdAt
+        self.attachmentSettings = attachmentSettings
     }
 }
 
@@ -118,6 +121,8 @@ public enum DeliveryState: String, Sendable, Codable, CaseIterable {
     case pending, delivered, dead
     /// Settled without being delivered: the filter of the attachment leaves the job out.
     case filtered
+    /// Was a dead letter, of which somebody said that nobody is to deliver it.
+    case discarded
 }
 
 public struct DeliveryAttempt: Sendable {

@@ -28,6 +28,8 @@ struct Sluice: AsyncParsableCommand {
         subcommands: [
             ServeCommand.self, ApplyCommand.self, StatusCommand.self, ConnectorCommands.self, ConnectionCommands.self, TriggerCommands.self,
             SubscriptionCommands.self, JobCommands.self, InboxCommands.self, DestinationCommands.self, DeliveryCommands.self,
+            DeadLetterCommands.self,
+            FilterCommands.self,
             TokenCommands.self, VerifyCommand.self, Simulate.self,
         ])
 

@@ -112,6 +112,14 @@ import Testing
         #expect(throws: SluiceError.self) { try shelf.sieve(TriggerID(1), DestinationID(1))?.sift(SieveTests.job("{}")) }
         shelf.update([], names: names)
         #expect(shelf.sieve(TriggerID(1), DestinationID(1)) == nil)
+        // What was read with a claim counts, known already or not.
+        #expect(shelf.sieve(TriggerID(1), DestinationID(1), settings: []) == nil)
+        let early = try #require(shelf.sieve(TriggerID(1), DestinationID(1), settings: odd.json) as? AttachmentSieve)
+        #expect(try early.sift(SieveTests.job(#"{"n":2}"#)) == .skip)
+        let again = try #require(shelf.sieve(TriggerID(1), DestinationID(1), settings: odd.json) as? AttachmentSieve)
+        #expect(again.filter === early.filter)
+        let later = AttachmentSettings(filter: "true").json
+        #expect(try shelf.sieve(TriggerID(1), DestinationID(1), settings: later)?.sift(SieveTests.job(#"{"n":2}"#)) != .skip)
     }
 
     /// What `"projected":true` marks, and the bytes beside it.

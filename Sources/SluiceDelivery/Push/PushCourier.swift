@@ -31,7 +31,7 @@ struct PushCourier: Courier {
             return CourierAnswer(.failed, error: error.message, isConnectFailure: true)
         }
         defer { client.end() }
-        let body = JobJSON.pushBody(parcel.job, triggerName: parcel.trigger.name, uid: parcel.trigger.uid)
+        let body = JobJSON.pushBody(parcel.job, triggerName: parcel.trigger.name, uid: parcel.trigger.uid, isProjected: parcel.isProjected)
         let answer = await sender.send(
             body, id: parcel.id, to: destination, with: client, at: wallTime.now(), until: deadline, now: { wallTime.now() })
         if answer.isConnectFailure { route.connectFailed(client) }

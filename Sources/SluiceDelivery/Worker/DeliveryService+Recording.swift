@@ -61,8 +61,11 @@ extension DeliveryService {
             let last =
                 "the last (\(reason), after attempt \(settled.claimed.attempts + 1)): \(settled.attempt.error ?? "no reason given")"
             let remedy =
-                reason == DeliveryMachine.DeadReason.gone.rawValue
-                ? "Nothing more is sent there until its URL changes or the server starts again" : "Mend the destination"
+                switch DeliveryMachine.DeadReason(rawValue: reason) {
+                case .gone: "Nothing more is sent there until its URL changes or the server starts again"
+                case .filter: "Mend its filter (`sluice filter try`)"
+                default: "Mend the destination"
+                }
             alarms.raise(
                 Alarm(
                     kind: .deadLetters, subject: "destination \(destination.name)",

@@ -26,6 +26,7 @@ enum Schema {
         migrator.registerMigration("3 credentials", foreignKeyChecks: .immediate) { db in try db.execute(sql: credentials) }
         migrator.registerMigration("4 inbox readers") { db in try db.execute(sql: inboxReaders) }
         migrator.registerMigration("7 attachment settings") { db in try db.execute(sql: attachmentSettings) }
+        migrator.registerMigration("11 dead letters") { db in try db.execute(sql: deadLetters) }
         return migrator
     }
 

@@ -23,7 +23,9 @@ extension Transaction {
     /// With its deliveries, which are removed piece by piece.
     func removeDestination(_ namespace: NamespaceID, _ name: String) throws {
         let destination = try id(of: .destination, name, namespace)
-        try run("DELETE FROM attachment WHERE ns = ? AND destination_id = ?", namespace.rawValue, destination)
+        for table in ["attachment", "catch_up"] {
+            try run("DELETE FROM \(table) WHERE ns = ? AND destination_id = ?", namespace.rawValue, destination)
+        }
         try run("DELETE FROM destination WHERE id = ?", destination)
         try discard(namespace, .deliveries, destination)
     }
@@ -49,33 +51,7 @@ extension Transaction {
         attach.bind(4, after ?? last)
         attach.bind(5, after)
         try attach.run()
-        if let after { try intend(namespace, trigger: trigger, destination: destination, after: after, time) }
-    }
-
-    /// Deliveries of kept jobs to a destination that they are carried to, each at most once.
-    private func intend(_ namespace: NamespaceID, trigger: Int64, destination: Int64, after: Int64, _ time: Timestamp) throws {
-        let kind = try prepare("SELECT kind FROM destination WHERE id = ?")
-        kind.bind(1, destination)
-        guard try kind.first({ $0.text(0) }) != "pull" else { return }
-        let jobs = try prepare(
-            """
-            SELECT seq, position FROM job WHERE ns = ? AND trigger_id = ? AND position > ?
-                AND NOT EXISTS (SELECT 1 FROM delivery d WHERE d.ns = job.ns AND d.job_seq = job.seq AND d.destination_id = ?)
-            ORDER BY position
-            """)
-        jobs.bind(1, namespace)
-        jobs.bind(2, trigger)
-        jobs.bind(3, after)
-        jobs.bind(4, destination)
-        let kept = try jobs.all { (sequence: $0.int(0), position: $0.int(1)) }
-        for job in kept {
-            try run(
-                """
-                INSERT INTO delivery (id, ns, destination_id, trigger_id, position, job_seq, next_attempt_at, created_at, pending_since)
-                VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?7, ?7)
-                """, try allocate(.delivery), namespace.rawValue, destination, trigger, job.position, job.sequence, time.milliseconds)
-        }
-        if !kept.isEmpty { effects.hasDeliveries = true }
+        if let after { try intendKept(namespace, trigger: trigger, destination: destination, after: after, time) }
     }
 
     /// What was not delivered yet becomes a dead letter, so that it stays visible and can be replayed (P9).
@@ -88,6 +64,7 @@ extension Transaction {
         detach.bind(3, destination)
         try detach.run()
         guard detach.changes > 0 else { throw Transaction.notAttached(triggerName, destinationName) }
+        try detachKept(namespace, trigger: trigger, destination: destination)
         try run(
             """
             UPDATE delivery SET state = 2, reason = 'detached', settled_at = ?1

@@ -191,6 +191,15 @@ extension API {
                 writer.array { writer in
                     for attachment in attachments[stored.id] ?? [] { if let name = triggers[attachment.trigger] { writer.value(name) } }
                 }
+                writer.list("attachments", attachments[stored.id] ?? []) { writer, attachment in
+                    let sieve = AttachmentSettings(json: attachment.settings)
+                    writer.member("trigger", triggers[attachment.trigger])
+                    writer.member("filter", sieve.filter)
+                    writer.key("fields")
+                    writer.array { writer in for path in sieve.fields { writer.value(path.description) } }
+                    // Attached from an earlier position, and not there yet.
+                    writer.member("catching_up_at", attachment.caughtUpTo?.rawValue)
+                }
             }
             writer.member("next", slice.next)
         }

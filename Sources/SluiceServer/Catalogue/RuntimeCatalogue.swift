@@ -1,5 +1,6 @@
 import SluiceConnectors
 import SluiceCore
+import SluiceDelivery
 import SluiceGateway
 import SluicePolling
 import SluiceStore
@@ -74,6 +75,11 @@ public final class RuntimeCatalogue: Sendable {
             report(catalogue, &state.troubled)
         }
         return definitions
+    }
+
+    /// What the attachment of a claimed delivery lets through.
+    func sieve(_ claimed: ClaimedDelivery) -> (any JobSieve)? {
+        sieves.sieve(claimed.job.trigger, claimed.destination, settings: claimed.attachmentSettings)
     }
 
     func listenToRoutes(_ listener: @escaping RouteListener) { state.withLock { $0.routeListeners.append(listener) } }

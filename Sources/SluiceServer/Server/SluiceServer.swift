@@ -121,7 +121,8 @@ public struct SluiceServer: Sendable {
             credentials: SealedCredentials(store: store, sealer: opened.sealer))
         let fetch = GuardedFetch(client: client, time: clock, routes: routes)
         desk = HandshakeDesk(time: clock, logger: logger) { try await fetch.get($0) }
-        delivery = DeliveryService(store: store, time: clock, wallTime: WallClock(), alarms: alarms, logger: logger)
+        delivery = DeliveryService(
+            store: store, time: clock, wallTime: WallClock(), alarms: alarms, logger: logger, sieve: { [catalogue] in catalogue.sieve($0) })
         feed = JobFeed(store: store)
         var gatewayLimits = GatewayLimits()
         // What the benchmarks compare with: the same listener, reading the same bodies and keeping nothing.

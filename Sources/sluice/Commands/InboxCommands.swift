@@ -72,6 +72,15 @@ struct DestinationCommands: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "destination", abstract: "Where jobs are pushed to.", subcommands: [List.self], aliases: ["destinations"])
 
+    /// A trigger's name, and what is special about what it delivers there.
+    private static func attachment(_ row: JSONView) -> String {
+        var notes: [String] = []
+        if let filter = row["filter"]?.string { notes.append("filter: \(Show.brief(filter, 40))") }
+        if let fields = row["fields"]?.elements, !fields.isEmpty { notes.append("\(fields.count) fields") }
+        if let position = row["catching_up_at"]?.int64 { notes.append("catching up, at position \(position)") }
+        return Show.text(row["trigger"]) + (notes.isEmpty ? "" : " (\(notes.joined(separator: "; ")))")
+    }
+
     struct List: AsyncParsableCommand {
         static let configuration = CommandConfiguration(abstract: "Destinations, and the triggers that deliver to them.")
         @OptionGroup var reach: Reach
@@ -81,7 +90,13 @@ struct DestinationCommands: ParsableCommand {
             try await reach.connected { caller in
                 listing.show(
                     try await caller.get("/v1/destinations", listing.query), "destinations",
-                    [Column("name", "name"), Column("kind", "kind"), Column("url", "url"), Column("triggers", "triggers")],
+                    [
+                        Column("name", "name"), Column("kind", "kind"), Column("url", "url"),
+                        Column("triggers") { row in
+                            let all = row["attachments"]?.elements ?? []
+                            return all.isEmpty ? "-" : all.map(DestinationCommands.attachment).joined(separator: ", ")
+                        },
+                    ],
                     none: "There are no destinations: define one in sluice.yaml, or read jobs with `sluice jobs list`.")
             }
         }
@@ -90,7 +105,8 @@ struct DestinationCommands: ParsableCommand {
 
 struct DeliveryCommands: ParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "delivery", abstract: "Pushes to destinations, and dead letters.", subcommands: [List.self, Replay.self],
+        commandName: "delivery", abstract: "Pushes to destinations, and dead letters.",
+        subcommands: [List.self, ShowOne.self, Replay.self],
         aliases: ["deliveries"])
 
     struct List: AsyncParsableCommand {
@@ -98,7 +114,7 @@ struct DeliveryCommands: ParsableCommand {
         @OptionGroup var reach: Reach
         @OptionGroup var listing: Listing
         @Option(help: "Only to this destination.") var destination: String?
-        @Option(help: "pending, delivered or dead.") var state: String?
+        @Option(help: "pending, delivered, dead, filtered or discarded.") var state: String?
 
         func run() async throws {
             try await reach.connected { caller in
@@ -115,8 +131,21 @@ struct DeliveryCommands: ParsableCommand {
         }
     }
 
+    struct ShowOne: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(
+            commandName: "show", abstract: "One delivery with each attempt, what was answered, and its job.")
+        @OptionGroup var reach: Reach
+        @OptionGroup var single: Single
+        @Argument(help: "Its number.") var id: Int64
+
+        func run() async throws {
+            try await reach.connected { DeadLetterCommands.show(try await $0.get("/v1/deliveries/\(id)"), single) }
+        }
+    }
+
     struct Replay: AsyncParsableCommand {
-        static let configuration = CommandConfiguration(abstract: "Deliver dead letters again.")
+        static let configuration = CommandConfiguration(
+            abstract: "Deliver dead letters again; `sluice dead-letter replay` can say more exactly which.")
         @OptionGroup var reach: Reach
         @Argument(help: "The number of one delivery.") var delivery: Int64?
         @Option(help: "All dead letters of this destination.") var destination: String?
