@@ -17,6 +17,7 @@ let nioCore: Target.Dependency = .product(name: "NIOCore", package: "swift-nio")
 let nioPosix: Target.Dependency = .product(name: "NIOPosix", package: "swift-nio")
 let nioHTTP1: Target.Dependency = .product(name: "NIOHTTP1", package: "swift-nio")
 let httpTypes: Target.Dependency = .product(name: "HTTPTypes", package: "swift-http-types")
+let nioExtras: Target.Dependency = .product(name: "NIOExtras", package: "swift-nio-extras")
 
 let package = Package(
     name: "sluice",
@@ -35,6 +36,7 @@ let package = Package(
         .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
         .package(url: "https://github.com/apple/swift-nio", from: "2.101.2"),
         .package(url: "https://github.com/apple/swift-http-types", from: "1.8.0"),
+        .package(url: "https://github.com/apple/swift-nio-extras", from: "1.35.2"),
         .package(url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.13.0"),
         .package(url: "https://github.com/jpsim/Yams", from: "6.2.2"),
     ],
@@ -63,8 +65,8 @@ let package = Package(
         .target(
             name: "SluiceGateway",
             dependencies: [
-                "SluiceStore", "SluiceConnectors", "SluiceCore", hummingbird, hummingbirdCore, nioCore, nioPosix, nioHTTP1, httpTypes,
-                crypto, logging, lifecycle,
+                "SluiceStore", "SluiceConnectors", "SluiceCore", hummingbird, hummingbirdCore, nioCore, nioPosix, nioHTTP1, nioExtras,
+                crypto, logging, lifecycle, .product(name: "DequeModule", package: "swift-collections"),
             ],
             swiftSettings: strict),
         .target(

@@ -15,33 +15,39 @@ extension Gateway {
     /// Methods that only handshakes come with.
     static let handshakeMethods: Set<String> = ["GET", "HEAD", "OPTIONS"]
 
-    /// A request that is no webhook. Nil: it is no handshake of this connection either.
-    func handshake(_ request: WebhookRequest, _ connection: GatewayConnection) async -> GatewayAnswer? {
-        let asked = HandshakeRequest(request, for: connection.handshakes)
-        // No provider signs these: what they show is checked by the handshake itself.
-        return await handshake(asked, request, connection, isVerified: false)
+    /// What a request comes to as a handshake.
+    enum HandshakeStep: Sendable {
+        case none
+        case answer(GatewayAnswer)
+        /// Something must be done first, and may fail.
+        case act(HandshakeAction, then: GatewayAnswer)
     }
 
-    /// The answer to a handshake, nil if the request is none. Those that need no signature are asked before it is verified
-    /// (`isVerified` false), the others after that.
+    /// Those that need no signature are asked before it is verified (`isVerified` false), the others after that.
     func handshake(
         _ asked: HandshakeRequest, _ request: WebhookRequest, _ connection: GatewayConnection, isVerified: Bool
-    ) async -> GatewayAnswer? {
+    ) -> HandshakeStep {
         let outcome = Handshake.outcome(
             asked, among: connection.handshakes, isVerified: isVerified, context(request, connection, isVerified: isVerified))
         switch outcome {
-        case .notAHandshake: return nil
+        case .notAHandshake: return .none
         case .refused(let status, let reason):
             logger.info("handshake refused", metadata: ["connection": "\(connection.name)", "reason": "\(reason)"])
-            return GatewayAnswer(status: status, reason: "handshake_refused", message: "The \(reason).")
+            return .answer(GatewayAnswer(status: status, reason: "handshake_refused", message: "The \(reason)."))
         case .answer(let answer, nil):
             logger.info("handshake answered", metadata: ["connection": "\(connection.name)"])
-            return GatewayAnswer(handshake: answer)
-        case .answer(let answer, let action?):
-            guard await perform(action, request, connection) else { return .notLearned }
-            logger.info("handshake answered", metadata: ["connection": "\(connection.name)"])
-            return GatewayAnswer(handshake: answer)
+            return .answer(GatewayAnswer(handshake: answer))
+        case .answer(let answer, let action?): return .act(action, then: GatewayAnswer(handshake: answer))
         }
+    }
+
+    /// The answer of a handshake once what it asks for is done.
+    func perform(
+        _ action: HandshakeAction, then answer: GatewayAnswer, _ request: WebhookRequest, _ connection: GatewayConnection
+    ) async -> GatewayAnswer {
+        guard await perform(action, request, connection) else { return .notLearned }
+        logger.info("handshake answered", metadata: ["connection": "\(connection.name)"])
+        return answer
     }
 
     private func perform(_ action: HandshakeAction, _ request: WebhookRequest, _ connection: GatewayConnection) async -> Bool {

@@ -118,33 +118,83 @@ public final class Gateway: Sendable {
 
     // MARK: - A request to the public listener
 
-    /// Answers a whole request, read within the limits. Never throws: each failure is an answer.
-    func respond(to request: WebhookRequest) async -> GatewayAnswer {
-        if limits.enablesBaseline, request.path.hasPrefix(HookPath.baselinePrefix) { return .baseline }
-        guard let token = HookPath.token(request.path) else { return count(.unknown) }
+    /// What is to be done with a request, as far as it can be said without waiting.
+    enum Handling: Sendable {
+        case answered(GatewayAnswer)
+        /// It is to be appended, then answered by `kept`.
+        case keep(Keeping)
+        /// A handshake that something has to be done for.
+        case wait(@Sendable () async -> GatewayAnswer)
+    }
+
+    /// A verified webhook on its way into the inbox.
+    struct Keeping: Sendable {
+        let entry: InboxEntry
+        let connection: GatewayConnection
+        let gate: ConnectionGate?
+        let at: Timestamp
+        /// Counts among the requests in flight.
+        var isAdmitted = false
+    }
+
+    /// Takes a whole request, read within the limits, as far as it goes without waiting. Never throws: each failure is an answer.
+    func begin(_ request: WebhookRequest) -> Handling {
+        if limits.enablesBaseline, request.path.hasPrefix(HookPath.baselinePrefix) { return .answered(.baseline) }
+        guard let token = HookPath.token(request.path) else { return .answered(count(.unknown)) }
         let isWebhook = request.method == "POST" || request.method == "PUT"
-        guard isWebhook || Gateway.handshakeMethods.contains(request.method) else { return count(.wrongMethod) }
+        guard isWebhook || Gateway.handshakeMethods.contains(request.method) else { return .answered(count(.wrongMethod)) }
         let now = time.now()
         switch admit(String(token), at: now) {
         case .refused(let answer):
             if isWebhook { observer.webhooksRefused(nil, at: now) }
-            return count(answer)
+            return .answered(count(answer))
         case .route(let route):
-            defer { shared.withLock { $0.inFlight -= 1 } }
-            guard let route, now < route.expiresAt ?? .distantFuture else { return count(isWebhook ? .unknown : .wrongMethod) }
-            // Whether a token is known shows in no method that its connection does not take.
-            if !isWebhook, !route.connection.takes(request.method) { return count(.wrongMethod) }
-            if let seconds = route.gate.take(at: now) {
-                if isWebhook { observer.webhooksRefused(route.connection.id, at: now) }
-                return count(.rateLimited(retryAfterSeconds: seconds), route.connection, route.gate)
+            let handling = begin(request, isWebhook, route, at: now)
+            switch handling {
+            case .answered:
+                leave()
+                return handling
+            case .keep(var keeping):
+                keeping.isAdmitted = true
+                return .keep(keeping)
+            case .wait(let body):
+                return .wait {
+                    let answer = await body()
+                    self.leave()
+                    return answer
+                }
             }
-            if !isWebhook { return count(await handshake(request, route.connection) ?? .wrongMethod, route.connection, route.gate) }
-            let answer = await verifyAndKeep(request, route.connection, route.gate, isForced: false, at: now)
-            return route.connection.wantsEmptyAnswers ? answer.withoutBody() : answer
         }
     }
 
-    /// One lock for the bounds that all connections share. An admitted request must be given back (`inFlight`).
+    private func begin(_ request: WebhookRequest, _ isWebhook: Bool, _ route: Route?, at now: Timestamp) -> Handling {
+        guard let route, now < route.expiresAt ?? .distantFuture else { return .answered(count(isWebhook ? .unknown : .wrongMethod)) }
+        // Whether a token is known shows in no method that its connection does not take.
+        if !isWebhook, !route.connection.takes(request.method) { return .answered(count(.wrongMethod)) }
+        if let seconds = route.gate.take(at: now) {
+            if isWebhook { observer.webhooksRefused(route.connection.id, at: now) }
+            return .answered(count(.rateLimited(retryAfterSeconds: seconds), route.connection, route.gate))
+        }
+        if isWebhook {
+            let handling = verify(request, route.connection, route.gate, isForced: false, at: now)
+            return route.connection.wantsEmptyAnswers ? Gateway.withoutBody(handling) : handling
+        }
+        // No provider signs these: what they show is checked by the handshake itself.
+        let asked = HandshakeRequest(request, for: route.connection.handshakes)
+        return handling(of: handshake(asked, request, route.connection, isVerified: false), request, route.connection, route.gate)
+            ?? .answered(count(.wrongMethod, route.connection, route.gate))
+    }
+
+    /// Of what is to be kept, `kept` leaves the body out.
+    private static func withoutBody(_ handling: Handling) -> Handling {
+        switch handling {
+        case .answered(let answer): .answered(answer.withoutBody())
+        case .keep: handling
+        case .wait(let body): .wait { await body().withoutBody() }
+        }
+    }
+
+    /// One lock for the bounds that all connections share. An admitted request must be given back (`leave`).
     private func admit(_ token: String, at now: Timestamp) -> Admission {
         shared.withLock { shared in
             if shared.isShuttingDown { return .refused(.shuttingDown) }
@@ -155,39 +205,89 @@ public final class Gateway: Sendable {
         }
     }
 
+    private func leave() { shared.withLock { $0.inFlight -= 1 } }
+
+    /// Appends what `begin` said is to be kept; `then` is called once it is on disk, or refused.
+    func keep(_ keeping: Keeping, then: @escaping @Sendable (Result<InboxReceipt, SluiceError>) -> Void) {
+        store.append(keeping.entry, then: then)
+    }
+
+    /// The answer to a webhook once the store has said what became of it. Exactly once for each `Keeping`.
+    func kept(_ keeping: Keeping, _ result: Result<InboxReceipt, SluiceError>) -> GatewayAnswer {
+        if keeping.isAdmitted { leave() }
+        let answer = count(outcome(keeping, result), keeping.connection, keeping.gate)
+        return keeping.isAdmitted && keeping.connection.wantsEmptyAnswers ? answer.withoutBody() : answer
+    }
+
+    private func outcome(_ keeping: Keeping, _ result: Result<InboxReceipt, SluiceError>) -> GatewayAnswer {
+        switch result {
+        case .success(let receipt):
+            return GatewayAnswer(
+                receipt: receipt.sequence, isRepeated: receipt.isRepeated, unmatchedReason: keeping.entry.unmatchedReason)
+        case .failure(let error):
+            observer.webhooksRefused(keeping.connection.id, at: keeping.at)
+            let answer = GatewayAnswer.notStored(error)
+            if answer.reason != "overloaded" { storageFailed(error) }
+            return answer
+        }
+    }
+
     // MARK: - A webhook of a known connection
 
     /// Verifies a webhook and keeps it; an `isForced` one is kept even if it is a repetition.
     public func accept(_ request: WebhookRequest, connection: GatewayConnection, isForced: Bool) async -> GatewayAnswer {
-        await verifyAndKeep(request, connection, gate(of: connection), isForced: isForced, at: time.now())
+        await answer(verify(request, connection, gate(of: connection), isForced: isForced, at: time.now()))
     }
 
     /// Keeps a webhook that was verified before, for example one that an operator sends through again from the inbox.
     public func keep(_ verified: WebhookRequest, connection: GatewayConnection, isForced: Bool) async -> GatewayAnswer {
-        await append(verified, connection, gate(of: connection), isForced: isForced, at: time.now())
+        await answer(draft(verified, connection, gate(of: connection), isForced: isForced, at: time.now()))
+    }
+
+    func answer(_ handling: Handling) async -> GatewayAnswer {
+        switch handling {
+        case .answered(let answer): return answer
+        case .wait(let body): return await body()
+        case .keep(let keeping):
+            return kept(keeping, await withCheckedContinuation { continuation in keep(keeping) { continuation.resume(returning: $0) } })
+        }
     }
 
     private func gate(of connection: GatewayConnection) -> ConnectionGate? { shared.withLock { $0.gates[connection.id] } }
 
-    private func verifyAndKeep(
+    private func verify(
         _ request: WebhookRequest, _ connection: GatewayConnection, _ gate: ConnectionGate?, isForced: Bool, at now: Timestamp
-    ) async -> GatewayAnswer {
+    ) -> Handling {
         let asked = connection.handshakes.isEmpty ? nil : HandshakeRequest(request, for: connection.handshakes)
-        if let asked, let answer = await handshake(asked, request, connection, isVerified: false) {
-            return count(answer, connection, gate)
+        if let asked {
+            let step = handshake(asked, request, connection, isVerified: false)
+            if let handling = handling(of: step, request, connection, gate) { return handling }
         }
         let verdict = verify(request, connection, secrets: connection.secrets)
         if case .refused(let refusal) = verdict {
             act(on: gate?.verificationFailed(refusal.reason, at: now) ?? .none, connection, refusal.reason)
             let answer = GatewayAnswer(status: 401, reason: "unauthorized", message: refusal.description)
-            return count(answer, connection, gate, detail: refusal.reason.rawValue)
+            return .answered(count(answer, connection, gate, detail: refusal.reason.rawValue))
         }
         // Scheme `none` proves nothing, so it must not clear an alarm that stands from a safer scheme before.
         if connection.scheme.isSafe { act(on: gate?.verificationSucceeded() ?? .none, connection, nil) }
-        if let asked, let answer = await handshake(asked, request, connection, isVerified: true) {
-            return count(answer, connection, gate)
+        if let asked {
+            let step = handshake(asked, request, connection, isVerified: true)
+            if let handling = handling(of: step, request, connection, gate) { return handling }
         }
-        return await append(request, connection, gate, isForced: isForced, at: now)
+        return draft(request, connection, gate, isForced: isForced, at: now)
+    }
+
+    /// Nil: the request is no handshake.
+    private func handling(
+        of step: HandshakeStep, _ request: WebhookRequest, _ connection: GatewayConnection, _ gate: ConnectionGate?
+    ) -> Handling? {
+        switch step {
+        case .none: nil
+        case .answer(let answer): .answered(count(answer, connection, gate))
+        case .act(let action, let answer):
+            .wait { self.count(await self.perform(action, then: answer, request, connection), connection, gate) }
+        }
     }
 
     func verify(_ request: WebhookRequest, _ connection: GatewayConnection, secrets: [String]) -> Verdict {
@@ -196,26 +296,16 @@ public final class Gateway: Sendable {
         return connection.scheme.verify(request, secrets: secrets, now: wallTime.now(), options: options)
     }
 
-    private func append(
+    private func draft(
         _ request: WebhookRequest, _ connection: GatewayConnection, _ gate: ConnectionGate?, isForced: Bool, at now: Timestamp
-    ) async -> GatewayAnswer {
+    ) -> Handling {
         if !isForced, shared.withLock({ $0.full.contains(connection.id) }) {
             observer.webhooksRefused(connection.id, at: now)
-            return count(.inboxFull, connection, gate)
+            return .answered(count(.inboxFull, connection, gate))
         }
         let entry = InboxDraft.entry(
             for: request, connection: connection, jsonDepthMax: limits.jsonDepthMax, isForced: isForced, at: now)
-        do {
-            let receipt = try await store.append(entry)
-            let answer = GatewayAnswer(
-                receipt: receipt.sequence, isRepeated: receipt.isRepeated, unmatchedReason: entry.unmatchedReason)
-            return count(answer, connection, gate)
-        } catch {
-            observer.webhooksRefused(connection.id, at: now)
-            let answer = GatewayAnswer.notStored(error)
-            if answer.reason != "overloaded" { storageFailed(error) }
-            return count(answer, connection, gate)
-        }
+        return .keep(Keeping(entry: entry, connection: connection, gate: gate, at: now))
     }
 
     // MARK: - Alarms

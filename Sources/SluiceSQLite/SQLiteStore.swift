@@ -55,10 +55,12 @@ public final class SQLiteStore: Store {
 
     public func append(_ webhook: InboxEntry) async throws -> InboxReceipt {
         try await withCheckedThrowingContinuation { continuation in
-            if let refusal = queue.add(WaitingAppend(entry: webhook, continuation: continuation)) {
-                continuation.resume(throwing: refusal)
-            }
+            append(webhook) { continuation.resume(with: $0.mapError { $0 as any Error }) }
         }
+    }
+
+    public func append(_ webhook: InboxEntry, then: @escaping @Sendable (Result<InboxReceipt, SluiceError>) -> Void) {
+        if let refusal = queue.add(WaitingAppend(entry: webhook, then: then)) { then(.failure(refusal)) }
     }
 
     public func inbox(_ query: InboxQuery) async throws -> [InboxItem] { try await read { try InboxRows.list($0, query) } }

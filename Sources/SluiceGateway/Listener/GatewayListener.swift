@@ -1,4 +1,3 @@
-import HTTPTypes
 import Hummingbird
 import HummingbirdCore
 import Logging
@@ -26,7 +25,8 @@ extension Gateway {
     }
 }
 
-/// Hummingbird's server with a plain function as its responder: one route needs no router, no middleware and no request id.
+/// Hummingbird's server, which accepts, counts connections and shuts down; a connection is served by handlers of its event
+/// loop, since a webhook needs no router, no middleware and no task.
 struct GatewayListener: Service {
     let gateway: Gateway
     let host: String
@@ -35,13 +35,9 @@ struct GatewayListener: Service {
     let onBound: @Sendable (Int) async -> Void
 
     func run() async throws {
-        let responder = GatewayResponder(gateway: gateway)
         let channel = GatewayChannel(
             gateway: gateway, budget: MemoryBudget(bytesMax: gateway.limits.bodiesInFlightBytesMax),
-            executors: LoopExecutors(eventLoopGroup)
-        ) { request, writer, _ in
-            try await responder.respond(to: request, writer)
-        }
+            mailboxes: LoopMailboxes(eventLoopGroup))
         let server = channel.server(
             configuration: ServerConfiguration(
                 address: .hostname(host, port: port), backlog: 1024,
@@ -56,99 +52,99 @@ struct GatewayListener: Service {
     }
 }
 
-/// Hummingbird's HTTP/1.1 channel with the intake's limits put behind its decoder.
+/// HTTP/1.1 with the intake's limits, and the gateway behind it.
 struct GatewayChannel: ServerChildChannel {
-    typealias Value = HTTP1Channel.Value
-
-    private let gateway: Gateway
-    private let budget: MemoryBudget
-    private let executors: LoopExecutors
-    private let http1: HTTP1Channel
-
-    init(gateway: Gateway, budget: MemoryBudget, executors: LoopExecutors, responder: @escaping HTTPChannelHandler.Responder) {
-        let limits = gateway.limits
-        self.gateway = gateway
-        self.budget = budget
-        self.executors = executors
-        http1 = HTTP1Channel(
-            responder: responder,
-            configuration: HTTP1Channel.Configuration(
-                httpDecoderConfiguration: .init(
-                    maxHeaderFieldSize: limits.headerBytesMax, maxHeaderListSize: limits.headerBytesMax,
-                    maxHeaderFieldCount: limits.headersMax)))
+    struct Value: ServerChildChannelValue {
+        let channel: any Channel
+        /// At most one at a time: a connection's requests are answered one after the other.
+        let slowWork: AsyncStream<@Sendable () async -> Void>
     }
 
+    let gateway: Gateway
+    let budget: MemoryBudget
+    let mailboxes: LoopMailboxes
+
     func setup(channel: any Channel, logger: Logger) -> EventLoopFuture<Value> {
-        http1.setup(channel: channel, logger: logger).flatMapThrowing { value in
+        channel.eventLoop.makeCompletedFuture {
+            let limits = gateway.limits
+            var decoding = NIOHTTPDecoderLimitConfiguration()
+            decoding.maxHeaderFieldSize = limits.headerBytesMax
+            decoding.maxHeaderListSize = limits.headerBytesMax
+            decoding.maxHeaderFieldCount = limits.headersMax
             let pipeline = channel.pipeline.syncOperations
-            let decoder = try pipeline.handler(type: ByteToMessageHandler<HTTPRequestDecoder>.self)
-            try pipeline.addHandler(IntakeHandler(gateway: gateway, budget: budget), position: .after(decoder))
-            return value
+            // Order is kept and errors are answered by the intake; every header that is sent is checked or our own.
+            try pipeline.configureHTTPServerPipeline(
+                withPipeliningAssistance: false, withErrorHandling: false, withOutboundHeaderValidation: false,
+                withEncoderConfiguration: .init(), withDecoderLimitConfiguration: decoding)
+            let (slowWork, continuation) = AsyncStream.makeStream(of: (@Sendable () async -> Void).self)
+            try pipeline.addHandler(
+                IntakeHandler(gateway: gateway, budget: budget, mailbox: mailboxes[channel.eventLoop], slowWork: continuation))
+            return Value(channel: channel, slowWork: slowWork)
         }
     }
 
+    /// The handlers do the work but for what takes longer; this holds the connection's place until it is closed.
     func handle(value: Value, logger: Logger) async {
-        await withTaskExecutorPreference(executors[value.channel.eventLoop]) { await http1.handle(value: value, logger: logger) }
+        await withTaskCancellationHandler {
+            for await work in value.slowWork { await work() }
+            try? await value.channel.closeFuture.get()
+        } onCancel: {
+            value.channel.close(promise: nil)
+        }
     }
 }
 
-/// Between Hummingbird's request and response and the gateway's. Each request is whole when it comes here.
-struct GatewayResponder: Sendable {
-    let gateway: Gateway
-
+/// Between HTTP and the gateway.
+enum GatewayHTTP {
     private static let success = ByteBuffer(bytes: GatewayAnswer.successBody)
     private static let successLength = String(GatewayAnswer.successBody.count)
-    private static let inbox = HTTPTypes.HTTPField.Name("Sluice-Inbox")!
 
-    func respond(to request: Request, _ writer: consuming ResponseWriter) async throws {
-        var body: [UInt8] = []
-        for try await part in request.body {
-            part.withUnsafeReadableBytes { body.append(contentsOf: $0) }
-        }
-        let answer = await gateway.respond(to: GatewayResponder.webhook(request.head, body))
-        // An answer to HEAD has the headers only; bytes behind them would be taken for the next answer.
-        let content = request.method == .head ? ResponseBody() : GatewayResponder.body(answer)
-        try await writer.write(response: GatewayResponder.head(answer), body: content)
-    }
-
-    static func webhook(_ head: HTTPRequest, _ body: [UInt8]) -> WebhookRequest {
-        let target = head.path ?? "/"
+    static func webhook(_ head: HTTPRequestHead, _ body: ByteBuffer?) -> WebhookRequest {
+        let target = head.uri
         let mark = target.utf8.firstIndex(of: UInt8(ascii: "?"))
-        var headers: [SluiceConnectors.HTTPField] = []
-        headers.reserveCapacity(head.headerFields.count + 1)
-        // HTTPTypes takes the host out of the headers.
-        if let host = head.authority { headers.append(SluiceConnectors.HTTPField("Host", host)) }
-        for field in head.headerFields { headers.append(SluiceConnectors.HTTPField(field.name.rawName, field.value)) }
         return WebhookRequest(
             method: head.method.rawValue, path: mark.map { String(target[..<$0]) } ?? target,
-            query: mark.map { String(target[target.utf8.index(after: $0)...]) } ?? "", headers: headers, body: body)
+            query: mark.map { String(target[target.utf8.index(after: $0)...]) } ?? "",
+            headers: head.headers.map { HTTPField($0.name, $0.value) }, body: body.map { Array($0.readableBytesView) } ?? [])
     }
 
-    private static func head(_ answer: GatewayAnswer) -> HTTPResponse {
-        var fields = HTTPFields()
-        if let handshake = answer.handshake { return head(answer, handshake) }
-        fields[.contentType] = "application/json"
-        fields[.contentLength] = answer.isSuccess ? successLength : String(answer.body.count)
-        if let sequence = answer.sequence { fields[inbox] = String(sequence.rawValue) }
-        if let seconds = answer.retryAfterSeconds { fields[.retryAfter] = String(seconds) }
-        if answer.status == 405 { fields[.allow] = "POST, PUT" }
-        return HTTPResponse(status: HTTPResponse.Status(code: answer.status), headerFields: fields)
-    }
-
-    private static func head(_ answer: GatewayAnswer, _ handshake: HandshakeAnswer) -> HTTPResponse {
-        var fields = HTTPFields()
-        for header in handshake.headers {
-            if let name = HTTPTypes.HTTPField.Name(header.name) { fields[name] = header.value }
+    /// `isLast`: the connection is closed after this answer.
+    static func head(_ answer: GatewayAnswer, isLast: Bool) -> HTTPResponseHead {
+        var headers: HTTPHeaders
+        if let handshake = answer.handshake {
+            headers = HTTPHeaders()
+            // They may hold what a request asked to have reflected.
+            for header in handshake.headers where isToken(header.name) && isValue(header.value) {
+                headers.add(name: header.name, value: header.value)
+            }
+            // RFC 9110, 8.6: an answer 204 has no length.
+            if handshake.status != 204 { headers.replaceOrAdd(name: "Content-Length", value: String(handshake.body.count)) }
+        } else {
+            headers = HTTPHeaders([
+                ("Content-Type", "application/json"),
+                ("Content-Length", answer.isSuccess ? successLength : String(answer.body.count)),
+            ])
+            if answer.status == 405 { headers.add(name: "Allow", value: "POST, PUT") }
         }
-        // RFC 9110, 8.6: an answer 204 has no length.
-        if handshake.status != 204 { fields[.contentLength] = String(handshake.body.count) }
-        if let sequence = answer.sequence { fields[inbox] = String(sequence.rawValue) }
-        if let seconds = answer.retryAfterSeconds { fields[.retryAfter] = String(seconds) }
-        return HTTPResponse(status: HTTPResponse.Status(code: handshake.status), headerFields: fields)
+        if let sequence = answer.sequence { headers.add(name: "Sluice-Inbox", value: String(sequence.rawValue)) }
+        if let seconds = answer.retryAfterSeconds { headers.add(name: "Retry-After", value: String(seconds)) }
+        if isLast { headers.replaceOrAdd(name: "Connection", value: "close") }
+        return HTTPResponseHead(version: .http1_1, status: HTTPResponseStatus(statusCode: answer.status), headers: headers)
     }
 
-    private static func body(_ answer: GatewayAnswer) -> ResponseBody {
-        if answer.handshake != nil { return ResponseBody(byteBuffer: ByteBuffer(bytes: answer.body)) }
-        return ResponseBody(byteBuffer: answer.isSuccess ? success : ByteBuffer(bytes: answer.body))
+    static func body(_ answer: GatewayAnswer) -> ByteBuffer {
+        answer.isSuccess && answer.handshake == nil ? success : ByteBuffer(bytes: answer.body)
     }
+
+    /// RFC 9110, 5.6.2.
+    private static func isToken(_ name: String) -> Bool {
+        !name.isEmpty
+            && name.utf8.allSatisfy { byte in
+                (0x30...0x39).contains(byte) || (0x41...0x5A).contains(byte) || (0x61...0x7A).contains(byte)
+                    || "!#$%&'*+-.^_`|~".utf8.contains(byte)
+            }
+    }
+
+    /// RFC 9110, 5.5: nothing that could end the line.
+    private static func isValue(_ value: String) -> Bool { value.utf8.allSatisfy { $0 >= 0x20 && $0 != 0x7F || $0 == 0x09 } }
 }

@@ -1,16 +1,29 @@
+import DequeModule
 import NIOCore
+import NIOExtras
 import NIOHTTP1
+import SluiceCore
 
 /// Carries out for one connection what `RequestIntake` decides: holds back a request until it is whole, answers what
-/// breaks a limit itself, and closes what cannot go on. Sits directly behind the HTTP decoder.
+/// breaks a limit itself, and closes what cannot go on. A whole request goes to the gateway; requests of one connection are
+/// answered one after the other, in their order. Sits directly behind the HTTP decoder.
 final class IntakeHandler: ChannelDuplexHandler, RemovableChannelHandler {
     typealias InboundIn = HTTPServerRequestPart
-    typealias InboundOut = HTTPServerRequestPart
     typealias OutboundIn = HTTPServerResponsePart
     typealias OutboundOut = HTTPServerResponsePart
 
+    /// A request that waits for those before it.
+    private struct Waiting {
+        var head: HTTPRequestHead
+        var body: ByteBuffer?
+        var bytes: Int
+    }
+
     private let gateway: Gateway
     private let budget: MemoryBudget
+    private let mailbox: LoopMailbox
+    /// What a request has to wait for, done by the connection's own task.
+    private let slowWork: AsyncStream<@Sendable () async -> Void>.Continuation
     private let tickInterval: TimeAmount
     private var intake: RequestIntake
     private var ticker: Scheduled<Void>?
@@ -18,11 +31,16 @@ final class IntakeHandler: ChannelDuplexHandler, RemovableChannelHandler {
 
     private var head: HTTPRequestHead?
     private var body: ByteBuffer?
-    /// Bytes taken from the budget: by the request being read, and by each that waits for its answer.
+    private var waiting: Deque<Waiting> = []
+    private var isAnswering = false
+    private var hasReadToAsk = false
+    /// Bytes taken from the budget: by the request being read, and by the one that is being answered.
     private var bytesReading = 0
-    private var bytesWaiting: [Int] = []
+    private var bytesAnswering = 0
 
-    init(gateway: Gateway, budget: MemoryBudget) {
+    init(
+        gateway: Gateway, budget: MemoryBudget, mailbox: LoopMailbox, slowWork: AsyncStream<@Sendable () async -> Void>.Continuation
+    ) {
         let limits = gateway.limits
         let bounds = RequestIntake.Bounds(
             bodyBytesMax: limits.bodyBytesMax, headerDeadline: Self.nanoseconds(limits.headerDeadlineSeconds),
@@ -30,6 +48,8 @@ final class IntakeHandler: ChannelDuplexHandler, RemovableChannelHandler {
             linger: Self.nanoseconds(limits.lingerSeconds))
         self.gateway = gateway
         self.budget = budget
+        self.mailbox = mailbox
+        self.slowWork = slowWork
         intake = RequestIntake(bounds: bounds, now: Self.now())
         // One timer a connection instead of one a request: a deadline is kept to within a quarter of the shortest one.
         let shortest = [bounds.headerDeadline, bounds.bodyDeadline, bounds.idleDeadline, bounds.linger].min() ?? 0
@@ -43,13 +63,13 @@ final class IntakeHandler: ChannelDuplexHandler, RemovableChannelHandler {
 
     func handlerRemoved(context: ChannelHandlerContext) {
         end()
-        budget.give(bytesReading + bytesWaiting.reduce(0, +))
-        bytesReading = 0
-        bytesWaiting = []
+        budget.give(bytesReading + bytesAnswering + waiting.reduce(0) { $0 + $1.bytes })
+        (bytesReading, bytesAnswering, waiting) = (0, 0, [])
     }
 
     private func end() {
         hasEnded = true
+        slowWork.finish()
         ticker?.cancel()
         ticker = nil
     }
@@ -77,8 +97,8 @@ final class IntakeHandler: ChannelDuplexHandler, RemovableChannelHandler {
         case .body(let part):
             let action = intake.body(byteCount: part.readableBytes, at: Self.now())
             if action == .hold { hold(part, context) } else { perform(action, context) }
-        case .end(let trailers):
-            if intake.end(at: Self.now()) == .deliver { deliver(trailers, context) }
+        case .end:
+            if intake.end(at: Self.now()) == .deliver { deliver(context) }
         }
     }
 
@@ -97,50 +117,105 @@ final class IntakeHandler: ChannelDuplexHandler, RemovableChannelHandler {
         if body == nil { body = part } else { body?.writeImmutableBuffer(part) }
     }
 
-    private func deliver(_ trailers: HTTPHeaders?, _ context: ChannelHandlerContext) {
+    private func deliver(_ context: ChannelHandlerContext) {
         guard let head else { return }
-        let body = self.body
+        waiting.append(Waiting(head: head, body: body, bytes: bytesReading))
         self.head = nil
-        self.body = nil
-        bytesWaiting.append(bytesReading)
+        body = nil
         bytesReading = 0
-        context.fireChannelRead(wrapInboundOut(.head(head)))
-        if let body { context.fireChannelRead(wrapInboundOut(.body(body))) }
-        context.fireChannelRead(wrapInboundOut(.end(trailers)))
+        answerNext(context)
     }
 
     func channelReadComplete(context: ChannelHandlerContext) {
         intake.readCompleted(at: Self.now())
-        context.fireChannelReadComplete()
     }
 
     func errorCaught(context: ChannelHandlerContext, error: any Error) {
         switch error {
         case HTTPParserError.headerOverflow: perform(intake.headersTooLarge(at: Self.now()), context)
         case is HTTPParserError: perform(intake.malformed(at: Self.now()), context)
-        default: context.fireErrorCaught(error)
+        default: context.close(promise: nil)
+        }
+    }
+
+    func userInboundEventTriggered(context: ChannelHandlerContext, event: Any) {
+        switch event {
+        case ChannelEvent.inputClosed, is ChannelShouldQuiesceEvent: perform(intake.noMore(at: Self.now()), context)
+        default: break
         }
     }
 
     func channelInactive(context: ChannelHandlerContext) {
         end()
         if intake.disconnected(at: Self.now()) { gateway.refusedWhileReading(GatewayRefusal(status: 400, reason: "truncated")) }
-        context.fireChannelInactive()
     }
 
-    // MARK: - Out
+    // MARK: - Answers
 
-    func write(context: ChannelHandlerContext, data: NIOAny, promise: EventLoopPromise<Void>?) {
-        guard case .end = unwrapOutboundIn(data) else {
-            context.write(data, promise: promise)
-            return
+    /// Requests that may wait behind the one being answered before nothing more is read.
+    private static let waitingMax = 2
+
+    /// Whoever sends without waiting for answers is read no further than this.
+    func read(context: ChannelHandlerContext) {
+        if waiting.count < Self.waitingMax { context.read() } else { hasReadToAsk = true }
+    }
+
+    private func answerNext(_ context: ChannelHandlerContext) {
+        while !isAnswering, !hasEnded, let next = waiting.popFirst() {
+            isAnswering = true
+            bytesAnswering = next.bytes
+            let isHead = next.head.method == .HEAD
+            switch gateway.begin(GatewayHTTP.webhook(next.head, next.body)) {
+            case .answered(let answer): write(answer, isHead: isHead, context)
+            case .keep(let keeping): keep(keeping, isHead: isHead, context)
+            case .wait(let body): wait(body, isHead: isHead, context)
+            }
         }
-        if !bytesWaiting.isEmpty { budget.give(bytesWaiting.removeFirst()) }
+        if hasReadToAsk, waiting.count < Self.waitingMax {
+            hasReadToAsk = false
+            context.read()
+        }
+    }
+
+    private func keep(_ keeping: Gateway.Keeping, isHead: Bool, _ context: ChannelHandlerContext) {
+        let here = NIOLoopBound((self, context), eventLoop: context.eventLoop)
+        gateway.keep(keeping) { [gateway, mailbox] result in
+            mailbox.post {
+                let answer = gateway.kept(keeping, result)
+                let (handler, context) = here.value
+                handler.write(answer, isHead: isHead, context)
+                handler.answerNext(context)
+            }
+        }
+    }
+
+    private func wait(_ body: @escaping @Sendable () async -> GatewayAnswer, isHead: Bool, _ context: ChannelHandlerContext) {
+        let here = NIOLoopBound((self, context), eventLoop: context.eventLoop)
+        slowWork.yield { [mailbox] in
+            let answer = await body()
+            mailbox.post {
+                let (handler, context) = here.value
+                handler.write(answer, isHead: isHead, context)
+                handler.answerNext(context)
+            }
+        }
+    }
+
+    private func write(_ answer: GatewayAnswer, isHead: Bool, _ context: ChannelHandlerContext) {
+        isAnswering = false
+        budget.give(bytesAnswering)
+        bytesAnswering = 0
+        // The client has gone: what it sent is kept all the same.
+        if hasEnded { return }
         let action = intake.answered(at: Self.now())
-        context.write(data, promise: promise)
-        guard action == .close else { return }
-        context.flush()
-        context.close(promise: nil)
+        context.write(wrapOutboundOut(.head(GatewayHTTP.head(answer, isLast: action == .close))), promise: nil)
+        // An answer to HEAD has the headers only; bytes behind them would be taken for the next answer.
+        if !isHead {
+            let content = GatewayHTTP.body(answer)
+            if content.readableBytes > 0 { context.write(wrapOutboundOut(.body(.byteBuffer(content))), promise: nil) }
+        }
+        context.writeAndFlush(wrapOutboundOut(.end(nil)), promise: nil)
+        if action == .close { context.close(promise: nil) }
     }
 
     private func perform(_ action: RequestIntake.Action, _ context: ChannelHandlerContext) {

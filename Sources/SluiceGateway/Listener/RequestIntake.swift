@@ -112,6 +112,20 @@ struct RequestIntake {
         return unanswered == 0 && closesWhenAnswered ? .close : .none
     }
 
+    /// No further request is to come: the client said so, or the server ends. What has begun is finished.
+    mutating func noMore(at now: Int64) -> Action {
+        switch phase {
+        case .closing: return .none
+        case .body:
+            closesWhenAnswered = true
+            return .none
+        case .idle, .head:
+            closesWhenAnswered = true
+            enter(.closing, now)
+            return unanswered == 0 ? .close : .none
+        }
+    }
+
     mutating func tick(at now: Int64) -> Action {
         let age = now - since
         switch phase {

@@ -7,11 +7,11 @@ struct WaitingAppend: Sendable {
     var entry: InboxEntry
     /// `entry.storedBytes`, counted once.
     var bytes: Int
-    var continuation: CheckedContinuation<InboxReceipt, any Error>
+    var then: @Sendable (Result<InboxReceipt, SluiceError>) -> Void
 
-    init(entry: InboxEntry, continuation: CheckedContinuation<InboxReceipt, any Error>) {
+    init(entry: InboxEntry, then: @escaping @Sendable (Result<InboxReceipt, SluiceError>) -> Void) {
         self.entry = entry
-        self.continuation = continuation
+        self.then = then
         bytes = entry.storedBytes
     }
 }

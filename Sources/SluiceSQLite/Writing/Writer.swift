@@ -138,11 +138,11 @@ final class Writer: @unchecked Sendable {
         switch outcome {
         case .success(let outcome):
             for (waiting, receipt) in zip(work.appends, outcome.receipts) {
-                waiting.continuation.resume(with: receipt.mapError { $0 as any Error })
+                waiting.then(receipt)
             }
             for (change, failure) in zip(work.changes, outcome.failures) { change.finish(failure) }
         case .failure(let failure):
-            for waiting in work.appends { waiting.continuation.resume(throwing: failure) }
+            for waiting in work.appends { waiting.then(.failure(failure)) }
             for change in work.changes { change.finish(failure) }
         }
     }

@@ -129,3 +129,8 @@ func eventually(_ what: String, _ condition: @Sendable () async throws -> Bool) 
 }
 
 struct TimedOut: Error { var what: String }
+
+extension Gateway {
+    /// As the listener answers, without one.
+    func respond(to request: WebhookRequest) async -> GatewayAnswer { await answer(begin(request)) }
+}

@@ -50,6 +50,16 @@ final class FakeInbox: InboxStore {
         }
     }
 
+    func append(_ webhook: InboxEntry, then: @escaping @Sendable (Result<InboxReceipt, SluiceError>) -> Void) {
+        Task {
+            do {
+                then(.success(try await append(webhook)))
+            } catch {
+                then(.failure(error as? SluiceError ?? SluiceError(.storage, "\(error)")))
+            }
+        }
+    }
+
     func inbox(_ query: InboxQuery) async throws -> [InboxItem] { [] }
     func inboxItem(_ namespace: NamespaceID, _ sequence: InboxSequence) async throws -> InboxItem? { nil }
     func readInbox(_ query: InboxRead) async throws -> InboxBatch { InboxBatch(items: [], through: query.after, more: false) }

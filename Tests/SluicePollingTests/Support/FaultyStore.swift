@@ -55,6 +55,9 @@ final class FaultyStore: Store {
     }
     func recordSubscriptions(_ changes: [SubscriptionChange]) async throws { try await inner.recordSubscriptions(changes) }
     func append(_ webhook: InboxEntry) async throws -> InboxReceipt { try await inner.append(webhook) }
+    func append(_ webhook: InboxEntry, then: @escaping @Sendable (Result<InboxReceipt, SluiceError>) -> Void) {
+        inner.append(webhook, then: then)
+    }
     func inbox(_ query: InboxQuery) async throws -> [InboxItem] { try await inner.inbox(query) }
     func inboxItem(_ namespace: NamespaceID, _ sequence: InboxSequence) async throws -> InboxItem? {
         try await inner.inboxItem(namespace, sequence)
