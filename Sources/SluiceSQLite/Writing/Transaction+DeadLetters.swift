@@ -12,13 +12,14 @@ extension Transaction {
                 discard_note = NULL, next_attempt_at = ?1, pending_since = ?1
             WHERE id = ?2
             """)
+        var pulled: [(destination: DestinationID, job: Int64)] = []
         let batch = try change(selection, after, limit: limit, states: "2, 4") { letter in
-            if letter.isPulled { return try replayToConsumer(letter.delivery, at: time) }
             replay.bind(1, time)
             replay.bind(2, letter.delivery)
             try replay.run()
-            effects.hasDeliveries = true
+            if letter.isPulled { pulled.append((letter.destination, letter.job)) } else { effects.hasDeliveries = true }
         }
+        if !pulled.isEmpty { try returnToConsumers(pulled, at: time) }
         return batch
     }
 
@@ -41,15 +42,20 @@ extension Transaction {
         var diedAt: Timestamp
         var trigger: TriggerID
         var reason: String?
+        var destination: DestinationID
+        var job: Int64
         var isPulled: Bool
     }
 
-    private static let columns =
-        "d.id, d.settled_at, d.trigger_id, d.reason, (SELECT kind FROM destination o WHERE o.id = d.destination_id)"
+    private static let columns = """
+        d.id, d.settled_at, d.trigger_id, d.reason, d.destination_id, d.job_seq,
+        (SELECT kind FROM destination o WHERE o.id = d.destination_id)
+        """
 
     private static func letter(_ row: Prepared) -> Letter {
         Letter(
-            delivery: row.int(0), diedAt: row.time(1), trigger: row.id(2), reason: row.optionalText(3), isPulled: row.text(4) == "pull")
+            delivery: row.int(0), diedAt: row.time(1), trigger: row.id(2), reason: row.optionalText(3), destination: row.id(4),
+            job: row.int(5), isPulled: row.text(6) == "pull")
     }
 
     /// Trigger and destination must be there still: what they left behind is removed piece by piece, and nobody sees it.

@@ -51,8 +51,9 @@ extension StoreConformance {
         ])
         try await bench.cycle(trigger, try await bench.lease(), 1, keys: ["a", "b"])
         let destination = try await bench.destination("hook")
+        let here = bench
         func claim() async throws -> [[UInt8]] {
-            try await bench.store.claimDeliveries(destination, limit: 1, at: bench.start, hiddenUntil: bench.start + .hours(1))
+            try await here.store.claimDeliveries(destination, limit: 1, at: here.start, hiddenUntil: here.start + .hours(1))
                 .map(\.attachmentSettings)
         }
         try expectEqual(try await claim(), [filter], "with the filter")

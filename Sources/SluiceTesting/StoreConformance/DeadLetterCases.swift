@@ -58,7 +58,8 @@ extension StoreConformance {
             if before == nil { break }
         }
         try expectEqual(pages, [[7, 6, 5], [4, 3, 2], [1]], "pages")
-        func select(_ selection: DeadLetterSelection) async throws -> [Int64] { try await list(bench, DeadLetterQuery(selection)) }
+        let here = bench
+        func select(_ selection: DeadLetterSelection) async throws -> [Int64] { try await list(here, DeadLetterQuery(selection)) }
         try expectEqual(try await select(DeadLetterSelection(reason: "filter")), [6, 4, 2], "by reason")
         try expectEqual(try await select(DeadLetterSelection(destination: destination)), [7, 6, 5, 4, 3, 2, 1], "by destination")
         let other = try await bench.destination("other")
