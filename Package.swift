@@ -39,6 +39,7 @@ let package = Package(
         .package(url: "https://github.com/apple/swift-nio-extras", from: "1.35.2"),
         .package(url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.13.0"),
         .package(url: "https://github.com/jpsim/Yams", from: "6.2.2"),
+        .package(url: "https://github.com/swiftlang/swift-subprocess", from: "1.0.2", traits: []),
     ],
     targets: [
         .target(
@@ -77,13 +78,18 @@ let package = Package(
             name: "SluiceDelivery",
             dependencies: [
                 "SluiceStore", "SluiceConnectors", "SluiceCore", httpClient, hummingbird, nioCore, nioPosix, nioHTTP1, crypto, logging,
+                .product(name: "Subprocess", package: "swift-subprocess"),
             ],
+            swiftSettings: strict),
+        .systemLibrary(name: "CNATS", pkgConfig: "libnats", providers: [.apt(["libnats-dev"])]),
+        .target(
+            name: "SluiceNATS", dependencies: ["CNATS", "SluiceDelivery", "SluiceConnectors", "SluiceCore", crypto],
             swiftSettings: strict),
         .target(
             name: "SluiceServer",
             dependencies: [
                 "SluiceCore", "SluiceConnectors", "SluiceLua", "SluiceStore", "SluiceSQLite", "SluiceGateway",
-                "SluicePolling", "SluiceDelivery", hummingbird, httpClient, crypto, logging, lifecycle,
+                "SluicePolling", "SluiceDelivery", "SluiceNATS", hummingbird, httpClient, crypto, logging, lifecycle,
                 .product(name: "Yams", package: "Yams"),
             ],
             swiftSettings: strict),
@@ -98,7 +104,8 @@ let package = Package(
         .target(
             name: "SluiceTesting",
             dependencies: [
-                "SluiceCore", "SluiceStore", "SluiceConnectors", hummingbird, httpClient, nioCore, nioPosix, nioHTTP1, httpTypes, logging,
+                "CNATS", "SluiceCore", "SluiceStore", "SluiceConnectors", hummingbird, httpClient, nioCore, nioPosix, nioHTTP1, httpTypes,
+                logging,
                 crypto,
                 lifecycle,
             ],
@@ -106,6 +113,9 @@ let package = Package(
         .executableTarget(
             name: "sluice-demo",
             dependencies: ["SluiceTesting", "SluiceCore", httpClient, .product(name: "ArgumentParser", package: "swift-argument-parser")],
+            swiftSettings: strict),
+        .executableTarget(
+            name: "sluice-example", dependencies: [hummingbird, httpClient, nioCore, httpTypes, crypto], path: "examples/clients/swift",
             swiftSettings: strict),
         .testTarget(name: "SluiceCoreTests", dependencies: ["SluiceCore"], swiftSettings: strict),
         .testTarget(name: "SluiceSimulationTests", dependencies: ["SluiceSimulation", "SluiceCore"], swiftSettings: strict),
@@ -136,13 +146,18 @@ let package = Package(
         .testTarget(
             name: "SluiceDeliveryTests",
             dependencies: [
-                "SluiceDelivery", "SluiceStore", "SluiceConnectors", "SluiceCore", nioCore, nioPosix, nioHTTP1, crypto, logging,
+                "SluiceDelivery", "SluiceSQLite", "SluiceTesting", "SluiceStore", "SluiceConnectors", "SluiceCore", nioCore, nioPosix,
+                nioHTTP1, crypto, logging,
             ],
+            swiftSettings: strict),
+        .testTarget(
+            name: "SluiceNATSTests",
+            dependencies: ["SluiceNATS", "SluiceDelivery", "SluiceStore", "SluiceConnectors", "SluiceCore", "SluiceTesting", crypto],
             swiftSettings: strict),
         .testTarget(
             name: "SluiceServerTests",
             dependencies: [
-                "SluiceServer", "SluiceCore", "SluiceConnectors", "SluiceStore", "SluiceSQLite", "SluiceDelivery",
+                "SluiceServer", "SluiceCore", "SluiceConnectors", "SluiceStore", "SluiceSQLite", "SluiceDelivery", "SluiceNATS",
             ],
             swiftSettings: strict),
         .testTarget(
@@ -154,6 +169,9 @@ let package = Package(
         .testTarget(
             name: "SluiceDocsTests", dependencies: ["SluiceServer", "SluiceLua", "SluiceConnectors", "SluiceCore"], swiftSettings: strict),
         .testTarget(
-            name: "SluiceLiveTests", dependencies: ["SluiceTesting", "SluiceCore", "sluice", httpClient, nioCore], swiftSettings: strict),
+            name: "SluiceLiveTests",
+            dependencies: [
+                "SluiceTesting", "SluiceCore", "sluice", httpClient, nioCore, .product(name: "GRDB", package: "GRDB.swift"),
+            ], swiftSettings: strict),
     ]
 )

@@ -67,4 +67,4 @@ build() {
     say "built $label in $(($(date +%s) - started)) s"
 }
 
-BUILD_PACKAGES=(libsqlite3-dev liblua5.4-dev libc6-dev pkg-config git ca-certificates)
+BUILD_PACKAGES=(libsqlite3-dev liblua5.4-dev libnats-dev libc6-dev pkg-config git ca-certificates)

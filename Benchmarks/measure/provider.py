@@ -69,3 +69,17 @@ class Hold(Provider):
     def news(self, topic):
         """Says something to whoever waits for a topic; the moment it did so, by CLOCK_MONOTONIC."""
         return self.get(f"/news?topic={topic}")["at"]
+
+
+class History(Provider):
+    """history.py: a past of many records, and news on demand."""
+
+    def __init__(self, work, records):
+        super().__init__(work, "history", [Path(__file__).with_name("history.py"), "--records", str(records)])
+
+    def stats(self):
+        return self.get("/stats")
+
+    def news(self, topic):
+        """Makes a record of a topic; the moment it did so, by CLOCK_MONOTONIC."""
+        return self.get(f"/news?topic={topic}")["at"]

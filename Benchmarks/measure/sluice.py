@@ -52,11 +52,16 @@ class Sluice:
         self.log = self.folder / "sluice.log"
         self.hooks_port, self.api_port = common.free_port(), common.free_port()
         (self.folder / "sluice.yaml").write_text(text)
+        self.environment = environment
+        self.start()
+
+    def start(self):
+        """On the data that there is."""
         command = [binary(), "serve", "--data", self.data, "--listen", f"127.0.0.1:{self.hooks_port}", "--api", f"127.0.0.1:{self.api_port}"]
         command += ["--connectors", BENCHMARKS / "connectors", "--config", self.folder / "sluice.yaml"]
-        with open(self.log, "w") as output:
+        with open(self.log, "a") as output:
             self.process = common.start(
-                command, stdout=output, stderr=subprocess.STDOUT, cwd=self.folder, env=os.environ | ENVIRONMENT | (environment or {}))
+                command, stdout=output, stderr=subprocess.STDOUT, cwd=self.folder, env=os.environ | ENVIRONMENT | (self.environment or {}))
         deadline = time.monotonic() + 30
         while not (self.data / "server.json").exists():
             if common.wait_exit(self.process, 0.02) or time.monotonic() > deadline:

@@ -70,7 +70,8 @@ async def serve():
     await server.serve_forever()
 
 
-try:
-    (uvloop.run if uvloop else asyncio.run)(serve())
-except KeyboardInterrupt:
-    pass
+if __name__ == "__main__":
+    try:
+        (uvloop.run if uvloop else asyncio.run)(serve())
+    except KeyboardInterrupt:
+        pass

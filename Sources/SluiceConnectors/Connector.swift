@@ -48,6 +48,9 @@ public protocol Connector: Sendable {
     func refreshSubscription(_ request: SubscriptionRequest, http: any HTTPSending) async throws -> SubscriptionAnswer
     func checkSubscription(_ request: SubscriptionRequest, http: any HTTPSending) async throws -> SubscriptionAnswer
     func unsubscribe(_ request: SubscriptionRequest, http: any HTTPSending) async throws
+
+    // For callbacks; see `Callbacks/CallbackCalls.swift`.
+    func callbackStatus(_ request: CallbackRequest, http: any HTTPSending) async throws -> CallbackAnswer
 }
 
 extension Connector {
@@ -71,10 +74,14 @@ public struct ConnectorDefinition: Sendable {
     public var hash: String
     /// `lua` or `swift`.
     public var language: String
+    /// The text it was made of, by which it can be made again; nil for compiled ones.
+    public var source: [UInt8]?
     public var connectionFields: [Field]
     /// How its webhooks are signed unless the connection says otherwise; nil if it takes no webhooks.
     public var webhook: WebhookDescription?
     public var triggers: [TriggerTypeDefinition]
+    /// Pending operations that can be waited for.
+    public var callbacks: [CallbackTypeDefinition]
     /// Its recipe could not be held against the provider's own documentation.
     public var isExperimental: Bool
     /// What holds for all requests of a connection.
@@ -83,8 +90,10 @@ public struct ConnectorDefinition: Sendable {
     public init(
         name: String, title: String, version: String, hash: String, language: String, connectionFields: [Field],
         webhook: WebhookDescription?, triggers: [TriggerTypeDefinition], isExperimental: Bool = false,
-        access: ConnectionAccess = ConnectionAccess()
+        access: ConnectionAccess = ConnectionAccess(), callbacks: [CallbackTypeDefinition] = [], source: [UInt8]? = nil
     ) {
+        self.callbacks = callbacks
+        self.source = source
         self.access = access
         self.name = name
         self.title = title

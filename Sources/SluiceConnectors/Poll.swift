@@ -16,6 +16,11 @@ public struct PollRequest: Sendable {
     /// The time as the page is asked for, by the clock passed in: for signatures that carry one. Never a cursor.
     public var now: Timestamp
     public var recordsMax: Int
+    /// Only this stretch of the feed's time is wanted: a backfill. Nil: everything from the cursor on.
+    public var window: BackfillWindow?
+    /// Descriptions by which the trigger's keys were made before: the keys by them come along in `PollPage.formerKeys` wherever
+    /// `PollPage.keys` do.
+    public var formerRules: [Incremental] = []
     /// What places of templates stand for besides the connection's and the input's fields, while one request is made.
     var scope = TemplateScope()
 
@@ -43,6 +48,8 @@ public struct PollPage: Sendable {
     /// The dedup key of each record, in the same order, where the poll has made them from what the provider sent; nil: ask
     /// `Connector.dedupKeys`.
     public var keys: [Result<[UInt8], SluiceError>]?
+    /// With `keys`: those of each record by `PollRequest.formerRules`.
+    public var formerKeys: [[[UInt8]]] = []
     /// The new committed cursor, JSON, taken over together with this page's jobs; nil leaves it as it is.
     public var cursor: [UInt8]?
     /// The committed cursor as an integer in the unit of `marks`, for the pruning of dedup keys; nil if it has none.

@@ -78,6 +78,9 @@ public final class JobFeed: StoreObserver {
         for signal in signals { signal.wake() }
     }
 
+    /// Whether `stopWaiting` was called.
+    public var isStopped: Bool { readers.withLock(\.isClosed) }
+
     /// Reads that are waiting, or about to.
     public var waiting: Int { readers.withLock(\.count) }
 

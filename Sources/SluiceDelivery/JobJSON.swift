@@ -49,20 +49,35 @@ public enum JobJSON {
     ///
     ///     {"type":"job","timestamp":"…","data":{"id":"job_…","trigger":"orders","position":1,"created_at":"…",
     ///      "dedup_key":"…","derived":false,"cause":"webhook","record":{…}}}
-    public static func pushBody(_ job: StoredJob, triggerName: String, uid: String, isProjected: Bool = false) -> [UInt8] {
+    /// `id`: the job's, where it is known already.
+    public static func pushBody(_ job: StoredJob, triggerName: String, uid: String, id: String? = nil, isProjected: Bool = false) -> [UInt8]
+    {
         var bytes: [UInt8] = []
         bytes.reserveCapacity(job.record.count + 512)
-        bytes += "{\"type\":\"job\",\"timestamp\":\"\(job.createdAt)\",\"data\":{".utf8
-        writeIdentity(job, triggerName: triggerName, uid: uid, into: &bytes)
-        bytes += ",\"created_at\":\"\(job.createdAt)\"".utf8
-        writeRest(job, isProjected: isProjected, into: &bytes)
-        bytes += "}}".utf8
+        let createdAt = job.createdAt.description
+        bytes += "{\"type\":\"job\",\"timestamp\":\"\(createdAt)\",\"data\":".utf8
+        writeCarried(job, triggerName: triggerName, uid: uid, id: id, createdAt: createdAt, isProjected: isProjected, into: &bytes)
+        bytes.append(UInt8(ascii: "}"))
         return bytes
     }
 
-    private static func writeIdentity(_ job: StoredJob, triggerName: String, uid: String, into bytes: inout [UInt8]) {
+    /// A job as it is carried: what a push has under `data`, and what a command, a file and a broker get. `id` and `createdAt`:
+    /// where they are known already.
+    public static func writeCarried(
+        _ job: StoredJob, triggerName: String, uid: String, id: String? = nil, createdAt: String? = nil, isProjected: Bool = false,
+        into bytes: inout [UInt8]
+    ) {
+        bytes.reserveCapacity(bytes.count + job.record.count + 512)
+        bytes.append(UInt8(ascii: "{"))
+        writeIdentity(job, triggerName: triggerName, uid: uid, id: id, into: &bytes)
+        bytes += ",\"created_at\":\"\(createdAt ?? job.createdAt.description)\"".utf8
+        writeRest(job, isProjected: isProjected, into: &bytes)
+        bytes.append(UInt8(ascii: "}"))
+    }
+
+    private static func writeIdentity(_ job: StoredJob, triggerName: String, uid: String, id: String? = nil, into bytes: inout [UInt8]) {
         bytes += "\"id\":".utf8
-        JSONWriter.append(JobIdentity.id(uid: uid, dedupKey: job.dedupKey), to: &bytes)
+        JSONWriter.append(id ?? JobIdentity.id(uid: uid, dedupKey: job.dedupKey), to: &bytes)
         bytes += ",\"trigger\":".utf8
         JSONWriter.append(triggerName, to: &bytes)
         bytes += ",\"position\":\(job.position)".utf8

@@ -16,6 +16,8 @@ public final class Gateway: Sendable {
     private struct Shared {
         var routes: [String: Route] = [:]
         var gates: [ConnectionID: ConnectionGate] = [:]
+        /// Of connections that can be used, for calls to callbacks.
+        var callbackRoutes: [ConnectionID: Route] = [:]
         var bucket: TokenBucket
         var inFlight = 0
         var isShuttingDown = false
@@ -38,19 +40,21 @@ public final class Gateway: Sendable {
     private let alarms: any AlarmReporting
     private let observer: any GatewayObserver
     let handshakes: (any HandshakeActing)?
+    private let callbacks: (any CallbackTaking)?
     let publicURL: @Sendable () -> String?
     private let shared: Mutex<Shared>
 
     /// `publicURL`: under which scheme and host providers reach this server, for schemes that sign the URL; asked for when one
     /// is verified.
     /// `wallTime`: what signed timestamps are held against; nil: `time`. `handshakes`: does what handshakes need besides an
-    /// answer; nil: those are answered 503.
+    /// answer; nil: those are answered 503. `callbacks`: takes what comes to `/callbacks/`; nil: nothing is there.
     public init(
         store: any InboxStore, time: any TimeSource, wallTime: (any TimeSource)? = nil, alarms: any AlarmReporting,
-        observer: any GatewayObserver, handshakes: (any HandshakeActing)? = nil,
+        observer: any GatewayObserver, handshakes: (any HandshakeActing)? = nil, callbacks: (any CallbackTaking)? = nil,
         publicURL: @escaping @Sendable () -> String? = { nil }, limits: GatewayLimits = GatewayLimits(), logger: Logger
     ) {
         self.handshakes = handshakes
+        self.callbacks = callbacks
         self.publicURL = publicURL
         self.store = store
         self.time = time
@@ -74,7 +78,14 @@ public final class Gateway: Sendable {
             gates[connection.id] = route.gate
             table[token] = route
         }
-        shared.withLock { [table, gates] shared in
+        var callbackRoutes: [ConnectionID: Route] = [:]
+        for (id, connection) in routes.connections {
+            let route = route("", connection, in: routes, gates[id] ?? gatesBefore[id])
+            gates[id] = route.gate
+            callbackRoutes[id] = route
+        }
+        shared.withLock { [table, gates, callbackRoutes] shared in
+            shared.callbackRoutes = callbackRoutes
             shared.routes = table
             shared.gates = gates
         }
@@ -123,7 +134,7 @@ public final class Gateway: Sendable {
         case answered(GatewayAnswer)
         /// It is to be appended, then answered by `kept`.
         case keep(Keeping)
-        /// A handshake that something has to be done for.
+        /// A handshake that something has to be done for, or a call to a callback.
         case wait(@Sendable () async -> GatewayAnswer)
     }
 
@@ -140,6 +151,7 @@ public final class Gateway: Sendable {
     /// Takes a whole request, read within the limits, as far as it goes without waiting. Never throws: each failure is an answer.
     func begin(_ request: WebhookRequest) -> Handling {
         if limits.enablesBaseline, request.path.hasPrefix(HookPath.baselinePrefix) { return .answered(.baseline) }
+        if let callbacks, let token = CallbackPath.token(request.path) { return begin(request, callback: String(token), callbacks) }
         guard let token = HookPath.token(request.path) else { return .answered(count(.unknown)) }
         let isWebhook = request.method == "POST" || request.method == "PUT"
         guard isWebhook || Gateway.handshakeMethods.contains(request.method) else { return .answered(count(.wrongMethod)) }
@@ -183,6 +195,26 @@ public final class Gateway: Sendable {
         let asked = HandshakeRequest(request, for: route.connection.handshakes)
         return handling(of: handshake(asked, request, route.connection, isVerified: false), request, route.connection, route.gate)
             ?? .answered(count(.wrongMethod, route.connection, route.gate))
+    }
+
+    /// A call to a callback, within the bounds that all requests share.
+    private func begin(_ request: WebhookRequest, callback token: String, _ callbacks: any CallbackTaking) -> Handling {
+        let isWebhook = request.method == "POST" || request.method == "PUT"
+        guard isWebhook || Gateway.handshakeMethods.contains(request.method) else { return .answered(count(.wrongMethod)) }
+        let now = time.now()
+        // No hook has an empty token.
+        if case .refused(let answer) = admit("", at: now) { return .answered(count(answer)) }
+        return .wait {
+            let answer = await self.callback(request, token: token, callbacks, at: now)
+            self.leave()
+            return answer
+        }
+    }
+
+    func callbackRoute(_ connection: ConnectionID) -> Route? { shared.withLock { $0.callbackRoutes[connection] } }
+
+    func noteRefusal(_ refusal: Refusal, _ route: Route, at now: Timestamp) {
+        act(on: route.gate.verificationFailed(refusal.reason, at: now), route.connection, refusal.reason)
     }
 
     /// Of what is to be kept, `kept` leaves the body out.
@@ -343,7 +375,7 @@ public final class Gateway: Sendable {
     }
 
     @discardableResult
-    private func count(
+    func count(
         _ answer: GatewayAnswer, _ connection: GatewayConnection? = nil, _ gate: ConnectionGate? = nil, detail: String? = nil
     ) -> GatewayAnswer {
         gate?.count(answer)

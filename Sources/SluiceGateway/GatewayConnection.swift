@@ -56,8 +56,14 @@ public struct GatewayRoutes: Sendable {
     public let connectionsByToken: [String: GatewayConnection]
     /// A token that is absent here does not expire while this snapshot holds.
     public let expiresAtByToken: [String: Timestamp]
+    /// Every connection that verifies webhooks, whether or not it has addresses: for calls to callbacks.
+    public let connections: [ConnectionID: GatewayConnection]
 
-    public init(connectionsByToken: [String: GatewayConnection], expiresAtByToken: [String: Timestamp] = [:]) {
+    public init(
+        connectionsByToken: [String: GatewayConnection], expiresAtByToken: [String: Timestamp] = [:],
+        connections: [ConnectionID: GatewayConnection] = [:]
+    ) {
+        self.connections = connections
         self.connectionsByToken = connectionsByToken
         self.expiresAtByToken = expiresAtByToken
     }

@@ -145,7 +145,9 @@ extension LuaContext {
     func putRoot(_ page: LuaPage, _ out: LuaValue) { out.put(JSONView(checked: page.bytes), in: page, null: CLUA_VALUE_NIL) }
 
     private func element(_ handle: UnsafeMutablePointer<clua_handle>, _ position: Int, _ out: LuaValue) {
-        guard handle.pointee.kind == CLUA_HANDLE_VIEW.rawValue, LuaContext.view(handle.pointee).kind == .array else { return }
+        guard position > 0, handle.pointee.kind == CLUA_HANDLE_VIEW.rawValue, LuaContext.view(handle.pointee).kind == .array else {
+            return
+        }
         entry(handle, position, false, out)
     }
 
@@ -162,14 +164,15 @@ extension LuaContext {
     private func entry(_ handle: UnsafeMutablePointer<clua_handle>, _ position: Int, _ wantsKey: Bool, _ out: LuaValue) {
         if handle.pointee.kind == CLUA_HANDLE_HEADERS.rawValue {
             let fields = LuaContext.object(LuaHeaders.self, of: handle.pointee).fields
-            if fields.indices.contains(position - 1) { out.put(wantsKey ? fields[position - 1].name : fields[position - 1].value) }
+            guard position > 0, position <= fields.count else { return }
+            out.put(wantsKey ? fields[position - 1].name : fields[position - 1].value)
             return
         }
         guard handle.pointee.kind == CLUA_HANDLE_VIEW.rawValue else { return out.fail("this value cannot be walked") }
         guard let index = index(handle, out) else { return }
         // Position 0 asks whether it is an array.
         if position == 0 { return out.put(index.keys == nil) }
-        guard index.values.indices.contains(position - 1) else { return }
+        guard position > 0, position <= index.values.count else { return }
         if wantsKey, index.keys == nil { return out.put(Int64(position)) }
         let page = LuaContext.object(LuaPage.self, of: handle.pointee)
         let start = page.bytes.startIndex + handle.pointee.offset
@@ -197,7 +200,9 @@ extension LuaContext {
     }
 
     private func prepareRequest(_ out: LuaValue) {
-        guard isPolling else { return out.fail("requests can be sent in poll, and in the webhook_ functions of a subscription, only") }
+        guard isPolling else {
+            return out.fail("requests can be sent in poll, in status, and in the webhook_ functions of a subscription, only")
+        }
         var length = 0
         let bytes = clua_output(out.state, &length)
         do {

@@ -48,12 +48,14 @@ extension LuaConnector {
 
     // MARK: Calls
 
-    private func required(_ function: LuaFunction?, _ name: String, _ trigger: LuaDefinition.Trigger) throws -> LuaFunction {
+    private func required(
+        _ function: LuaFunction?, _ name: String, _ trigger: LuaDefinition.Kept<LuaDefinition.Trigger>
+    ) throws -> LuaFunction {
         guard let function else { throw SluiceError(.connector, "\(path): triggers.\(trigger.type.name) has no \(name)") }
         return function
     }
 
-    private func named(_ function: LuaFunction, _ problem: String) -> SluiceError {
+    func named(_ function: LuaFunction, _ problem: String) -> SluiceError {
         SluiceError(.connector, "\(LuaState.chunkName):\(function.line): \(function.name) \(problem)").with("connector", lua.name)
     }
 
@@ -73,6 +75,13 @@ extension LuaConnector {
     private func call(
         _ function: LuaFunction, _ arguments: [JSONDocument?], _ request: SubscriptionRequest, _ http: any HTTPSending
     ) async throws -> JSONDocument? {
+        try await call(function, arguments, connection: request.connection, http)
+    }
+
+    /// For any function that may send requests and returns one value.
+    func call(
+        _ function: LuaFunction, _ arguments: [JSONDocument?], connection: JSONDocument, _ http: any HTTPSending
+    ) async throws -> JSONDocument? {
         try await slots.acquire()
         defer { slots.release() }
         let state = try pool.take()
@@ -89,7 +98,7 @@ extension LuaConnector {
             }
             return try result.next.map { try JSONDocument($0) }
         } catch {
-            throw redacted(error, request.connection)
+            throw redacted(error, connection)
         }
     }
 

@@ -50,7 +50,7 @@ public final class LuaConnector: Connector {
         let definition = ConnectorDefinition(
             name: lua.name, title: lua.title, version: lua.version, hash: LuaText.hex(SHA256.hash(data: source)), language: "lua",
             connectionFields: lua.connectionFields, webhook: lua.webhook, triggers: lua.triggers.map(\.type),
-            isExperimental: lua.isExperimental, access: lua.access)
+            isExperimental: lua.isExperimental, access: lua.access, callbacks: lua.callbacks.map(\.type), source: source)
         let pool = LuaStatePool(source: source, limits: limits, first: state)
         return LuaConnector(definition: definition, path: path, lua: lua, limits: limits, pool: pool)
     }
@@ -91,7 +91,7 @@ public final class LuaConnector: Connector {
         return feed
     }
 
-    func trigger(_ name: String) throws -> LuaDefinition.Trigger {
+    func trigger(_ name: String) throws -> LuaDefinition.Kept<LuaDefinition.Trigger> {
         if let trigger = lua.triggers.first(where: { $0.type.name == name }) { return trigger }
         let known = lua.triggers.map(\.type.name).joined(separator: ", ")
         throw SluiceError(.notFound, "The connector \(lua.name) has no trigger type '\(name)'; it has \(known).")

@@ -22,6 +22,13 @@ struct LuaDefinition: Sendable {
         var longPoll: LongPoll?
     }
 
+    /// A value that is read through a reference.
+    @dynamicMemberLookup final class Kept<Value: Sendable>: Sendable {
+        private let value: Value
+        init(_ value: Value) { self.value = value }
+        subscript<Member>(dynamicMember member: KeyPath<Value, Member>) -> Member { value[keyPath: member] }
+    }
+
     /// What `long_poll` is: rules beside an `incremental`, or a function.
     enum LongPoll: Sendable {
         case rule(LongPollRule)
@@ -38,7 +45,9 @@ struct LuaDefinition: Sendable {
     var help: LuaFunction?
     /// Signs the requests of polls that are described as data.
     var sign: LuaFunction?
-    var triggers: [Trigger]
+    /// Each behind one reference, since whoever waits for an answer holds it meanwhile.
+    var triggers: [Kept<Trigger>]
+    var callbacks: [Callback]
     var isExperimental: Bool
 
     /// `path` is what messages begin with.
@@ -51,7 +60,10 @@ struct LuaDefinition: Sendable {
         }
         let table = try LuaTable(
             document.root, path: path, at: "",
-            known: ["name", "title", "version", "connection", "webhook", "webhook_keys", "help", "triggers", "experimental", "sign"])
+            known: [
+                "name", "title", "version", "connection", "webhook", "webhook_keys", "help", "triggers", "callbacks", "experimental",
+                "sign",
+            ])
         name = try table.requiredText("name")
         guard LuaDefinition.isKebabCase(name) else { throw table.error("name", "must be kebab-case, for example \"my-service\"") }
         title = try table.text("title") ?? name
@@ -67,15 +79,17 @@ struct LuaDefinition: Sendable {
         if webhookKeys != nil, webhook == nil {
             throw table.error("webhook_keys", "needs webhook = { scheme = \"...\" }, which says how webhooks are verified")
         }
-        guard let triggers = table["triggers"], let members = triggers.members, !members.isEmpty else {
+        callbacks = try LuaDefinition.callbacks(table)
+        let members = table["triggers"]?.members ?? []
+        guard !members.isEmpty || table["triggers"] == nil && !callbacks.isEmpty else {
             throw table.error(
                 "triggers", "is missing; write triggers = { new_event = { poll = function(connection, input, closure) ... end } }")
         }
         self.triggers = []
         for (name, view) in members {
-            self.triggers.append(try LuaDefinition.trigger(name, view, path, takesWebhooks: webhookKeys != nil))
+            self.triggers.append(Kept(try LuaDefinition.trigger(name, view, path, takesWebhooks: webhookKeys != nil)))
         }
-        if sign != nil, !self.triggers.contains(where: { $0.incremental != nil }) {
+        if sign != nil, !self.triggers.contains(where: { $0.incremental != nil }), !callbacks.contains(where: { $0.rules != nil }) {
             throw table.error("sign", "is for triggers with incremental = { ... }; in poll, give get and post the headers themselves")
         }
         if webhook == nil, let trigger = self.triggers.first(where: { $0.type.kind == .webhook }) {
@@ -88,6 +102,7 @@ struct LuaDefinition: Sendable {
             )
         }
         access.addBaseURLs(of: self.triggers.compactMap(\.incremental))
+        access.addBaseURLs(of: callbacks.compactMap(\.rules))
         if let problem = access.problem(fields: connectionFields) { throw SluiceError(.connector, "\(path): \(problem)") }
     }
 
@@ -218,7 +233,7 @@ struct LuaDefinition: Sendable {
         }
     }
 
-    private static func fields(_ table: LuaTable, _ key: String) throws(SluiceError) -> [Field] {
+    static func fields(_ table: LuaTable, _ key: String) throws(SluiceError) -> [Field] {
         guard let view = table[key], !(view.members ?? [(key: "", value: view)]).isEmpty else { return [] }
         guard let elements = view.elements else {
             throw table.error(key, "must be a list of fields such as { { name = \"since\", type = \"integer\" } }")

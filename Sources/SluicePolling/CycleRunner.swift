@@ -1,4 +1,3 @@
-import Crypto
 import Logging
 import SluiceConnectors
 import SluiceCore
@@ -10,41 +9,72 @@ struct CycleRunner {
     let start: Schedule.Start
 
     /// Whose slice it is, and the right to commit it.
-    private struct Standing {
+    private struct Standing: Sendable {
         var fence: Fence
         var trigger: StoredTrigger
         var timing: TriggerSchedule.Timing
     }
 
-    /// What the slice needs and does not change.
-    private struct Context {
-        var standing: Standing
-        var plan: PollPlan
-        var http: any HTTPSending
+    /// What the slice needs and does not change. Behind a reference, since ten thousand may be held at once.
+    private final class Context: Sendable {
+        let standing: Standing
+        let plan: PollPlan
+        let http: any HTTPSending
         /// What the trigger holds at its provider; nil where nothing is to be held.
-        var slot: HeldSlot?
+        let slot: HeldSlot?
+        let keys: SliceKeys
+
+        init(_ standing: Standing, _ plan: PollPlan, _ keys: SliceKeys, _ http: any HTTPSending, _ slot: HeldSlot?) {
+            (self.standing, self.plan, self.keys, self.http, self.slot) = (standing, plan, keys, http, slot)
+        }
+
         var fence: Fence { standing.fence }
         var trigger: StoredTrigger { standing.trigger }
         var timing: TriggerSchedule.Timing { standing.timing }
     }
 
+    /// What a slice goes on with.
+    private final class Work {
+        let context: Context
+        var slice: CycleSlice
+        var cursor: [UInt8]?
+
+        init(_ context: Context, _ slice: CycleSlice) {
+            (self.context, self.slice, cursor) = (context, slice, context.trigger.progress.cursor)
+        }
+    }
+
+    private enum Beginning {
+        case over(TriggerSchedule.Outcome)
+        case ready(Work)
+    }
+
+    /// In steps that are functions of their own: what waits for a provider holds little.
     func run() async -> TriggerSchedule.Outcome {
+        switch await begin() {
+        case .over(let outcome): return outcome
+        case .ready(let work): return await goOn(work)
+        }
+    }
+
+    @inline(never)
+    private func begin() async -> Beginning {
         let openBefore = start.cycle.nextPage > 0 ? start.cycle : nil
         let standing: Standing
         do {
-            guard let found = try await stand() else { return .fenced }
+            guard let found = try await stand() else { return .over(.fenced) }
             standing = found
         } catch {
-            return unknown(error, openCycle: openBefore)
+            return .over(unknown(error, openCycle: openBefore))
         }
         let context: Context
         do {
             let plan = try service.catalogue.plan(for: standing.trigger)
-            context = self.context(standing, plan)
+            context = self.context(standing, plan, try await service.sliceKeys(standing.trigger, plan.connector))
         } catch {
             // Mended here, by loading a connector or a key, and not at the provider: tried again, never given up.
             let failure = PollFailure(.transient, PollFailure.classify(error).error)
-            return await failed(failure, standing, connectionName: nil, openCycle: openBefore)
+            return .over(await failed(failure, standing, connectionName: nil, openCycle: openBefore))
         }
         var cycle = start.cycle
         if cycle.nextPage == 0 { watchForGap(context) }
@@ -53,22 +83,33 @@ struct CycleRunner {
         if cycle.nextPage > 0, cycle.connector != connector { cycle.pageState = nil }
         cycle.connector = connector
         let barren = service.state.withLock { $0.barrenPages[start.trigger] ?? 0 }
-        var slice = CycleSlice(cycle: cycle, barrenPages: barren, limits: service.limits.slice, at: service.time.now())
-        var cursor = context.trigger.progress.cursor
+        let slice = CycleSlice(cycle: cycle, barrenPages: barren, limits: service.limits.slice, at: service.time.now())
+        return .ready(Work(context, slice))
+    }
+
+    @inline(never)
+    private func goOn(_ work: Work) async -> TriggerSchedule.Outcome {
         do {
-            return try await pages(&slice, &cursor, context)
+            return try await pages(work)
         } catch let failure as PollFailure where failure.isHeldBack {
-            return await heldBack(failure, slice)
+            return await heldBack(failure, work.slice)
         } catch {
-            context.slot?.dropStream()
-            if context.slot?.isReleased == true { return .quiet }
-            // What was committed is the open cycle to go on with; a first page that failed leaves none.
-            let committed = slice.cycle.nextPage > 0 ? try? await service.store.trigger(start.trigger)?.progress.openCycle : nil
-            return await failed(error, standing, connectionName: context.plan.connectionName, openCycle: committed ?? nil)
+            return await broken(error, work)
         }
     }
 
+    @inline(never)
+    private func broken(_ error: any Error, _ work: Work) async -> TriggerSchedule.Outcome {
+        let context = work.context
+        context.slot?.dropStream()
+        if context.slot?.isReleased == true { return .quiet }
+        // What was committed is the open cycle to go on with; a first page that failed leaves none.
+        let committed = work.slice.cycle.nextPage > 0 ? try? await service.store.trigger(start.trigger)?.progress.openCycle : nil
+        return await failed(error, context.standing, connectionName: context.plan.connectionName, openCycle: committed ?? nil)
+    }
+
     /// The connection's budget is used up: the cycle goes on once there is some again.
+    @inline(never)
     private func heldBack(_ failure: PollFailure, _ slice: CycleSlice) async -> TriggerSchedule.Outcome {
         let until = service.time.now() + (failure.retryAfter ?? .seconds(5))
         service.blocked(start.connection, until: until)
@@ -94,12 +135,12 @@ struct CycleRunner {
         return Standing(fence: fence, trigger: trigger, timing: service.catalogue.timing(of: trigger))
     }
 
-    private func context(_ standing: Standing, _ plan: PollPlan) -> Context {
+    private func context(_ standing: Standing, _ plan: PollPlan, _ keys: SliceKeys) -> Context {
         let lane = service.lane(standing.trigger.connection)
         guard start.cycle.cause == .hold, let slot = service.state.withLock({ $0.held[start.trigger] }) else {
-            return Context(standing: standing, plan: plan, http: lane)
+            return Context(standing, plan, keys, lane, nil)
         }
-        return Context(standing: standing, plan: plan, http: HeldHTTP(polls: lane, slot: slot), slot: slot)
+        return Context(standing, plan, keys, HeldHTTP(polls: lane, slot: slot), slot)
     }
 
     /// The source may have dropped what changed since the last success, for example while the trigger was paused (P7).
@@ -122,19 +163,26 @@ struct CycleRunner {
 
     // MARK: Pages
 
-    private func pages(_ slice: inout CycleSlice, _ cursor: inout [UInt8]?, _ context: Context) async throws -> TriggerSchedule.Outcome {
-        var fetched = try await fetch(slice.cycle, cursor: cursor, context)
+    @inline(never)
+    private func pages(_ work: Work) async throws -> TriggerSchedule.Outcome {
+        let first = try await fetch(work.slice.cycle, cursor: work.cursor, work.context)
+        return isQuiet(first, work.cursor, work.context) ? .quiet : try await pages(from: first, work)
+    }
+
+    @inline(never)
+    private func pages(from first: PollPage, _ work: Work) async throws -> TriggerSchedule.Outcome {
+        let context = work.context
+        var fetched = first
         var hasMoved = false
-        if isQuiet(fetched, cursor, context) { return .quiet }
         while true {
             let page = fetched
-            let before = slice.cycle
-            try slice.read(pageState: page.pageState, more: page.more)
-            let movedCursor = page.cursor != nil && page.cursor != cursor
+            let before = work.slice.cycle
+            try work.slice.read(pageState: page.pageState, more: page.more)
+            let movedCursor = page.cursor != nil && page.cursor != work.cursor
             hasMoved = hasMoved || movedCursor
-            if let next = page.cursor { cursor = next }
-            let after = slice.cycle
-            let nextCursor = cursor
+            if let next = page.cursor { work.cursor = next }
+            let after = work.slice.cycle
+            let nextCursor = work.cursor
             // Fetching and parsing the next page overlaps with committing this one.
             async let ahead: PollPage? = page.more ? await fetch(after, cursor: nextCursor, context) : nil
             let committed = try await commit(page, of: before, after: after, context)
@@ -142,22 +190,22 @@ struct CycleRunner {
                 context.slot?.dropStream()
                 return .fenced
             }
-            let step = slice.committed(jobs: jobs, movedCursor: movedCursor, more: page.more, at: service.time.now())
-            let barren = slice.barrenPages
+            let step = work.slice.committed(jobs: jobs, movedCursor: movedCursor, more: page.more, at: service.time.now())
+            let barren = work.slice.barrenPages
             service.state.withLock { $0.barrenPages[start.trigger] = page.more && barren > 0 ? barren : nil }
             switch step {
             case .nextPage:
                 guard let next = try await ahead else { return .succeeded }
                 fetched = next
-            case .yield(let notBefore): return .yielded(slice.cycle, notBefore: notBefore)
+            case .yield(let notBefore): return .yielded(work.slice.cycle, notBefore: notBefore)
             case .rest(let until):
                 warn(
                     .triggerResting, context,
                     "it read \(service.limits.slice.barrenPagesMax) pages in a row without a job and rests until \(until)")
-                return .yielded(slice.cycle, notBefore: until)
+                return .yielded(work.slice.cycle, notBefore: until)
             case .end:
                 await succeeded(context)
-                return context.slot != nil && slice.cycle.jobs == 0 && !hasMoved ? .quiet : .succeeded
+                return context.slot != nil && work.slice.cycle.jobs == 0 && !hasMoved ? .quiet : .succeeded
             }
         }
     }
@@ -170,32 +218,27 @@ struct CycleRunner {
         return service.time.now() - last < service.limits.quietSpanMax
     }
 
+    @inline(never)
     private func fetch(_ cycle: OpenCycle, cursor: [UInt8]?, _ context: Context) async throws -> PollPage {
-        let request = PollRequest(
+        let page = try await answer(to: request(cycle, cursor: cursor, context), cursor: cursor, context)
+        try PageKeys.check(page)
+        return page
+    }
+
+    @inline(never)
+    private func request(_ cycle: OpenCycle, cursor: [UInt8]?, _ context: Context) -> PollRequest {
+        var request = PollRequest(
             triggerType: context.trigger.type, connection: context.plan.connection, input: context.plan.input, cursor: cursor,
             pageState: cycle.pageState, readBound: cycle.readBound, now: service.time.now())
-        let page =
-            if context.plan.triggerType.kind == .webhook {
-                try await InboxPoll(store: service.store, trigger: context.trigger, plan: context.plan).page(cursor: cursor)
-            } else if context.slot != nil {
-                try await context.plan.connector.longPoll(request, http: context.http)
-            } else {
-                try await context.plan.connector.poll(request, http: context.http)
-            }
-        guard page.records.count <= request.recordsMax else {
-            throw PollFailure(
-                .permanent,
-                SluiceError(
-                    .connector, "the poll returned \(page.records.count) records, more than \(request.recordsMax): ask for smaller pages"))
-        }
-        for state in [page.cursor, page.pageState].compactMap({ $0 }) where state.count > PollLimits.cursorBytesMax {
-            throw PollFailure(
-                .permanent,
-                SluiceError(
-                    .connector,
-                    "the poll returned a cursor of \(state.count) bytes, more than \(PollLimits.cursorBytesMax): keep less in it"))
-        }
-        return page
+        request.formerRules = context.keys.rules(context.trigger.type)
+        return request
+    }
+
+    @inline(never)
+    private func answer(to request: PollRequest, cursor: [UInt8]?, _ context: Context) async throws -> PollPage {
+        if context.slot != nil { return try await context.plan.connector.longPoll(request, http: context.http) }
+        guard context.plan.triggerType.kind == .webhook else { return try await context.plan.connector.poll(request, http: context.http) }
+        return try await InboxPoll(store: service.store, trigger: context.trigger, plan: context.plan).page(cursor: cursor)
     }
 
     private enum Committed {
@@ -205,7 +248,8 @@ struct CycleRunner {
 
     /// Commits a page, a large one in chunks; the last chunk moves the cursor.
     private func commit(_ page: PollPage, of cycle: OpenCycle, after: OpenCycle, _ context: Context) async throws -> Committed {
-        let (records, quarantined) = try key(page, context)
+        let (records, quarantined) = try PageKeys.keyed(
+            page, triggerType: context.trigger.type, context.plan.connector, formers: context.keys.formerKeys(page, context.trigger.type))
         let size = service.limits.recordsPerCommitMax
         let chunks = max(1, (records.count + size - 1) / size)
         var jobs = 0
@@ -216,7 +260,7 @@ struct CycleRunner {
                 page: cycle.nextPage, chunk: chunk, cause: cycle.cause,
                 records: Array(records[chunk * size..<min(records.count, (chunk + 1) * size)]),
                 quarantined: isLast ? quarantined : [], completion: isLast ? completion(page, after: after, context) : nil,
-                at: service.time.now())
+                at: service.time.now(), keyOrigin: context.keys.changed)
             switch try await service.store.commitPage(commit) {
             case .committed(let new, _): jobs += new
             case .repeated: break
@@ -260,38 +304,6 @@ struct CycleRunner {
             state.agedKeysAt[start.trigger] = now
             return true
         }
-    }
-
-    /// The records with their dedup keys; those that have none are set aside.
-    private func key(_ page: PollPage, _ context: Context) throws -> ([KeyedRecord], [QuarantinedRecord]) {
-        let keys = try page.keys ?? context.plan.connector.dedupKeys(triggerType: context.trigger.type, records: page.records)
-        guard keys.count == page.records.count else {
-            throw PollFailure(.permanent, SluiceError(.connector, "dedup gave \(keys.count) keys for \(page.records.count) records"))
-        }
-        var records: [KeyedRecord] = []
-        records.reserveCapacity(keys.count)
-        var quarantined = page.setAside.map { part in
-            QuarantinedRecord(bytes: part.bytes, reason: part.reason, digest: Array(SHA256.hash(data: part.bytes + part.name.utf8)))
-        }
-        let epoch = page.epoch.map { Array("\($0)/".utf8) } ?? []
-        for (index, key) in keys.enumerated() {
-            switch key.map({ epoch + $0 }) {
-            case .success(let bytes) where bytes.count > epoch.count && bytes.count <= KeyedRecord.dedupKeyBytesMax:
-                let mark = index < page.marks.count ? page.marks[index] : nil
-                records.append(KeyedRecord(record: page.records[index], dedupKey: bytes, mark: mark))
-            case .success(let bytes):
-                let reason =
-                    bytes.count <= epoch.count
-                    ? "its dedup key is empty" : "its dedup key has \(bytes.count) bytes, more than \(KeyedRecord.dedupKeyBytesMax)"
-                quarantined.append(setAside(page.records[index], reason))
-            case .failure(let error): quarantined.append(setAside(page.records[index], error.message))
-            }
-        }
-        return (records, quarantined)
-    }
-
-    private func setAside(_ record: Record, _ reason: String) -> QuarantinedRecord {
-        QuarantinedRecord(bytes: Array(record.bytes), reason: reason, digest: Array(SHA256.hash(data: record.bytes)))
     }
 
     // MARK: Ends

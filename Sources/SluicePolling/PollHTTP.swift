@@ -24,7 +24,7 @@ final class PollHTTP: HTTPSending {
     private let tellBlocked: @Sendable (Timestamp) -> Void
 
     /// Throws `PollFailure` if a host may not be reached.
-    typealias AddressCheck = @Sendable (_ host: String, _ allowsPrivate: Bool) async throws -> Void
+    typealias AddressCheck = @Sendable (_ host: String, _ allowed: AddressAllowance) async throws -> Void
 
     static let redirectsMax = 5
     static let retryAfterMax = Span.hours(24)
@@ -52,6 +52,9 @@ final class PollHTTP: HTTPSending {
     /// Until when nothing is asked, and why; nil if something may be.
     func blocked(at now: Timestamp) -> (until: Timestamp, reason: RequestBudget.Reason)? { budget.withLock { $0.blocked(at: now) } }
 
+    /// The same, and while what the provider has left is spread: nothing is left for what can wait.
+    func shortage(at now: Timestamp) -> (until: Timestamp, reason: RequestBudget.Reason)? { budget.withLock { $0.shortage(at: now) } }
+
     /// Until when nothing is asked.
     var blockedUntil: Timestamp? { budget.withLock { $0.blockedUntil } }
 
@@ -72,6 +75,14 @@ final class PollHTTP: HTTPSending {
     ) async throws -> HTTPReply {
         guard let authorization, authorization.covers(request) else { return try await exchange(request) }
         guard let keeper = authorization.keeper else { return try await exchange(try authorization.applied(to: request, nil)) }
+        return try await tokened(request, authorization, keeper, exchange)
+    }
+
+    @inline(never)
+    private func tokened(
+        _ request: HTTPRequestPlan, _ authorization: LaneAuthorization, _ keeper: TokenKeeper,
+        _ exchange: (HTTPRequestPlan) async throws -> HTTPReply
+    ) async throws -> HTTPReply {
         let token = try await keeper.token()
         let refused: Result<HTTPReply, any Error>
         do {
@@ -92,7 +103,7 @@ final class PollHTTP: HTTPSending {
     func exchangeOnce(_ request: HTTPRequestPlan) async throws -> HTTPReply {
         let host = try PollHTTP.address(of: request).host() ?? ""
         do {
-            try await guardAddress(host, settings.allowsPrivate)
+            try await guardAddress(host, settings.addresses)
             return try await exchange(request, host)
         } catch let error as SluiceError {
             throw PollFailure.classify(error)
@@ -116,7 +127,7 @@ final class PollHTTP: HTTPSending {
         for _ in 0...PollHTTP.redirectsMax {
             let url = try PollHTTP.address(of: request)
             let host = url.host() ?? ""
-            try await guardAddress(host, settings.allowsPrivate)
+            try await guardAddress(host, settings.addresses)
             try await waitForBudget()
             let reply = try await exchange(request, host)
             guard [301, 302, 303, 307, 308].contains(reply.status), !request.acceptsAnyStatus else { return reply }
@@ -150,7 +161,7 @@ final class PollHTTP: HTTPSending {
     }
 
     private func exchange(_ plan: HTTPRequestPlan, _ host: String) async throws -> HTTPReply {
-        guard let pinned = try await routes?.client(for: host, allowsPrivate: settings.allowsPrivate, on: client.eventLoopGroup) else {
+        guard let pinned = try await routes?.client(for: host, allowed: settings.addresses, on: client.eventLoopGroup) else {
             return try await exchange(plan, with: client)
         }
         defer { pinned.end() }

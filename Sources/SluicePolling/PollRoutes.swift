@@ -8,7 +8,7 @@ import Synchronization
 public final class PollRoutes: Sendable {
     /// The addresses that may be connected to, in the order in which to try them; empty for a host that is an address itself.
     /// Throws `SluiceError` where one of them may not be reached.
-    public typealias Resolve = @Sendable (_ host: String, _ allowsPrivate: Bool) async throws -> [IPAddress]
+    public typealias Resolve = @Sendable (_ host: String, _ allowed: AddressAllowance) async throws -> [IPAddress]
 
     private struct Key: Hashable {
         var host: String
@@ -35,12 +35,12 @@ public final class PollRoutes: Sendable {
     }
 
     /// A client on which `begin` was called: call `end` when done. Nil: the host is an address, any client will do.
-    func client(for host: String, allowsPrivate: Bool, on group: any EventLoopGroup) async throws -> PinnedPollClient? {
+    func client(for host: String, allowed: AddressAllowance, on group: any EventLoopGroup) async throws -> PinnedPollClient? {
         // Two readings of one host would be a way around the check.
         guard host.utf8.allSatisfy({ ASCII.isHostByte($0) }) else {
             throw SluiceError(.connector, "the host asked for holds characters that a host name cannot hold; check the base URL")
         }
-        let addresses = try await resolve(host, allowsPrivate)
+        let addresses = try await resolve(host, allowed)
         guard !addresses.isEmpty else { return nil }
         let (client, retired) = state.withLock { state -> (PinnedPollClient, [PinnedPollClient]) in
             let key = Key(host: host, address: addresses[(state.turns[host] ?? 0) % addresses.count])

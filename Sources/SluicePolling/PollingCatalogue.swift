@@ -11,6 +11,8 @@ public protocol PollingCatalogue: Sendable {
     func settings(of connection: ConnectionID) -> ConnectionPollSettings
     /// What holds for all requests of a connection; nil if it is gone or cannot be used.
     func authorization(of connection: ConnectionID) -> ConnectionAuthorization?
+    /// A connector made of a text that one was made of before (`ConnectorDefinition.source`).
+    func connector(ofText text: [UInt8]) throws -> any Connector
 }
 
 extension PollingCatalogue {
@@ -48,6 +50,9 @@ public struct ConnectionPollSettings: Sendable, Equatable {
     public var requestsPerSecondMax: Double?
     /// Whether loopback and private addresses may be polled.
     public var allowsPrivate: Bool
+    /// Networks that may be polled although they are not public.
+    public var allowedNetworks: [IPNetwork] = []
+    public var addresses: AddressAllowance { AddressAllowance(allowsPrivate: allowsPrivate, networks: allowedNetworks) }
     /// For connecting, sending and reading one answer together.
     public var requestSpanMax: Span
     public init(

@@ -68,6 +68,10 @@ public final class PollingService: StoreObserver, Sendable {
         var held: [TriggerID: HeldSlot] = [:]
         /// When a held answer last made dedup keys older.
         var agedKeysAt: [TriggerID: Timestamp] = [:]
+        /// Hashes of connectors whose texts are kept.
+        var textsKept: Set<String> = []
+        /// Connectors as they were, by their hashes.
+        var formers: [String: any Connector] = [:]
     }
 
     let store: any Store
@@ -79,7 +83,7 @@ public final class PollingService: StoreObserver, Sendable {
     let limits: Limits
     let logger: Logger
     let random: @Sendable () -> Double
-    let guardAddress: @Sendable (_ host: String, _ allowsPrivate: Bool) async throws -> Void
+    let guardAddress: @Sendable (_ host: String, _ allowed: AddressAllowance) async throws -> Void
     let routes: PollRoutes?
     let heldRoutes: PollRoutes?
     /// Told when a trigger's state changed because of its polls.
@@ -94,7 +98,7 @@ public final class PollingService: StoreObserver, Sendable {
     public init(
         store: any Store, catalogue: any PollingCatalogue, time: any TimeSource, alarms: any AlarmReporting, client: HTTPClient,
         limits: Limits = Limits(), logger: Logger, random: @escaping @Sendable () -> Double,
-        guardAddress: @escaping @Sendable (_ host: String, _ allowsPrivate: Bool) async throws -> Void, routes: PollRoutes? = nil,
+        guardAddress: @escaping @Sendable (_ host: String, _ allowed: AddressAllowance) async throws -> Void, routes: PollRoutes? = nil,
         heldClient: HTTPClient? = nil, heldRoutes: PollRoutes? = nil, credentials: (any CredentialKeeping)? = nil,
         stateChanged: @escaping @Sendable (StoredTrigger) -> Void = { _ in }
     ) {
@@ -330,6 +334,7 @@ public final class PollingService: StoreObserver, Sendable {
     // MARK: Inside
 
     private func put(_ trigger: StoredTrigger, in state: inout State, at now: Timestamp) {
+        if trigger.isCallbackSource { return }
         let progress = trigger.progress
         let stored = TriggerSchedule.Stored(
             covered: progress.coveredSequence, lastStartAt: progress.lastStartAt, safetyDueAt: progress.safetyDueAt,

@@ -145,6 +145,14 @@ public final class SQLiteStore: Store {
 
     public func recordFailure(_ failure: CycleFailure) async throws -> PageOutcome { try await write { try $0.recordFailure(failure) } }
 
+    // MARK: What connectors were before
+
+    public func keepConnectorText(_ text: [UInt8], hash: String, at time: Timestamp) async throws {
+        try await write(bytes: text.count + 256) { try $0.keepConnectorText(text, hash, at: time) }
+    }
+
+    public func connectorText(hash: String) async throws -> [UInt8]? { try await read { try ConnectorTextRows.text($0, hash) } }
+
     // MARK: Jobs
 
     public func jobs(_ query: JobQuery) async throws -> JobPage { try await read { try JobRows.page($0, query) } }
@@ -174,6 +182,46 @@ public final class SQLiteStore: Store {
 
     public func deliveries(_ query: DeliveryQuery) async throws -> [StoredDelivery] {
         try await read { try DeliveryRows.list($0, query) }
+    }
+
+    public func backlog(_ destination: DestinationID) async throws -> DeliveryBacklog {
+        try await read { try BacklogRows.backlog($0, destination) }
+    }
+
+    public func blockedDeliveries(_ namespace: NamespaceID) async throws -> [BlockedDelivery] {
+        try await read { try BacklogRows.blocked($0, namespace) }
+    }
+
+    // MARK: Consumers
+
+    public func fetchJobs(_ fetch: ConsumerFetch) async throws -> ConsumerBatch {
+        let selection = try await write { try $0.fetch(fetch) }
+        guard let lease = selection.lease else { return selection.empty }
+        do {
+            return try await read { try ConsumerRows.batch($0, selection, lease, of: fetch.consumer) }
+        } catch {
+            // They come again at once rather than when their time runs out.
+            let id = LeaseID(number: lease.number, nonce: lease.nonce)
+            _ = try? await settleJobs(LeaseSettlement(consumer: fetch.consumer, lease: id, action: .giveBack, at: fetch.at))
+            throw error
+        }
+    }
+
+    public func settleJobs(_ settlement: LeaseSettlement) async throws -> LeaseAnswer {
+        try await write(bytes: 256 + (settlement.jobs?.count ?? 0) * 64) { try $0.settle(settlement) }.get()
+    }
+
+    public func leaseJobs(_ consumer: DestinationID, _ lease: LeaseID) async throws -> [StoredJob] {
+        try await read { try ConsumerRows.jobs($0, of: consumer, lease) }
+    }
+
+    public func consumers(_ namespace: NamespaceID, only consumer: DestinationID?, at time: Timestamp) async throws -> [StoredConsumer] {
+        try await read { try ConsumerRows.list($0, namespace, only: consumer, at: time) }
+    }
+
+    public func seekConsumer(_ consumer: DestinationID, to target: SeekTarget, at time: Timestamp) async throws -> SeekOutcome {
+        let seeking = try await write { try $0.seek(consumer, to: target, at: time) }
+        return try await read { try ConsumerRows.outcome($0, seeking) }
     }
 
     // MARK: Tokens and upkeep

@@ -155,6 +155,8 @@ public struct TriggerProgress: Sendable {
     /// Completed and failed cycles by cause.
     public var pollsByCause: [PollCause: Int64] = [:]
     public var quarantined: Int64 = 0
+    /// With what its dedup keys are made; nil before the first.
+    public var keyOrigin: KeyOrigin?
     public init() {}
 }
 
@@ -166,12 +168,22 @@ public struct StoredDestination: Sendable {
     /// URL, headers, limits: a JSON object.
     public var settings: [UInt8]
     public var sealedSecrets: [UInt8]
-    public init(id: DestinationID, name: String, kind: String, settings: [UInt8], sealedSecrets: [UInt8]) {
+    public var state: DestinationState
+    /// Why it is stopped, for people; nil while it is active.
+    public var stateReason: String?
+    public var stateSince: Timestamp?
+    public init(
+        id: DestinationID, name: String, kind: String, settings: [UInt8], sealedSecrets: [UInt8],
+        state: DestinationState = .active, stateReason: String? = nil, stateSince: Timestamp? = nil
+    ) {
         self.id = id
         self.name = name
         self.kind = kind
         self.settings = settings
         self.sealedSecrets = sealedSecrets
+        self.state = state
+        self.stateReason = stateReason
+        self.stateSince = stateSince
     }
 }
 
@@ -216,6 +228,10 @@ public enum DefinitionChange: Sendable {
     /// Only a stopped or created trigger; its jobs, keys and deliveries go with it.
     case removeTrigger(name: String)
     case putDestination(name: String, kind: String, settings: [UInt8], sealedSecrets: [UInt8])
+    /// Stops a destination or lets it go on. `ifSettings`: only while its settings are these; nil: whatever they are.
+    case setDestinationState(name: String, state: DestinationState, reason: String?, ifSettings: [UInt8]?)
+    /// Whether the jobs of a trigger are delivered to each destination one after the other, in the order of their positions.
+    case setOrdered(trigger: String, Bool)
     case removeDestination(name: String)
     /// `from` nil: jobs from now on; a position: that one and all after it that are still kept.
     case attach(trigger: String, destination: String, from: JobPosition?)

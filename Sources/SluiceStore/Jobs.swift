@@ -2,7 +2,8 @@ import SluiceCore
 
 /// Jobs are read in an order in which nothing that is committed later can come earlier.
 public protocol JobStore: Sendable {
-    /// The jobs after a token, oldest first. Throws `.invalid` for a token that is none.
+    /// The jobs after a token, oldest first. Throws `.invalid` for a token that is none, and `.pastRetention` where jobs
+    /// behind the token were removed after their time since it was given.
     func jobs(_ query: JobQuery) async throws -> JobPage
     func quarantine(_ namespace: NamespaceID, trigger: TriggerID, limit: Int) async throws -> [QuarantinedRecord]
 }
@@ -83,11 +84,12 @@ public struct StoredJob: Sendable {
 
 /// Deliveries to destinations of every kind but `pull`: intended in the transaction that makes the job.
 public protocol DeliveryStore: Sendable {
-    /// Takes pending deliveries of a destination that are due, oldest first, and hides them until `hiddenUntil`, so that a
+    /// Takes pending deliveries of a destination that are due, oldest first (of an ordered trigger the first unsettled one), and hides them until `hiddenUntil`, so that a
     /// crash gives them back. Nothing is taken twice at once.
     func claimDeliveries(_ destination: DestinationID, limit: Int, at time: Timestamp, hiddenUntil: Timestamp) async throws
         -> [ClaimedDelivery]
-    /// Destinations that have pending deliveries, and when the first of each is due. None of kind `pull`.
+    /// Destinations that have pending deliveries, when the first of each is due, and how many there are, counted up to 1,000. None
+    /// of kind `pull`.
     func pendingDestinations(_ namespace: NamespaceID) async throws -> [(destination: DestinationID, dueAt: Timestamp, pending: Int)]
     /// Records attempts and what becomes of their deliveries, in one transaction. Tells observers of those that wait again.
     func recordAttempts(_ attempts: [DeliveryAttempt]) async throws
@@ -103,11 +105,15 @@ public struct ClaimedDelivery: Sendable {
     public var attempts: Int
     /// When the delivery was intended, or last replayed: a replayed one is as young as a new one.
     public var createdAt: Timestamp
+    /// Of an ordered trigger: others wait behind it.
+    public var isOrdered: Bool
     /// Of the attachment, as they were when it was claimed; empty where it has none.
     public var attachmentSettings: [UInt8]
     public init(
-        id: Int64, destination: DestinationID, job: StoredJob, attempts: Int, createdAt: Timestamp, attachmentSettings: [UInt8] = []
+        id: Int64, destination: DestinationID, job: StoredJob, attempts: Int, createdAt: Timestamp, isOrdered: Bool = false,
+        attachmentSettings: [UInt8] = []
     ) {
+        self.isOrdered = isOrdered
         self.id = id
         self.destination = destination
         self.job = job

@@ -10,8 +10,9 @@ import SluiceCore
 /// - Time, identity and randomness come in with the call.
 /// - Errors are `SluiceError`: `.diskFull`, `.overloaded` (too much is waiting; nothing was taken), `.fenced`, `.conflict`,
 ///   `.notFound`, `.storage`.
-public protocol Store: InboxStore, DefinitionStore, SubscriptionStore, CredentialStore, PollStore, JobStore, DeliveryStore, TokenStore,
-    MaintenanceStore, DeadLetterStore, CatchUpStore
+public protocol Store: InboxStore, DefinitionStore, SubscriptionStore, CredentialStore, PollStore, JobStore, DeliveryStore,
+    DestinationStore, DeadLetterStore, CatchUpStore, ConsumerStore, BackfillStore, CallbackStore, ConnectorTextStore, TokenStore,
+    MaintenanceStore
 {
     /// Told after each commit, on the store's own thread, what it may have changed for others. Must return quickly.
     func observe(_ observer: any StoreObserver)
@@ -28,6 +29,12 @@ public protocol StoreObserver: Sendable {
     func jobsCommitted(_ triggers: [TriggerID], at time: Timestamp)
     /// Deliveries were intended, replayed or put back.
     func deliveriesIntended()
+    /// Consumers were attached, moved, or got jobs back: what they were told last may no longer hold.
+    func consumersChanged(_ consumers: [DestinationID])
+}
+
+extension StoreObserver {
+    public func consumersChanged(_ consumers: [DestinationID]) {}
 }
 
 /// Proof of a lease. Opaque to its users: they hand it back with each commit.
@@ -229,11 +236,15 @@ public struct PageCommit: Sendable {
     /// With the last chunk of a page only: what changes besides the records.
     public var completion: PageCompletion?
     public var at: Timestamp
+    /// With what the keys are made from these records on; nil: as before.
+    public var keyOrigin: KeyOrigin?
 
     public init(
         fence: Fence, trigger: TriggerID, generation: Generation, cycle: Int64, page: Int, chunk: Int, cause: PollCause,
-        records: [KeyedRecord], quarantined: [QuarantinedRecord] = [], completion: PageCompletion?, at: Timestamp
+        records: [KeyedRecord], quarantined: [QuarantinedRecord] = [], completion: PageCompletion?, at: Timestamp,
+        keyOrigin: KeyOrigin? = nil
     ) {
+        self.keyOrigin = keyOrigin
         self.fence = fence
         self.trigger = trigger
         self.generation = generation

@@ -27,10 +27,9 @@ struct Sluice: AsyncParsableCommand {
         version: API.version,
         subcommands: [
             ServeCommand.self, ApplyCommand.self, StatusCommand.self, ConnectorCommands.self, ConnectionCommands.self, TriggerCommands.self,
-            SubscriptionCommands.self, JobCommands.self, InboxCommands.self, DestinationCommands.self, DeliveryCommands.self,
-            DeadLetterCommands.self,
-            FilterCommands.self,
-            TokenCommands.self, VerifyCommand.self, Simulate.self,
+            SubscriptionCommands.self, CallbackCommands.self, JobCommands.self, ConsumerCommands.self, InboxCommands.self,
+            DestinationCommands.self, DeliveryCommands.self, DeadLetterCommands.self, FilterCommands.self, TokenCommands.self,
+            BackfillCommands.self, AuditCommand.self, VerifyCommand.self, Simulate.self,
         ])
 
     func run() async throws { Terminal.out(Sluice.helpMessage()) }

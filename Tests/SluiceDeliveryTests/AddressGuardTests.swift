@@ -24,9 +24,9 @@ import Testing
     @Test(arguments: table) func classifies(_ text: String, _ kind: AddressGuard.Kind) throws {
         let address = try #require(IPAddress(text))
         #expect(AddressGuard.classify(address) == kind)
-        #expect(AddressGuard.isAllowed(address, allowsPrivate: false) == (kind == .global))
-        let isNeverOpen = [.unspecified, .multicast, .reserved].contains(kind)
-        #expect(AddressGuard.isAllowed(address, allowsPrivate: true) == !isNeverOpen)
+        #expect(AddressGuard.isAllowed(address, allowed: .publicOnly) == (kind == .global))
+        let isNeverOpen = [.unspecified, .multicast, .reserved].contains(kind) || AddressGuard.isMetadata(address)
+        #expect(AddressGuard.isAllowed(address, allowed: true) == !isNeverOpen)
         #expect(IPAddress(address.description) == address)
     }
 
@@ -45,12 +45,56 @@ import Testing
     @Test func oneBadAddressSpoilsAll() throws {
         let addresses = try ["8.8.8.8", "10.0.0.1"].map { try #require(IPAddress($0)) }
         let error = #expect(throws: SluiceError.self) {
-            try AddressGuard.check(host: "evil.example", addresses: addresses, allowsPrivate: false)
+            try AddressGuard.check(host: "evil.example", addresses: addresses, allowed: .publicOnly)
         }
         #expect(error?.code == .forbiddenAddress)
         #expect(error?.message.contains("allow_private") == true)
-        try AddressGuard.check(host: "inside.example", addresses: addresses, allowsPrivate: true)
+        try AddressGuard.check(host: "inside.example", addresses: addresses, allowed: true)
     }
+
+    /// Networks that are allowed, an address, and whether it is then.
+    @Test(
+        arguments: [
+            (["10.0.0.0/8"], "10.1.2.3", true), (["10.0.0.0/8"], "192.168.0.1", false),
+            (["10.0.0.0/8"], "172.16.0.1", false), (["10.0.0.0/8"], "127.0.0.1", false), (["10.0.0.0/8"], "::ffff:10.1.2.3", true),
+            (["10.0.0.0/8"], "::ffff:192.168.0.1", false), (["10.0.0.0/8"], "64:ff9b::10.1.2.3", false),
+            (["10.0.0.0/8"], "::10.1.2.3", false),
+            (["10.0.0.0/8"], "2002:a01:203::", false), (["10.0.0.0/8"], "2001:0:a01:203::1", false),
+            (["10.0.0.0/8", "fd00::/8"], "fd12::1", true),
+            (["fd00::/8"], "fc00::1", false), (["127.0.0.1"], "127.0.0.1", true), (["127.0.0.1"], "127.0.0.2", false),
+            (["100.64.0.0/10"], "100.100.1.1", true), (["100.64.0.0/10"], "100.100.100.200", false),
+            (["169.254.0.0/16"], "169.254.1.1", true),
+            (["169.254.0.0/16"], "169.254.169.254", false), (["169.254.169.254/32"], "169.254.169.254", true),
+            (["169.254.169.254"], "::ffff:169.254.169.254", true), (["fd00::/8"], "fd00:ec2::254", false),
+            (["fd00:ec2::254"], "fd00:ec2::254", true),
+            (["0.0.0.0/0"], "10.0.0.1", true), (["0.0.0.0/0"], "0.0.0.0", false), (["0.0.0.0/0"], "224.0.0.1", false),
+            (["0.0.0.0/0"], "240.0.0.1", false), (["0.0.0.0/0"], "169.254.169.254", false), (["::/0"], "fe80::1", true),
+            (["::/0"], "10.0.0.1", false), (["::/0"], "ff02::1", false), ([], "8.8.8.8", true),
+        ] as [([String], String, Bool)]) func allowedNetworksOpenThemselvesAndNothingElse(
+            _ networks: [String], _ text: String, _ isOpen: Bool
+        ) throws
+    {
+        let allowed = AddressAllowance(networks: try networks.map { try #require(IPNetwork($0)) })
+        let address = try #require(IPAddress(text))
+        #expect(AddressGuard.isAllowed(address, allowed: allowed) == isOpen)
+        if isOpen { return try AddressGuard.check(host: "h", addresses: [address], allowed: allowed) }
+        let error = #expect(throws: SluiceError.self) { try AddressGuard.check(host: "h", addresses: [address], allowed: allowed) }
+        #expect(error?.code == .forbiddenAddress)
+    }
+
+    @Test(arguments: ["169.254.169.254", "100.100.100.200", "fd00:ec2::254", "::ffff:a9fe:a9fe", "64:ff9b::a9fe:a9fe", "2002:a9fe:a9fe::"])
+    func whatGivesOutCredentialsNeedsToBeNamed(_ text: String) throws {
+        let address = try #require(IPAddress(text))
+        #expect(!AddressGuard.isAllowed(address, allowed: true))
+        let error = #expect(throws: SluiceError.self) { try AddressGuard.check(host: "h", addresses: [address], allowed: true) }
+        #expect(error?.message.contains("credentials") == true)
+    }
+
+    @Test(arguments: [
+        "", "/8", "10.0.0.0/", "10.0.0.0/33", "10.0.0.0/-1", "10.0.0.0/+8", "10.0.0.0/8/8", "10.0.0.1/8", "10/8", "fd00::/129",
+        "fd00::1/64", "localhost",
+    ])
+    func refusesWhatIsNoNetwork(_ text: String) { #expect(IPNetwork(text) == nil) }
 
     @Test(arguments: [
         ("HTTP://Example.COM", "http://example.com/"), ("https://a.b:443/x?y#z", "https://a.b/x?y"),

@@ -89,7 +89,7 @@ import Testing
         for _ in 0..<3 {
             #expect(lane.callsAtOnce(max: 8) == 8)
             lane.start()
-            lane.note(.failed)
+            lane.note(.failed, at: now)
             lane.end()
         }
         #expect(lane.callsAtOnce(max: 8) == 1)
@@ -97,13 +97,13 @@ import Testing
         lane.start()
         #expect(!lane.mayStart(callsAtOnceMax: 8, at: now))
         #expect(lane.mayGoOn(callsAtOnceMax: 8, at: now))
-        lane.note(.delivered)
+        lane.note(.delivered, at: now)
         lane.end()
         #expect(lane.claimLimit(callsAtOnceMax: 8, at: now) == 40)
         #expect(lane.claimLimit(callsAtOnceMax: 8, perCall: 10, at: now) == 400)
-        for _ in 0..<1000 { lane.note(.delivered) }
+        for _ in 0..<1000 { lane.note(.delivered, at: now) }
         #expect(lane.claimLimit(callsAtOnceMax: 256, perCall: 100, at: now) == 1000)
-        lane.note(.failed)
+        lane.note(.failed, at: now)
         #expect(lane.claimLimit(callsAtOnceMax: 8, at: now) == 32)
         lane.noteClaim(of: 31, limit: 32)
         #expect(lane.claimLimit(callsAtOnceMax: 8, at: now) == 0)

@@ -100,7 +100,7 @@ import Testing
         try await Sink.with({ _, _ in .answer(410) }) { sink in
             let id = store.commit("a", to: [first], at: clock.now())[0]
             let target = try destination(url: sink.url)
-            try await withDelivery(store, [target], clock: clock, gone: { id in told.withLock { $0.append(id) } }) { service in
+            try await withDelivery(store, [target], clock: clock, gone: { id, _, _ in told.withLock { $0.append(id) } }) { service in
                 try await eventually("dead") { store.delivery(id).state == .dead }
                 #expect(store.delivery(id).reason == "gone")
                 let later = store.commit("b", to: [first], at: clock.now())[0]

@@ -1,4 +1,5 @@
 import Logging
+import SluiceConnectors
 import SluiceCore
 import SluiceStore
 import Synchronization
@@ -181,7 +182,8 @@ func pushDestination(
     timeoutSeconds: Int = 15
 ) -> PushDestination {
     PushDestination(
-        name: "d\(number)", url: url, secrets: secrets, allowsPrivate: allowsPrivate, connectionsMax: atOnce,
+        name: "d\(number)", url: url, secrets: secrets.map { SigningSecret($0) },
+        addresses: AddressAllowance(allowsPrivate: allowsPrivate), connectionsMax: atOnce,
         timeoutSeconds: timeoutSeconds)
 }
 
@@ -241,7 +243,7 @@ final class Script: Courier {
 func withDelivery(
     _ store: FakeStore, _ destinations: [CarriedDestination], clock: TestClock = TestClock(), alarms: TestAlarms = TestAlarms(),
     options: DeliveryOptions = DeliveryOptions(), sieve: @escaping DeliveryService.SieveSource = { _ in nil },
-    gone: @escaping @Sendable (DestinationID) async -> Void = { _ in },
+    gone: @escaping DeliveryService.DestinationGone = { _, _, _ in },
     _ body: (DeliveryService) async throws -> Void
 ) async throws {
     let service = DeliveryService(

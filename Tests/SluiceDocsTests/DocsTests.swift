@@ -9,7 +9,8 @@ import Testing
 @Suite struct DocsTests {
     static let root = URL(filePath: #filePath).deletingLastPathComponent().deletingLastPathComponent().deletingLastPathComponent()
     static let pages = [
-        "README.md", "docs/CONNECTORS.md", "docs/WORKATO.md", "docs/OPERATIONS.md", "docs/FILTERS.md", "docs/DEAD-LETTERS.md",
+        "README.md", "docs/CONNECTORS.md", "docs/WORKATO.md", "docs/OPERATIONS.md", "docs/CALLBACKS.md", "docs/FILTERS.md",
+        "docs/DEAD-LETTERS.md",
     ]
 
     /// A fenced block of a page.
@@ -54,7 +55,7 @@ import Testing
         #expect(blocks.count >= 2)
         for block in blocks {
             let connector = try DocsTests.connector(block)
-            #expect(!connector.definition.triggers.isEmpty, "\(block.testDescription)")
+            #expect(!connector.definition.triggers.isEmpty || !connector.definition.callbacks.isEmpty, "\(block.testDescription)")
             if block.text.contains("help = function") {
                 let help = connector.help(webhookBaseURL: "https://hooks.example.com/hooks/x")
                 #expect(help.contains("/hooks/x"), "\(block.testDescription)")

@@ -116,11 +116,13 @@ enum Fixture {
 }
 
 extension API {
-    /// Asks as somebody inside the process.
+    /// Asks as somebody inside the process. Every answer must be as the OpenAPI document describes it.
     func ask(_ method: String, _ path: String, _ body: String = "", query: [(name: String, value: String)] = []) async -> (
         status: Int, text: String
     ) {
-        let answer = await respond(to: APIRequest(method, path, query: query, isTrusted: true, body: Array(body.utf8)))
+        let request = APIRequest(method, path, query: query, isTrusted: true, body: Array(body.utf8))
+        let answer = await respond(to: request)
+        if let problem = Documented.problem(with: answer, to: request) { Issue.record("\(problem)") }
         return (answer.status, String(decoding: answer.body, as: UTF8.self))
     }
 
@@ -128,7 +130,9 @@ extension API {
         var order = ApplyRequest(manifest: manifest, references: Fixture.references, file: "sluice.yaml")
         order.prunes = prunes
         order.resets = resets
-        return await respond(to: order.request)
+        let answer = await respond(to: order.request)
+        if let problem = Documented.problem(with: answer, to: order.request) { Issue.record("\(problem)") }
+        return answer
     }
 }
 

@@ -15,13 +15,14 @@ import Testing
         "SluiceGateway": ["SluiceStore", "SluiceConnectors", "SluiceCore"],
         "SluicePolling": ["SluiceStore", "SluiceConnectors", "SluiceCore"],
         "SluiceDelivery": ["SluiceStore", "SluiceConnectors", "SluiceCore"],
+        "SluiceNATS": ["CNATS", "SluiceDelivery", "SluiceConnectors", "SluiceCore"],
         "SluiceServer": [
             "SluiceCore", "SluiceConnectors", "SluiceLua", "SluiceStore", "SluiceSQLite", "SluiceGateway", "SluicePolling",
-            "SluiceDelivery",
+            "SluiceDelivery", "SluiceNATS",
         ],
         "SluiceSimulation": ["SluiceCore", "SluiceStore", "SluiceConnectors"],
         "sluice": ["SluiceServer", "SluiceSimulation", "SluiceCore", "SluiceConnectors", "SluiceStore"],
-        "SluiceTesting": ["SluiceCore", "SluiceStore", "SluiceConnectors"],
+        "SluiceTesting": ["CNATS", "SluiceCore", "SluiceStore", "SluiceConnectors"],
         "sluice-demo": ["SluiceTesting", "SluiceCore"],
     ]
 
@@ -64,7 +65,7 @@ import Testing
     }
 
     @Test func importsFollowTheArrows() throws {
-        let ours = Set(TidyTests.arrows.keys).union(["CLua", "CLua54", "SluicePostgres", "SluiceConsole"])
+        let ours = Set(TidyTests.arrows.keys).union(["CLua", "CLua54", "CNATS", "SluicePostgres", "SluiceConsole"])
         let sources = try TidyTests.sources()
         #expect(sources.count > 30)
         for source in sources {

@@ -1,7 +1,8 @@
 -- Paddle Billing: every new or changed transaction.
 --
--- Paddle pages by id. Ordered by time, a page would begin after a record that may have moved meanwhile, so the list is ordered by
--- id, between two times. That Paddle takes both bounds at once is not said in its documentation: hence experimental.
+-- Paddle pages by id, and its ids sort as they were made. Ordered by time, a page would begin after a record that may have moved
+-- meanwhile, so the list is ordered by id, between two times. That Paddle takes both bounds at once is not said in its
+-- documentation: hence experimental. Only transactions can be asked for by time.
 -- Sources: developer.paddle.com, API reference, "List transactions" (updated_at[GTE], order_by, after, meta.pagination),
 -- "Signature verification", "Respond to webhooks".
 return {

@@ -1,6 +1,8 @@
 -- Slack: every message of a channel.
 --
 -- Slack lists the newest first and gives times as text with six decimals, which are the message's id as well.
+-- An app that is distributed outside of Slack's Marketplace gets 15 messages a request and one request a minute: Sluice waits
+-- as Slack asks. Internal apps and those of the Marketplace are not limited so.
 -- Threads are not listed: their replies are in conversations.replies. An edited message keeps its time and does not come again.
 -- Sources: api.slack.com, "conversations.history" (oldest, inclusive, cursor), "Verifying requests from Slack",
 -- "url_verification event".

@@ -18,6 +18,7 @@ public struct ConnectorDescription: Connector {
     public let definition: ConnectorDefinition
     private let webhook: Webhook?
     private let triggers: [String: TriggerType]
+    let callbacks: [String: CallbackType]
     private let helpText: @Sendable (String) -> String
 
     /// `name` in kebab-case; `version` must change with the code, since it stands for the hash of a Lua connector's source.
@@ -27,6 +28,7 @@ public struct ConnectorDescription: Connector {
         var webhook: Webhook?
         var types: [TriggerType] = []
         var help: Help?
+        var waited: [CallbackType] = []
         var access = ConnectionAccess()
         for part in parts() {
             switch part {
@@ -34,18 +36,23 @@ public struct ConnectorDescription: Connector {
             case let value as Webhook: webhook = value
             case let type as TriggerType: types.append(type)
             case let value as Help: help = value
+            case let type as CallbackType: waited.append(type)
             case let value as Access: access = value.rules
             default: break
             }
         }
         access.addBaseURLs(of: types.compactMap { $0.poll?.incremental })
+        access.addBaseURLs(of: waited.compactMap(\.rules))
         if let problem = access.problem(fields: fields) { preconditionFailure("\(name): \(problem)") }
         precondition(Set(types.map(\.definition.name)).count == types.count, "two trigger types of \(name) have the same name")
+        precondition(Set(waited.map(\.definition.name)).count == waited.count, "two callback types of \(name) have the same name")
         definition = ConnectorDefinition(
             name: name, title: title, version: version, hash: "swift:\(name)@\(version)", language: "swift", connectionFields: fields,
-            webhook: webhook?.description, triggers: types.map(\.definition), access: access)
+            webhook: webhook?.description, triggers: types.map(\.definition), access: access,
+            callbacks: waited.map(\.definition))
         self.webhook = webhook
         triggers = Dictionary(uniqueKeysWithValues: types.map { ($0.definition.name, $0) })
+        callbacks = Dictionary(uniqueKeysWithValues: waited.map { ($0.definition.name, $0) })
         if let help {
             helpText = help.text
         } else {
@@ -68,10 +75,24 @@ public struct ConnectorDescription: Connector {
     }
 
     public func longPoll(_ request: PollRequest, http: any HTTPSending) async throws -> PollPage {
-        let type = try trigger(request.triggerType)
-        if let read = type.longPoll?.read { return try await read(request, http) }
+        switch try held(request.triggerType) {
+        case .code(let read): return try await read(request, http)
+        case .rules(let rule, let rules): return try await rule.longPoll(request, rules, http: http)
+        }
+    }
+
+    private enum Held {
+        case code(@Sendable (PollRequest, any HTTPSending) async throws -> PollPage)
+        case rules(LongPollRule, Incremental)
+    }
+
+    /// What a request that waits holds of its trigger type.
+    @inline(never)
+    private func held(_ name: String) throws -> Held {
+        let type = try trigger(name)
+        if let read = type.longPoll?.read { return .code(read) }
         guard let rule = type.longPoll?.rule, let rules = type.poll?.incremental else { throw lacks("LongPoll", type) }
-        return try await rule.longPoll(request, rules, http: http)
+        return .rules(rule, rules)
     }
 
     public func webhookNotification(
@@ -104,7 +125,7 @@ public struct ConnectorDescription: Connector {
     }
 }
 
-/// What may stand inside a `ConnectorDescription`: `Field`, `Access`, `Webhook`, `TriggerType`, `Help`.
+/// What may stand inside a `ConnectorDescription`: `Field`, `Access`, `Webhook`, `TriggerType`, `CallbackType`, `Help`.
 public protocol ConnectorPart: Sendable {}
 
 extension Field: ConnectorPart {}

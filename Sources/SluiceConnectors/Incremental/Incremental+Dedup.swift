@@ -11,6 +11,20 @@ extension Incremental {
         return result
     }
 
+    /// The keys of each record by these rules, which a trigger of this request had before; none where a rule cannot make one.
+    static func formerKeys(_ records: [Record], _ request: PollRequest) -> [[[UInt8]]] {
+        guard !request.formerRules.isEmpty else { return [] }
+        var result = [[[UInt8]]](repeating: [], count: records.count)
+        for rules in request.formerRules {
+            guard let rules = rules.shape.variants == nil ? rules : try? rules.shape.variants?.rules(for: request) else { continue }
+            for (index, key) in rules.dedupKeys(records: records).enumerated() {
+                guard case .success(let bytes) = key else { continue }
+                result[index].append(records[index].isDeletion ? bytes + Tombstone.keySuffix : bytes)
+            }
+        }
+        return result
+    }
+
     private func dedupKey(_ record: UnsafeBufferPointer<UInt8>) -> Result<[UInt8], SluiceError> {
         var key: [UInt8] = []
         key.reserveCapacity(48)

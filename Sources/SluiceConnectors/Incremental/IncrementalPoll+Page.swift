@@ -5,6 +5,7 @@ extension IncrementalPoll {
     private static let startToleranceSeconds: Int64 = 60
 
     /// What an answer means: records, and how far the cursor may move. `request` is the one that `nextRequest` was given.
+    @inline(never)
     public func page(from reply: HTTPReply, for request: PollRequest) throws(PollFailure) -> PollPage {
         var state = try pageState(of: request)
         if let anew = try beginsAnew(reply, request, state) { return anew }
@@ -33,14 +34,15 @@ extension IncrementalPoll {
         state.wentBack = back != nil
         try takeHandedOut(answer, &state)
 
-        let next = if let back { back } else { try next(answer, &state, request) }
+        let next: PageState.Position? =
+            if let back { back } else if isPastWindow(answer.scan, state, request) { nil } else { try next(answer, &state, request) }
         if let next { try state.advance(to: next, lower: next == .first ? restartBound(state) : lower, pagesMax: rules.pagesMax) }
         if next == nil { warnings += try endWarnings(answer, state, request) }
         let moved = try committed(request, state, isLast: next == nil, now: now, hasServerClock: reply.serverDate != nil)
         let page = PollPage(
             records: scan.records, marks: scan.marks, cursor: try moved.map { value throws(PollFailure) in try json(value, request, now) },
             cursorMark: try mark(of: request, moved), pageState: next == nil ? nil : state.json, more: next != nil, warnings: warnings)
-        return try checkSizes(try newOnly(reread(page, lower), request, now), request)
+        return try checkSizes(windowed(try newOnly(reread(page, lower), request, now), request), request)
     }
 
     /// Notes the page's furthest record, and whether the order still holds.

@@ -17,11 +17,13 @@ public struct IncrementalPoll: Sendable {
 
     /// The request for the page that `request` stands at. Throws a permanent failure where the connection or the input lacks
     /// something, and `badCursor` for a cursor that cannot be read.
+    @inline(never)
     public func nextRequest(_ request: PollRequest) throws(PollFailure) -> HTTPRequestPlan {
         let state = try pageState(of: request)
         var request = request
         let lower = try lower(request, state)
         if let lower { request.scope["cursor"] = word(lower.text) }
+        if request.scope.upper == nil { request.scope.upper = windowEnd(request) }
         if let upper = request.scope.upper { request.scope["upper"] = word(upper) }
         var plan = HTTPRequestPlan(method: rules.method, url: try endpoint(request))
         plan.headers = try headers(request)

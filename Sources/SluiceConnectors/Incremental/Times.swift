@@ -163,3 +163,17 @@ enum Decimals {
         return isNegative ? -value - (hasFraction ? 1 : 0) : value
     }
 }
+
+extension Timestamp {
+    /// A time as RFC 3339 writes it, with its zone; what is finer than a millisecond is cut off. Throws `.invalid`, naming `name`,
+    /// for anything else: a time without a zone is nobody's.
+    public init(rfc3339 text: String, _ name: String) throws(SluiceError) {
+        switch Times.rfc3339(text) {
+        case .milliseconds(let milliseconds): self.init(milliseconds: milliseconds)
+        case .zoneless:
+            throw SluiceError(.invalid, "`\(name)` names no zone: write \(text)Z for UTC, or an offset such as \(text)+02:00")
+        case .unreadable:
+            throw SluiceError(.invalid, "`\(name)` is a time such as 2026-01-31T09:00:00Z, and not \(text.prefix(60).debugDescription)")
+        }
+    }
+}

@@ -107,6 +107,8 @@ public struct KeyReference: Sendable {
         incremental.explore()
         var subscription = KeyExplorer("subscription", witness) { _ = try SubscriptionRules(json: $0) }
         subscription.explore()
+        var status = KeyExplorer("status", witness) { _ = try CallbackRules(json: $0) }
+        status.explore()
         var longPoll = KeyExplorer("long_poll", witness) { _ = try LongPollRule(json: $0) }
         longPoll.explore()
         var connection = KeyExplorer("connection", witness) { _ = try ConnectionAccess(json: $0) }

@@ -38,7 +38,7 @@ package final class KeyWitness: Sendable {
     /// `list[2]` is like `list[1]`, one trigger type like another, a field of an input like one of a connection.
     private static func normal(_ place: String) -> String {
         var parts = place.split(separator: ".").map { String($0.prefix { $0 != "[" }) }
-        if parts.first == "triggers", parts.count > 1 { parts[1] = "NAME" }
+        if ["triggers", "callbacks"].contains(parts.first), parts.count > 1 { parts[1] = "NAME" }
         if let last = parts.last, last == "fields" || last.hasSuffix("_fields") { return "fields" }
         return parts.joined(separator: ".")
     }

@@ -11,19 +11,33 @@ extension LongPollRule {
 
     /// One held request.
     public func longPoll(_ request: PollRequest, _ rules: Incremental, http: any HTTPSending) async throws -> PollPage {
+        if watchesIDs { return try await watched(request, rules, http) }
+        return try await exact(rules).run(request, http: HoldingHTTP(inner: http, rule: self))
+    }
+
+    @inline(never)
+    private func watched(_ request: PollRequest, _ rules: Incremental, _ http: any HTTPSending) async throws -> PollPage {
         let holding = HoldingHTTP(inner: http, rule: self)
-        guard watchesIDs else { return try await exact(rules).run(request, http: holding) }
         var watch = try IDWatch(request)
         let page = try await page(&watch, request, rules, holding)
         guard page.records.isEmpty, page.cursor == nil, request.pageState == nil, let epoch else { return page }
-        // Nothing came. Perhaps because nothing will: a source that was restarted between two requests, so that no connection
-        // broke, has nothing to say about ids that it has not reached again.
+        return try await askedWhether(page, still: watch.epoch, epoch, request, rules, http)
+    }
+
+    /// Nothing came. Perhaps because nothing will: a source that was restarted between two requests, so that no connection broke,
+    /// has nothing to say about ids that it has not reached again.
+    @inline(never)
+    private func askedWhether(
+        _ page: PollPage, still before: String?, _ epoch: EpochQuestion, _ request: PollRequest, _ rules: Incremental,
+        _ http: any HTTPSending
+    ) async throws -> PollPage {
         var asked = try IDWatch(request)
         try await ask(epoch, &asked, request, rules, http)
-        guard asked.epoch != watch.epoch else { return page }
+        guard asked.epoch != before else { return page }
         return asked.read(PollPage(records: [], more: false), consecutive: false, now: request.readBound)
     }
 
+    @inline(never)
     private func page(
         _ watch: inout IDWatch, _ request: PollRequest, _ rules: Incremental, _ http: any HTTPSending
     ) async throws -> PollPage {
@@ -34,6 +48,7 @@ extension LongPollRule {
     }
 
     /// The same feed, asked for exactly what comes after the cursor.
+    @inline(never)
     private func exact(_ rules: Incremental) -> Incremental {
         var rules = rules
         if rules.cursor?.isExclusive == true { rules.cursor?.overlap = 0 }
@@ -41,6 +56,7 @@ extension LongPollRule {
         return rules
     }
 
+    @inline(never)
     private func ask(
         _ question: EpochQuestion, _ watch: inout IDWatch, _ request: PollRequest, _ rules: Incremental, _ http: any HTTPSending
     ) async throws {

@@ -28,6 +28,34 @@ enum HMACSHA256 {
         return code(outer.finalize())
     }
 
+    /// A key that is hashed once, for signing many messages.
+    struct Key: Sendable {
+        private let inner: SHA256
+        private let outer: SHA256
+
+        init(_ key: [UInt8]) {
+            var block = SIMD64<UInt8>(repeating: 0)
+            if key.count <= 64 {
+                for index in key.indices { block[index] = key[index] }
+            } else {
+                let digest = sha256(key)
+                for index in 0..<32 { block[index] = digest[index] }
+            }
+            var (inner, outer) = (SHA256(), SHA256())
+            update(&inner, block ^ SIMD64(repeating: 0x36))
+            update(&outer, block ^ SIMD64(repeating: 0x5C))
+            (self.inner, self.outer) = (inner, outer)
+        }
+
+        func code(_ first: [UInt8], _ body: [UInt8]) -> Code {
+            var (inner, outer) = (inner, outer)
+            first.withUnsafeBytes { inner.update(bufferPointer: $0) }
+            body.withUnsafeBytes { inner.update(bufferPointer: $0) }
+            inner.finalize().withUnsafeBytes { outer.update(bufferPointer: $0) }
+            return HMACSHA256.code(outer.finalize())
+        }
+    }
+
     /// The same over any number of pieces.
     static func code(key: [UInt8], _ pieces: [[UInt8]]) -> Code {
         var block = SIMD64<UInt8>(repeating: 0)

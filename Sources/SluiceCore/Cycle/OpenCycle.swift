@@ -20,6 +20,10 @@ public enum PollCause: String, Sendable, Codable, CaseIterable {
     case probe
     /// A long-polling trigger holds a request open until there is news.
     case hold = "long_poll"
+    /// No cycle of the trigger: somebody had a time read again. Its jobs have this cause; no poll does.
+    case backfill
+    /// A callback ended: no poll of a trigger.
+    case callback
 }
 
 /// A cycle that has begun and not yet succeeded, as it is committed with each of its pages. A resumed cycle goes on from

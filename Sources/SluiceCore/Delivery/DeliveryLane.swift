@@ -3,8 +3,9 @@
 public struct DeliveryLane: Sendable {
     /// Calls under way.
     public private(set) var inFlight = 0
-    public private(set) var failuresInRow = 0
-    public private(set) var restsUntil = Timestamp.distantPast
+    public private(set) var breaker = CircuitBreaker()
+    /// What the receiver asked for.
+    private var askedUntil = Timestamp.distantPast
     /// Whether something may be there to claim.
     public private(set) var isDue = true
     /// How many calls' worth a claim takes: more while all goes well.
@@ -22,7 +23,11 @@ public struct DeliveryLane: Sendable {
 
     public init() {}
 
+    public var failuresInRow: Int { breaker.failuresInRow }
     public var isFailing: Bool { failuresInRow >= DeliveryLane.failuresTolerated }
+
+    /// Nothing is carried until then: at the receiver's wish, or because the breaker is open.
+    public var restsUntil: Timestamp { max(askedUntil, breaker.opensAgainAt ?? .distantPast) }
 
     public func callsAtOnce(max: Int) -> Int { isFailing ? 1 : Swift.max(1, max) }
 
@@ -55,22 +60,28 @@ public struct DeliveryLane: Sendable {
     public mutating func start() { inFlight += 1 }
 
     /// What a call came to, as a whole: it failed if it delivered nothing.
-    public mutating func note(_ result: Result) {
+    public mutating func note(_ result: Result, at now: Timestamp) {
         switch result {
         case .delivered:
-            failuresInRow = 0
+            breaker.noteSuccess()
             roundsPerClaim = min(roundsPerClaim + 1, DeliveryLane.roundsPerClaimMost)
             return
         case .failed: break
         case .asksForRest(let until): rest(until: until)
         }
-        failuresInRow += 1
+        breaker.noteFailure(at: now)
         roundsPerClaim = DeliveryLane.roundsPerClaimLeast
+    }
+
+    /// What failed before says nothing any more.
+    public mutating func forgive() {
+        breaker = CircuitBreaker()
+        askedUntil = .distantPast
     }
 
     public mutating func end() { inFlight -= 1 }
 
-    public mutating func rest(until time: Timestamp) { restsUntil = max(restsUntil, time) }
+    public mutating func rest(until time: Timestamp) { askedUntil = max(askedUntil, time) }
 }
 
 /// The calls in flight over all destinations. The first of each destination is always granted; only what goes beyond

@@ -60,6 +60,11 @@ public struct RequestBudget: Sendable {
         blockedUntil.flatMap { $0 > now ? ($0, blockedBy) : nil }
     }
 
+    /// Until when little is left, and why; nil if there is enough for what can wait. Our own limit does not count.
+    public func shortage(at now: Timestamp) -> (until: Timestamp, reason: Reason)? {
+        blocked(at: now) ?? spread.flatMap { $0.until > now ? ($0.until, .spread) : nil }
+    }
+
     /// No request before this moment.
     public mutating func block(until time: Timestamp, because reason: Reason = .askedToWait) {
         if let blockedUntil, blockedUntil >= time { return }

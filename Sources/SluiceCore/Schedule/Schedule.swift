@@ -263,6 +263,11 @@ public struct Schedule: Sendable {
         connections[index].blockedUntil = probeAt
     }
 
+    /// Cycles of a connection that poll, or could at once if there were a place for them; held requests are not counted.
+    public func pollsInHand(of connection: ConnectionID) -> Int {
+        connectionOf[connection].map { connections[Int($0)].polls.running + connections[Int($0)].polls.ready.count } ?? 0
+    }
+
     public func isRefused(_ connection: ConnectionID) -> Bool {
         connectionOf[connection].map { connections[Int($0)].isRefused } ?? false
     }

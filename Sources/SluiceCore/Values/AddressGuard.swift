@@ -30,19 +30,48 @@ public enum AddressGuard {
     }
 
     /// Whether a connection may be made.
-    public static func isAllowed(_ address: IPAddress, allowsPrivate: Bool) -> Bool {
+    public static func isAllowed(_ address: IPAddress, allowed: AddressAllowance) -> Bool {
         let kind = classify(address)
-        return kind == .global || allowsPrivate && kind.isOpenToPrivate
+        if kind == .global { return true }
+        guard kind.isOpenToPrivate, !isMetadata(address) || allowed.networks.contains(where: { $0.names(address) }) else { return false }
+        return allowed.allowsPrivate || allowed.networks.contains { $0.contains(address) }
+    }
+
+    /// Where clouds give out credentials to whoever asks from inside. Opened only by a network of this one address.
+    /// Sources: the instance metadata pages of AWS (also over IPv6), Google Cloud, Azure, Oracle, Alibaba Cloud.
+    public static func isMetadata(_ address: IPAddress) -> Bool {
+        let inner = embedded(address) ?? address
+        return metadata.contains(inner)
+    }
+
+    private static let metadata: [IPAddress] = [
+        IPAddress("169.254.169.254"), IPAddress("169.254.170.2"), IPAddress("100.100.100.200"), IPAddress("192.0.0.192"),
+        IPAddress("fd00:ec2::254"), IPAddress("fd20:ce::254"),
+    ].compactMap { $0 }
+
+    /// The IPv4 address that lies in an IPv6 one.
+    private static func embedded(_ address: IPAddress) -> IPAddress? {
+        guard !address.isVersion4, let rule = version6.first(where: { matches(address.bytes, $0.prefix, bits: $0.bits) }),
+            let offset = rule.embeddedAt
+        else { return nil }
+        return IPAddress(bytes: Array(address.bytes[offset..<offset + 4]))
     }
 
     /// Throws `.forbiddenAddress` if one of the addresses of a host may not be connected to: one bad address spoils all,
     /// because which one a connection takes is chance.
-    public static func check(host: String, addresses: [IPAddress], allowsPrivate: Bool) throws(SluiceError) {
-        guard let bad = addresses.first(where: { !isAllowed($0, allowsPrivate: allowsPrivate) }) else { return }
+    public static func check(host: String, addresses: [IPAddress], allowed: AddressAllowance) throws(SluiceError) {
+        guard let bad = addresses.first(where: { !isAllowed($0, allowed: allowed) }) else { return }
         let kind = classify(bad)
         let remedy =
-            kind.isOpenToPrivate && !allowsPrivate
-            ? "If that is meant, set allow_private: true where the URL is set." : "Requests never go to such an address; correct the URL."
+            if isMetadata(bad) {
+                "It gives out credentials of this machine; if that is meant, name it alone: allow_networks: [\(bad)/\(bad.bytes.count * 8)]."
+            } else if !kind.isOpenToPrivate {
+                "Requests never go to such an address; correct the URL."
+            } else if allowed.networks.isEmpty {
+                "If that is meant, set allow_private: true or allow_networks where the URL is set."
+            } else {
+                "It is in none of the networks of allow_networks; if that is meant, add its network there."
+            }
         throw SluiceError(
             .forbiddenAddress, "The host \(host) has the address \(bad), which is not a public one (\(kind.rawValue)). \(remedy)")
     }

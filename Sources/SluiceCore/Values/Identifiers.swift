@@ -51,6 +51,12 @@ public struct SubscriptionID: Identifier {
     public init(rawValue: Int64) { self.rawValue = rawValue }
 }
 
+/// A backfill's number within its store.
+public struct BackfillID: Identifier {
+    public let rawValue: Int64
+    public init(rawValue: Int64) { self.rawValue = rawValue }
+}
+
 /// The place of an accepted webhook in the inbox. It grows with every append, over all connections, so it also serves
 /// as the sequence of signals: a topic's signal sequence is that of the last webhook accepted under it.
 public struct InboxSequence: Identifier {

@@ -25,8 +25,11 @@ public struct KeyedRecord: Sendable {
     /// Where the record stands in the feed's order, if the feed has one that integers show: used to forget dedup keys
     /// that lie below the committed mark by more than the longest lookback. In the unit of the connector's cursor.
     public var mark: Int64?
+    /// Its keys by what made keys before (`KeyOrigin.formers`): known under one of them, it is no new record.
+    public var formerKeys: [[UInt8]]
 
-    public init(record: Record, dedupKey: [UInt8], mark: Int64? = nil) {
+    public init(record: Record, dedupKey: [UInt8], mark: Int64? = nil, formerKeys: [[UInt8]] = []) {
+        self.formerKeys = formerKeys
         self.record = record
         self.dedupKey = dedupKey
         self.mark = mark

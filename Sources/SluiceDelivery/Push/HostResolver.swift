@@ -30,7 +30,7 @@ public struct HostResolver: Sendable {
     }
 
     /// The same, given up after so long: `getaddrinfo` itself cannot be broken off, and goes on in its thread.
-    func addresses(of host: String, within span: Duration) async throws(SluiceError) -> [IPAddress] {
+    public func addresses(of host: String, within span: Duration) async throws(SluiceError) -> [IPAddress] {
         let loop = MultiThreadedEventLoopGroup.singleton.any()
         let promise = loop.makePromise(of: [IPAddress].self)
         let timer = loop.scheduleTask(in: .init(span)) {

@@ -1,4 +1,5 @@
 import NIOCore
+import SluiceConnectors
 import SluiceCore
 
 /// Pushes jobs by signed HTTP: one POST each.
@@ -6,13 +7,20 @@ struct PushCourier: Courier {
     let batchMax = 1
     private let destination: PushDestination
     private let route: PushRoute
+    /// Or why there is none.
+    private let signer: Result<WebhookSigner, SluiceError>
     private let sender: PushSender
     private let wallTime: any TimeSource
 
     init(_ destination: PushDestination, _ tools: CourierTools) {
         self.destination = destination
+        do {
+            signer = .success(try WebhookSigner(destination.secrets))
+        } catch {
+            signer = .failure(error)
+        }
         route = PushRoute(destination, freshFor: .seconds(tools.options.addressSecondsMax))
-        sender = PushSender(options: tools.options)
+        sender = PushSender(destination, options: tools.options)
         wallTime = tools.wallTime
     }
 
@@ -25,15 +33,18 @@ struct PushCourier: Courier {
     private func carry(_ parcel: Parcel) async -> CourierAnswer {
         let deadline = NIODeadline.now() + .seconds(Int64(destination.timeoutSeconds))
         let client: PinnedClient
+        let signer: WebhookSigner
         do {
+            signer = try self.signer.get()
             client = try await route.client(within: destination.timeoutSeconds)
         } catch {
             return CourierAnswer(.failed, error: error.message, isConnectFailure: true)
         }
         defer { client.end() }
-        let body = JobJSON.pushBody(parcel.job, triggerName: parcel.trigger.name, uid: parcel.trigger.uid, isProjected: parcel.isProjected)
+        let body = JobJSON.pushBody(
+            parcel.job, triggerName: parcel.trigger.name, uid: parcel.trigger.uid, id: parcel.id, isProjected: parcel.isProjected)
         let answer = await sender.send(
-            body, id: parcel.id, to: destination, with: client, at: wallTime.now(), until: deadline, now: { wallTime.now() })
+            body, id: parcel.id, signedBy: signer, with: client, at: wallTime.now(), until: deadline, now: { wallTime.now() })
         if answer.isConnectFailure { route.connectFailed(client) }
         return answer
     }

@@ -6,12 +6,12 @@ public struct PushDestination: CourierPlan {
     public var name: String
     /// http or https; may hold a secret, so it is never logged.
     public var url: String
-    /// `whsec_` + base64. During a rotation the new one first, then the old: the signature header then has one for each.
-    public var secrets: [String]
+    /// During a rotation the new one first, then the old.
+    public var secrets: [SigningSecret]
     /// Sent with each request. They cannot replace the webhook headers, nor those that frame a request.
     public var headers: [HTTPField]
-    /// Whether the URL may lead to a private address (see `AddressGuard`).
-    public var allowsPrivate: Bool
+    /// To which addresses the URL may lead (see `AddressGuard`).
+    public var addresses: AddressAllowance
     /// Connections kept open; as many as there are calls at the same time.
     public var connectionsMax: Int
     /// From the connection to the end of the answer.
@@ -20,14 +20,14 @@ public struct PushDestination: CourierPlan {
     public static let timeoutSecondsDefault = 15
 
     public init(
-        name: String, url: String, secrets: [String], headers: [HTTPField] = [], allowsPrivate: Bool = false,
+        name: String, url: String, secrets: [SigningSecret], headers: [HTTPField] = [], addresses: AddressAllowance = .publicOnly,
         connectionsMax: Int = CarriedDestination.callsAtOnceDefault, timeoutSeconds: Int = timeoutSecondsDefault
     ) {
         self.name = name
         self.url = url
         self.secrets = secrets
         self.headers = headers
-        self.allowsPrivate = allowsPrivate
+        self.addresses = addresses
         self.connectionsMax = connectionsMax
         self.timeoutSeconds = timeoutSeconds
     }
@@ -40,13 +40,8 @@ public struct PushDestination: CourierPlan {
     public func validate() throws(SluiceError) {
         let target = try WebAddress(url)
         if let literal = target.literal {
-            try AddressGuard.check(host: target.host, addresses: [literal], allowsPrivate: allowsPrivate)
+            try AddressGuard.check(host: target.host, addresses: [literal], allowed: addresses)
         }
-        guard !secrets.isEmpty else {
-            throw SluiceError(.invalid, "A push destination needs a secret: whsec_ and base64 of 24 to 64 random bytes.")
-        }
-        guard secrets.allSatisfy(StandardWebhooksSigner.isUsable) else {
-            throw SluiceError(.invalid, "The secret of a push destination is not whsec_ and base64; create a new one.")
-        }
+        _ = try WebhookSigner(secrets)
     }
 }

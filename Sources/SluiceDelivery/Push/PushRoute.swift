@@ -9,6 +9,8 @@ final class PinnedClient: Sendable {
     let target: WebAddress
     let address: IPAddress
     let client: HTTPClient
+    /// A POST without headers and body: the URL is read once.
+    let request: Result<HTTPClient.Request, any Error>
     private let state = Mutex((users: 0, isRetired: false))
 
     init(target: WebAddress, address: IPAddress, timeoutSeconds: Int, connectionsMax: Int) {
@@ -25,6 +27,7 @@ final class PinnedClient: Sendable {
         // The name stays in the Host header, in SNI and in the certificate's check; the connection goes to the address that
         // was checked. So a name that answers differently a moment later (DNS rebinding) changes nothing.
         if target.literal == nil { configuration.dnsOverride = [target.host: address.description] }
+        request = Result { try HTTPClient.Request(url: target.url, method: .POST) }
         client = HTTPClient(eventLoopGroupProvider: .shared(MultiThreadedEventLoopGroup.singleton), configuration: configuration)
     }
 
@@ -92,7 +95,7 @@ final class PushRoute: Sendable {
             addresses = try await resolver.addresses(of: target.host, within: .seconds(Int64(seconds)))
         }
         do {
-            try AddressGuard.check(host: target.host, addresses: addresses, allowsPrivate: destination.allowsPrivate)
+            try AddressGuard.check(host: target.host, addresses: addresses, allowed: destination.addresses)
         } catch {
             close()
             throw error

@@ -13,79 +13,65 @@ import Synchronization
     import Darwin
 #endif
 
-/// Makes one signed POST.
+/// Makes signed POSTs to one destination.
 struct PushSender: Sendable {
-    let options: DeliveryOptions
+    private let options: DeliveryOptions
+    private let timeoutSeconds: Int
+    /// What is the same for each request.
+    private let headers: HTTPHeaders
 
-    /// `at`: for `webhook-timestamp`. Never throws: what goes wrong is the answer.
-    func send(
-        _ body: [UInt8], id: String, to destination: PushDestination, with pinned: PinnedClient, at: Timestamp,
-        until deadline: NIODeadline, now: @Sendable () -> Timestamp
-    ) async -> CourierAnswer {
-        do {
-            let signature = StandardWebhooksSigner.sign(id: id, timestamp: at, body: body, secrets: destination.secrets)
-            guard !signature.isEmpty else {
-                throw SluiceError(.invalid, "The secret of a push destination is not whsec_ and base64; create a new one.")
-            }
-            var request = HTTPClientRequest(url: pinned.target.url)
-            request.method = .POST
-            request.headers = headers(destination, id: id, at: at, signature: signature)
-            request.body = .bytes(ByteBuffer(bytes: body))
-            let response = try await pinned.client.execute(request, deadline: deadline)
-            let kept = await readBody(response.body, until: deadline)
-            let status = Int(response.status.code)
-            // Only these two statuses give it a meaning for whoever asks again (RFC 9110, RFC 6585).
-            let asksForRest = status == 429 || status == 503
-            let retryAfter = asksForRest ? response.headers.first(name: "retry-after").flatMap { RetryAfter.parse($0, now: now()) } : nil
-            return CourierAnswer(
-                PushSender.result(status), status: status, retryAfter: retryAfter, error: PushSender.complaint(status), response: kept)
-        } catch {
-            return PushSender.failure(error, timeoutSeconds: destination.timeoutSeconds)
-        }
-    }
-
-    private static let ownHeaders: Set<String> = [
-        "webhook-id", "webhook-timestamp", "webhook-signature", "content-type", "content-length", "transfer-encoding", "host", "connection",
-        "expect", "te", "upgrade", "trailer",
-    ]
-
-    private func headers(_ destination: PushDestination, id: String, at: Timestamp, signature: String) -> HTTPHeaders {
+    init(_ destination: PushDestination, options: DeliveryOptions) {
+        self.options = options
+        timeoutSeconds = destination.timeoutSeconds
         var headers = HTTPHeaders()
         for field in destination.headers where !PushSender.ownHeaders.contains(field.name.lowercased()) {
             headers.add(name: field.name, value: field.value)
         }
         if !headers.contains(name: "user-agent") { headers.add(name: "user-agent", value: options.userAgent) }
         headers.add(name: "content-type", value: "application/json")
-        headers.add(name: "webhook-id", value: id)
-        headers.add(name: "webhook-timestamp", value: String(at.seconds))
-        headers.add(name: "webhook-signature", value: signature)
-        return headers
+        self.headers = headers
     }
 
-    /// The status has decided already: the body is read for people, and so that the connection can be used again. A body
-    /// that is too long or too slow costs its connection.
-    private func readBody(_ body: HTTPClientResponse.Body, until deadline: NIODeadline) async -> [UInt8] {
-        let kept = KeptBytes(max: options.responseBytesKept)
-        let bytesMax = options.responseBytesMax
-        await withTaskGroup(of: Void.self) { group in
-            group.addTask {
-                var total = 0
-                do {
-                    for try await chunk in body {
-                        kept.append(chunk)
-                        total += chunk.readableBytes
-                        if total > bytesMax { break }
-                    }
-                } catch {
-                    // Cut off by the receiver or by the deadline below: what was kept so far is shown.
-                }
+    /// `at`: for `webhook-timestamp`. `now`: what a date in Retry-After is counted from. Never throws: what goes wrong is the answer.
+    func send(
+        _ body: [UInt8], id: String, signedBy signer: WebhookSigner, with pinned: PinnedClient, at: Timestamp, until deadline: NIODeadline,
+        now: () -> Timestamp
+    ) async -> CourierAnswer {
+        let exchange = PushExchange(keptMax: options.responseBytesKept, bytesMax: options.responseBytesMax)
+        var failure: (any Error)?
+        do {
+            var request = try pinned.request.get()
+            request.headers = headers
+            request.headers.add(name: "webhook-id", value: id)
+            request.headers.add(name: "webhook-timestamp", value: String(at.seconds))
+            request.headers.add(name: "webhook-signature", value: signer.sign(id: id, timestamp: at, body: body))
+            request.body = .byteBuffer(ByteBuffer(bytes: body))
+            let task = pinned.client.execute(request: request, delegate: exchange, deadline: deadline)
+            try await withTaskCancellationHandler {
+                try await task.futureResult.get()
+            } onCancel: {
+                task.cancel()
             }
-            group.addTask { try? await Task.sleep(for: .nanoseconds((deadline - .now()).nanoseconds)) }
-            await group.next()
-            group.cancelAll()
+        } catch {
+            failure = error
         }
-        return kept.bytes
+        // The status has decided already, even where the body was too long or too slow to be read: that costs its connection only.
+        let (head, kept) = exchange.answer
+        if let head {
+            let status = Int(head.status.code)
+            // Only these two statuses give it a meaning for whoever asks again (RFC 9110, RFC 6585).
+            let asksForRest = status == 429 || status == 503
+            let retryAfter = asksForRest ? head.headers.first(name: "retry-after").flatMap { RetryAfter.parse($0, now: now()) } : nil
+            return CourierAnswer(
+                PushSender.result(status), status: status, retryAfter: retryAfter, error: PushSender.complaint(status), response: kept)
+        }
+        return PushSender.failure(failure ?? ChannelError.eof, timeoutSeconds: timeoutSeconds)
     }
+
+    private static let ownHeaders: Set<String> = [
+        "webhook-id", "webhook-timestamp", "webhook-signature", "content-type", "content-length", "transfer-encoding", "host", "connection",
+        "expect", "te", "upgrade", "trailer",
+    ]
 
     static func result(_ status: Int) -> CourierAnswer.Result {
         switch status {
@@ -142,15 +128,39 @@ struct PushSender: Sendable {
     }
 }
 
-/// The first bytes of an answer, also where reading it is given up halfway.
-private final class KeptBytes: Sendable {
-    private let max: Int
-    private let state = Mutex<[UInt8]>([])
-    init(max: Int) { self.max = max }
-    var bytes: [UInt8] { state.withLock { $0 } }
-    func append(_ chunk: ByteBuffer) {
-        state.withLock { bytes in
-            if bytes.count < max { bytes += chunk.readableBytesView.prefix(max - bytes.count) }
-        }
+/// What comes back for one request, also where reading it is given up halfway.
+private final class PushExchange: HTTPClientResponseDelegate {
+    typealias Response = Void
+    private struct State {
+        var head: HTTPResponseHead?
+        var kept: [UInt8] = []
+        var total = 0
     }
+    private struct TooMuch: Error {}
+    private let keptMax: Int
+    private let bytesMax: Int
+    private let state = Mutex(State())
+
+    init(keptMax: Int, bytesMax: Int) {
+        self.keptMax = keptMax
+        self.bytesMax = bytesMax
+    }
+
+    var answer: (head: HTTPResponseHead?, kept: [UInt8]) { state.withLock { ($0.head, $0.kept) } }
+
+    func didReceiveHead(task: HTTPClient.Task<Void>, _ head: HTTPResponseHead) -> EventLoopFuture<Void> {
+        state.withLock { $0.head = head }
+        return task.eventLoop.makeSucceededVoidFuture()
+    }
+
+    func didReceiveBodyPart(task: HTTPClient.Task<Void>, _ buffer: ByteBuffer) -> EventLoopFuture<Void> {
+        let isTooMuch = state.withLock { state in
+            state.total += buffer.readableBytes
+            if state.kept.count < keptMax { state.kept += buffer.readableBytesView.prefix(keptMax - state.kept.count) }
+            return state.total > bytesMax
+        }
+        return isTooMuch ? task.eventLoop.makeFailedFuture(TooMuch()) : task.eventLoop.makeSucceededVoidFuture()
+    }
+
+    func didFinishRequest(task: HTTPClient.Task<Void>) throws {}
 }

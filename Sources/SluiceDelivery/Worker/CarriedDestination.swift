@@ -12,13 +12,16 @@ public struct CarriedDestination: Sendable {
     /// Calls of the courier at the same time.
     public var callsAtOnceMax: Int
     public var retrySchedule: RetrySchedule
+    /// Nil: as many as it takes.
+    public var rate: DeliveryRate?
 
     public static let callsAtOnceDefault = 8
 
     public init(
         id: DestinationID, name: String, plan: any CourierPlan, isDisabled: Bool = false, callsAtOnceMax: Int = callsAtOnceDefault,
-        retrySchedule: RetrySchedule = .standard
+        retrySchedule: RetrySchedule = .standard, rate: DeliveryRate? = nil
     ) {
+        self.rate = rate
         self.id = id
         self.name = name
         self.plan = plan

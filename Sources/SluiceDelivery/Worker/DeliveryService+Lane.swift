@@ -25,7 +25,10 @@ extension DeliveryService {
         putBack(lane, dueAt: time.now())
         guard !hasLeft else { return }
         // Stopped or disabled in the middle; it may have been enabled again while the last calls were answered.
-        state.withLock { $0.lanes[lane.id] = nil }
+        state.withLock { state in
+            lane.work.withLock { $0.isWorking = false }
+            if state.destinations[lane.id] == nil { state.lanes[lane.id] = nil }
+        }
         wakeCoordinator()
     }
 
@@ -40,7 +43,7 @@ extension DeliveryService {
         let now = time.now()
         let perCall = perCall(destination)
         let (limit, hiddenUntil) = lane.work.withLock { work in
-            let limit = work.rules.claimLimit(callsAtOnceMax: destination.callsAtOnceMax, perCall: perCall, at: now)
+            let limit = work.bounded(work.rules.claimLimit(callsAtOnceMax: destination.callsAtOnceMax, perCall: perCall, at: now))
             // Before the claim: news that comes while it runs must not be taken for what it found.
             if limit > 0 { work.rules.noteClaim(of: 0, limit: limit) }
             work.lowMark = work.rules.callsAtOnce(max: destination.callsAtOnceMax) * perCall
@@ -142,10 +145,7 @@ extension DeliveryService {
             }
             // One call may empty the queue: no more slots are taken than calls are needed.
             let first = take(lane, destination, held)
-            guard !first.isEmpty else {
-                release(lane, held)
-                continue
-            }
+            guard !first.isEmpty else { return release(lane, held) }
             lane.work.withLock { $0.rules.start() }
             group.addTask { await self.keepCalling(lane, destination, held, first) }
         }
@@ -180,10 +180,11 @@ extension DeliveryService {
 
     private func take(_ lane: Lane, _ destination: CarriedDestination, _ held: HeldCourier) -> [QueuedParcel] {
         let needed = Span.seconds(Int64(destination.plan.timeoutSeconds)) + DeliveryService.recordingMargin
-        let heldUntil = time.now() + needed
+        let now = time.now()
+        let heldUntil = now + needed
         let (batch, isLow) = lane.work.withLock { work in
             let before = work.queue.count
-            let batch = work.queue.take(max(1, held.courier.batchMax), heldUntil: heldUntil)
+            let batch = work.take(max(1, held.courier.batchMax), heldUntil: heldUntil, at: now)
             return (batch, work.rules.isDue && before >= work.lowMark && work.queue.count < work.lowMark)
         }
         // The next claim overlaps with what is left.
@@ -211,7 +212,7 @@ extension DeliveryService {
             settled.append(
                 Settled(entry.claimed, decision, answer, startedAt: startedAt, durationMilliseconds: milliseconds))
         }
-        if answers.contains(where: { $0.result == .gone }) { await disable(destination) }
+        if let gone = answers.first(where: { $0.result == .gone }) { await disable(destination, gone.error) }
         note(answers, lane, machine, at: now)
         record(settled, lane, destination)
     }
@@ -225,18 +226,27 @@ extension DeliveryService {
             case .failed, .gone: false
             }
         }
+        let failure = answers.last { $0.result != .delivered }
         lane.work.withLock { work in
             if let asked {
-                work.rules.note(.asksForRest(until: now + min(asked, DeliveryService.restMax)))
+                work.rules.note(.asksForRest(until: now + min(asked, DeliveryService.restMax)), at: now)
             } else {
-                work.rules.note(works ? .delivered : .failed)
+                work.rules.note(works ? .delivered : .failed, at: now)
             }
+            if works { work.lastDeliveredAt = now }
+            if let failure { (work.lastError, work.lastFailureAt) = (failure.error, now) }
         }
     }
 
-    private func disable(_ destination: CarriedDestination) async {
-        let isNew = state.withLock { $0.gone.updateValue(destination.plan.target, forKey: destination.id) == nil }
-        if isNew { await destinationGone(destination.id) }
+    private func disable(_ destination: CarriedDestination, _ reason: String?) async {
+        let target = destination.plan.target
+        let isNew = state.withLock { state in
+            // Led elsewhere meanwhile: the new target said nothing.
+            guard let now = state.destination(destination.id), now.plan.target == target else { return false }
+            state.gone[destination.id] = target
+            return true
+        }
+        if isNew { await destinationGone(destination.id, target, reason ?? "the destination takes nothing more") }
     }
 
     // MARK: - The worker's end and pauses
@@ -244,23 +254,28 @@ extension DeliveryService {
     /// Whether the worker may end: nothing in flight and nothing new. Decided under one lock with `wakeOrMake`, so that
     /// news finds either a worker that stays or none.
     private func leave(_ lane: Lane) -> Bool {
-        state.withLock { state in
-            let isIdle = lane.work.withLock { $0.rules.inFlight == 0 && !$0.rules.isDue && $0.queue.isEmpty }
-            if isIdle { state.lanes[lane.id] = nil }
-            return isIdle
+        state.withLock { _ in
+            lane.work.withLock { work in
+                let isIdle = work.rules.inFlight == 0 && !work.rules.isDue && work.queue.isEmpty && work.unrecordedInOrder == 0
+                if isIdle { work.isWorking = false }
+                return isIdle
+            }
         }
     }
 
     /// How long to wait for a wake-up at most; nil where the next claim can be made at once.
     private func pause(_ lane: Lane, _ destination: CarriedDestination) -> Span? {
         let now = time.now()
-        let (rest, canClaim) = lane.work.withLock { work in
+        let (rest, canClaim, nextInRate) = lane.work.withLock { work in
             let canClaim =
                 work.queue.isEmpty && work.rules.isDue && work.unrecorded < options.unrecordedMax
                 && work.rules.mayStart(callsAtOnceMax: destination.callsAtOnceMax, at: now)
-            return (work.rules.restsUntil, canClaim)
+            return (work.rules.restsUntil, canClaim, work.queue.isEmpty ? nil : work.bucket?.nextAt)
         }
-        guard rest > now else { return canClaim ? nil : .seconds(5) }
+        guard rest > now else {
+            if canClaim { return nil }
+            return min(.seconds(5), nextInRate.map { max($0 - now, .milliseconds(1)) } ?? .seconds(5))
+        }
         if rest > now + .seconds(1) { putBack(lane, dueAt: rest) }
         return min(rest - now, .seconds(30))
     }

@@ -29,16 +29,26 @@ extension DeliveryService {
     /// Hands attempts to the recorder. Nobody waits for it, but for the bound of what is not recorded.
     func record(_ settled: [Settled], _ lane: Lane, _ destination: CarriedDestination) {
         guard !settled.isEmpty else { return }
-        lane.work.withLock { $0.unrecorded += settled.count }
+        let inOrder = settled.count { $0.claimed.isOrdered }
+        lane.work.withLock { work in
+            work.unrecorded += settled.count
+            work.unrecordedInOrder += inOrder
+        }
         recorder.add(
             settled.map { settled in
                 AttemptRecorder.Entry(attempt: settled.attempt) { isRecorded in
                     if isRecorded { self.follow(settled, destination) }
-                    let wasFull = lane.work.withLock { work in
+                    let isOrdered = settled.claimed.isOrdered
+                    let mayGoOn = lane.work.withLock { work in
                         work.unrecorded -= 1
-                        return work.unrecorded + 1 == self.options.unrecordedMax
+                        if isOrdered {
+                            work.unrecordedInOrder -= 1
+                            // The next in its order may be claimed now.
+                            work.rules.noteDue()
+                        }
+                        return isOrdered || work.unrecorded + 1 == self.options.unrecordedMax
                     }
-                    if wasFull { lane.signal.wake() }
+                    if mayGoOn { lane.signal.wake() }
                 }
             })
     }
@@ -62,7 +72,7 @@ extension DeliveryService {
                 "the last (\(reason), after attempt \(settled.claimed.attempts + 1)): \(settled.attempt.error ?? "no reason given")"
             let remedy =
                 switch DeliveryMachine.DeadReason(rawValue: reason) {
-                case .gone: "Nothing more is sent there until its URL changes or the server starts again"
+                case .gone: "Nothing more goes there until its URL changes or `sluice destination resume \(destination.name)`"
                 case .filter: "Mend its filter (`sluice filter try`)"
                 default: "Mend the destination"
                 }
@@ -81,5 +91,37 @@ extension DeliveryAttempt.Outcome {
         case .retry(let at): self = .retry(at: at)
         case .dead(let reason): self = .dead(reason: reason.rawValue)
         }
+    }
+}
+
+/// How a destination does, as far as this process knows.
+public struct DestinationStatus: Sendable, Equatable {
+    public var breaker: CircuitBreaker.State
+    public var failuresInRow: Int
+    /// Nothing is carried until then: the breaker is open, or the receiver asked for it.
+    public var restsUntil: Timestamp?
+    public var callsInFlight: Int
+    public var lastError: String?
+    public var lastFailureAt: Timestamp?
+    public var lastDeliveredAt: Timestamp?
+}
+
+extension DeliveryService {
+    /// Nil where nothing was carried since the start.
+    public func status(of destination: DestinationID) -> DestinationStatus? {
+        let now = time.now()
+        return state.withLock { $0.lanes[destination] }?.work.withLock { work in
+            DestinationStatus(
+                breaker: work.rules.breaker.state(at: now), failuresInRow: work.rules.failuresInRow,
+                restsUntil: work.rules.restsUntil > now ? work.rules.restsUntil : nil, callsInFlight: work.rules.inFlight,
+                lastError: work.lastError, lastFailureAt: work.lastFailureAt, lastDeliveredAt: work.lastDeliveredAt)
+        }
+    }
+
+    /// A person lets it go on: what failed before is forgotten.
+    public func forgive(_ destination: DestinationID) {
+        let lane = state.withLock { $0.lanes[destination] }
+        lane?.work.withLock { $0.rules.forgive() }
+        lane?.signal.wake()
     }
 }

@@ -15,11 +15,13 @@ import Synchronization
 public final class DeliveryService: StoreObserver {
     /// Which jobs of a trigger a destination gets, and in what form; nil: all, as they are.
     public typealias SieveSource = @Sendable (ClaimedDelivery) -> (any JobSieve)?
+    /// Told that a destination takes nothing more: its number, the plan's target that said so, and what it said.
+    public typealias DestinationGone = @Sendable (DestinationID, _ target: String, _ reason: String) async -> Void
 
     struct State {
         var destinations: [DestinationID: CarriedDestination] = [:]
         var triggers: [TriggerID: JobJSON.TriggerNames] = [:]
-        /// Workers that are running.
+        /// Of all destinations that ever had work, with what is known of how they do.
         var lanes: [DestinationID: Lane] = [:]
         var couriers: [DestinationID: HeldCourier] = [:]
         /// To be closed by the coordinator.
@@ -53,7 +55,7 @@ public final class DeliveryService: StoreObserver {
     let logger: Logger
     let random: @Sendable () -> Double
     let sieve: SieveSource
-    let destinationGone: @Sendable (DestinationID) async -> Void
+    let destinationGone: DestinationGone
     let recorder: AttemptRecorder
     let state: Mutex<State>
     private let tools: CourierTools
@@ -67,7 +69,7 @@ public final class DeliveryService: StoreObserver {
         alarms: any AlarmReporting, options: DeliveryOptions = DeliveryOptions(), logger: Logger,
         random: @escaping @Sendable () -> Double = { Double.random(in: 0..<1) },
         sieve: @escaping SieveSource = { _ in nil },
-        destinationGone: @escaping @Sendable (DestinationID) async -> Void = { _ in }
+        destinationGone: @escaping DestinationGone = { _, _, _ in }
     ) {
         self.store = store
         self.namespace = namespace
@@ -93,6 +95,14 @@ public final class DeliveryService: StoreObserver {
             // Stored as disabled by now, or led elsewhere: from here on only what is stored counts.
             state.gone = state.gone.filter { id, target in
                 state.destinations[id].map { !$0.isDisabled && $0.plan.target == target } ?? false
+            }
+            let now = time.now()
+            for (id, lane) in state.lanes {
+                if let destination = state.destinations[id] {
+                    lane.work.withLock { $0.adapt(to: destination, at: now) }
+                } else if lane.work.withLock({ !$0.isWorking }) {
+                    state.lanes[id] = nil
+                }
             }
             for (id, held) in state.couriers where state.destinations[id]?.plan.isSame(as: held.plan) != true {
                 state.couriers[id] = nil
@@ -192,13 +202,17 @@ public final class DeliveryService: StoreObserver {
     /// The lane of a new worker; nil if there is one running, which is woken.
     private func wakeOrMake(_ id: DestinationID) -> Lane? {
         let (lane, isNew) = state.withLock { state in
-            if let lane = state.lanes[id] {
-                lane.work.withLock { $0.rules.noteDue() }
-                return (lane, false)
-            }
-            let lane = Lane(id: id)
+            let lane = state.lanes[id] ?? Lane(id: id)
             state.lanes[id] = lane
-            return (lane, true)
+            let destination = state.destinations[id]
+            let now = time.now()
+            let isNew = lane.work.withLock { work in
+                defer { work.isWorking = true }
+                if !work.isWorking, let destination { work.adapt(to: destination, at: now) }
+                work.rules.noteDue()
+                return !work.isWorking
+            }
+            return (lane, isNew)
         }
         if isNew { return lane }
         lane.signal.wake()

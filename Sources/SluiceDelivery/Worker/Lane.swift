@@ -12,12 +12,50 @@ final class Lane: Sendable {
 
 struct LaneWork {
     var rules = DeliveryLane()
+    /// Whether its worker runs.
+    var isWorking = false
+    private var target: String?
+    private var rate: DeliveryRate?
+    private(set) var bucket: RateBucket?
+    /// For people: what the last failure said.
+    var lastError: String?
+    var lastFailureAt: Timestamp?
+    var lastDeliveredAt: Timestamp?
     /// Claimed and not begun, oldest first.
     var queue = ParcelQueue()
     /// With fewer left than this, more is claimed.
     var lowMark = 1
     /// Attempts made and not yet recorded.
     var unrecorded = 0
+    /// Of those, deliveries that others wait behind.
+    var unrecordedInOrder = 0
+
+    /// Takes over what the destination has become. Another target is not blamed for what the former did.
+    mutating func adapt(to destination: CarriedDestination, at now: Timestamp) {
+        if let target, target != destination.plan.target {
+            rules.forgive()
+            (lastError, lastFailureAt, lastDeliveredAt) = (nil, nil, nil)
+        }
+        target = destination.plan.target
+        if rate != destination.rate {
+            rate = destination.rate
+            bucket = rate.map { RateBucket($0, at: now) }
+        }
+    }
+
+    /// Takes what one call carries, within the rate.
+    mutating func take(_ max: Int, heldUntil: Timestamp, at now: Timestamp) -> [QueuedParcel] {
+        let allowed = bucket?.take(min(max, queue.count), at: now) ?? max
+        let batch = queue.take(allowed, heldUntil: heldUntil)
+        bucket?.giveBack(allowed - batch.count)
+        return batch
+    }
+
+    /// No more than goes out in the time that a claim is good for.
+    func bounded(_ limit: Int) -> Int {
+        guard let rate else { return limit }
+        return min(limit, max(1, Int(min(rate.perMillisecond * 10_000, 1_000_000))))
+    }
 }
 
 struct QueuedParcel: Sendable {

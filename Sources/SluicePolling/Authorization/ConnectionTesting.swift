@@ -54,11 +54,11 @@ extension PollingService {
                 result = ConnectionTestResult(.ok, "the provider gives an access token; the connector names no request to try it with")
             } else {
                 throw SluiceError(
-                    .invalid,
+                    .conflict,
                     "the connector of \(rules.name) names no request to try: add `test = { path = \"/…\" }` to its `connection`, or poll: "
                         + "`sluice trigger poll NAME`")
             }
-        } catch let error as SluiceError where error.code != .invalid {
+        } catch let error as SluiceError where error.code != .invalid && error.code != .conflict {
             result = PollingService.judge(PollFailure.classify(error))
         } catch let failure as PollFailure {
             result = PollingService.judge(failure)

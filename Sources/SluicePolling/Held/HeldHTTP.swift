@@ -25,14 +25,14 @@ extension PollHTTP {
     fileprivate func hold(_ request: HTTPRequestPlan, for span: Span, _ slot: HeldSlot) async throws -> HTTPReply {
         let url = try PollHTTP.address(of: request)
         let host = url.host() ?? ""
-        try await guardAddress(host, settings.allowsPrivate)
+        try await guardAddress(host, settings.addresses)
         if let until = blockedUntil, until > time.now() {
             var failure = PollFailure(
                 .rateLimited, SluiceError(.rateLimited, "the provider asked this connection to wait"), retryAfter: until - time.now())
             failure.isHeldBack = true
             throw failure
         }
-        let pinned = try await heldRoutes?.client(for: host, allowsPrivate: settings.allowsPrivate, on: heldClient.eventLoopGroup)
+        let pinned = try await heldRoutes?.client(for: host, allowed: settings.addresses, on: heldClient.eventLoopGroup)
         let answer = HeldAnswer(isStream: request.isStream, bytesMax: pageBytesMax) { pinned?.end() }
         try slot.hold(answer, isStream: request.isStream)
         do {

@@ -30,9 +30,18 @@ enum DefinitionRows {
             },
             triggers: try TriggerRow.fetch(db, where: "t.ns = ?") { $0.bind(1, namespace) },
             destinations: try rows(
-                db, "SELECT id, name, kind, settings, sealed_secrets FROM destination WHERE ns = ? ORDER BY name", namespace
-            ) {
-                StoredDestination(id: $0.id(0), name: $0.text(1), kind: $0.text(2), settings: $0.bytes(3), sealedSecrets: $0.bytes(4))
+                db,
+                """
+                SELECT id, name, kind, settings, sealed_secrets, state, state_reason, state_since FROM destination
+                WHERE ns = ? ORDER BY name
+                """, namespace
+            ) { row in
+                guard let state = DestinationState(rawValue: row.text(5)) else {
+                    throw SluiceError(.storage, "the database is damaged: a destination is in the state \(row.text(5))")
+                }
+                return StoredDestination(
+                    id: row.id(0), name: row.text(1), kind: row.text(2), settings: row.bytes(3), sealedSecrets: row.bytes(4), state: state,
+                    stateReason: row.optionalText(6), stateSince: row.optionalTime(7))
             },
             attachments: try rows(
                 db,
@@ -66,7 +75,7 @@ enum TriggerRow {
             SELECT t.id, t.uid, t.name, t.connection_id, t.type, t.input, t.settings, t.state, t.state_reason, t.generation, t.created_at,
                 p.cursor, p.cursor_mark, p.dedup_floor, p.covered_sequence, p.open_cycle, p.open_page_state, p.at_cycle,
                 p.cycles_completed, p.last_start_at, p.last_success_at, p.safety_due_at, p.failures, p.retry_at, p.last_error,
-                p.last_position, p.polls_by_cause, p.quarantined
+                p.last_position, p.polls_by_cause, p.quarantined, p.key_origin
             FROM "trigger" t JOIN progress p ON p.trigger_id = t.id WHERE \(condition) ORDER BY t.name
             """)
         bind(query)
@@ -114,6 +123,7 @@ enum TriggerRow {
         progress.lastPosition = row.id(25)
         progress.pollsByCause = PollCounts.decode(row.bytes(26))
         progress.quarantined = row.int(27)
+        progress.keyOrigin = try row.optionalBytes(28).map { try KeyOriginColumn.decode($0) }
         return progress
     }
 }

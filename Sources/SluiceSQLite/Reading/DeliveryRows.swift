@@ -8,12 +8,16 @@ enum DeliveryRows {
         let query = try Prepared(
             db,
             """
-            SELECT destination_id, min(next_attempt_at), count(*) FROM delivery WHERE state = 0 AND ns = ?
-                AND EXISTS (SELECT 1 FROM destination d WHERE d.id = destination_id AND d.kind <> 'pull')
-            GROUP BY destination_id ORDER BY destination_id
+            SELECT o.id,
+                (SELECT next_attempt_at FROM delivery d WHERE d.ns = o.ns AND d.destination_id = o.id AND d.state = 0
+                    ORDER BY next_attempt_at LIMIT 1),
+                (SELECT count(*) FROM (
+                    SELECT 1 FROM delivery d WHERE d.ns = o.ns AND d.destination_id = o.id AND d.state = 0 LIMIT 1000))
+            FROM destination o WHERE o.ns = ? AND o.kind <> 'pull' ORDER BY o.id
             """)
         query.bind(1, namespace)
-        return try query.all { (destination: $0.id(0), dueAt: $0.time(1), pending: Int($0.int(2))) }
+        return try query.all { row in row.optionalTime(1).map { (destination: row.id(0), dueAt: $0, pending: Int(row.int(2))) } }
+            .compactMap { $0 }
     }
 
     static func list(_ db: Database, _ query: DeliveryQuery) throws -> [StoredDelivery] {
@@ -41,7 +45,7 @@ enum DeliveryRows {
         let state = try state(row.int(4))
         return StoredDelivery(
             id: row.int(0), destination: row.id(1), trigger: row.id(2), position: row.id(3), state: state, attempts: Int(row.int(5)),
-            nextAttemptAt: state == .pending ? row.time(6) : nil, reason: row.optionalText(7),
+            nextAttemptAt: state == .pending && row.time(6) < Transaction.blocked ? row.time(6) : nil, reason: row.optionalText(7),
             lastStatus: row.optionalInt(8).map { Int($0) }, createdAt: row.time(9))
     }
 

@@ -6,6 +6,8 @@ import SluiceStore
 enum JobRows {
     static func page(_ db: Database, _ query: JobQuery) throws -> JobPage {
         let after = try query.after.map { try JobToken($0, namespace: query.namespace) }
+        let removals = try removals(db)
+        if let after, !query.newestFirst, try hasRemoved(db, query, behind: after) { throw try gone(db, query, after, removals) }
         let limit = max(1, query.limit)
         let statement = try prepare(db, query, after: after)
         statement.bind(5, limit + 1)
@@ -14,7 +16,7 @@ enum JobRows {
         var more = false
         defer { statement.reset() }
         while try statement.step() {
-            let job = read(statement, query.namespace, includesRecord: query.includesRecords)
+            let job = read(statement, query.namespace, removals: removals, includesRecord: query.includesRecords)
             if jobs.count == limit || (!jobs.isEmpty && bytes + job.record.count > query.bytesMax) {
                 more = true
                 break
@@ -22,7 +24,8 @@ enum JobRows {
             bytes += job.record.count
             jobs.append(job)
         }
-        return JobPage(jobs: jobs, next: jobs.last?.token ?? query.after ?? JobToken.start(query.namespace).text, more: more)
+        return JobPage(
+            jobs: jobs, next: jobs.last?.token ?? query.after ?? JobToken.start(query.namespace, removals: removals).text, more: more)
     }
 
     /// Of all: by `seq`; the plus keeps SQLite from going through the index of positions and sorting all there is.
@@ -62,14 +65,70 @@ enum JobRows {
     }
 
     /// Columns: seq, trigger_id, position, dedup_key, is_derived (bit 0: derived, bit 1: a deletion), cause, created_at, record.
-    static func read(_ row: Prepared, _ namespace: NamespaceID, includesRecord: Bool = true) -> StoredJob {
+    static func read(_ row: Prepared, _ namespace: NamespaceID, removals: Int64 = 0, includesRecord: Bool = true) -> StoredJob {
         let trigger: TriggerID = row.id(1)
         let position: JobPosition = row.id(2)
         return StoredJob(
             trigger: trigger, position: position,
-            token: JobToken(namespace: namespace, sequence: row.int(0), trigger: trigger, position: position).text,
+            token: JobToken(namespace: namespace, sequence: row.int(0), trigger: trigger, position: position, removals: removals).text,
             dedupKey: row.bytes(3), record: includesRecord ? row.bytes(7) : [], isDerived: row.int(4) & 1 != 0,
             isDeletion: row.int(4) & 2 != 0, cause: PollCause(rawValue: row.text(5)) ?? .manual, createdAt: row.time(6))
+    }
+
+    // MARK: What retention removed
+
+    /// The last removal of jobs.
+    static func removals(_ db: Database) throws -> Int64 {
+        try Prepared(db, "SELECT max(id) FROM removal").first { $0.optionalInt(0) }.flatMap { $0 } ?? 0
+    }
+
+    /// Whether jobs behind a token were removed since it was given: its reader would miss them unseen.
+    private static func hasRemoved(_ db: Database, _ query: JobQuery, behind after: JobToken) throws -> Bool {
+        let removed = try Prepared(
+            db,
+            """
+            SELECT 1 FROM removal WHERE ns = ? AND max_seq > ? AND +id > ?\(query.trigger == nil ? "" : " AND trigger_id = ?") LIMIT 1
+            """)
+        removed.bind(1, query.namespace)
+        removed.bind(2, after.sequence)
+        removed.bind(3, after.removals)
+        if let trigger = query.trigger { removed.bind(4, trigger) }
+        return try removed.first { _ in true } ?? false
+    }
+
+    private static func gone(_ db: Database, _ query: JobQuery, _ after: JobToken, _ removals: Int64) throws -> SluiceError {
+        var known = after
+        known.removals = removals
+        var rest = query
+        (rest.after, rest.limit, rest.includesRecords) = (known.text, 1, false)
+        let oldest = try page(db, rest).jobs.first
+        var error = SluiceError(
+            .pastRetention,
+            "jobs behind this `after` token were removed after their time. What is left \(oldest.map { "begins with the job of \($0.createdAt)" } ?? "are no jobs"): "
+                + "go on with the token `next`; the trigger's `cursor` or a backfill brings back the others"
+        ).with("next", known.text)
+        if let oldest { error = error.with("oldest_position", oldest.position.description).with("oldest_at", oldest.createdAt.description) }
+        return error
+    }
+
+    /// The newest job's number.
+    static func last(_ db: Database) throws -> Int64 {
+        try Prepared(db, "SELECT value FROM counter WHERE name = 'job'").first { $0.int(0) } ?? 0
+    }
+
+    /// The last job that was made before a time, by halving: jobs are made in the order of their numbers, as far as the clock
+    /// never goes back.
+    static func lastSequence(_ db: Database, before time: Timestamp, _ last: Int64) throws -> Int64 {
+        let query = try Prepared(db, "SELECT seq, created_at FROM job WHERE seq > ? AND seq <= ? ORDER BY seq LIMIT 1")
+        var (low, high) = (Int64(0), last)
+        while low < high {
+            let middle = low + (high - low) / 2
+            query.bind(1, middle)
+            query.bind(2, high)
+            let found = try query.first { (job: $0.int(0), createdAt: $0.time(1)) }
+            if let found, found.createdAt < time { low = found.job } else { high = middle }
+        }
+        return low
     }
 
     static func quarantine(_ db: Database, _ namespace: NamespaceID, _ trigger: TriggerID, limit: Int) throws -> [QuarantinedRecord] {

@@ -7,16 +7,23 @@ struct JobToken: Equatable {
     var sequence: Int64
     var trigger: TriggerID
     var position: JobPosition
+    /// The last removal of jobs that its reader knew of: `removal.id`.
+    var removals: Int64
 
     /// Before the first job.
-    static func start(_ namespace: NamespaceID) -> JobToken {
-        JobToken(namespace: namespace, sequence: 0, trigger: TriggerID(0), position: .zero)
+    static func start(_ namespace: NamespaceID, removals: Int64) -> JobToken { place(namespace, 0, removals: removals) }
+
+    /// Behind a job, whosever it is.
+    static func place(_ namespace: NamespaceID, _ sequence: Int64, removals: Int64) -> JobToken {
+        JobToken(namespace: namespace, sequence: sequence, trigger: TriggerID(0), position: .zero, removals: removals)
     }
 
-    private static let version: UInt8 = 1
+    /// Tokens of version 1 had no `removals`.
+    private static let version: UInt8 = 2
     private static let bytesMax = 64
 
-    init(namespace: NamespaceID, sequence: Int64, trigger: TriggerID, position: JobPosition) {
+    init(namespace: NamespaceID, sequence: Int64, trigger: TriggerID, position: JobPosition, removals: Int64) {
+        self.removals = removals
         self.namespace = namespace
         self.sequence = sequence
         self.trigger = trigger
@@ -27,16 +34,19 @@ struct JobToken: Equatable {
     init(_ text: String, namespace: NamespaceID) throws(SluiceError) {
         let invalid = SluiceError(.invalid, "this is no `after` token: use one that a page of jobs gave, or leave it out")
         guard text.utf8.count <= JobToken.bytesMax, let bytes = Base64URL.decode(text), bytes.count >= 6,
-            bytes.first == JobToken.version, let check = bytes.last, JobToken.check(bytes.dropLast()) == check
+            let version = bytes.first, (1...JobToken.version).contains(version), let check = bytes.last,
+            JobToken.check(bytes.dropLast()) == check
         else { throw invalid }
         var rest = bytes.dropFirst().dropLast()
-        guard let values = JobToken.numbers(&rest), values.count == 4, values[0] == namespace.rawValue else { throw invalid }
-        self.init(namespace: namespace, sequence: values[1], trigger: TriggerID(values[2]), position: JobPosition(values[3]))
+        guard let values = JobToken.numbers(&rest), values.count == Int(version) + 3, values[0] == namespace.rawValue else { throw invalid }
+        self.init(
+            namespace: namespace, sequence: values[1], trigger: TriggerID(values[2]), position: JobPosition(values[3]),
+            removals: version == 1 ? 0 : values[4])
     }
 
     var text: String {
         var bytes = [JobToken.version]
-        for value in [namespace.rawValue, sequence, trigger.rawValue, position.rawValue] {
+        for value in [namespace.rawValue, sequence, trigger.rawValue, position.rawValue, removals] {
             var rest = UInt64(bitPattern: value)
             while rest >= 0x80 {
                 bytes.append(UInt8(rest & 0x7F) | 0x80)

@@ -6,7 +6,7 @@ import SluiceStore
 ///
 /// Touched by the writer's thread only.
 final class Sweep: @unchecked Sendable {
-    private enum Phase: Int, CaseIterable { case deliveries, jobs, keys, webhooks, garbage }
+    private enum Phase: Int, CaseIterable { case deliveries, consumers, jobs, callbacks, keys, webhooks, garbage }
 
     /// How many triggers are asked at once whether they have dedup keys.
     private static let triggersPerLook: Int64 = 500
@@ -34,7 +34,9 @@ final class Sweep: @unchecked Sendable {
             let isDone =
                 switch phase {
                 case .deliveries: try expireDeliveries(transaction, before: time - retention.pendingDeliveries, time, &budget, &report)
-                case .jobs: try removeJobs(transaction, before: time - retention.jobs, &budget, &report)
+                case .consumers: try expireConsumers(transaction, before: time - retention.pendingDeliveries, time, &budget, &report)
+                case .jobs: try removeJobs(transaction, before: time - retention.jobs, time, &budget, &report)
+                case .callbacks: try removeCallbacks(transaction, before: time - retention.jobs, &budget)
                 case .keys: try removeKeys(transaction, &budget, &report)
                 case .webhooks: try removeWebhooks(transaction, before: time - retention.inbox, &budget, &report)
                 case .garbage: try removeGarbage(transaction, &budget)
@@ -58,10 +60,13 @@ final class Sweep: @unchecked Sendable {
         _ transaction: Transaction, before horizon: Timestamp, _ time: Timestamp, _ budget: inout Int, _ report: inout PruneReport
     ) throws -> Bool {
         let query = try transaction.prepare(
-            "SELECT id, state, pending_since, created_at FROM delivery WHERE id > ? ORDER BY id LIMIT ?")
+            """
+            SELECT id, state, pending_since, created_at, EXISTS (SELECT 1 FROM destination d WHERE d.id = destination_id AND d.kind = 'pull')
+            FROM delivery WHERE id > ? ORDER BY id LIMIT ?
+            """)
         query.bind(1, after)
         query.bind(2, budget)
-        let rows = try query.all { (id: $0.int(0), isPending: $0.int(1) == 0, since: $0.time(2), createdAt: $0.time(3)) }
+        let rows = try query.all { (id: $0.int(0), isPending: $0.int(1) == 0 && $0.int(4) == 0, since: $0.time(2), createdAt: $0.time(3)) }
         let asked = budget
         for row in rows {
             budget -= 1
@@ -75,10 +80,20 @@ final class Sweep: @unchecked Sendable {
         return rows.count < asked
     }
 
+    /// Consumer by consumer.
+    private func expireConsumers(
+        _ transaction: Transaction, before horizon: Timestamp, _ time: Timestamp, _ budget: inout Int, _ report: inout PruneReport
+    ) throws -> Bool {
+        let looked = try transaction.expireConsumer(after: after, before: horizon, at: time, &budget, &report)
+        guard let looked else { return true }
+        if looked.isDone { after = looked.consumer }
+        return false
+    }
+
     /// A job goes with its deliveries, once each of them was delivered, or has been a dead letter, or a discarded one, for as
-    /// long (P9); not before a destination that is to have it has caught up with it.
+    /// long, no consumer has it to come or in hand, and every destination that is to have it has caught up with it (P9).
     private func removeJobs(
-        _ transaction: Transaction, before horizon: Timestamp, _ budget: inout Int, _ report: inout PruneReport
+        _ transaction: Transaction, before horizon: Timestamp, _ time: Timestamp, _ budget: inout Int, _ report: inout PruneReport
     ) throws -> Bool {
         let query = try transaction.prepare(
             """
@@ -87,23 +102,52 @@ final class Sweep: @unchecked Sendable {
                     OR (d.state = 4 AND d.discarded_at >= ?1)))
                 OR EXISTS (
                     SELECT 1 FROM catch_up c WHERE c.ns = j.ns AND c.trigger_id = j.trigger_id AND c.after_position < j.position
-                        AND (c.through_position IS NULL OR c.through_position >= j.position))
+                        AND (c.through_position IS NULL OR c.through_position >= j.position)),
+                j.trigger_id, j.position
             FROM job j WHERE j.seq > ?2 ORDER BY j.seq LIMIT ?3
             """)
         query.bind(1, horizon)
         query.bind(2, after)
         query.bind(3, budget)
-        let rows = try query.all { (seq: $0.int(0), createdAt: $0.time(1), namespace: $0.int(2), isHeld: $0.int(3) != 0) }
+        let rows = try query.all { row in
+            (
+                seq: row.int(0), createdAt: row.time(1), namespace: row.int(2), isHeld: row.int(3) != 0, trigger: row.id(4) as TriggerID,
+                position: row.int(5)
+            )
+        }
         let asked = budget
+        var namespaces: Set<Int64> = []
+        let holds = rows.first.map { $0.createdAt < horizon } == true ? try transaction.consumerHolds(at: time) : nil
+        var removed: [TriggerID: (namespace: Int64, through: Int64)] = [:]
+        var removedJobs = RemovedJobs()
+        var isDone = rows.count < asked
         for row in rows {
             budget -= 1
-            if row.createdAt >= horizon { return true }
+            if row.createdAt >= horizon {
+                isDone = true
+                break
+            }
             after = row.seq
-            guard !row.isHeld else { continue }
+            guard !row.isHeld, holds?.holds(row.seq, of: row.trigger) != true else { continue }
             try transaction.removeJob(row.namespace, row.seq)
+            removed[row.trigger] = (row.namespace, row.seq)
+            removedJobs.note(row.trigger.rawValue, row.position, row.createdAt)
+            namespaces.insert(row.namespace)
             report.jobs += 1
         }
-        return rows.count < asked
+        for (trigger, last) in removed { try transaction.noteRemoval(last.namespace, trigger.rawValue, through: last.through) }
+        try removedJobs.save(transaction)
+        // A dead letter that went no longer blocks those behind it.
+        for namespace in namespaces { try transaction.moveAllUp(NamespaceID(namespace), at: time) }
+        return isDone
+    }
+
+    /// How a callback ended is kept for as long as its job.
+    private func removeCallbacks(_ transaction: Transaction, before horizon: Timestamp, _ budget: inout Int) throws -> Bool {
+        let asked = budget
+        let removed = try transaction.removeCallbacks(endedBefore: horizon, limit: asked)
+        budget -= max(1, removed)
+        return removed < asked
     }
 
     /// Keys by the rule of `DedupRetention`, trigger by trigger (P4).
@@ -112,6 +156,7 @@ final class Sweep: @unchecked Sendable {
             """
             SELECT p.trigger_id, p.ns, p.dedup_space, p.dedup_floor, p.cycles_completed FROM progress p
             WHERE p.trigger_id >= ?1 AND p.trigger_id < ?1 + ?2 AND (p.dedup_floor IS NOT NULL OR p.cycles_completed > ?3)
+                AND NOT EXISTS (SELECT 1 FROM backfill b WHERE b.trigger_id = p.trigger_id AND b.ended_at IS NULL)
                 AND EXISTS (SELECT 1 FROM dedup d WHERE d.ns = p.ns AND d.space = p.dedup_space)
             ORDER BY p.trigger_id LIMIT 1
             """)
@@ -287,6 +332,7 @@ extension Transaction {
             delete.bind(3, limit)
             try delete.run()
             return delete.changes
+        case .backfills: return try removeBackfillRows(target, limit: limit)
         case nil:
             throw SluiceError(.storage, "the database is damaged: there is garbage of the kind \(kind)")
         }

@@ -87,7 +87,10 @@ extension Transaction {
         let kept = try jobs.all { (sequence: $0.int(0), position: $0.int(1)) }
         var intended = 0
         for job in kept { intended += try insert(note, job.sequence, job.position, time) }
-        if intended > 0, note.deadReason == nil { effects.hasDeliveries = true }
+        if intended > 0, note.deadReason == nil {
+            effects.hasDeliveries = true
+            if try isOrdered(trigger: note.trigger) { try settleOrder(note.namespace, at: time) }
+        }
         guard kept.count == limit, let last = kept.last else {
             try run("DELETE FROM catch_up WHERE id = ?", note.id)
             return (intended, true)
@@ -107,8 +110,11 @@ extension Transaction {
         let insert = try prepare(
             """
             INSERT INTO delivery (
-                id, ns, destination_id, trigger_id, position, job_seq, next_attempt_at, created_at, pending_since, state, reason, settled_at)
-            VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?7, ?7, ?8, ?9, ?10) ON CONFLICT (ns, job_seq, destination_id) DO NOTHING
+                id, ns, destination_id, trigger_id, position, job_seq, next_attempt_at, created_at, pending_since, state, reason, settled_at,
+                is_ordered)
+            VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?7, ?7, ?8, ?9, ?10,
+                CASE WHEN ?8 = 0 THEN (SELECT is_ordered FROM "trigger" WHERE id = ?4) ELSE 0 END)
+            ON CONFLICT (ns, job_seq, destination_id) DO NOTHING
             """)
         insert.bind(1, try allocate(.delivery))
         insert.bind(2, note.namespace)

@@ -20,6 +20,7 @@ extension Transaction {
             if letter.isPulled { pulled.append((letter.destination, letter.job)) } else { effects.hasDeliveries = true }
         }
         if !pulled.isEmpty { try returnToConsumers(pulled, at: time) }
+        if batch.changed > 0 { try settleOrder(selection.namespace, at: time) }
         return batch
     }
 
@@ -28,13 +29,16 @@ extension Transaction {
     ) throws -> DeadLetterBatch {
         let discard = try prepare(
             "UPDATE delivery SET state = 4, discarded_at = ?, discarded_by = ?, discard_note = ? WHERE id = ?")
-        return try change(selection, after, limit: limit, states: "2") { letter in
+        let batch = try change(selection, after, limit: limit, states: "2") { letter in
             discard.bind(1, time)
             discard.bind(2, who)
             discard.bind(3, note)
             discard.bind(4, letter.delivery)
             try discard.run()
         }
+        // What waited behind them in an ordered trigger waits no longer.
+        if batch.changed > 0 { try moveAllUp(selection.namespace, at: time) }
+        return batch
     }
 
     private struct Letter {

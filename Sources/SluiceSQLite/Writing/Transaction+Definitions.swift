@@ -33,6 +33,10 @@ extension Transaction {
             try removeTrigger(namespace, name)
         case .putDestination(let name, let kind, let settings, let sealedSecrets):
             try putDestination(namespace, name, kind, settings, sealedSecrets)
+        case .setDestinationState(let name, let state, let reason, let settings):
+            try setState(namespace, destination: name, state, reason, ifSettings: settings, time)
+        case .setOrdered(let trigger, let isOrdered):
+            try order(namespace, trigger: try id(of: .trigger, trigger, namespace), isOrdered, at: time)
         case .removeDestination(let name):
             try removeDestination(namespace, name)
         case .attach(let trigger, let destination, let from):
@@ -91,6 +95,7 @@ extension Transaction {
     /// With its addresses and topics. Its triggers must be gone before: their jobs are not removed by the way.
     private func removeConnection(_ namespace: NamespaceID, _ name: String) throws {
         let connection = try id(of: .connection, name, namespace)
+        try removeCallbacks(ofConnection: connection, name, namespace)
         let used = try prepare("SELECT name FROM \"trigger\" WHERE ns = ? AND connection_id = ? ORDER BY name LIMIT 1")
         used.bind(1, namespace)
         used.bind(2, connection)

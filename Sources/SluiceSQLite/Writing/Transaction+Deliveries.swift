@@ -14,7 +14,7 @@ extension Transaction {
         let due = try prepare(
             """
             SELECT j.seq, j.trigger_id, j.position, j.dedup_key, j.is_derived, j.cause, j.created_at, j.record,
-                d.id, d.attempts, d.pending_since, (
+                d.id, d.attempts, d.pending_since, d.is_ordered, (
                     SELECT a.settings FROM attachment a
                     WHERE a.ns = d.ns AND a.trigger_id = d.trigger_id AND a.destination_id = d.destination_id)
             FROM delivery d JOIN job j ON j.seq = d.job_seq
@@ -34,7 +34,7 @@ extension Transaction {
             claimed.append(
                 ClaimedDelivery(
                     id: due.int(8), destination: destination, job: job, attempts: Int(due.int(9)), createdAt: due.time(10),
-                    attachmentSettings: due.bytes(11)))
+                    isOrdered: due.int(11) == 1, attachmentSettings: due.bytes(12)))
         }
         due.reset()
         let hide = try prepare("UPDATE delivery SET next_attempt_at = ? WHERE id = ?")
@@ -50,51 +50,75 @@ extension Transaction {
         for attempt in attempts { try record(attempt) }
     }
 
-    private func record(_ attempt: DeliveryAttempt) throws {
-        let query = try prepare("SELECT ns, state FROM delivery WHERE id = ?")
-        query.bind(1, attempt.delivery)
-        // Gone: its trigger or destination was removed meanwhile.
-        guard let found = try query.first({ (namespace: $0.id(0) as NamespaceID, state: $0.int(1)) }) else { return }
-        switch attempt.outcome {
-        case .filtered, .putBack: break
-        default: try note(attempt, found.namespace)
-        }
-        switch attempt.outcome {
-        case .filtered:
-            if found.state == 0 { try settle(attempt, state: 3, reason: nil) }
-        case .putBack(let time):
-            guard found.state == 0 else { return }
-            let update = try prepare("UPDATE delivery SET next_attempt_at = ? WHERE id = ?")
-            update.bind(1, time)
-            update.bind(2, attempt.delivery)
-            try update.run()
-            effects.hasDeliveries = true
-        case .delivered:
-            // The truth, even where the delivery expired while the attempt was under way.
-            try count(attempt)
-            try settle(attempt, state: 1, reason: nil)
-        case .dead(let reason):
-            try count(attempt)
-            if found.state == 0 { try settle(attempt, state: 2, reason: reason) }
-        case .retry(let time):
-            try count(attempt)
-            guard found.state == 0 else { return }
-            let update = try prepare("UPDATE delivery SET next_attempt_at = ?, reason = ? WHERE id = ?")
-            update.bind(1, time)
-            update.bind(2, Transaction.words(attempt))
-            update.bind(3, attempt.delivery)
-            try update.run()
-            effects.hasDeliveries = true
+    private struct Stored {
+        var namespace: NamespaceID
+        var isPending: Bool
+        /// Nil unless its trigger is ordered.
+        var order: (pair: OrderedPair, position: Int64)?
+    }
+
+    private func standing(_ delivery: Int64) throws -> Stored? {
+        let query = try prepare("SELECT ns, state, is_ordered, destination_id, trigger_id, position FROM delivery WHERE id = ?")
+        query.bind(1, delivery)
+        return try query.first { row in
+            let namespace: NamespaceID = row.id(0)
+            let pair = OrderedPair(namespace: namespace, destination: row.int(3), trigger: row.int(4))
+            return Stored(namespace: namespace, isPending: row.int(1) == 0, order: row.int(2) == 1 ? (pair, row.int(5)) : nil)
         }
     }
 
-    private func settle(_ attempt: DeliveryAttempt, state: Int64, reason: String?) throws {
-        let update = try prepare("UPDATE delivery SET state = ?, reason = ?, settled_at = ? WHERE id = ?")
+    private func record(_ attempt: DeliveryAttempt) throws {
+        // Gone: its trigger or destination was removed meanwhile.
+        guard let standing = try standing(attempt.delivery) else { return }
+        switch attempt.outcome {
+        case .filtered:
+            if standing.isPending { try settle(attempt, state: 3, reason: nil, attempts: 0) }
+            try follow(standing, attempt)
+        case .putBack(let time):
+            if standing.isPending { try wait(attempt, until: time, standing, attempts: 0) }
+        case .delivered:
+            // The truth, even where the delivery expired while the attempt was under way.
+            try note(attempt, standing.namespace)
+            try settle(attempt, state: 1, reason: nil, attempts: 1)
+            try follow(standing, attempt)
+        case .dead(let reason):
+            try note(attempt, standing.namespace)
+            if standing.isPending { try settle(attempt, state: 2, reason: reason, attempts: 1) } else { try count(attempt) }
+        case .retry(let time):
+            try note(attempt, standing.namespace)
+            if standing.isPending { try wait(attempt, until: time, standing, attempts: 1) } else { try count(attempt) }
+        }
+    }
+
+    /// What waited behind a delivery that is settled now is due.
+    private func follow(_ standing: Stored, _ attempt: DeliveryAttempt) throws {
+        if let order = standing.order { try moveUp(order.pair, at: attempt.at) }
+    }
+
+    private func settle(_ attempt: DeliveryAttempt, state: Int64, reason: String?, attempts: Int64) throws {
+        let update = try prepare(
+            """
+            UPDATE delivery SET state = ?1, reason = ?2, settled_at = ?3, attempts = attempts + ?4, last_status = CASE ?4 WHEN 0 THEN last_status ELSE ?5 END
+            WHERE id = ?6
+            """)
         update.bind(1, state)
         update.bind(2, reason)
         update.bind(3, attempt.at)
-        update.bind(4, attempt.delivery)
+        update.bind(4, attempts)
+        update.bind(5, attempt.status.map(Int64.init))
+        update.bind(6, attempt.delivery)
         try update.run()
+    }
+
+    private func wait(_ attempt: DeliveryAttempt, until time: Timestamp, _ standing: Stored, attempts: Int64) throws {
+        let isBehind = try standing.order.map { try isBlocked($0.pair, before: $0.position) } ?? false
+        if attempts > 0 { try count(attempt) }
+        let update = try prepare("UPDATE delivery SET next_attempt_at = ?, reason = coalesce(?, reason) WHERE id = ?")
+        update.bind(1, isBehind ? Transaction.blocked : time)
+        update.bind(2, attempts > 0 ? Transaction.words(attempt) : nil)
+        update.bind(3, attempt.delivery)
+        try update.run()
+        effects.hasDeliveries = true
     }
 
     private func count(_ attempt: DeliveryAttempt) throws {

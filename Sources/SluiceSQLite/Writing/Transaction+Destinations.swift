@@ -6,6 +6,7 @@ extension Transaction {
     func putDestination(
         _ namespace: NamespaceID, _ name: String, _ kind: String, _ settings: [UInt8], _ sealedSecrets: [UInt8]
     ) throws {
+        try refuseChangeOfKind(namespace, name, kind)
         let put = try prepare(
             """
             INSERT INTO destination (ns, name, kind, settings, sealed_secrets) VALUES (?, ?, ?, ?, ?)
@@ -20,9 +21,28 @@ extension Transaction {
         try put.run()
     }
 
+    func setState(
+        _ namespace: NamespaceID, destination name: String, _ state: DestinationState, _ reason: String?, ifSettings settings: [UInt8]?,
+        _ time: Timestamp
+    ) throws {
+        let update = try prepare(
+            """
+            UPDATE destination SET state_since = CASE WHEN state = ?1 THEN state_since ELSE ?3 END, state = ?1, state_reason = ?2
+            WHERE id = ?4 AND (?5 IS NULL OR settings = ?5)
+            """)
+        update.bind(1, state.rawValue)
+        update.bind(2, reason)
+        update.bind(3, time)
+        update.bind(4, try id(of: .destination, name, namespace))
+        update.bind(5, settings)
+        try update.run()
+        if state == .active { effects.hasDeliveries = true }
+    }
+
     /// With its deliveries, which are removed piece by piece.
     func removeDestination(_ namespace: NamespaceID, _ name: String) throws {
         let destination = try id(of: .destination, name, namespace)
+        try forgetConsumer(destination)
         for table in ["attachment", "catch_up"] {
             try run("DELETE FROM \(table) WHERE ns = ? AND destination_id = ?", namespace.rawValue, destination)
         }
@@ -51,6 +71,10 @@ extension Transaction {
         attach.bind(4, after ?? last)
         attach.bind(5, after)
         try attach.run()
+        if try isConsumer(destination) {
+            return try attachConsumer(
+                namespace, trigger: TriggerID(trigger), destination: DestinationID(destination), from: from, at: time)
+        }
         if let after { try intendKept(namespace, trigger: trigger, destination: destination, after: after, time) }
     }
 
@@ -65,9 +89,12 @@ extension Transaction {
         try detach.run()
         guard detach.changes > 0 else { throw Transaction.notAttached(triggerName, destinationName) }
         try detachKept(namespace, trigger: trigger, destination: destination)
+        if try isConsumer(destination) {
+            return try detachConsumer(namespace, trigger: TriggerID(trigger), destination: DestinationID(destination), at: time)
+        }
         try run(
             """
-            UPDATE delivery SET state = 2, reason = 'detached', settled_at = ?1
+            UPDATE delivery SET state = 2, reason = 'detached', settled_at = ?1, is_ordered = 0
             WHERE state = 0 AND ns = ?2 AND destination_id = ?3 AND trigger_id = ?4
             """, time.milliseconds, namespace.rawValue, destination, trigger)
     }
@@ -90,7 +117,7 @@ extension Transaction {
 
     // MARK: What removals leave behind
 
-    enum Garbage: String { case inbox, jobs, keys, deliveries }
+    enum Garbage: String { case inbox, jobs, keys, deliveries, backfills }
 
     /// Notes what `prune` is to remove in bounded batches; nobody can see it any more.
     func discard(_ namespace: NamespaceID, _ kind: Garbage, _ target: Int64) throws {

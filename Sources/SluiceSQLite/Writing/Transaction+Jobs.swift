@@ -13,7 +13,9 @@ extension Transaction {
     /// Dedup key, job and deliveries of each new record; `standing.position` advances by the jobs made.
     func insertJobs(_ commit: PageCommit, _ standing: inout Standing) throws {
         guard !commit.records.isEmpty else { return }
-        let destinations = try carriedDestinations(standing.namespace, commit.trigger)
+        var destinations = try carriedDestinations(standing.namespace, commit.trigger)
+        let isOrdered = try isOrdered(trigger: commit.trigger.rawValue)
+        if isOrdered { try findBlocked(&destinations, standing.namespace, commit.trigger) }
         let statements = JobStatements(
             key: try prepare("INSERT INTO dedup (ns, space, key, mark, last_cycle) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"),
             job: try prepare(
@@ -23,10 +25,12 @@ extension Transaction {
                 """),
             delivery: try prepare(
                 """
-                INSERT INTO delivery (id, ns, destination_id, trigger_id, position, job_seq, next_attempt_at, created_at, pending_since)
-                VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?7, ?7)
+                INSERT INTO delivery (
+                    id, ns, destination_id, trigger_id, position, job_seq, next_attempt_at, created_at, pending_since, is_ordered)
+                VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?8, ?7, ?7, ?9)
                 """))
         bindConstants(statements, commit, standing)
+        statements.delivery.bind(9, isOrdered ? 1 : 0)
         let cycle = standing.cyclesCompleted + 1
         for keyed in commit.records {
             try keyed.dedupKey.withUnsafeBytes { key in
@@ -36,11 +40,15 @@ extension Transaction {
                 guard statements.key.changes > 0 else {
                     return try refreshKey(standing, keyed, cycle: cycle)
                 }
+                // From now on it is known by its new key as well.
+                if !keyed.formerKeys.isEmpty, try isKnown(keyed.formerKeys, but: keyed.dedupKey, standing) { return }
                 standing.position += 1
                 let sequence = try allocate(.job)
                 try insertJob(statements.job, keyed, key, sequence, standing.position)
-                for (destination, from) in destinations where standing.position > from {
-                    try insertDelivery(statements.delivery, destination, sequence, standing.position)
+                for index in destinations.indices where standing.position > destinations[index].from {
+                    let dueAt = destinations[index].isBlocked ? Transaction.blocked : commit.at
+                    try insertDelivery(statements.delivery, destinations[index].id, sequence, standing.position, dueAt)
+                    if isOrdered { destinations[index].isBlocked = true }
                     effects.hasDeliveries = true
                 }
             }
@@ -74,12 +82,27 @@ extension Transaction {
         }
     }
 
-    private func insertDelivery(_ insert: Prepared, _ destination: DestinationID, _ sequence: Int64, _ position: Int64) throws {
+    private func insertDelivery(_ insert: Prepared, _ destination: DestinationID, _ sequence: Int64, _ position: Int64, _ dueAt: Timestamp)
+        throws
+    {
         insert.bind(1, try allocate(.delivery))
         insert.bind(3, destination)
         insert.bind(5, position)
         insert.bind(6, sequence)
+        insert.bind(8, dueAt)
         try insert.run()
+    }
+
+    /// Whether a record became a job under one of its former keys.
+    private func isKnown(_ keys: [[UInt8]], but own: [UInt8], _ standing: Standing) throws -> Bool {
+        let query = try prepare("SELECT 1 FROM dedup WHERE ns = ? AND space = ? AND key = ?")
+        for key in keys where key != own {
+            query.bind(1, standing.namespace)
+            query.bind(2, standing.space)
+            query.bind(3, key)
+            if try query.first({ $0.int(0) }) != nil { return true }
+        }
+        return false
     }
 
     /// A key that came again stays as long as it may come once more: by its highest mark, or by when it was last returned.
@@ -104,8 +127,22 @@ extension Transaction {
         try update.run()
     }
 
+    private struct Carried {
+        var id: DestinationID
+        var from: Int64
+        /// Something unsettled comes before: only where the trigger is ordered.
+        var isBlocked = false
+    }
+
+    private func findBlocked(_ destinations: inout [Carried], _ namespace: NamespaceID, _ trigger: TriggerID) throws {
+        for index in destinations.indices {
+            destinations[index].isBlocked = try isBlocked(
+                OrderedPair(namespace: namespace, destination: destinations[index].id.rawValue, trigger: trigger.rawValue))
+        }
+    }
+
     /// Without those that have yet to catch up: their note covers what is committed now.
-    private func carriedDestinations(_ namespace: NamespaceID, _ trigger: TriggerID) throws -> [(DestinationID, Int64)] {
+    private func carriedDestinations(_ namespace: NamespaceID, _ trigger: TriggerID) throws -> [Carried] {
         let query = try prepare(
             """
             SELECT a.destination_id, a.from_position FROM attachment a JOIN destination d ON d.id = a.destination_id
@@ -116,7 +153,7 @@ extension Transaction {
             """)
         query.bind(1, namespace)
         query.bind(2, trigger)
-        return try query.all { ($0.id(0), $0.int(1)) }
+        return try query.all { Carried(id: $0.id(0), from: $0.int(1)) }
     }
 
     /// How many of the records were new.

@@ -81,6 +81,7 @@ extension Transaction {
         let quarantined = try insertQuarantine(commit, standing.namespace)
         standing.cycleJobs = (commit.cycle == standing.cycle ? standing.cycleJobs : 0) + jobs
         try saveStanding(commit, standing, quarantined: quarantined)
+        if let origin = commit.keyOrigin { try setKeyOrigin(origin, commit.trigger) }
         if let completion = commit.completion { try complete(commit, completion, cycleJobs: standing.cycleJobs) }
         if jobs > 0 { effects.committed(commit.trigger, at: commit.at) }
         return .committed(jobs: jobs, lastPosition: JobPosition(standing.position))

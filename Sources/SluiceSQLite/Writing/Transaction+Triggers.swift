@@ -119,9 +119,11 @@ extension Transaction {
         }
         try discardKeys(namespace, TriggerID(trigger))
         try discard(namespace, .jobs, trigger)
+        try removeBackfills(namespace, of: TriggerID(trigger))
         for table in ["trigger_topic", "attachment", "catch_up", "quarantine"] {
             try run("DELETE FROM \(table) WHERE ns = ? AND trigger_id = ?", namespace.rawValue, trigger)
         }
+        try forgetTrigger(trigger)
         try run("DELETE FROM progress WHERE trigger_id = ?", trigger)
         try run("DELETE FROM \"trigger\" WHERE id = ?", trigger)
     }

@@ -9,6 +9,7 @@ struct Effects {
     var triggers: Set<TriggerID> = []
     var at = Timestamp.distantPast
     var hasDeliveries = false
+    var consumers: Set<DestinationID> = []
 
     mutating func committed(_ trigger: TriggerID, at time: Timestamp) {
         triggers.insert(trigger)
@@ -25,6 +26,7 @@ struct Effects {
 final class Transaction {
     let db: Database
     let digests: DigestIndex
+    let consumers: ConsumerCache
     var effects = Effects()
     private var counters = [Int64?](repeating: nil, count: Counter.allCases.count)
 
@@ -42,9 +44,10 @@ final class Transaction {
         }
     }
 
-    init(_ db: Database, _ digests: DigestIndex) {
+    init(_ db: Database, _ digests: DigestIndex, _ consumers: ConsumerCache) {
         self.db = db
         self.digests = digests
+        self.consumers = consumers
     }
 
     func prepare(_ sql: String) throws(SluiceError) -> Prepared { try Prepared(db, sql) }
@@ -59,6 +62,9 @@ final class Transaction {
         counters[counter.rawValue] = value
         return value
     }
+
+    /// The last number that was given out.
+    func lastNumber(_ counter: Counter) throws -> Int64 { try counters[counter.rawValue] ?? current(counter) }
 
     private func current(_ counter: Counter) throws -> Int64 {
         let query = try prepare("SELECT value FROM counter WHERE name = ?")
@@ -90,6 +96,7 @@ final class Transaction {
         } catch {
             effects = before
             digests.forget()
+            consumers.forget()
             if isActive {
                 try run("ROLLBACK TO change")
                 try run("RELEASE change")

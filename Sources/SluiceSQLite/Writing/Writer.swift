@@ -20,6 +20,7 @@ final class Writer: @unchecked Sendable {
     let queue: WriteQueue
     let sweep = Sweep()
     private let digests = DigestIndex()
+    private let consumers = ConsumerCache()
     private let lock: DirectoryLock
     private let checkpointPages: Int
     private let observers = Mutex<[any StoreObserver]>([])
@@ -100,7 +101,7 @@ final class Writer: @unchecked Sendable {
 
     private func turn(_ work: WriteWork) {
         let outcome: Result<Outcome, SluiceError> = pool.writeWithoutTransaction { db in
-            let transaction = Transaction(db, digests)
+            let transaction = Transaction(db, digests, consumers)
             do {
                 try transaction.run("BEGIN IMMEDIATE")
                 let outcome = try Writer.perform(work, transaction)
@@ -110,6 +111,7 @@ final class Writer: @unchecked Sendable {
             } catch {
                 if transaction.isActive { try? transaction.run("ROLLBACK") }
                 digests.forget()
+                consumers.forget()
                 return .failure(.storage(error))
             }
         }
@@ -155,6 +157,7 @@ final class Writer: @unchecked Sendable {
             if !signals.isEmpty { observer.signalled(signals) }
             if !triggers.isEmpty { observer.jobsCommitted(triggers, at: effects.at) }
             if effects.hasDeliveries { observer.deliveriesIntended() }
+            if !effects.consumers.isEmpty { observer.consumersChanged(effects.consumers.sorted()) }
         }
     }
 }

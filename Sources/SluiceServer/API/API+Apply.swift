@@ -10,7 +10,7 @@ extension API {
         return try await changes.run {
             for _ in 0..<API.plansMax {
                 let current = try CurrentState(definitions: try await self.definitions(), sealer: self.parts.sealer)
-                let options = ApplyOptions(prunes: order.prunes, resets: order.resets)
+                let options = ApplyOptions(prunes: order.prunes, resets: order.resets, places: self.parts.places)
                 let plan = try ApplyPlanner.plan(
                     manifest, connectors: self.parts.connectors, current: current, options: options, file: order.file)
                 do {

@@ -50,7 +50,7 @@ extension API {
     }
 
     /// Another cursor forgets the floor, and the next cycle sets a new one; until then the former one tells what was pruned.
-    private func reach(of trigger: StoredTrigger) async throws -> DedupReach {
+    func reach(of trigger: StoredTrigger) async throws -> DedupReach {
         var reach = DedupReach(trigger.progress)
         if reach.floor == nil, let bytes = try await parts.store.fact(API.floorFact(trigger)) {
             reach.floor = Int64(String(decoding: bytes, as: UTF8.self))
@@ -71,7 +71,7 @@ struct DedupReach: Equatable {
         cyclesCompleted = progress.cyclesCompleted
     }
 
-    private var keepsAll: Bool { floor == nil && cyclesCompleted <= DedupRetention.cyclesKept }
+    var keepsAll: Bool { floor == nil && cyclesCompleted <= DedupRetention.cyclesKept }
 
     /// Whether records below the kept keys may come again. A cursor that is a number is compared with the floor.
     func mayRepeat(from cursor: [UInt8]?) -> Bool {

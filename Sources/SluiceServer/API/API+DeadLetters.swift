@@ -219,7 +219,8 @@ extension API {
         if let delivery = order.selection.deliveries?.first, order.selection.deliveries?.count == 1, done.changed == 0 {
             throw SluiceError(.notFound, "delivery \(delivery) is no dead letter: see `sluice dead-letter list`")
         }
-        return try await answer(done, order, "replayed")
+        if done.changed > 0 { try await clearDeadLetterAlarms() }
+        return APIResponse.object { $0.member("replayed", Int64(done.changed)) }
     }
 
     /// The alarm stands for as long as a destination has dead letters; those that die again raise it again.

@@ -154,7 +154,7 @@ extension API {
 
     func rotateEndpoint(_ call: APICall) async throws -> APIResponse {
         let hours = try call.object()["overlap_hours"]
-        let overlap = hours.map { $0.int64 ?? -1 } ?? 24
+        let overlap = hours.map { $0.isNull ? 24 : $0.int64 ?? -1 } ?? 24
         guard (0...8760).contains(overlap) else {
             throw SluiceError(.invalid, "`overlap_hours` is a whole number from 0 to 8760")
         }
@@ -172,36 +172,6 @@ extension API {
             writer.member("connection", name)
             writer.member("url", (parts.address.url ?? "") + WebhookPath.path(token))
             writer.member("others_expire_at", expiry)
-        }
-    }
-
-    func listDestinations(_ call: APICall) async throws -> APIResponse {
-        let definitions = try await definitions()
-        let slice = try ListSlice(definitions.destinations, after: call.query("after"), limit: call.limit()) { $0.name }
-        let triggers = Dictionary(definitions.triggers.map { ($0.id, $0.name) }) { first, _ in first }
-        let attachments = Dictionary(grouping: definitions.attachments, by: \.destination)
-        return APIResponse.object { writer in
-            writer.list("destinations", slice.elements) { writer, stored in
-                let settings = DestinationSettings(json: stored.settings)
-                writer.member("name", stored.name)
-                writer.member("kind", stored.kind)
-                writer.member("url", settings.url.map(DestinationSettings.shown))
-                writer.member("allow_private", settings.allowsPrivate)
-                writer.key("triggers")
-                writer.array { writer in
-                    for attachment in attachments[stored.id] ?? [] { if let name = triggers[attachment.trigger] { writer.value(name) } }
-                }
-                writer.list("attachments", attachments[stored.id] ?? []) { writer, attachment in
-                    let sieve = AttachmentSettings(json: attachment.settings)
-                    writer.member("trigger", triggers[attachment.trigger])
-                    writer.member("filter", sieve.filter)
-                    writer.key("fields")
-                    writer.array { writer in for path in sieve.fields { writer.value(path.description) } }
-                    // Attached from an earlier position, and not there yet.
-                    writer.member("catching_up_at", attachment.caughtUpTo?.rawValue)
-                }
-            }
-            writer.member("next", slice.next)
         }
     }
 }

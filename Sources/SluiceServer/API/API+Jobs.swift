@@ -25,7 +25,7 @@ extension API {
     }
 
     /// The names of the triggers; read anew only if a job's is not among those known.
-    private func triggerNames(containing jobs: [StoredJob]) async throws -> [TriggerID: JobJSON.TriggerNames] {
+    func triggerNames(containing jobs: [StoredJob]) async throws -> [TriggerID: JobJSON.TriggerNames] {
         let known = self.names.withLock { $0 }
         if jobs.allSatisfy({ known[$0.trigger] != nil }) { return known }
         let triggers = try await definitions().triggers
@@ -59,7 +59,7 @@ extension API {
 
     private func job(_ id: String) async throws -> (StoredJob, StoredTrigger) {
         guard let parsed = JobIdentity.parse(id) else {
-            throw SluiceError(.invalid, "a job is named by its id, job_…, or as TRIGGER:POSITION")
+            throw SluiceError(.notFound, "there is no such job: a job is named by its id, job_…, or as TRIGGER:POSITION")
         }
         guard let trigger = try await definitions().triggers.first(where: { $0.uid == parsed.uid }) else {
             throw SluiceError(.notFound, "the trigger of this job is not known here")

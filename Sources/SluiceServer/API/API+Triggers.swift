@@ -35,7 +35,7 @@ extension API {
         writer.member("name", trigger.name)
         writer.member("connection", connection?.name)
         writer.member("type", trigger.type)
-        writer.member("kind", type?.kind.rawValue)
+        writer.member("kind", trigger.isCallbackSource ? StoredTrigger.callbackType : type?.kind.rawValue)
         writer.member("state", trigger.state.rawValue)
         writer.member("reason", trigger.stateReason)
         writer.member("jobs", trigger.progress.lastPosition.rawValue)
@@ -54,6 +54,7 @@ extension API {
         let known = Known(definitions)
         let runtime = await parts.control.runtimeStatus(of: trigger)
         let subscriptions = try await parts.store.subscriptions(.default)
+        let blocked = try await parts.store.blockedDeliveries(.default).filter { $0.trigger == trigger.id }
         return APIResponse.object { writer in
             summary(&writer, trigger, known)
             writer.member("uid", trigger.uid)
@@ -78,6 +79,7 @@ extension API {
                     }
                 }
             }
+            self.blocked(&writer, blocked, definitions)
             progress(&writer, trigger, signal: known.signal(trigger))
             due(&writer, trigger, runtime, known)
         }
@@ -142,7 +144,8 @@ extension API {
     }
 
     private func standingStill(_ trigger: StoredTrigger) -> String? {
-        switch trigger.state {
+        if trigger.isCallbackSource { return "callbacks of its connection to end: see `sluice callback list`" }
+        return switch trigger.state {
         case .created, .stopped: "somebody to start it: `sluice trigger start \(trigger.name)`"
         case .paused: "somebody to resume it: `sluice trigger resume \(trigger.name)`; webhooks are kept meanwhile"
         case .failed: "the next probe: \(trigger.stateReason ?? "its polls failed for good")"
@@ -157,7 +160,11 @@ extension API {
             throw SluiceError(.notFound, "triggers take no `\(word)`: \(Words.hint(word, among: TriggerCommand.allCases.map(\.rawValue)))")
         }
         let name = call.parameter("name")
-        let before = try await trigger(name).state
+        let known = try await trigger(name)
+        if known.isCallbackSource {
+            throw SluiceError(.conflict, "\(name) stands for the callbacks of its connection, and takes no commands: see `sluice callback`")
+        }
+        let before = known.state
         let trigger = try await parts.lifecycle.command(command, trigger: name)
         return APIResponse.object { writer in
             writer.member("name", trigger.name)

@@ -21,14 +21,24 @@ public final class API: Sendable {
         public var control: any TriggerControl
         public var lifecycle: TriggerLifecycle
         public var jobs: JobFeed
+        public var consumers: ConsumerService
         public var address: PublicAddress
         /// Whether a server answers, with pollers.
         public var isServing: Bool
+        /// Nil where nothing is delivered.
+        public var delivery: DeliveryService?
+        /// What of this machine destinations may use.
+        public var places: DestinationPlaces
+        /// Nil without a server: nobody waits for anything.
+        public var callbacks: CallbackDesk?
         public init(
             store: any Store, shelf: ConnectorShelf, reloader: ConnectorReloader? = nil, sealer: SecretSealer, clock: any TimeSource,
             alarms: AlarmBoard,
-            control: any TriggerControl, lifecycle: TriggerLifecycle, jobs: JobFeed, address: PublicAddress, isServing: Bool
+            control: any TriggerControl, lifecycle: TriggerLifecycle, jobs: JobFeed, consumers: ConsumerService? = nil,
+            address: PublicAddress, isServing: Bool, delivery: DeliveryService? = nil, places: DestinationPlaces = DestinationPlaces()
         ) {
+            self.delivery = delivery
+            self.consumers = consumers ?? ConsumerService(store: store, time: clock, alarms: alarms)
             self.store = store
             self.shelf = shelf
             self.reloader = reloader
@@ -40,6 +50,7 @@ public final class API: Sendable {
             self.jobs = jobs
             self.address = address
             self.isServing = isServing
+            self.places = places
         }
     }
 
@@ -66,15 +77,25 @@ public final class API: Sendable {
                 throw SluiceError(.tooLarge, "the body is larger than \(APIRequest.bodyBytesMax) bytes")
             }
             let match = API.match(request)
-            let isOpen = if case .found(let route, _) = match { route.isOpen } else { false }
+            let isOpen =
+                switch match {
+                case .found(let route, _): route.isOpen
+                case .otherMethods(_, let isOpen): isOpen
+                case .none: false
+                }
             var caller = "this machine"
             if !isOpen, !request.isTrusted { caller = try await tokens.check(request.authorization) }
             switch match {
             case .found(let route, let parameters):
+                var request = request
+                if let operation = OpenAPI.operation(route) { request.body = try operation.check(request) }
                 return try await route.handler(self, APICall(request: request, parameters: parameters, caller: caller))
-            case .otherMethods(let methods):
-                throw SluiceError(.methodNotAllowed, "this address takes \(methods.joined(separator: ", "))")
-            case .none: throw SluiceError(.notFound, "there is nothing at this address: docs/OPERATIONS.md lists them")
+            case .otherMethods(let methods, _):
+                var refusal = APIResponse.failure(
+                    SluiceError(.methodNotAllowed, "this address takes \(methods.joined(separator: ", "))"))
+                refusal.headers.append(("Allow", methods.joined(separator: ", ")))
+                return refusal
+            case .none: throw SluiceError(.notFound, "there is nothing at this address: `/openapi.json` lists them")
             }
         } catch let error as SluiceError {
             return .failure(error)

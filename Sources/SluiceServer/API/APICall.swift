@@ -12,7 +12,7 @@ struct APICall: Sendable {
 
     func query(_ name: String) -> String? { request.query.last { $0.name == name }?.value }
 
-    func flag(_ name: String) -> Bool { query(name).map { $0 == "true" || $0 == "1" || $0.isEmpty } ?? false }
+    func flag(_ name: String) -> Bool { query(name) == "true" }
 
     /// How many entries of a list are wanted.
     func limit(_ standard: Int = 50, max: Int = 1000) throws(SluiceError) -> Int {

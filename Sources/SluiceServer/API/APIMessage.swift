@@ -1,4 +1,5 @@
 import SluiceCore
+import SluiceStore
 
 /// A request to the API, however it came: over HTTP, or from a command in the same process.
 public struct APIRequest: Sendable {
@@ -12,6 +13,8 @@ public struct APIRequest: Sendable {
     /// From inside the process: needs no token.
     public var isTrusted: Bool
     public var contentType: String?
+    /// The Last-Event-ID header: where a stream is resumed.
+    public var lastEventID: String?
     public var body: [UInt8]
 
     public init(
@@ -28,15 +31,22 @@ public struct APIRequest: Sendable {
         self.body = body
     }
 
+    /// Whether the body says that it is JSON.
+    var isJSON: Bool { contentType?.lowercased().hasPrefix("application/json") ?? false }
+
     /// The longest body that is taken; larger ones get 413.
     public static let bodyBytesMax = 2 << 20
 }
 
-/// An answer: always JSON.
+/// An answer: always JSON, but for streams.
 public struct APIResponse: Sendable {
     public var status: Int
     public var body: [UInt8]
     public var headers: [(name: String, value: String)]
+    /// Called where the answer could not be written to whoever asked.
+    public var undelivered: (@Sendable () async -> Void)?
+    /// Writes Server-Sent Events instead of the body.
+    public var stream: (@Sendable (_ write: @escaping @Sendable ([UInt8]) async throws -> Void) async throws -> Void)?
 
     public init(status: Int = 200, body: [UInt8], headers: [(name: String, value: String)] = []) {
         self.status = status
@@ -84,6 +94,7 @@ public struct APIResponse: Sendable {
         case .unauthorized: 401
         case .notFound: 404
         case .methodNotAllowed: 405
+        case .pastRetention: 410
         case .conflict, .fenced, .locked, .needsConfirmation: 409
         case .tooLarge: 413
         case .rateLimited: 429
@@ -130,12 +141,12 @@ public enum Percent {
         return result
     }
 
-    /// The members of a query; malformed ones are left out.
+    /// The members of a query. One that cannot be decoded is a name as it stands, which nothing knows.
     public static func query(_ text: some StringProtocol) -> [(name: String, value: String)] {
-        text.split(separator: "&").prefix(100).compactMap { pair in
+        text.split(separator: "&").map { pair in
             let parts = pair.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
             guard let name = decoded(parts[0], plusIsSpace: true), let value = decoded(parts.count > 1 ? parts[1] : "", plusIsSpace: true)
-            else { return nil }
+            else { return (String(pair), "") }
             return (name, value)
         }
     }

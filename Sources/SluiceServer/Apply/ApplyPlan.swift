@@ -65,9 +65,12 @@ public struct ApplyOptions: Sendable {
     public var prunes: Bool
     /// Triggers that may begin anew because their type or connection changes.
     public var resets: Set<String>
-    public init(prunes: Bool = false, resets: Set<String> = []) {
+    /// What of this machine destinations may use.
+    public var places: DestinationPlaces
+    public init(prunes: Bool = false, resets: Set<String> = [], places: DestinationPlaces = DestinationPlaces()) {
         self.prunes = prunes
         self.resets = resets
+        self.places = places
     }
 }
 

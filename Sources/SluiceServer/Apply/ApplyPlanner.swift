@@ -1,5 +1,6 @@
 import SluiceConnectors
 import SluiceCore
+import SluiceDelivery
 import SluiceGateway
 import SluiceStore
 
@@ -19,6 +20,8 @@ public struct ApplyPlanner {
     private var connectorNames: [String: String] = [:]
     /// Connections of the manifest that cannot be made; what needs them says nothing of its own.
     private var faultyConnections: Set<String> = []
+    /// Where each `file` destination that will exist writes.
+    private var filePaths: [(name: String, path: String)] = []
     /// `current`, to be looked up by name and number.
     private let known: Known
 
@@ -65,6 +68,7 @@ public struct ApplyPlanner {
         var planner = ApplyPlanner(connectors: connectors, current: current, options: options, names: names)
         for connection in current.definitions.connections { planner.connectorNames[connection.name] = connection.connector }
         for connection in manifest.connections { planner.connection(connection) }
+        planner.noteFiles(manifest)
         for destination in manifest.destinations { planner.destination(destination) }
         let destinations = Set(manifest.destinations.map(\.name) + current.definitions.destinations.map(\.name))
         var refusals: [SluiceError] = []
@@ -211,24 +215,60 @@ public struct ApplyPlanner {
     // MARK: Destinations
 
     private mutating func destination(_ spec: DestinationSpec) {
-        var secrets = DestinationSecrets()
-        secrets.secret = spec.secret
-        secrets.headers = spec.headers
-        if spec.hasInlineSecret {
-            plan.warnings.append("destination \(spec.name): the secret stands in the file: better \"${env:NAME}\" or \"${file:PATH}\"")
-        }
-        if let problem = CarriedDestinations.problem(spec.name, spec.kind, spec.settings, secrets) { issue(spec.line, problem) }
         let stored = known.destinations[spec.name]
+        let secrets = DestinationSecrets(fromFile: spec.secrets, headers: spec.headers, values: spec.values)
+            .applied(over: current.destinationSecrets[spec.name])
+        if spec.hasInlineSecret {
+            plan.warnings.append(
+                "destination \(spec.name): \(spec.kind == "push" ? "the" : "a") secret stands in the file: better \"${env:NAME}\" or \"${file:PATH}\""
+            )
+        }
+        if let problem = CarriedDestinations.problem(spec.name, spec.kind, spec.settings, secrets, options.places) {
+            issue(spec.line, problem)
+        }
+        if let other = sharedFile(spec) { issue(spec.line, other) }
         var notes: [String] = []
         if let stored {
             if stored.kind != spec.kind { notes.append("kind \(stored.kind) → \(spec.kind)") }
             if stored.settings != spec.settings.json { notes.append("settings change") }
-            if current.destinationSecrets[spec.name] != secrets { notes.append("secret or headers change") }
+            if current.destinationSecrets[spec.name] != secrets {
+                notes.append(spec.kind == "push" ? "secret or headers change" : "secrets change")
+            }
+        }
+        let isRevived = stored.map { $0.state == .gone && DestinationSettings(json: $0.settings).url != spec.settings.url } ?? false
+        if isRevived { notes.append("its URL changes: deliveries go on") }
+        if secrets.isRotated {
+            plan.warnings.append(
+                "destination \(spec.name): its secret was rotated since the file was applied last; the new one stays: put it into the file")
         }
         if stored == nil || !notes.isEmpty {
             plan.changes.append(.putDestination(name: spec.name, kind: spec.kind, settings: spec.settings.json, secrets: secrets))
         }
-        plan.steps.append(.init(stored == nil ? .create : notes.isEmpty ? .keep : .change, "destination", spec.name, notes))
+        if isRevived {
+            plan.changes.append(.plain(.setDestinationState(name: spec.name, state: .active, reason: nil, ifSettings: nil)))
+        }
+        let action: ApplyPlan.Action = stored == nil ? .create : notes.isEmpty ? .keep : .change
+        if action != .keep { notes += CarriedDestinations.notes(spec.kind, spec.settings, options.places) }
+        plan.steps.append(.init(action, "destination", spec.name, notes))
+    }
+
+    private mutating func noteFiles(_ manifest: Manifest) {
+        let named = Set(manifest.destinations.map(\.name))
+        for stored in current.definitions.destinations where stored.kind == "file" && !named.contains(stored.name) {
+            let path = CarriedDestinations.filePath(DestinationSettings(json: stored.settings), options.places)
+            if let path { filePaths.append((stored.name, path)) }
+        }
+        for spec in manifest.destinations where spec.kind == "file" {
+            if let path = CarriedDestinations.filePath(spec.settings, options.places) { filePaths.append((spec.name, path)) }
+        }
+    }
+
+    /// Two writers of one file would cut off each other's lines.
+    private func sharedFile(_ spec: DestinationSpec) -> String? {
+        guard spec.kind == "file", let own = filePaths.last(where: { $0.name == spec.name })?.path else { return nil }
+        guard let other = filePaths.first(where: { $0.name != spec.name && FileDestination.collide($0.path, own) }) else { return nil }
+        return "destination \(spec.name) would write to the file of destination \(other.name), or to what that one rotates: give it "
+            + "another `path`; triggers can share a destination"
     }
 
     // MARK: Triggers
@@ -329,6 +369,8 @@ public struct ApplyPlanner {
                         settings: spec.settings.json, topicKeys: topicKeys, resets: resets)))
             if type.kind == .webhook || resets { plan.changes.append(.plain(.readsInbox(trigger: spec.name, type.kind == .webhook))) }
         }
+        let wasOrdered = stored.map { TriggerSettings(json: $0.settings).isOrdered } ?? false
+        if wasOrdered != spec.settings.isOrdered { plan.changes.append(.plain(.setOrdered(trigger: spec.name, spec.settings.isOrdered))) }
         attach(spec, stored, &notes)
         command(spec, stored, &notes)
         let action: ApplyPlan.Action = stored == nil ? .create : resets ? .reset : notes.isEmpty ? .keep : .change
@@ -431,7 +473,7 @@ public struct ApplyPlanner {
 
     private mutating func unnamed(_ manifest: Manifest) {
         let named = Set(manifest.triggers.map(\.name))
-        for trigger in current.definitions.triggers where !named.contains(trigger.name) {
+        for trigger in current.definitions.triggers where !named.contains(trigger.name) && !trigger.isCallbackSource {
             let isOver = trigger.state == .stopped || trigger.state == .stopping
             if options.prunes, !isOver {
                 add([.stop], to: trigger.name, in: trigger.state, line: 0)

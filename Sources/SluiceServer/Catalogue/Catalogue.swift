@@ -84,6 +84,7 @@ public struct Catalogue: Sendable {
 
     private mutating func add(_ stored: StoredTrigger) {
         triggerNames[stored.id] = (stored.name, stored.uid)
+        if stored.isCallbackSource { return }
         guard let connection = connections[stored.connection] else { return }
         let definition = connection.connector.definition
         if definition.trigger(stored.type) == nil {

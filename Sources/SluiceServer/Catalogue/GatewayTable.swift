@@ -8,15 +8,17 @@ extension Catalogue {
     func gatewayRoutes() -> GatewayRoutes {
         var connectionsByToken: [String: GatewayConnection] = [:]
         var expiresAtByToken: [String: Timestamp] = [:]
+        var usable: [ConnectionID: GatewayConnection] = [:]
         for connection in connections.values {
             guard let gateway = connection.gatewayConnection() else { continue }
+            usable[connection.stored.id] = gateway
             for endpoint in connection.endpoints {
                 connectionsByToken[endpoint.token] = connection.knowingSecret(of: endpoint.token, gateway)
                 if let expiry = endpoint.expiresAt { expiresAtByToken[endpoint.token] = expiry }
             }
         }
         for (trigger, subscriptions) in subscriptions { connectionsByToken.merge(gateways(of: trigger, subscriptions)) { $1 } }
-        return GatewayRoutes(connectionsByToken: connectionsByToken, expiresAtByToken: expiresAtByToken)
+        return GatewayRoutes(connectionsByToken: connectionsByToken, expiresAtByToken: expiresAtByToken, connections: usable)
     }
 
     /// The addresses of one trigger's subscriptions.

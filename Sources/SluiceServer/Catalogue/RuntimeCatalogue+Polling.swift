@@ -1,5 +1,6 @@
 import SluiceConnectors
 import SluiceCore
+import SluiceLua
 import SluicePolling
 import SluiceStore
 
@@ -62,6 +63,10 @@ extension RuntimeCatalogue: PollingCatalogue {
             subscriptionOutput: try output.map { try JSONDocument($0) })
     }
 
+    public func connector(ofText text: [UInt8]) throws -> any Connector {
+        try LuaConnector.load(source: text, name: "", path: "the former connector.lua")
+    }
+
     public func authorization(of connection: ConnectionID) -> ConnectionAuthorization? {
         guard let found = current.connections[connection], let values = try? JSONDocument(found.values) else { return nil }
         let definition = found.connector.definition
@@ -74,6 +79,7 @@ extension RuntimeCatalogue: PollingCatalogue {
         var result = ConnectionPollSettings()
         guard let settings = current.connections[connection]?.settings else { return result }
         result.allowsPrivate = settings.allowsPrivate
+        result.allowedNetworks = settings.allowedNetworks
         result.pollsAtOnceMax = settings.pollsAtOnce ?? result.pollsAtOnceMax
         result.requestsPerSecondMax = settings.requestsPerSecond
         return result

@@ -17,9 +17,14 @@ final class ServerControl: TriggerControl {
     private let polling: PollingService
     private let subscriptions: SubscriptionService
     private let gateway: Gateway
+    private let backfills: BackfillService
     private let told = Mutex(Told())
 
-    init(catalogue: RuntimeCatalogue, polling: PollingService, subscriptions: SubscriptionService, gateway: Gateway) {
+    init(
+        catalogue: RuntimeCatalogue, polling: PollingService, subscriptions: SubscriptionService, gateway: Gateway,
+        backfills: BackfillService
+    ) {
+        self.backfills = backfills
         self.subscriptions = subscriptions
         self.gateway = gateway
         self.catalogue = catalogue
@@ -95,6 +100,10 @@ final class ServerControl: TriggerControl {
     func testConnection(_ connection: ConnectionID) async throws -> ConnectionTestResult {
         try await polling.testConnection(connection)
     }
+
+    func startBackfill(_ wanted: BackfillRequest) async throws -> StoredBackfill { try await backfills.start(wanted) }
+    func backfillsChanged() { backfills.lookAgain() }
+    func backfillWaits(_ backfill: StoredBackfill) -> (reason: String, until: Timestamp?)? { backfills.waitsFor(backfill) }
 
     func redeliver(_ webhook: InboxItem) async throws -> InboxSequence? {
         guard let connection = catalogue.current.connections[webhook.entry.connection]?.gatewayConnection() else {

@@ -26,6 +26,12 @@ public protocol TriggerControl: Sendable {
     /// Matches a webhook of the inbox again and keeps it as a new one, even if it is a repetition. Returns its number; nil if
     /// nobody is there to do it.
     func redeliver(_ webhook: InboxItem) async throws -> InboxSequence?
+    /// Checks and begins a backfill. Throws `.conflict` without a server.
+    func startBackfill(_ wanted: BackfillRequest) async throws -> StoredBackfill
+    /// One was paused, resumed or cancelled.
+    func backfillsChanged()
+    /// What one waits for, as a sentence, and until when; nil if nothing holds it up, or nothing runs.
+    func backfillWaits(_ backfill: StoredBackfill) -> (reason: String, until: Timestamp?)?
 }
 
 extension TriggerControl {
@@ -35,6 +41,11 @@ extension TriggerControl {
     public func connectionStatus(_ connection: ConnectionID) async -> ConnectionStatus? { nil }
     public func testConnection(_ connection: ConnectionID) async throws -> ConnectionTestResult { throw SluiceError.noServerAsks }
     public func redeliver(_ webhook: InboxItem) async throws -> InboxSequence? { nil }
+    public func startBackfill(_ wanted: BackfillRequest) async throws -> StoredBackfill { throw SluiceError.noServerAsks }
+    public func backfillsChanged() {}
+    public func backfillWaits(_ backfill: StoredBackfill) -> (reason: String, until: Timestamp?)? {
+        backfill.state == .running ? ("a server: none runs, start one with `sluice serve`", nil) : nil
+    }
 }
 
 extension SluiceError {

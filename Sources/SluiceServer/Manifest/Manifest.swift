@@ -1,3 +1,4 @@
+import SluiceConnectors
 import SluiceCore
 
 /// What `sluice.yaml` says, read and resolved, not yet held against connectors or the store. A pure value.
@@ -74,10 +75,12 @@ public struct DestinationSpec: Sendable, Equatable {
     public var line: Int
     public var kind = ""
     public var settings = DestinationSettings()
-    /// Signs the pushes.
-    public var secret: String?
+    /// Sign the pushes, the newest first.
+    public var secrets: [SigningSecret] = []
     /// Values may be secret, so all of them are sealed.
     public var headers: [NamedText] = []
+    /// Further values that may be secret, by what they stand under: see `CarriedSettings`.
+    public var values: [NamedText] = []
     public var hasInlineSecret = false
 }
 

@@ -1,4 +1,5 @@
 import SluiceCore
+import SluiceDelivery
 
 /// Reads a YAML document into a `Manifest`, collecting everything that is wrong before it gives up.
 public struct ManifestReader {
@@ -32,10 +33,11 @@ public struct ManifestReader {
         let what = "connection \(member.key)"
         let keys = members(
             member.value, of: what,
-            allowed: ["connector", "fields", "webhook", "allow_private", "polls_at_once", "requests_per_second"])
+            allowed: ["connector", "fields", "webhook", "allow_private", "polls_at_once", "requests_per_second", "allow_networks"])
         spec.connector = requiredText(keys["connector"], "connector", of: what, line: member.line)
         spec.fields = values(keys["fields"], of: "\(what): fields")
         spec.settings.allowsPrivate = flag(keys["allow_private"], "allow_private") ?? false
+        spec.settings.allowedNetworks = networks(keys["allow_networks"])
         spec.settings.pollsAtOnce = number(keys["polls_at_once"], "polls_at_once", 1...64).map { Int($0) }
         spec.settings.requestsPerSecond = rate(keys["requests_per_second"])
         if let webhook = keys["webhook"] { self.webhook(webhook, of: what, into: &spec) }
@@ -70,12 +72,13 @@ public struct ManifestReader {
         let what = "trigger \(member.key)"
         let keys = members(
             member.value, of: what,
-            allowed: ["connection", "type", "input", "safety_interval", "interval", "destinations", "state"])
+            allowed: ["connection", "type", "input", "safety_interval", "interval", "destinations", "state", "ordered"])
         spec.connection = requiredText(keys["connection"], "connection", of: what, line: member.line)
         spec.type = requiredText(keys["type"], "type", of: what, line: member.line)
         spec.input = values(keys["input"], of: "\(what): input")
         spec.settings.safetyInterval = span(keys["safety_interval"], "safety_interval", least: .seconds(1))
         spec.settings.interval = span(keys["interval"], "interval", least: .seconds(1))
+        spec.settings.isOrdered = flag(keys["ordered"], "ordered") ?? false
         if let list = keys["destinations"] { spec.destinations = attachments(list) }
         if let state = keys["state"], let word = text(state, "state") {
             spec.state = TriggerSpec.DesiredState(rawValue: word)
@@ -153,39 +156,65 @@ public struct ManifestReader {
         var spec = DestinationSpec(name: member.key, line: member.line)
         let what = "destination \(member.key)"
         let keys = members(
-            member.value, of: what, allowed: ["kind", "url", "secret", "headers", "allow_private", "timeout", "concurrency"])
+            member.value, of: what,
+            allowed: [
+                "kind", "url", "secret", "secrets", "headers", "allow_private", "allow_networks", "timeout", "concurrency", "retries",
+                "rate",
+            ] + ManifestReader.carriedKeys + ManifestReader.consumerKeys)
         spec.kind = requiredText(keys["kind"], "kind", of: what, line: member.line)
         spec.settings.url = text(keys["url"], "url")
         spec.settings.allowsPrivate = flag(keys["allow_private"], "allow_private") ?? false
         spec.settings.timeout = span(keys["timeout"], "timeout", least: .seconds(1))
         spec.settings.concurrency = number(keys["concurrency"], "concurrency", 1...64).map { Int($0) }
-        if let secret = keys["secret"], let resolved = resolvedText(secret, "secret") {
-            spec.secret = resolved.text
-            spec.hasInlineSecret = !resolved.isReferenced
-        }
+        spec.settings.allowedNetworks = networks(keys["allow_networks"])
+        spec.settings.retries = retries(keys["retries"])
+        spec.settings.rate = deliveryRate(keys["rate"])
+        spec.settings.consumer = consumer(keys, spec.kind, of: what)
+        secrets(keys, into: &spec)
         for header in keys["headers"].map({ members($0, of: "\(what): headers", allowed: nil) }) ?? [:] {
             guard let resolved = resolvedText(header.value, header.key) else { continue }
             spec.headers.append(NamedText(name: header.key, value: resolved.text))
         }
         spec.headers.sort { $0.name < $1.name }
+        carried(keys, into: &spec)
         if spec.kind == "push" {
             if keys["url"] == nil { issue(member.line, "\(what) needs `url`: where its pushes go") }
-            if keys["secret"] == nil {
+            if keys["secret"] == nil, keys["secrets"] == nil {
                 issue(member.line, "\(what) needs `secret`, which signs its pushes, for example \"${env:PUSH_SECRET}\"")
             }
-        } else if spec.kind != "pull", !spec.kind.isEmpty {
+        } else if !ManifestReader.kinds.contains(spec.kind), !spec.kind.isEmpty {
             issue(
-                keys["kind"]?.line ?? member.line, "the kind of \(what) cannot be this: \(Words.hint(spec.kind, among: ["push", "pull"]))")
+                keys["kind"]?.line ?? member.line,
+                "the kind of \(what) cannot be this: \(Words.hint(spec.kind, among: ManifestReader.kinds))")
         }
         return spec
     }
 
+    private static let consumerKeys = ["visibility", "attempts_max", "unacked_max"]
+
+    private mutating func consumer(_ keys: [String: YAMLValue], _ kind: String, of what: String) -> ConsumerSettings {
+        var settings = ConsumerSettings()
+        if kind != Consumer.kind {
+            for name in ManifestReader.consumerKeys {
+                if let key = keys[name] { issue(key.line, "\(what) has no `\(name)`: only destinations of the kind pull do") }
+            }
+            return settings
+        }
+        settings.visibility = span(keys["visibility"], "visibility", least: ConsumerSettings.visibilityRange.lowerBound)
+        if let visibility = settings.visibility, visibility > ConsumerSettings.visibilityRange.upperBound, let key = keys["visibility"] {
+            issue(key.line, "`visibility` is at most \(Words.text(ConsumerSettings.visibilityRange.upperBound))")
+        }
+        settings.attemptsMax = number(keys["attempts_max"], "attempts_max", 1...1000).map { Int($0) }
+        settings.unackedMax = number(keys["unacked_max"], "unacked_max", 1...1_000_000).map { Int($0) }
+        return settings
+    }
+
     // MARK: Pieces
 
-    private mutating func issue(_ line: Int, _ message: String) { issues.append(ManifestIssue(line: line, message: message)) }
+    mutating func issue(_ line: Int, _ message: String) { issues.append(ManifestIssue(line: line, message: message)) }
 
     /// The members of a mapping by name. Keys that are not allowed are issues; `allowed` nil: any.
-    private mutating func members(_ value: YAMLValue, of what: String, allowed: [String]?) -> [String: YAMLValue] {
+    mutating func members(_ value: YAMLValue, of what: String, allowed: [String]?) -> [String: YAMLValue] {
         if case .scalar(let text, isPlain: true) = value.content, text.isEmpty || text == "null" || text == "~" { return [:] }
         guard case .mapping(let members) = value.content else {
             issue(value.line, "\(what) must be a list of `name: value` lines")
@@ -239,7 +268,7 @@ public struct ManifestReader {
         }
     }
 
-    private mutating func resolvedText(_ value: YAMLValue, _ name: String) -> (text: String, isReferenced: Bool)? {
+    mutating func resolvedText(_ value: YAMLValue, _ name: String) -> (text: String, isReferenced: Bool)? {
         guard case .scalar(let raw, _) = value.content else {
             issue(value.line, "`\(name)` must be one value")
             return nil
@@ -261,12 +290,12 @@ public struct ManifestReader {
             : "`\(name)` needs the file \(reference.dropFirst(5)), which cannot be read where `apply` runs"
     }
 
-    private mutating func text(_ value: YAMLValue?, _ name: String) -> String? {
+    mutating func text(_ value: YAMLValue?, _ name: String) -> String? {
         guard let value else { return nil }
         return resolvedText(value, name)?.text
     }
 
-    private mutating func requiredText(_ value: YAMLValue?, _ name: String, of what: String, line: Int) -> String {
+    mutating func requiredText(_ value: YAMLValue?, _ name: String, of what: String, line: Int) -> String {
         guard let value else {
             issue(line, "\(what) needs `\(name)`")
             return ""
@@ -283,7 +312,7 @@ public struct ManifestReader {
         return nil
     }
 
-    private mutating func number(_ value: YAMLValue?, _ name: String, _ range: ClosedRange<Int64>) -> Int64? {
+    mutating func number(_ value: YAMLValue?, _ name: String, _ range: ClosedRange<Int64>) -> Int64? {
         guard let value, let word = text(value, name) else { return nil }
         if let number = Int64(word), range.contains(number) { return number }
         let bounds = range.upperBound == .max ? "from \(range.lowerBound) on" : "from \(range.lowerBound) to \(range.upperBound)"
@@ -298,7 +327,7 @@ public struct ManifestReader {
         return nil
     }
 
-    private mutating func span(_ value: YAMLValue?, _ name: String, least: Span) -> Span? {
+    mutating func span(_ value: YAMLValue?, _ name: String, least: Span) -> Span? {
         guard let value, let word = text(value, name) else { return nil }
         if let span = Words.span(word), span >= least { return span }
         issue(value.line, "`\(name)` is a time with its unit, at least \(Words.text(least)): for example 15s, 5m, 12h or 7d")

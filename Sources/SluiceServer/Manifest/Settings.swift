@@ -1,4 +1,5 @@
 import SluiceCore
+import SluiceDelivery
 
 /// What a connection may set besides its fields. Stored as JSON.
 public struct ConnectionSettings: Sendable, Equatable {
@@ -11,6 +12,8 @@ public struct ConnectionSettings: Sendable, Equatable {
     public var schemeParameters: [String: String] = [:]
     /// Polls may go to private and loopback addresses.
     public var allowsPrivate = false
+    /// Networks that polls may go to although they are not public.
+    public var allowedNetworks: [IPNetwork] = []
     public var pollsAtOnce: Int?
     public var requestsPerSecond: Double?
     public init() {}
@@ -28,6 +31,7 @@ public struct ConnectionSettings: Sendable, Equatable {
                 }
             }
             if allowsPrivate { writer.member("allow_private", true) }
+            IPNetwork.write(allowedNetworks, to: &writer)
             if let pollsAtOnce { writer.member("polls_at_once", Int64(pollsAtOnce)) }
             if let requestsPerSecond {
                 writer.key("requests_per_second")
@@ -45,6 +49,7 @@ public struct ConnectionSettings: Sendable, Equatable {
         tolerance = root["tolerance_ms"]?.int64.map(Span.init(milliseconds:))
         for member in root["scheme_parameters"]?.members ?? [] { schemeParameters[member.key] = member.value.string }
         allowsPrivate = root["allow_private"]?.bool ?? false
+        allowedNetworks = IPNetwork.read(root)
         pollsAtOnce = root["polls_at_once"]?.int64.map { Int($0) }
         requestsPerSecond = root["requests_per_second"]?.double
     }
@@ -56,6 +61,8 @@ public struct TriggerSettings: Sendable, Equatable {
     public var safetyInterval: Span?
     /// How often a polling trigger polls; nil: the default.
     public var interval: Span?
+    /// Its jobs are delivered to each destination one after the other, in the order of their positions.
+    public var isOrdered = false
     public init() {}
 
     public var json: [UInt8] {
@@ -63,6 +70,7 @@ public struct TriggerSettings: Sendable, Equatable {
         writer.object { writer in
             if let safetyInterval { writer.member("safety_interval_ms", safetyInterval.milliseconds) }
             if let interval { writer.member("interval_ms", interval.milliseconds) }
+            if isOrdered { writer.member("ordered", true) }
         }
         return writer.bytes
     }
@@ -71,6 +79,7 @@ public struct TriggerSettings: Sendable, Equatable {
         guard let root = (try? JSONDocument(json))?.root else { return }
         safetyInterval = root["safety_interval_ms"]?.int64.map(Span.init(milliseconds:))
         interval = root["interval_ms"]?.int64.map(Span.init(milliseconds:))
+        isOrdered = root["ordered"]?.bool ?? false
     }
 }
 
@@ -78,9 +87,18 @@ public struct TriggerSettings: Sendable, Equatable {
 public struct DestinationSettings: Sendable, Equatable {
     public var url: String?
     public var allowsPrivate = false
+    /// Networks that pushes may go to although they are not public.
+    public var allowedNetworks: [IPNetwork] = []
+    /// The waits after the first, second, … failed attempt; nil: the standard ones.
+    public var retries: [Span]?
+    public var rate: DeliveryRate?
     public var timeout: Span?
     /// Deliveries under way at once.
     public var concurrency: Int?
+    /// Of the kinds `command`, `file` and `nats`.
+    public var carried = CarriedSettings()
+    /// Of a destination of the kind `pull`.
+    public var consumer = ConsumerSettings()
     public init() {}
 
     public var json: [UInt8] {
@@ -88,8 +106,16 @@ public struct DestinationSettings: Sendable, Equatable {
         writer.object { writer in
             if let url { writer.member("url", url) }
             if allowsPrivate { writer.member("allow_private", true) }
+            IPNetwork.write(allowedNetworks, to: &writer)
+            if let retries {
+                writer.key("retries_ms")
+                writer.array { writer in for retry in retries { writer.value(retry.milliseconds) } }
+            }
+            if let rate { writer.member("rate", rate.description) }
             if let timeout { writer.member("timeout_ms", timeout.milliseconds) }
             if let concurrency { writer.member("concurrency", Int64(concurrency)) }
+            carried.write(to: &writer)
+            consumer.write(to: &writer)
         }
         return writer.bytes
     }
@@ -98,8 +124,13 @@ public struct DestinationSettings: Sendable, Equatable {
         guard let root = (try? JSONDocument(json))?.root else { return }
         url = root["url"]?.string
         allowsPrivate = root["allow_private"]?.bool ?? false
+        allowedNetworks = IPNetwork.read(root)
+        retries = root["retries_ms"]?.elements?.compactMap { $0.int64.map(Span.init(milliseconds:)) }
+        rate = root["rate"]?.string.flatMap(DeliveryRate.init)
         timeout = root["timeout_ms"]?.int64.map(Span.init(milliseconds:))
         concurrency = root["concurrency"]?.int64.map { Int($0) }
+        carried = CarriedSettings(json: json)
+        consumer = ConsumerSettings(json: json)
     }
 
     /// The URL without what may be secret in it: user information and query.
@@ -157,26 +188,14 @@ public struct ConnectionSecrets: Sendable, Equatable {
     }
 }
 
-/// The secret values of a destination. Sealed as JSON.
-public struct DestinationSecrets: Sendable, Equatable {
-    public var secret: String?
-    public var headers: [NamedText] = []
-    public init() {}
-
-    public var json: [UInt8] {
-        var writer = JSONWriter()
-        writer.object { writer in
-            if let secret { writer.member("secret", secret) }
-            writer.key("headers")
-            writer.object { writer in for header in headers { writer.member(header.name, header.value) } }
-        }
-        return writer.bytes
+extension IPNetwork {
+    fileprivate static func write(_ networks: [IPNetwork], to writer: inout JSONWriter) {
+        guard !networks.isEmpty else { return }
+        writer.key("allow_networks")
+        writer.array { writer in for network in networks { writer.value(network.description) } }
     }
 
-    public init(json: [UInt8]) {
-        guard let root = (try? JSONDocument(json))?.root else { return }
-        secret = root["secret"]?.string
-        headers =
-            root["headers"]?.members?.compactMap { member in member.value.string.map { NamedText(name: member.key, value: $0) } } ?? []
+    fileprivate static func read(_ root: JSONView) -> [IPNetwork] {
+        root["allow_networks"]?.elements?.compactMap { $0.string.flatMap { IPNetwork($0) } } ?? []
     }
 }

@@ -11,6 +11,8 @@ struct APIServer: Service {
     let api: API
     let host: String
     let port: Int
+    /// Long polls and streams hold a connection each.
+    var connectionsMax = 2000
     let logger: Logger
     /// Called once with the port that was bound.
     let onBound: @Sendable (Int) async -> Void
@@ -23,7 +25,7 @@ struct APIServer: Service {
             responder: responder,
             server: .http1(configuration: .init(idleTimeout: .seconds(120))),
             configuration: ApplicationConfiguration(
-                address: .hostname(host, port: port), availableConnectionsDelegate: MaximumAvailableConnections(2000)),
+                address: .hostname(host, port: port), availableConnectionsDelegate: MaximumAvailableConnections(connectionsMax)),
             onServerRunning: { channel in await onBound(channel.localAddress?.port ?? port) },
             logger: logger)
         try await withGracefulShutdownHandler {
@@ -39,20 +41,54 @@ struct APIServer: Service {
         guard !isLong, let body = try? await request.collectBody(upTo: APIRequest.bodyBytesMax) else {
             return Self.response(.failure(SluiceError(.tooLarge, "the body is larger than \(APIRequest.bodyBytesMax) bytes, or broke off")))
         }
-        let answer = await api.respond(
-            to: APIRequest(
-                request.method.rawValue, request.uri.path, query: Percent.query(request.uri.query ?? ""),
-                authorization: request.headers[.authorization], contentType: request.headers[.contentType],
-                body: Array(buffer: body)))
-        return Self.response(answer)
+        var wanted = APIRequest(
+            request.method.rawValue, request.uri.path, query: Percent.query(request.uri.query ?? ""),
+            authorization: request.headers[.authorization], contentType: request.headers[.contentType],
+            body: Array(buffer: body))
+        wanted.lastEventID = HTTPField.Name("Last-Event-ID").flatMap { request.headers[$0] }.flatMap { $0.isEmpty ? nil : $0 }
+        let answer = await api.respond(to: wanted)
+        // An answer to HEAD has no body, and would otherwise be taken for the beginning of the next one (RFC 9110, 9.3.2).
+        return request.method == .head ? Self.response(answer, hasBody: false) : Self.response(answer)
     }
 
-    private static func response(_ answer: APIResponse) -> Response {
+    private static func response(_ answer: APIResponse, hasBody: Bool = true) -> Response {
         var headers: HTTPFields = [.contentType: "application/json", .cacheControl: "no-store"]
         for (name, value) in answer.headers {
             if let name = HTTPField.Name(name) { headers[name] = value }
         }
-        return Response(
-            status: .init(code: answer.status), headers: headers, body: .init(byteBuffer: ByteBuffer(bytes: answer.body + [0x0A])))
+        let body = hasBody ? body(of: answer, &headers) : ResponseBody()
+        return Response(status: .init(code: answer.status), headers: headers, body: body)
     }
+
+    private static func body(of answer: APIResponse, _ headers: inout HTTPFields) -> ResponseBody {
+        if let stream = answer.stream {
+            headers[.contentType] = "text/event-stream"
+            // Proxies that gather an answer before they pass it on are asked not to.
+            if let name = HTTPField.Name("X-Accel-Buffering") { headers[name] = "no" }
+            return ResponseBody { writer in
+                let shared = SharedWriter(writer)
+                try await stream { try await shared.write(ByteBuffer(bytes: $0)) }
+                try await writer.finish(nil)
+            }
+        }
+        let bytes = ByteBuffer(bytes: answer.body + [0x0A])
+        guard let undelivered = answer.undelivered else { return ResponseBody(byteBuffer: bytes) }
+        return ResponseBody(contentLength: bytes.readableBytes) { writer in
+            do {
+                try await writer.write(bytes)
+                try await writer.finish(nil)
+            } catch {
+                await undelivered()
+                throw error
+            }
+        }
+    }
+}
+
+/// One writer at a time: the stream's.
+private final class SharedWriter: @unchecked Sendable {
+    // `@unchecked`: only the stream's task writes, and nobody else while it runs.
+    private var writer: any ResponseBodyWriter
+    init(_ writer: any ResponseBodyWriter) { self.writer = writer }
+    func write(_ bytes: ByteBuffer) async throws { try await writer.write(bytes) }
 }

@@ -13,14 +13,14 @@ struct AddressResolver: Sendable {
 
     /// The addresses of a host, each of which may be connected to; empty where it is a literal address that may be. Throws
     /// `.forbiddenAddress`, or `.providerUnreachable` if the host has no address.
-    static func addresses(of host: String, allowsPrivate: Bool) async throws -> [IPAddress] {
+    static func addresses(of host: String, allowed: AddressAllowance) async throws -> [IPAddress] {
         let bare = host.hasPrefix("[") && host.hasSuffix("]") ? String(host.dropFirst().dropLast()) : host
         if let literal = IPAddress(bare) {
-            try AddressGuard.check(host: host, addresses: [literal], allowsPrivate: allowsPrivate)
+            try AddressGuard.check(host: host, addresses: [literal], allowed: allowed)
             return []
         }
         let addresses = try await resolved(bare)
-        try AddressGuard.check(host: host, addresses: addresses, allowsPrivate: allowsPrivate)
+        try AddressGuard.check(host: host, addresses: addresses, allowed: allowed)
         return addresses
     }
 

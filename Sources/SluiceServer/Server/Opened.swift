@@ -13,28 +13,34 @@ public struct Opened: Sendable {
     public var clock: AnchoredClock
     /// For the person who starts it: a master key was made, a connector could not be loaded.
     public var notices: [String]
+    /// What of this machine destinations may use.
+    public var places: DestinationPlaces
 
     /// Throws `.locked` where another process uses the directory, `.wrongKey`, `.storage`. `connectorsDirectory` nil: only
     /// the connectors that come with Sluice.
     public static func open(
-        dataDirectory: String, connectorsDirectory: String?, environment: [String: String]
+        dataDirectory: String, connectorsDirectory: String?, environment: [String: String], filesDirectory: String? = nil,
+        commandsDirectory: String? = nil
     ) async throws -> Opened {
         var options = SQLiteOptions(directory: dataDirectory)
         // For the test that shows that it would notice a server which answers before it syncs. Never set otherwise.
         let isUnsafeForATest = environment["SLUICE_TEST_SYNCHRONOUS"] == "normal"
         if isUnsafeForATest { options.synchronous = .normal }
         let storeOptions = options
-        let (store, library) = try await NIOThreadPool.singleton.runIfActive {
+        let (store, library, places) = try await NIOThreadPool.singleton.runIfActive {
             try SmallFile.makeDirectory(dataDirectory)
+            let places = try DestinationPlaces.find(
+                files: filesDirectory, commands: commandsDirectory, dataDirectory: dataDirectory,
+                connectorsDirectory: connectorsDirectory, environment: environment)
             var library = ConnectorLibrary()
             if let connectorsDirectory { try library.load(directory: connectorsDirectory) }
-            return (try SQLiteStore.open(storeOptions), library)
+            return (try SQLiteStore.open(storeOptions), library, places)
         }
         do {
             let key = try await MasterKey.sealer(environment: environment, dataDirectory: dataDirectory, store: store)
             let unsafe = isUnsafeForATest ? ["SLUICE_TEST_SYNCHRONOUS is set: a 2xx does not survive a power loss"] : []
             let notices = unsafe + (key.notice.map { [$0] } ?? []) + library.failures.map { "a connector is not loaded: \($0)" }
-            return Opened(store: store, sealer: key.sealer, library: library, clock: AnchoredClock(), notices: notices)
+            return Opened(store: store, sealer: key.sealer, library: library, clock: AnchoredClock(), notices: notices, places: places)
         } catch {
             await store.close()
             throw error
@@ -50,6 +56,6 @@ public struct Opened: Sendable {
                 alarms: AlarmBoard(clock: clock),
                 control: control,
                 lifecycle: TriggerLifecycle(store: store, clock: clock, control: control, isServing: false), jobs: JobFeed(store: store),
-                address: PublicAddress(nil), isServing: false))
+                address: PublicAddress(nil), isServing: false, places: places))
     }
 }

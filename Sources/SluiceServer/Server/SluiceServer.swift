@@ -37,6 +37,10 @@ public struct ServerOptions: Sendable {
     /// How webhooks reach `listen` from outside, if not by its own address.
     public var publicURL: String?
     public var connectorsDirectory: String?
+    /// Where files of destinations may lie; nil: in `files` of the data directory.
+    public var filesDirectory: String?
+    /// Where programs of destinations lie; nil: none may run.
+    public var commandsDirectory: String?
     /// A manifest's text, and the values of its references: applied before anything is accepted.
     public var manifest: (text: String, references: [String: String], file: String)?
     /// Over how long polls are spread that make up for webhooks that could not be accepted, at most.
@@ -64,8 +68,11 @@ public struct SluiceServer: Sendable {
     private let heldClient: HTTPClient
     private let polling: PollingService
     private let subscriptions: SubscriptionService
+    private let backfills: BackfillService
+    private let callbacks: CallbackDesk
     private let delivery: DeliveryService
     private let feed: JobFeed
+    private let consumers: ConsumerService
     private let refusals = RefusalCollector()
     private let desk: HandshakeDesk
     private let gateway: Gateway
@@ -81,7 +88,8 @@ public struct SluiceServer: Sendable {
         var logger = Logger(label: "sluice")
         logger.logLevel = options.logLevel
         let opened = try await Opened.open(
-            dataDirectory: options.dataDirectory, connectorsDirectory: options.connectorsDirectory, environment: options.environment)
+            dataDirectory: options.dataDirectory, connectorsDirectory: options.connectorsDirectory, environment: options.environment,
+            filesDirectory: options.filesDirectory, commandsDirectory: options.commandsDirectory)
         for notice in opened.notices { announce("Note: \(notice)") }
         let server = SluiceServer(options, opened, logger)
         do {
@@ -112,7 +120,7 @@ public struct SluiceServer: Sendable {
         limits.heldMax = min(limits.heldMax, OpenFiles.raise() / 2)
         let heldConfiguration = PollingService.heldConfiguration(limits)
         heldClient = HTTPClient(eventLoopGroupProvider: .singleton, configuration: heldConfiguration)
-        let resolve: PollRoutes.Resolve = { try await AddressResolver.addresses(of: $0, allowsPrivate: $1) }
+        let resolve: PollRoutes.Resolve = { try await AddressResolver.addresses(of: $0, allowed: $1) }
         let routes = PollRoutes(configuration: configuration, resolve: resolve)
         polling = PollingService(
             store: store, catalogue: catalogue, time: clock, alarms: alarms, client: client, limits: limits, logger: logger,
@@ -121,19 +129,30 @@ public struct SluiceServer: Sendable {
             credentials: SealedCredentials(store: store, sealer: opened.sealer))
         let fetch = GuardedFetch(client: client, time: clock, routes: routes)
         desk = HandshakeDesk(time: clock, logger: logger) { try await fetch.get($0) }
+        let stops = DestinationStops()
         delivery = DeliveryService(
-            store: store, time: clock, wallTime: WallClock(), alarms: alarms, logger: logger, sieve: { [catalogue] in catalogue.sieve($0) })
+            store: store, time: clock, wallTime: WallClock(), alarms: alarms, logger: logger, sieve: { [catalogue] in catalogue.sieve($0) },
+            destinationGone: { await stops.gone($0, target: $1, reason: $2) })
         feed = JobFeed(store: store)
+        consumers = ConsumerService(
+            store: store, time: clock, alarms: alarms, sieves: { [catalogue] in catalogue.sieves.sieve($0, $1) })
         var gatewayLimits = GatewayLimits()
         // What the benchmarks compare with: the same listener, reading the same bodies and keeping nothing.
         gatewayLimits.enablesBaseline = options.environment["SLUICE_BENCHMARK_BASELINE"] == "1"
+        callbacks = CallbackDesk(
+            service: CallbackService(
+                store: store, catalogue: catalogue, time: clock, alarms: alarms, polling: polling, logger: logger,
+                random: { Double.random(in: 0..<1) }),
+            catalogue: catalogue, sealer: opened.sealer, address: address, clock: clock)
         gateway = Gateway(
-            store: store, time: clock, wallTime: WallClock(), alarms: alarms, observer: refusals, handshakes: desk,
+            store: store, time: clock, wallTime: WallClock(), alarms: alarms, observer: refusals, handshakes: desk, callbacks: callbacks,
             publicURL: { [address] in address.url }, limits: gatewayLimits, logger: logger)
         subscriptions = SubscriptionService(
             store: store, catalogue: catalogue, time: clock, alarms: alarms, polling: polling, logger: logger,
             random: { Double.random(in: 0..<1) }, newToken: { Randomness.endpointToken() })
-        control = ServerControl(catalogue: catalogue, polling: polling, subscriptions: subscriptions, gateway: gateway)
+        backfills = BackfillService(polling: polling)
+        control = ServerControl(
+            catalogue: catalogue, polling: polling, subscriptions: subscriptions, gateway: gateway, backfills: backfills)
         lifecycle = TriggerLifecycle(store: store, clock: clock, control: control, isServing: true) { [subscriptions] in
             subscriptions.settles($0)
         }
@@ -142,11 +161,15 @@ public struct SluiceServer: Sendable {
                 directory: $0, shelf: shelf, store: store, control: control, alarms: alarms, clock: clock, changes: ChangeLock(),
                 logger: logger)
         }
+        var parts = API.Parts(
+            store: store, shelf: shelf, reloader: reloader, sealer: opened.sealer, clock: clock, alarms: alarms, control: control,
+            lifecycle: lifecycle, jobs: feed, consumers: consumers, address: address, isServing: true, delivery: delivery,
+            places: opened.places)
+        parts.callbacks = callbacks
         api = API(
-            API.Parts(
-                store: store, shelf: shelf, reloader: reloader, sealer: opened.sealer, clock: clock, alarms: alarms, control: control,
-                lifecycle: lifecycle, jobs: feed, address: address, isServing: true),
+            parts,
             localTokenHash: TokenGate.hash(localToken))
+        stops.carryOut { [api, catalogue, logger] in await api.destinationGone($0, target: $1, reason: $2, catalogue, logger) }
         desk.learns { [api, subscriptions] secret, token, connection in
             if try await subscriptions.learn(secret: secret, token: token) { return }
             try await api.learn(secret: secret, token: token, connection: connection)
@@ -155,11 +178,12 @@ public struct SluiceServer: Sendable {
 
     /// Everything that must be true before the first webhook is accepted.
     private func prepare(_ announce: @Sendable (String) -> Void) async throws {
-        for observer in [polling, feed, delivery] as [any StoreObserver] { opened.store.observe(observer) }
-        catalogue.listen { [gateway, delivery] catalogue in
+        for observer in [polling, feed, delivery, consumers] as [any StoreObserver] { opened.store.observe(observer) }
+        catalogue.listen { [gateway, delivery, consumers, places = opened.places] catalogue in
+            consumers.definitionsChanged()
             gateway.update(catalogue.gatewayRoutes())
             delivery.update(
-                destinations: catalogue.destinations.values.compactMap(CarriedDestinations.destination),
+                destinations: catalogue.destinations.values.compactMap { CarriedDestinations.destination($0, places) },
                 triggers: catalogue.triggerNames)
         }
         catalogue.listenToRoutes { [gateway] in gateway.change(adding: $0, removing: $1) }
@@ -171,6 +195,9 @@ public struct SluiceServer: Sendable {
         reloader?.begin()
         try await applyManifest(announce)
         for problem in catalogue.current.problems { announce("Warning: \(problem.subject): \(problem.error.message)") }
+        for problem in CarriedDestinations.problems(catalogue.current, opened.places) {
+            announce("Warning: \(problem). Its deliveries wait until then.")
+        }
     }
 
     private func applyManifest(_ announce: @Sendable (String) -> Void) async throws {
@@ -202,13 +229,16 @@ public struct SluiceServer: Sendable {
         let parts: [any Service] = [
             // The first is the last to be ended: tokens that polls asked for are stored before.
             TokenRenewal(polling: polling),
-            CancelledAtShutdown { [polling, subscriptions] in
+            CancelledAtShutdown { [polling, subscriptions, backfills] in
                 for await _ in listening {}
                 // Providers may ask something at a URL while they are asked to subscribe it.
                 async let polls: Void = polling.run()
+                async let windows: Void = backfills.run()
                 await subscriptions.run()
                 await polls
+                await windows
             },
+            CancelledAtShutdown { [callbacks] in await callbacks.service.run() },
             CancelledAtShutdown { [delivery] in await delivery.run() },
             CancelledAtShutdown { [desk] in await desk.run() },
             Chores(
@@ -217,8 +247,13 @@ public struct SluiceServer: Sendable {
                     store: opened.store, gateway: gateway, alarms: alarms, unreadMax: options.unreadWebhooksMax, logger: logger),
                 refusals: refusals, clock: opened.clock, retention: options.retention, logger: logger),
             APIServer(
-                api: api, host: options.api.host, port: options.api.port, logger: logger, onBound: { bound.api($0) },
-                onShutdown: { [feed] in feed.stopWaiting() }),
+                api: api, host: options.api.host, port: options.api.port,
+                connectionsMax: max(2000, OpenFiles.raise() * 3 / 4), logger: logger, onBound: { bound.api($0) },
+                onShutdown: { [feed, consumers, callbacks] in
+                    feed.stopWaiting()
+                    consumers.stopWaiting()
+                    callbacks.service.stopWaiting()
+                }),
             gateway.application(host: options.listen.host, port: options.listen.port, onBound: { bound.listener($0) }),
         ]
         let watches = reloader.map { ConnectorWatch(reloader: $0, interval: .seconds(2), logger: logger) as any Service }

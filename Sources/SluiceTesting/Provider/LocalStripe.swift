@@ -21,12 +21,14 @@ public struct LocalStripe: Sendable {
     /// The directory with the helper scripts, Tests/Live of this repository.
     public static let scriptsDirectory = String(#filePath.split(separator: "/").dropLast(4).reduce("") { $0 + "/" + $1 }) + "/Tests/Live"
 
-    /// The Python that `Tests/Live/setup` installs for.
-    public static var python: String {
+    /// Where `Tests/Live/setup` installs.
+    public static var home: String {
         let environment = ProcessInfo.processInfo.environment
-        let home = environment["SLUICE_TEST_HOME"] ?? (environment["HOME"] ?? "/root") + "/.cache/sluice-test"
-        return home + "/venv/bin/python"
+        return environment["SLUICE_TEST_HOME"] ?? (environment["HOME"] ?? "/root") + "/.cache/sluice-test"
     }
+
+    /// The Python that `Tests/Live/setup` installs for.
+    public static var python: String { home + "/venv/bin/python" }
 
     /// Whether `Tests/Live/setup` was run.
     public static var isInstalled: Bool { FileManager.default.isExecutableFile(atPath: python) }

@@ -2,7 +2,7 @@ import FoundationEssentials
 import SluiceCore
 
 /// A receiver of pushes that shares no code with Sluice: Tests/Live/verify_push.py, which checks every POST with the
-/// PyPI library `standardwebhooks`, as a process of its own.
+/// PyPI libraries `standardwebhooks` and `svix`, and ed25519 with `pynacl`, as a process of its own.
 public struct PushVerifier: Sendable {
     /// One request as it was received.
     public struct Push: Sendable, Equatable {
@@ -17,6 +17,8 @@ public struct PushVerifier: Sendable {
         public var body: String
         /// Why it was not verified.
         public var error: String?
+        /// By `NAME/LIBRARY`, for each secret of the file: whether it verified.
+        public var checks: [String: Bool]
     }
 
     public let port: Int
@@ -26,18 +28,20 @@ public struct PushVerifier: Sendable {
     public var url: String { "http://127.0.0.1:\(port)/push" }
 
     /// Runs a receiver for as long as `body` takes; its files lie in `directory`. The first `failFirst` requests of all,
-    /// and the first `failEach` attempts of every id, are checked, recorded and answered 500.
+    /// and the first `failEach` attempts of every id, are checked, recorded and answered 500. `secretsFile`: lines of
+    /// `NAME SECRET`, read anew for each request, instead of one secret.
     @discardableResult
     public static func with<Result: Sendable>(
-        directory: String, secret: String, port: Int = 0, failFirst: Int = 0, failEach: Int = 0,
+        directory: String, secret: String = "", secretsFile: String? = nil, port: Int = 0, failFirst: Int = 0, failEach: Int = 0,
         _ body: @Sendable (PushVerifier) async throws -> Result
     ) async throws -> Result {
         guard LocalStripe.isInstalled else { throw SluiceError(.notFound, "standardwebhooks is not installed: run Tests/Live/setup.") }
         let file = directory + "/pushes.jsonl"
-        let arguments = [
+        var arguments = [
             LocalStripe.scriptsDirectory + "/verify_push.py", "--out", file, "--port", String(port), "--fail-first", String(failFirst),
             "--fail-each", String(failEach),
         ]
+        if let secretsFile { arguments += ["--secrets-file", secretsFile] }
         let options = ChildProcess.Options(
             LocalStripe.python, arguments, environment: ["PUSH_SECRET": secret, "PYTHONDONTWRITEBYTECODE": "1"],
             workingDirectory: directory, outputFile: directory + "/verify_push.log")
@@ -58,9 +62,11 @@ public struct PushVerifier: Sendable {
         let whole = text.prefix(text.lastIndex(of: 0x0A) ?? 0)
         return try whole.split(separator: 0x0A).map { line in
             let root = try JSONDocument(line).root
+            let checks = (root["checks"]?.members ?? []).map { ($0.key, $0.value.bool ?? false) }
             return Push(
                 isVerified: root["ok"]?.bool ?? false, status: root["status"]?.int64.map { Int($0) } ?? 0, id: root["id"]?.string,
-                attempt: root["attempt"]?.int64.map { Int($0) } ?? 0, body: root["body"]?.string ?? "", error: root["error"]?.string)
+                attempt: root["attempt"]?.int64.map { Int($0) } ?? 0, body: root["body"]?.string ?? "", error: root["error"]?.string,
+                checks: Dictionary(checks) { first, _ in first })
         }
     }
 }

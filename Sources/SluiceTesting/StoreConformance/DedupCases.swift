@@ -10,7 +10,53 @@ extension StoreConformance {
         ConformanceCase("P4_aLongPauseForgetsNothing", longPause),
         ConformanceCase("P4_aCursorSetBackProtectsItsKeys", cursorSetBack),
         ConformanceCase("P4_aResetForgetsKeysAndKeepsPositions", reset),
+        ConformanceCase("P4_aRecordKnownUnderAFormerKeyIsNoJob", formerKeys),
+        ConformanceCase("P4_connectorTextsAreKeptWhileKeysNeedThem", connectorTexts),
     ]
+
+    private static func formerKeys(_ bench: inout StoreBench) async throws {
+        let trigger = try await bench.makeTrigger()
+        let fence = try await bench.lease()
+        try expectEqual(try await bench.trigger().progress.keyOrigin, nil, "the origin before any")
+        try await bench.cycle(trigger, fence, 1, keys: ["a", "b"])
+        let origin = KeyOrigin(
+            connector: "new",
+            formers: [.init(connector: "old", mark: 7, cyclesCompleted: 1), .init(connector: "older", mark: nil, cyclesCompleted: 0)])
+        func keyed(_ key: String, _ formers: [String]) -> KeyedRecord {
+            var record = StoreBench.record(key)
+            record.formerKeys = formers.map(StoreBench.bytes)
+            return record
+        }
+        var commit = bench.page(trigger, fence, cycle: 2, keys: [], completion: bench.end())
+        commit.records = [keyed("a@1", ["older/a", "a"]), keyed("c@1", ["c"]), keyed("b", ["b"]), keyed("d@1", [])]
+        commit.keyOrigin = origin
+        try expectEqual(
+            try await bench.store.commitPage(commit), .committed(jobs: 2, lastPosition: JobPosition(4)), "a page keyed in two ways")
+        try expectEqual(try await bench.keys(trigger.id), ["a", "b", "c@1", "d@1"], "jobs")
+        try expectEqual(try await bench.trigger().progress.keyOrigin, origin, "the origin")
+        // What was met under its former key is known by the new one from then on.
+        try expectEqual(try await bench.cycle(trigger, fence, 3, keys: ["a@1", "c@1", "c"]), 1, "jobs by the new keys alone")
+        try expectEqual(try await bench.trigger().progress.keyOrigin, origin, "the origin, which a page leaves as it is")
+    }
+
+    private static func connectorTexts(_ bench: inout StoreBench) async throws {
+        let trigger = try await bench.makeTrigger()
+        let fence = try await bench.lease()
+        let (store, start) = (bench.store, bench.start)
+        func keep(_ hash: String, _ days: Int64) async throws {
+            try await store.keepConnectorText(StoreBench.bytes("text of \(hash)"), hash: hash, at: start + .days(days))
+        }
+        for hash in ["now", "former", "nobody's"] { try await keep(hash, 0) }
+        try await store.keepConnectorText(StoreBench.bytes("another"), hash: "now", at: start)
+        var commit = bench.page(trigger, fence, cycle: 1, keys: ["a"], completion: bench.end())
+        commit.keyOrigin = KeyOrigin(connector: "now", formers: [.init(connector: "former", mark: 1, cyclesCompleted: 0)])
+        _ = try await store.commitPage(commit)
+        try await keep("young", 2)
+        for (hash, expected) in [("now", "text of now"), ("former", "text of former"), ("nobody's", nil), ("young", "text of young")] {
+            let text = try await store.connectorText(hash: hash)
+            try expectEqual(text.map { String(decoding: $0, as: UTF8.self) }, expected, "the text \(hash)")
+        }
+    }
 
     private static func oneJob(_ bench: inout StoreBench) async throws {
         let trigger = try await bench.makeTrigger()

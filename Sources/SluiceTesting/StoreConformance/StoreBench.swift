@@ -162,6 +162,7 @@ final class RecordingObserver: StoreObserver {
         var signals: [[TopicSignal]] = []
         var triggers: [[TriggerID]] = []
         var deliveries = 0
+        var consumers: [[DestinationID]] = []
     }
     private let heard = Mutex(Heard())
     var all: Heard { heard.withLock { $0 } }
@@ -169,6 +170,7 @@ final class RecordingObserver: StoreObserver {
     func signalled(_ signals: [TopicSignal]) { heard.withLock { $0.signals.append(signals) } }
     func jobsCommitted(_ triggers: [TriggerID], at time: Timestamp) { heard.withLock { $0.triggers.append(triggers) } }
     func deliveriesIntended() { heard.withLock { $0.deliveries += 1 } }
+    func consumersChanged(_ consumers: [DestinationID]) { heard.withLock { $0.consumers.append(consumers) } }
 
     /// What was heard once it satisfies `isEnough`. Observers are told after the caller may already go on.
     func wait(_ what: String, _ isEnough: (Heard) -> Bool) async throws -> Heard {

@@ -23,8 +23,8 @@ public struct StoreConformance: Sendable {
 
     /// Every case, named after the promise it holds.
     public static let all: [ConformanceCase] =
-        inbox + inboxReads + pages + cycles + dedup + jobs + deliveries + definitions + subscriptions + credentials + upkeep + attachments
-        + deadLetters
+        inbox + inboxReads + pages + cycles + dedup + jobs + deliveries + order + consumers + definitions + subscriptions + credentials
+        + backfills + callbacks + upkeep + attachments + deadLetters
 }
 
 /// One promise of a store.

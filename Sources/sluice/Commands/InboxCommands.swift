@@ -68,41 +68,6 @@ extension InboxCommands {
     }
 }
 
-struct DestinationCommands: ParsableCommand {
-    static let configuration = CommandConfiguration(
-        commandName: "destination", abstract: "Where jobs are pushed to.", subcommands: [List.self], aliases: ["destinations"])
-
-    /// A trigger's name, and what is special about what it delivers there.
-    private static func attachment(_ row: JSONView) -> String {
-        var notes: [String] = []
-        if let filter = row["filter"]?.string { notes.append("filter: \(Show.brief(filter, 40))") }
-        if let fields = row["fields"]?.elements, !fields.isEmpty { notes.append("\(fields.count) fields") }
-        if let position = row["catching_up_at"]?.int64 { notes.append("catching up, at position \(position)") }
-        return Show.text(row["trigger"]) + (notes.isEmpty ? "" : " (\(notes.joined(separator: "; ")))")
-    }
-
-    struct List: AsyncParsableCommand {
-        static let configuration = CommandConfiguration(abstract: "Destinations, and the triggers that deliver to them.")
-        @OptionGroup var reach: Reach
-        @OptionGroup var listing: Listing
-
-        func run() async throws {
-            try await reach.connected { caller in
-                listing.show(
-                    try await caller.get("/v1/destinations", listing.query), "destinations",
-                    [
-                        Column("name", "name"), Column("kind", "kind"), Column("url", "url"),
-                        Column("triggers") { row in
-                            let all = row["attachments"]?.elements ?? []
-                            return all.isEmpty ? "-" : all.map(DestinationCommands.attachment).joined(separator: ", ")
-                        },
-                    ],
-                    none: "There are no destinations: define one in sluice.yaml, or read jobs with `sluice jobs list`.")
-            }
-        }
-    }
-}
-
 struct DeliveryCommands: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "delivery", abstract: "Pushes to destinations, and dead letters.",

@@ -23,6 +23,17 @@ struct ServeCommand: AsyncParsableCommand {
         help: ArgumentHelp(
             "Lua connectors: NAME/connector.lua (or SLUICE_CONNECTORS; ./connectors if it is there).", valueName: "directory"))
     var connectors: String?
+    @Option(
+        help: ArgumentHelp(
+            "The only place where file destinations may write (or SLUICE_FILES_IN; files in --data).", valueName: "directory"))
+    var filesIn: String?
+    @Option(
+        help: ArgumentHelp(
+            """
+            Let command destinations run programs, from this directory only (or SLUICE_COMMANDS_FROM; none may run without it). \
+            Whoever has an API token can have them run, with arguments of their choice.
+            """, valueName: "directory"))
+    var commandsFrom: String?
     @Option(help: ArgumentHelp("Apply this manifest before anything is accepted.", valueName: "file")) var config: String?
     @Option(help: ArgumentHelp("Spread the polls after a downtime over at most this long.", valueName: "time")) var catchUpWindow = "10m"
     @Option(help: ArgumentHelp("Keep webhooks this long, and longer while a running trigger has yet to poll for them.", valueName: "time"))
@@ -62,6 +73,8 @@ struct ServeCommand: AsyncParsableCommand {
         options.api = try address(api, "--api")
         options.publicURL = publicURL
         options.connectorsDirectory = ConnectorsDirectory.found(connectors, environment)
+        options.filesDirectory = filesIn
+        options.commandsDirectory = commandsFrom
         options.catchUpWindow = Durations.span(catchUpWindow) ?? options.catchUpWindow
         options.unreadWebhooksMax = unreadWebhooksMax
         options.retention.inbox = Durations.span(keepWebhooks) ?? options.retention.inbox

@@ -27,7 +27,7 @@ struct Bench: Sendable {
 
     init(
         scheme: SignatureScheme = TestScheme.signed, deliveryID: DeliveryIDSource? = .body(["id"]), requestsPerSecondMax: Int? = nil,
-        handshakes: (any HandshakeActing)? = nil, publicURL: String? = nil,
+        handshakes: (any HandshakeActing)? = nil, callbacks: (any CallbackTaking)? = nil, publicURL: String? = nil,
         _ configure: (inout GatewayLimits) -> Void = { _ in }
     ) {
         var limits = GatewayLimits()
@@ -36,8 +36,8 @@ struct Bench: Sendable {
         var logger = Logger(label: "gateway") { _ in logs }
         logger.logLevel = .debug
         gateway = Gateway(
-            store: inbox, time: time, alarms: alarms, observer: refusals, handshakes: handshakes, publicURL: { publicURL }, limits: limits,
-            logger: logger)
+            store: inbox, time: time, alarms: alarms, observer: refusals, handshakes: handshakes, callbacks: callbacks,
+            publicURL: { publicURL }, limits: limits, logger: logger)
         connection = GatewayConnection(
             id: ConnectionID(7), name: "shop", connector: TypedConnector(), scheme: scheme, secrets: [Bench.secret],
             deliveryID: deliveryID, topicsByKey: ["order": Bench.orders, "refund": Bench.refunds], wholeConnectionTopic: Bench.whole,

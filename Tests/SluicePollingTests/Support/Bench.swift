@@ -54,6 +54,7 @@ struct BenchConnection: Sendable {
 final class BenchCatalogue: PollingCatalogue {
     private let connections = Mutex<[ConnectionID: BenchConnection]>([:])
 
+    func connection(_ id: ConnectionID) -> BenchConnection? { connections.withLock { $0[id] } }
     func set(_ id: ConnectionID, _ connection: BenchConnection) { connections.withLock { $0[id] = connection } }
     func change(_ name: String, _ body: (inout BenchConnection) -> Void) {
         connections.withLock { connections in
@@ -80,6 +81,8 @@ final class BenchCatalogue: PollingCatalogue {
             connector: connection.connector, triggerType: type, connectionName: connection.name,
             connection: try JSONDocument(connection.json), input: try JSONDocument(Array("{}".utf8)))
     }
+
+    func connector(ofText text: [UInt8]) throws -> any Connector { try LuaConnector.load(source: text, name: "", path: "former") }
 
     func authorization(of connection: ConnectionID) -> ConnectionAuthorization? {
         guard let found = connections.withLock({ $0[connection] }), let values = try? JSONDocument(found.json) else { return nil }
@@ -160,8 +163,8 @@ struct Bench: Sendable {
         return PollingService(
             store: store, catalogue: catalogue, time: time, alarms: alarms, client: clients.polls, limits: limits, logger: logger,
             random: { 0 },
-            guardAddress: { host, allowsPrivate in
-                try AddressGuard.check(host: host, addresses: IPAddress(host).map { [$0] } ?? [], allowsPrivate: allowsPrivate)
+            guardAddress: { host, allowed in
+                try AddressGuard.check(host: host, addresses: IPAddress(host).map { [$0] } ?? [], allowed: allowed)
             }, heldClient: clients.held, credentials: PlainCredentials(store: store))
     }
 

@@ -9,9 +9,14 @@ final class FaultyStore: Store {
         var commits: [SluiceError] = []
         var records: [SluiceError] = []
         var credentials: [SluiceError] = []
+        var callbacks: [SluiceError] = []
         /// Called before the credentials are replaced.
         var beforeCredentials: (@Sendable ([UInt8]) async throws -> Void)?
+        var backfills: (@Sendable (BackfillCommit) -> BackfillFault?)?
     }
+
+    /// What becomes of a backfill's commit: it is not made, or it is and nobody hears of it.
+    enum BackfillFault { case notMade, notHeardOf }
     private let inner: any Store
     private let faults = Mutex(Faults())
 
@@ -32,6 +37,8 @@ final class FaultyStore: Store {
         return try await inner.recordFailure(failure)
     }
 
+    func failCallbacks(_ errors: [SluiceError]) { faults.withLock { $0.callbacks = errors } }
+    var callbackFaultsLeft: Int { faults.withLock { $0.callbacks.count } }
     func failCredentials(_ errors: [SluiceError]) { faults.withLock { $0.credentials = errors } }
     func beforeCredentials(_ body: (@Sendable ([UInt8]) async throws -> Void)?) { faults.withLock { $0.beforeCredentials = body } }
 
@@ -45,7 +52,40 @@ final class FaultyStore: Store {
         return try await inner.replaceCredentials(connection, version: version, sealed: sealed, at: time)
     }
 
+    func faultBackfills(_ body: (@Sendable (BackfillCommit) -> BackfillFault?)?) { faults.withLock { $0.backfills = body } }
+
+    func commitBackfill(_ commit: BackfillCommit) async throws -> BackfillOutcome {
+        let fault = faults.withLock { $0.backfills }?(commit)
+        let lost = SluiceError(.storage, "the test pulled the plug")
+        if fault == .notMade { throw lost }
+        let outcome = try await inner.commitBackfill(commit)
+        if fault == .notHeardOf { throw lost }
+        return outcome
+    }
+
     // MARK: As it is
+
+    func startBackfill(_ new: NewBackfill, at time: Timestamp) async throws -> StoredBackfill {
+        try await inner.startBackfill(new, at: time)
+    }
+    func backfills(_ query: BackfillQuery) async throws -> [StoredBackfill] { try await inner.backfills(query) }
+    func backfill(_ namespace: NamespaceID, _ id: BackfillID) async throws -> StoredBackfill? {
+        try await inner.backfill(namespace, id)
+    }
+    func commandBackfill(
+        _ namespace: NamespaceID, _ id: BackfillID, _ command: BackfillCommand, at time: Timestamp
+    ) async throws -> StoredBackfill { try await inner.commandBackfill(namespace, id, command, at: time) }
+    func recordBackfillFailure(_ failure: BackfillFailure) async throws { try await inner.recordBackfillFailure(failure) }
+    func backfillDifferences(_ query: BackfillDifferenceQuery) async throws -> [BackfillDifference] {
+        try await inner.backfillDifferences(query)
+    }
+    func removedJobs(_ trigger: TriggerID) async throws -> (through: JobPosition, madeAt: Timestamp)? {
+        try await inner.removedJobs(trigger)
+    }
+    func keepConnectorText(_ text: [UInt8], hash: String, at time: Timestamp) async throws {
+        try await inner.keepConnectorText(text, hash: hash, at: time)
+    }
+    func connectorText(hash: String) async throws -> [UInt8]? { try await inner.connectorText(hash: hash) }
 
     func observe(_ observer: any StoreObserver) { inner.observe(observer) }
     func close() async { await inner.close() }
@@ -93,6 +133,17 @@ final class FaultyStore: Store {
     func pendingDestinations(
         _ namespace: NamespaceID
     ) async throws -> [(destination: DestinationID, dueAt: Timestamp, pending: Int)] { try await inner.pendingDestinations(namespace) }
+    func backlog(_ destination: DestinationID) async throws -> DeliveryBacklog { try await inner.backlog(destination) }
+    func blockedDeliveries(_ namespace: NamespaceID) async throws -> [BlockedDelivery] { try await inner.blockedDeliveries(namespace) }
+    func fetchJobs(_ fetch: ConsumerFetch) async throws -> ConsumerBatch { try await inner.fetchJobs(fetch) }
+    func settleJobs(_ settlement: LeaseSettlement) async throws -> LeaseAnswer { try await inner.settleJobs(settlement) }
+    func leaseJobs(_ consumer: DestinationID, _ lease: LeaseID) async throws -> [StoredJob] { try await inner.leaseJobs(consumer, lease) }
+    func consumers(_ namespace: NamespaceID, only consumer: DestinationID?, at time: Timestamp) async throws -> [StoredConsumer] {
+        try await inner.consumers(namespace, only: consumer, at: time)
+    }
+    func seekConsumer(_ consumer: DestinationID, to target: SeekTarget, at time: Timestamp) async throws -> SeekOutcome {
+        try await inner.seekConsumer(consumer, to: target, at: time)
+    }
     func recordAttempts(_ attempts: [DeliveryAttempt]) async throws { try await inner.recordAttempts(attempts) }
     func deliveries(_ query: DeliveryQuery) async throws -> [StoredDelivery] { try await inner.deliveries(query) }
     func deadLetters(_ query: DeadLetterQuery) async throws -> DeadLetterPage { try await inner.deadLetters(query) }
@@ -121,3 +172,23 @@ final class FaultyStore: Store {
 }
 
 func removeDirectory(_ path: String) throws { try FileManager.default.removeItem(atPath: path) }
+
+extension FaultyStore {
+    func addCallback(
+        _ new: NewCallback, pendingMax: Int, at time: Timestamp
+    ) async throws -> (callback: StoredCallback, isNew: Bool) { try await inner.addCallback(new, pendingMax: pendingMax, at: time) }
+    func callback(_ namespace: NamespaceID, id: String) async throws -> StoredCallback? { try await inner.callback(namespace, id: id) }
+    func callback(tokenHash: [UInt8]) async throws -> StoredCallback? { try await inner.callback(tokenHash: tokenHash) }
+    func callbacks(_ query: CallbackQuery) async throws -> [StoredCallback] { try await inner.callbacks(query) }
+    func pendingCallbacks(_ namespace: NamespaceID) async throws -> [PendingCallbacks] { try await inner.pendingCallbacks(namespace) }
+    func dueCallbacks(
+        _ namespace: NamespaceID, connection: ConnectionID, at time: Timestamp, limit: Int
+    ) async throws -> [StoredCallback] { try await inner.dueCallbacks(namespace, connection: connection, at: time, limit: limit) }
+    func recordCallback(_ change: CallbackChange) async throws -> StoredCallback {
+        if let error = faults.withLock({ $0.callbacks.popLast() }) { throw error }
+        return try await inner.recordCallback(change)
+    }
+    func hastenCallbacks(
+        _ namespace: NamespaceID, after: Int64, limit: Int, window: Span, at time: Timestamp
+    ) async throws -> Int64? { try await inner.hastenCallbacks(namespace, after: after, limit: limit, window: window, at: time) }
+}

@@ -113,6 +113,8 @@ struct PartitionedPoll: Sendable {
             cursor.origin = try IncrementalPoll(rules).start(inner, now: clock.now ?? request.readBound)?.json
         }
         if page.cursor != nil || !cursor.hasBegun(partition.id) { cursor[partition.id] = page.cursor ?? inner.cursor }
+        if page.keys == nil { page.formerKeys = Incremental.formerKeys(page.records, inner) }
+        page.formerKeys = formerKeys(page, of: partition, request)
         page.keys = keys(page, of: partition)
         // Marks of different partitions compare only where they are times.
         if rules.cursor?.unitsPerSecond == nil { page.marks = [] }
@@ -138,6 +140,16 @@ struct PartitionedPoll: Sendable {
                     SluiceError(
                         .connector, "the dedup key would take \(whole.count) bytes, at most \(KeyedRecord.dedupKeyBytesMax) are kept"))
             }
+        }
+    }
+
+    /// By rules that were global a key stood without its partition, by others behind it: which of them holds is not asked.
+    private func formerKeys(_ page: PollPage, of partition: Partition, _ request: PollRequest) -> [[[UInt8]]] {
+        let prefix = Array((WebURL.encode(partition.id) + "/").utf8)
+        let wereGlobal = request.formerRules.contains { $0.dedup.isGlobal || $0.partitions == nil }
+        return page.formerKeys.map { keys in
+            let whole = keys.map { prefix + $0 }
+            return wereGlobal ? whole + keys : whole
         }
     }
 

@@ -46,6 +46,7 @@ public struct Enrichment: Sendable {
         var record: Record
         var key: Result<[UInt8], SluiceError>
         var mark: Int64?
+        var formerKeys: [[UInt8]] = []
     }
 
     /// How the requests of this enrichment are made.

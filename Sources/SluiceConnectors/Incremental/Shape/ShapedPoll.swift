@@ -73,6 +73,10 @@ struct ShapedPoll: Sendable {
     /// The bound from above where the API wants one with each request: by our clock at first, rounded up.
     private func setUpper(_ inner: inout PollRequest, _ state: inout ShapeState) {
         guard let rule = rules.cursor, rule.isUpperAlwaysSent else { return }
+        // A window has passed: its end is known, whatever the server's clock says.
+        if state.upper == nil, let window = inner.window, rules.dedup.created == nil {
+            (state.upper, state.isUpperServers) = (window.to, true)
+        }
         let bound = state.upper ?? ShapedPoll.roundedUp(inner.now)
         state.upper = bound
         inner.scope.upper = rule.mark(of: bound).map { rule.text(of: $0) }
@@ -139,6 +143,7 @@ struct ShapedPoll: Sendable {
         }
         page.marks = page.marks.isEmpty ? [] : thin.map { $0.mark ?? PageScan.unknownMark }
         page.keys = thin.map(\.key)
+        if !request.formerRules.isEmpty { page.formerKeys = thin.map(\.formerKeys) }
         page.records = thin.map { thin in
             // What is set aside is shown as the provider sent it.
             if let map = shape.map, case .success = thin.key { map.apply(thin.record) } else { thin.record }
@@ -172,9 +177,11 @@ struct ShapedPoll: Sendable {
             }
         }
         let keys = rules.dedupKeys(records: records)
+        let formers = Incremental.formerKeys(records, request)
         return records.indices.map { index in
             let key = records[index].isDeletion ? keys[index].map { $0 + Tombstone.keySuffix } : keys[index]
-            return Enrichment.Thin(record: records[index], key: key, mark: marks[index])
+            return Enrichment.Thin(
+                record: records[index], key: key, mark: marks[index], formerKeys: formers.isEmpty ? [] : formers[index])
         }
     }
 

@@ -1,0 +1,155 @@
+import ArgumentParser
+import SluiceCore
+import SluiceServer
+
+struct ConsumerCommands: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "consumer", abstract: "Who fetches jobs by name and acks them.",
+        subcommands: [List.self, ShowOne.self, Fetch.self, Ack.self, Nack.self, Extend.self, Seek.self], aliases: ["consumers"])
+
+    static func path(_ name: String, _ rest: String = "") -> String { "/v1/consumers/\(Percent.encoded(name))\(rest)" }
+
+    struct List: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(abstract: "Consumers, and how far they have come.")
+        @OptionGroup var reach: Reach
+        @OptionGroup var listing: Listing
+
+        func run() async throws {
+            try await reach.connected { caller in
+                listing.show(
+                    try await caller.get("/v1/consumers", listing.query), "consumers",
+                    [
+                        Column("name", "name"), Column("triggers", "triggers"),
+                        Column("waiting") { Show.text($0["waiting"]) + ($0["waiting_is_more"]?.bool == true ? "+" : "") },
+                        Column("unacked", "unacked"), Column("in hand", "in_hand"), Column("oldest", "oldest_at"),
+                    ], none: "There are no consumers: a destination of the kind pull is one.")
+            }
+        }
+    }
+
+    struct ShowOne: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(commandName: "show", abstract: "One consumer, what it has in hand and who asks.")
+        @OptionGroup var reach: Reach
+        @OptionGroup var single: Single
+        @Argument(help: "Its name.") var name: String
+
+        func run() async throws {
+            try await reach.connected { single.show(try await $0.get(ConsumerCommands.path(name))) }
+        }
+    }
+
+    struct Fetch: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(
+            abstract: "Take jobs on loan. Prints the API's answer: ack the lease, or they come again.")
+        @OptionGroup var reach: Reach
+        @Argument(help: "The consumer.") var name: String
+        @Option(help: "How many at most.") var max: Int?
+        @Option(help: "Wait for jobs for up to so many seconds (0-60).") var wait: Int?
+        @Option(help: "For how many seconds nobody else gets them.") var visibility: Int?
+        @Option(help: "What you call yourself.") var worker: String?
+
+        func run() async throws {
+            try await reach.connected { caller in
+                let answer = try await caller.post(ConsumerCommands.path(name, "/fetch")) { writer in
+                    if let max { writer.member("max", Int64(max)) }
+                    if let wait { writer.member("wait", Int64(wait)) }
+                    if let visibility { writer.member("visibility", Int64(visibility)) }
+                    if let worker { writer.member("worker", worker) }
+                }
+                Terminal.out(String(decoding: answer.bytes, as: UTF8.self))
+            }
+        }
+    }
+
+    /// Which jobs of which lease.
+    struct Leased: ParsableArguments {
+        @Argument(help: "The consumer.") var name: String
+        @Argument(help: "The `lease` of a fetch.") var lease: String
+        @Argument(help: "Ids (job_…) or seq_tokens; without any, all of the lease.") var jobs: [String] = []
+
+        func write(to writer: inout JSONWriter) {
+            writer.member("lease", lease)
+            guard !jobs.isEmpty else { return }
+            writer.key("jobs")
+            writer.array { writer in for job in jobs { writer.value(job) } }
+        }
+    }
+
+    struct Ack: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(abstract: "These jobs are done.")
+        @OptionGroup var reach: Reach
+        @OptionGroup var single: Single
+        @OptionGroup var leased: Leased
+
+        func run() async throws {
+            try await reach.connected { caller in
+                single.show(try await caller.post(ConsumerCommands.path(leased.name, "/ack")) { leased.write(to: &$0) })
+            }
+        }
+    }
+
+    struct Nack: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(abstract: "These jobs failed: they come again.")
+        @OptionGroup var reach: Reach
+        @OptionGroup var single: Single
+        @OptionGroup var leased: Leased
+        @Option(help: "In so many seconds; otherwise in 1 s, twice as long with each attempt.") var delay: Int?
+        @Option(help: "Why: kept if they become dead letters.") var reason: String?
+
+        func run() async throws {
+            try await reach.connected { caller in
+                single.show(
+                    try await caller.post(ConsumerCommands.path(leased.name, "/nack")) { writer in
+                        leased.write(to: &writer)
+                        if let delay { writer.member("delay", Int64(delay)) }
+                        if let reason { writer.member("reason", reason) }
+                    })
+            }
+        }
+    }
+
+    struct Extend: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(abstract: "More time for a lease, from now.")
+        @OptionGroup var reach: Reach
+        @OptionGroup var single: Single
+        @Argument(help: "The consumer.") var name: String
+        @Argument(help: "The `lease` of a fetch.") var lease: String
+        @Option(help: "How many seconds.") var visibility: Int?
+
+        func run() async throws {
+            try await reach.connected { caller in
+                single.show(
+                    try await caller.post(ConsumerCommands.path(name, "/extend")) { writer in
+                        writer.member("lease", lease)
+                        if let visibility { writer.member("visibility", Int64(visibility)) }
+                    })
+            }
+        }
+    }
+
+    struct Seek: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(
+            abstract: "Go on from another place, as if all before it were acked and nothing after it. Says what it skips.")
+        @OptionGroup var reach: Reach
+        @OptionGroup var single: Single
+        @Argument(help: "The consumer.") var name: String
+        @Option(help: "oldest, or now.") var to: String?
+        @Option(help: "Behind the job of this token.") var after: String?
+        @Option(help: "Before the first job made at this time or later, for example 2026-01-31T09:05:00Z.") var time: String?
+
+        func validate() throws {
+            if [to, after, time].compactMap({ $0 }).count != 1 { throw ValidationError("Say where to: one of --to, --after and --time.") }
+        }
+
+        func run() async throws {
+            try await reach.connected { caller in
+                single.show(
+                    try await caller.post(ConsumerCommands.path(name, "/position"), method: "PUT") { writer in
+                        if let to { writer.member("to", to) }
+                        if let after { writer.member("after", after) }
+                        if let time { writer.member("time", time) }
+                    })
+            }
+        }
+    }
+}

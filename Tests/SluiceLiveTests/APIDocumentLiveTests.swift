@@ -1,0 +1,68 @@
+import Foundation
+import SluiceCore
+import SluiceTesting
+import Testing
+
+extension Live {
+    /// `/openapi.json`, by judges that nobody here wrote.
+    @Suite(.serialized) struct APIDocumentLiveTests {
+        static let home = LocalStripe.home + "/venv-api/bin"
+
+        static func run(
+            _ executable: String, _ arguments: [String], _ directory: String, token: String? = nil, seconds: Double
+        ) async throws -> (exit: ChildProcess.Exit?, text: String) {
+            let child = try ChildProcess(
+                .init(
+                    executable, arguments,
+                    environment: [
+                        "PYTHONDONTWRITEBYTECODE": "1", "NO_COLOR": "1", "COLUMNS": "140", "SLUICE_TOKEN": token,
+                        "PYTHONPATH": LocalStripe.scriptsDirectory,
+                    ],
+                    workingDirectory: directory, outputFile: directory + "/checked.txt"))
+            defer { child.kill9() }
+            let exit = try? await child.waitForExit(seconds: seconds)
+            return (exit, try await child.output())
+        }
+
+        @Test func theDocumentIsValidOpenAPI() async throws {
+            try await withTemporaryDirectory { directory in
+                let sluice = try SluiceProcess(.init(directory: directory, configuration: "{}"))
+                defer { sluice.kill9() }
+                try await sluice.start()
+                let document = try await sluice.send("GET", "/openapi.json")
+                #expect(document.status == 200)
+                try Data(document.body).write(to: URL(filePath: directory + "/openapi.json"))
+                let script = LocalStripe.scriptsDirectory + "/validate_openapi.py"
+                let verdict = try await Self.run(Self.home + "/python", [script, "openapi.json"], directory, seconds: 60)
+                #expect(verdict.exit == .code(0) && verdict.text.contains(" 0 errors"), "\(verdict.text)")
+            }
+        }
+
+        /// Requests made from the document, right ones and wrong ones: every answer must be one that the document has.
+        @Test func theAPIDoesWhatItsDocumentSays() async throws {
+            let settings = PromiseLiveTests.settings(PromiseLiveTests.quiet)
+            try await withTemporaryDirectory { directory in
+                try await StandInProvider.with(settings) { provider in
+                    provider.makeChanges(20)
+                    let sluice = try SluiceProcess(
+                        .init(
+                            directory: directory, configuration: Chargebee.configuration(provider.baseURL),
+                            environment: Chargebee.environment))
+                    defer { sluice.kill9() }
+                    try await sluice.start()
+                    try await waitUntil("there are jobs", seconds: 30) { try await !sluice.jobs().isEmpty }
+                    let token = try String(contentsOfFile: sluice.dataDirectory + "/local.token", encoding: .utf8)
+                    let verdict = try await Self.run(
+                        Self.home + "/schemathesis",
+                        [
+                            "--config-file", LocalStripe.scriptsDirectory + "/schemathesis.toml", "run", sluice.apiURL + "/openapi.json",
+                            "--max-time", "40",
+                        ], directory, token: token.filter { !$0.isWhitespace }, seconds: 200)
+                    #expect(verdict.exit == .code(0), "\(verdict.text.suffix(12_000))")
+                    #expect(sluice.process?.isRunning == true, "it still runs")
+                    #expect(try await sluice.send("GET", "/v1/health").status == 200)
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,111 @@
+import SluiceCore
+import SluiceLua
+import SluicePolling
+import SluiceStore
+import SluiceTesting
+import Synchronization
+import Testing
+
+/// A connector's `dedup` changes under a trigger that reads the same records again.
+@Suite struct FormerKeyTests {
+    private static let whole = "return { events = get(connection.url).json.items }"
+    private static let byID = "return record.id"
+    private static let byVersion = "return record.id .. '@' .. record.n"
+
+    /// Every poll reads all items.
+    private static func together(
+        _ connector: LuaConnector, _ body: (Bench, _ add: @Sendable (ClosedRange<Int>) -> Void) async throws -> Void
+    ) async throws {
+        let time = ManualTime()
+        let server = FeedServer(clock: time)
+        let items = Mutex<[String]>([])
+        server.setFault { _ in .whole("200 OK", "{\"items\":[\(items.withLock { $0.joined(separator: ",") })]}") }
+        let add: @Sendable (ClosedRange<Int>) -> Void = { range in
+            items.withLock { $0 += range.map { "{\"id\":\"i\($0)\",\"n\":\($0)}" } }
+        }
+        add(1...2)
+        try await server.with {
+            try await Bench.with([BenchConnection(connector: connector, url: server.url)], time: time) { bench in
+                try await waitUntil("2 jobs") { try await bench.keys().count == 2 }
+                try await body(bench, add)
+            }
+        }
+    }
+
+    /// Two more cycles: the first may have been under way before.
+    private static func cycle(_ bench: Bench) async throws {
+        for _ in 0..<2 {
+            let before = try await bench.trigger().progress.cyclesCompleted
+            try await bench.pollNow()
+            try await bench.advanceUntil("another cycle") { try await bench.trigger().progress.cyclesCompleted > before }
+        }
+    }
+
+    @Test func P4_aChangedDedupMakesNoJobsOfWhatIsKnown() async throws {
+        try await Self.together(try feed(poll: Self.whole, dedup: Self.byID)) { bench, add in
+            #expect(try await bench.keys() == ["i1", "i2"])
+            let changed = try feed(poll: Self.whole, dedup: Self.byVersion)
+            bench.catalogue.change("shop") { $0.connector = changed }
+            add(3...3)
+            try await Self.cycle(bench)
+            #expect(try await bench.keys() == ["i1", "i2", "i3@3"])
+            #expect(try await bench.trigger().progress.keyOrigin?.connector == changed.definition.hash)
+            // And back again.
+            let back = try feed(poll: Self.whole, dedup: Self.byID)
+            bench.catalogue.change("shop") { $0.connector = back }
+            add(4...4)
+            try await Self.cycle(bench)
+            #expect(try await bench.keys() == ["i1", "i2", "i3@3", "i4"])
+            #expect(try await bench.trigger().progress.keyOrigin?.formers.map(\.connector) == [changed.definition.hash])
+        }
+    }
+
+    /// The file was exchanged while no server ran: the one that starts has never seen the former.
+    @Test func P4_aDedupThatChangedOverARestartMakesNoJobsOfWhatIsKnown() async throws {
+        try await Self.together(try feed(poll: Self.whole, dedup: Self.byID)) { bench, add in
+            let changed = try feed(poll: Self.whole, dedup: Self.byVersion)
+            bench.catalogue.change("shop") { $0.connector = changed }
+            add(3...3)
+            try await bench.restarted { next in
+                try await Self.cycle(next)
+                #expect(try await next.keys() == ["i1", "i2", "i3@3"])
+            }
+            // A third one, in the middle of the overlap.
+            add(4...4)
+            try await bench.restarted { next in
+                try await Self.cycle(next)
+                #expect(try await next.keys() == ["i1", "i2", "i3@3", "i4@4"])
+            }
+        }
+    }
+
+    /// Descriptions, with a window that is read again, and records that are others than the elements of the list.
+    @Test(arguments: ["", "map = { ident = \"id\" },"])
+    func P4_aChangedDescriptionMakesNoJobsOfWhatIsKnown(shape: String) async throws {
+        func described(_ dedup: String) throws -> LuaConnector {
+            let source = """
+                return { name = "feed", title = "Feed", version = "1",
+                connection = { fields = { { name = "url" }, { name = "api_key", secret = true } } },
+                triggers = { item = { incremental = { base_url = "{connection.url}", records = "items", \(shape)
+                  cursor = { field = "n", parameter = "from", type = "integer", order = "asc", lookback = 10 },
+                  dedup = { \(dedup) } } } } }
+                """
+            return try LuaConnector.load(source: Array(source.utf8), name: "feed", path: "feed/connector.lua")
+        }
+        try await Self.together(try described("id = \"id\"")) { bench, add in
+            #expect(try await bench.keys() == ["i1", "i2"])
+            let changed = try described("id = \"id\", version = \"n\"")
+            bench.catalogue.change("shop") { $0.connector = changed }
+            add(3...3)
+            try await Self.cycle(bench)
+            #expect(try await bench.keys() == ["i1", "i2", "i3@3"])
+            #expect(try await bench.trigger().progress.keyOrigin?.formers.count == 1)
+            // Beyond the window that was open when it changed, only the new keys count.
+            add(40...40)
+            try await Self.cycle(bench)
+            try await Self.cycle(bench)
+            #expect(try await bench.keys() == ["i1", "i2", "i3@3", "i40@40"])
+            #expect(try await bench.trigger().progress.keyOrigin == KeyOrigin(connector: changed.definition.hash))
+        }
+    }
+}

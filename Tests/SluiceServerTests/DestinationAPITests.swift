@@ -1,0 +1,137 @@
+import SluiceConnectors
+import SluiceCore
+import SluiceStore
+import Testing
+
+@testable import SluiceServer
+
+/// Destinations over the API: secrets that rotate, destinations that stop, what the file says of delivery.
+@Suite struct DestinationAPITests {
+    private func secrets(_ store: any Store) async throws -> DestinationSecrets {
+        let stored = try #require(try await store.definitions(.default).destinations.first { $0.name == "out" })
+        let sealer = try SecretSealer(key: Fixture.key, source: "test")
+        return DestinationSecrets(json: try sealer.open(stored.sealedSecrets, owner: SecretOwner.destination("out")))
+    }
+
+    @Test func aRotatedSecretIsShownOnceAndSurvivesAnUnchangedFile() async throws {
+        try await Fixture.withAPI { api, store in
+            #expect(await api.apply(Fixture.manifest).status == 200)
+            let first = try #require(try await secrets(store).secrets.first?.secret)
+            let answer = await api.ask("POST", "/v1/destinations/out/rotate-secret", "{\"overlap\":\"2h\"}")
+            #expect(answer.status == 201)
+            let root = try JSONDocument(Array(answer.text.utf8)).root
+            let new = try #require(root["secret"]?.string)
+            #expect(new.hasPrefix("whsec_") && new != first)
+            var now = try await secrets(store)
+            #expect(now.secrets.map(\.secret) == [new, first])
+            #expect(now.secrets[0].expiresAt == nil)
+            #expect(try #require(now.secrets[1].expiresAt) > Timestamp(milliseconds: 1_800_000_000_000 + 7_199_000))
+            // No list, no page and no seal shows it.
+            for path in ["/v1/destinations", "/v1/destinations/out"] {
+                let shown = await api.ask("GET", path).text
+                #expect(!shown.contains(new.dropFirst(6)) && !shown.contains(first.dropFirst(6)))
+            }
+            let stored = try #require(try await store.definitions(.default).destinations.first)
+            #expect(!String(decoding: stored.sealedSecrets, as: UTF8.self).contains(new.dropFirst(6)))
+            // The same file again.
+            let again = await api.apply(Fixture.manifest)
+            #expect(String(decoding: again.body, as: UTF8.self).contains("rotated"))
+            #expect(try await secrets(store).secrets == now.secrets)
+            // The file with the new one: the former stays until it expires.
+            let changed = Fixture.manifest.replacing("${env:PUSH}", with: new)
+            #expect(await api.apply(changed).status == 200)
+            now = try await secrets(store)
+            #expect(now.secrets.map(\.secret) == [new, first])
+            #expect(!now.isRotated)
+        }
+    }
+
+    @Test func toEd25519AndItsPublicKeyIsShown() async throws {
+        try await Fixture.withAPI { api, store in
+            #expect(await api.apply(Fixture.manifest).status == 200)
+            let answer = await api.ask("POST", "/v1/destinations/out/rotate-secret", "{\"signature\":\"v1a\",\"overlap\":\"0s\"}")
+            #expect(answer.status == 201)
+            #expect(!answer.text.contains("whsk_"))
+            let key = try #require(try JSONDocument(Array(answer.text.utf8)).root["public_key"]?.string)
+            #expect(key.hasPrefix("whpk_"))
+            #expect(try await secrets(store).secrets.count == 1)
+            #expect(await api.ask("GET", "/v1/destinations/out").text.contains(key))
+            for body in ["{\"overlap\":\"31d\"}", "{\"overlap\":5}", "{\"signature\":\"v2\"}"] {
+                #expect(await api.ask("POST", "/v1/destinations/out/rotate-secret", body).status == 400)
+            }
+            #expect(await api.ask("POST", "/v1/destinations/none/rotate-secret", "{}").status == 404)
+        }
+    }
+
+    @Test func pausedGoneAndResumed() async throws {
+        try await Fixture.withAPI { api, store in
+            #expect(await api.apply(Fixture.manifest).status == 200)
+            func state() async throws -> StoredDestination { try #require(try await store.definitions(.default).destinations.first) }
+            #expect(await api.ask("POST", "/v1/destinations/out/pause").status == 200)
+            #expect(try await state().state == .paused)
+            #expect(await api.ask("POST", "/v1/destinations/out/resume").text.contains("\"state_before\":\"paused\""))
+            #expect(try await state().state == .active)
+            let gone = DefinitionChange.setDestinationState(
+                name: "out", state: .gone, reason: "the destination answered 410", ifSettings: nil)
+            try await store.apply([gone], namespace: .default, at: Timestamp(milliseconds: 1_800_000_000_000))
+            let shown = await api.ask("GET", "/v1/destinations").text
+            #expect(shown.contains("\"state\":\"gone\"") && shown.contains("answered 410"))
+            // The same file leaves it as it is; another URL revives it.
+            #expect(await api.apply(Fixture.manifest).status == 200)
+            #expect(try await state().state == .gone)
+            #expect(await api.apply(Fixture.manifest.replacing("example.com/in", with: "example.com/other")).status == 200)
+            #expect(try await state().state == .active)
+            #expect(await api.ask("POST", "/v1/destinations/none/pause").status == 404)
+        }
+    }
+
+    @Test func settingsOfDeliveryAreReadAndKept() async throws {
+        try await Fixture.withAPI { api, store in
+            let manifest = Fixture.manifest.replacing(
+                "{kind: push, url: \"https://example.com/in?key=urlcanary\", secret: \"${env:PUSH}\", headers: {Authorization: \"Bearer ${env:HEADER}\"}}",
+                with: """
+                    {kind: push, url: "http://10.1.2.3/in", secrets: ["${env:PUSH}", {secret: "${env:PUSH}x", expires: "2030-01-01T00:00:00Z"}],
+                      retries: [1s, 2m], rate: 10/s, allow_networks: [10.0.0.0/8]}
+                    """
+            ).replacing("safety_interval: 15s", with: "safety_interval: 15s\n    ordered: true")
+            let answer = await api.apply(manifest)
+            #expect(answer.status == 200, "\(String(decoding: answer.body, as: UTF8.self))")
+            let destination = try #require(try await store.definitions(.default).destinations.first)
+            let settings = DestinationSettings(json: destination.settings)
+            #expect(settings.retries == [.seconds(1), .minutes(2)])
+            #expect(settings.rate == DeliveryRate("10/s"))
+            #expect(settings.allowedNetworks == [IPNetwork("10.0.0.0/8")])
+            #expect(try await secrets(store).secrets.map(\.expiresAt) == [nil, Timestamp(seconds: 1_893_456_000)])
+            #expect(TriggerSettings(json: try await store.orders().settings).isOrdered)
+            // Nothing changes twice.
+            #expect(String(decoding: await api.apply(manifest).body, as: UTF8.self).contains("\"changes\":false"))
+        }
+    }
+
+    @Test(
+        arguments: [
+            ("rate: 10", "rate"), ("rate: 10/d", "rate"), ("retries: 5s", "retries"), ("retries: [5]", "retries"),
+            ("retries: [8d]", "7 days"),
+            ("allow_networks: 10.0.0.0/8", "allow_networks"), ("allow_networks: [10.0.0.1/8]", "allow_networks"),
+            ("secrets: []", "secrets"),
+            ("secrets: [{expires: \"2030-01-01T00:00:00Z\"}]", "needs `secret`"),
+            ("secrets: [{secret: whsec_Y2FuYXJ5Y2FuYXJ5Y2FuYXJ5Y2FuYXJ5, expires: soon}]", "expires"),
+        ])
+    func faultsAreNamed(_ line: String, _ part: String) async throws {
+        try await Fixture.withAPI { api, _ in
+            let secret = line.hasPrefix("secrets") ? "" : "    secret: whsec_Y2FuYXJ5Y2FuYXJ5Y2FuYXJ5Y2FuYXJ5\n"
+            let answer = await api.apply("destinations:\n  d:\n    kind: push\n    url: \"https://a.example/\"\n\(secret)    \(line)\n")
+            #expect(answer.status == 400 || answer.status == 422)
+            #expect(String(decoding: answer.body, as: UTF8.self).contains(part), "\(String(decoding: answer.body, as: UTF8.self))")
+        }
+    }
+
+    @Test func whatWasSealedBeforeIsStillRead() throws {
+        let old = DestinationSecrets(json: Array("{\"secret\":\"whsec_abc\",\"headers\":{\"X\":\"y\"}}".utf8))
+        #expect(old.secrets == [SigningSecret("whsec_abc")])
+        #expect(old.headers.map(\.name) == ["X"])
+        #expect(old.applied(over: nil) == old)
+        #expect(DestinationSecrets(fromFile: [SigningSecret("whsec_abc")], headers: old.headers).applied(over: old) == old)
+        #expect(DestinationSecrets(json: old.json) == old)
+    }
+}
