@@ -12,7 +12,7 @@ from datetime import datetime, timezone
 
 import common
 import sluice
-from latency import send
+from latency import send, wait_until_idle
 from provider import History
 
 
@@ -26,8 +26,7 @@ def measure(arguments, work, bars):
     server.stop()
     lost = lose(server.data / "sluice.db", records)
     server = again(server)
-    time.sleep(22)  # polls that make up for the time without a server lie behind the throttle
-    server.settle()
+    wait_until_idle(provider)  # polls that make up for the time without a server lie behind the throttle
     reader = Reader(server)
     without = latencies(server, provider, reader, range(each))
     window = provider.stats()

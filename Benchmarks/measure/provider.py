@@ -74,6 +74,9 @@ class Hold(Provider):
 class History(Provider):
     """history.py: a past of many records, and news on demand."""
 
+    def requests(self):
+        return self.stats()["requests"]
+
     def __init__(self, work, records):
         super().__init__(work, "history", [Path(__file__).with_name("history.py"), "--records", str(records)])
 

@@ -9,8 +9,8 @@ struct CallbackWorld {
         case ignoresGenerations
         /// Its time is up, and nobody asks once more.
         case expiresUnasked
-        /// A call's poll may have begun before it.
-        case coversTooMuch
+        /// A call is answered before it is recorded.
+        case forgetsCalls
     }
 
     typealias Random = SubscriptionWorld.Random
@@ -124,8 +124,7 @@ struct CallbackWorld {
         }
         // What was read may be out of date by now: it is read again.
         var machine = CallbackMachine(mistake == .ignoresGenerations ? poll.callback : stored)
-        let covers = mistake == .coversTooMuch ? stored.signals : poll.covers
-        guard machine.answered(answer, covers: covers, startedAt: poll.startedAt, at: now, random: random.unit()) else { return }
+        guard machine.answered(answer, covers: poll.covers, startedAt: poll.startedAt, at: now, random: random.unit()) else { return }
         if random.happens(trouble * 0.1) { return }
         record(machine.callback, generation, result: machine.callback.state.isOver && poll.sees ? truthFails ? "failed" : "paid" : nil)
     }
@@ -135,6 +134,7 @@ struct CallbackWorld {
         // One that is not verified settles nothing where a call would; it never comes this far.
         if !asks, !call.isGenuine { return }
         var machine = CallbackMachine(stored)
+        if asks, mistake == .forgetsCalls, !stored.state.isOver { return accepted.append(now) }
         if asks, mistake == .believesCalls, !stored.state.isOver {
             _ = machine.answered(.over(failed: false), covers: 0, startedAt: now, at: now)
             return record(machine.callback, generation, result: call.isGenuine ? truthFails ? "failed" : "paid" : "forged")

@@ -165,7 +165,7 @@ final class FakeStore: JobStore, DeliveryStore {
 
 /// Looks again until it holds; fails after `seconds`.
 func eventually(
-    _ what: Comment, seconds: Int = 20, sourceLocation: SourceLocation = #_sourceLocation, _ condition: () async throws -> Bool
+    _ what: Comment, seconds: Int = 60, sourceLocation: SourceLocation = #_sourceLocation, _ condition: () async throws -> Bool
 ) async throws {
     let deadline = ContinuousClock.now + .seconds(seconds)
     while ContinuousClock.now < deadline {

@@ -63,8 +63,9 @@ final class FakeCallbacks: CallbackTaking {
             fake.add("takes", asks: false)
         }
         for token in ["asks", "takes"] {
+            let before = callbacks.called.count
             #expect(await call(bench, token, signed: false).status == 401)
-            #expect(callbacks.called.isEmpty)
+            #expect(callbacks.called.count == before)
             #expect(await call(bench, token).status == 200)
         }
         #expect(callbacks.called.map(\.id) == ["cb_asks", "cb_takes"])

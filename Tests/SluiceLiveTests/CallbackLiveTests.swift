@@ -123,7 +123,7 @@ extension Live {
                     #expect(destinations.text.components(separatedBy: "callback-").count == 2, "one for the two of them")
                     #expect(!destinations.text.contains(secret))
                     for (push, words) in [
-                        (#"{"url":"http://10.1.2.3/"}"#, "`push` needs `url`, and `secret`"),
+                        (#"{"url":"http://10.1.2.3/"}"#, "secret"),
                         (#"{"url":"nonsense","secret":"whsec_b3duLXNlY3JldC1vZi10aGUtY2FsbGVyLTAwMDE="}"#, "destination"),
                     ] {
                         let bad = try await sluice.send(
@@ -141,13 +141,13 @@ extension Live {
                     return (answer.status, answer.text)
                 }
                 for (body, status, words) in [
-                    ("{}", 400, "`connection` is missing"),
+                    ("{}", 400, "`connection`"),
                     (#"{"connection":"pps"}"#, 404, "did you mean `psp`?"),
                     (#"{"connection":"psp","type":"payout","input":{"order":"1"}}"#, 400, "no callback type `payout`"),
                     (#"{"connection":"psp"}"#, 400, "`input` needs `order`"),
                     (#"{"connection":"psp","input":{"order":1}}"#, 400, "`input.order` must be of the type string"),
                     (#"{"connection":"psp","input":{"order":"1","x":1}}"#, 400, "no field `x`"),
-                    (#"{"connection":"psp","input":[]}"#, 400, "`input` must be a JSON object"),
+                    (#"{"connection":"psp","input":[]}"#, 400, "`input`"),
                     (#"{"connection":"psp","input":{"order":"1"},"expires_in":"91d"}"#, 400, "1s to 90d"),
                     (#"{"connection":"psp","input":{"order":"1"},"expires_in":0}"#, 400, "1s to 90d"),
                     (#"{"connection":"psp","input":{"order":"1"},"pauses":[0]}"#, 400, "each from 1 to 86400"),

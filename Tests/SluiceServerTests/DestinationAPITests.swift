@@ -90,7 +90,7 @@ import Testing
             let manifest = Fixture.manifest.replacing(
                 "{kind: push, url: \"https://example.com/in?key=urlcanary\", secret: \"${env:PUSH}\", headers: {Authorization: \"Bearer ${env:HEADER}\"}}",
                 with: """
-                    {kind: push, url: "http://10.1.2.3/in", secrets: ["${env:PUSH}", {secret: "${env:PUSH}x", expires: "2030-01-01T00:00:00Z"}],
+                    {kind: push, url: "http://10.1.2.3/in", secrets: ["${env:PUSH}", {secret: "whsec_Y2FuYXJ5Y2FuYXJ5Y2FuYXJ5Y2FuYXJ6", expires: "2030-01-01T00:00:00Z"}],
                       retries: [1s, 2m], rate: 10/s, allow_networks: [10.0.0.0/8]}
                     """
             ).replacing("safety_interval: 15s", with: "safety_interval: 15s\n    ordered: true")

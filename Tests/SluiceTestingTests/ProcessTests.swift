@@ -49,14 +49,14 @@ struct ProcessTests {
             let pids = Mutex<[Int32]>([])
             await #expect(throws: Stop.self) {
                 try await ChildProcess.with(ProcessTests.shell("sleep 300 & echo child $!; wait", in: directory)) { child in
-                    let line = try await child.waitForLine(containing: "child ")
+                    let line = try await child.waitForLine(containing: "child ", seconds: 120)
                     pids.withLock { $0 = [child.pid, Int32(line.dropFirst(6)) ?? 0] }
                     #expect(child.isRunning)
                     throw Stop()
                 }
             }
             let ended = pids.withLock { $0 }
-            #expect(ended.count == 2 && ended[1] > 1)
+            try #require(ended.count == 2 && ended[1] > 1)
             #expect(!ProcessTests.exists(ended[0]))
             // The grandchild belongs to init now, which reaps it when it gets to it.
             try await waitUntil("the end of the grandchild") {

@@ -15,6 +15,7 @@ struct BackfillRunner {
         var plan: PollPlan
         var rules: Incremental
         var http: BackfillHTTP
+        var keys: SliceKeys
     }
 
     private enum Ended: Error {
@@ -79,7 +80,9 @@ struct BackfillRunner {
         }
         let plan = try service.polling.catalogue.plan(for: trigger)
         let http = BackfillHTTP(service.polling.lane(trigger.connection), pace: service.limits.pace, time: service.time)
-        return Context(fence: fence, trigger: trigger, plan: plan, rules: try BackfillService.rules(plan, trigger), http: http)
+        return Context(
+            fence: fence, trigger: trigger, plan: plan, rules: try BackfillService.rules(plan, trigger), http: http,
+            keys: try await service.polling.sliceKeys(trigger, plan.connector))
     }
 
     // MARK: Pieces of work
@@ -120,6 +123,7 @@ struct BackfillRunner {
         let definition = context.plan.connector.definition
         let connector = "\(definition.name)@\(definition.version)#\(definition.hash.prefix(12))"
         var request = service.request(context.trigger, context.plan, cursor: backfill.cursor, window: backfill.window)
+        request.formerRules = context.keys.rules(context.trigger.type)
         // A changed connector may not understand the other's page state.
         request.pageState = backfill.connector == connector ? backfill.pageState : nil
         let page = try await context.plan.connector.poll(request, http: context.http)
@@ -129,7 +133,9 @@ struct BackfillRunner {
                 .permanent, SluiceError(.connector, "no progress: two pages end at the same place and say that there is more"))
         }
         for warning in page.warnings.prefix(5) { service.logger.info("\(warning)", metadata: ["backfill": "\(id)"]) }
-        let (records, quarantined) = try PageKeys.keyed(page, triggerType: context.trigger.type, context.plan.connector)
+        let (records, quarantined) = try PageKeys.keyed(
+            page, triggerType: context.trigger.type, context.plan.connector,
+            formers: context.keys.formerKeys(page, context.trigger.type))
         let end = BackfillCommit.PageEnd(
             cursor: page.cursor, pageState: page.more ? page.pageState : nil, isLast: !page.more, connector: connector)
         return try await commit(records, quarantined, end, backfill, context)

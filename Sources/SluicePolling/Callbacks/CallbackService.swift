@@ -275,8 +275,8 @@ public final class CallbackService: Sendable {
             let request = CallbackRequest(
                 type: stored.type ?? "", connection: means.connection, input: try JSONDocument(stored.input), now: time.now())
             let answer = try await means.connector.callbackStatus(request, http: http(stored.connection))
-            alarms.clear(.callbackStatus, subject: "connection \(means.connectionName)")
             guard case .over(let result, let failed) = answer else {
+                alarms.clear(.callbackStatus, subject: "connection \(means.connectionName)")
                 if case .pending(let wait) = answer { return (.pending(retryAfter: wait), nil) }
                 return nil
             }
@@ -285,7 +285,9 @@ public final class CallbackService: Sendable {
                     .providerAnswer, "the result is larger than \(CallbackAnswer.resultBytesMax >> 10) KB: let `result` name a part of it")
             }
             // What a connector written in Swift hands over was never checked.
-            return (.over(failed: failed), Array(try JSONDocument(result).root.bytes))
+            let checked = Array(try JSONDocument(result).root.bytes)
+            alarms.clear(.callbackStatus, subject: "connection \(means.connectionName)")
+            return (.over(failed: failed), checked)
         } catch let error as JSONError {
             return (.none(reason: "the connector's result is not JSON: it \(error)"), nil)
         } catch {

@@ -121,14 +121,15 @@ extension Transaction {
     ) throws {
         var missing: [KeyedRecord] = []
         for keyed in records {
-            let (flags, position) = try flags(backfill.id, keyed.dedupKey)
+            let known = try knownName(backfill.id, keyed)
+            let (flags, position) = (known.flags, known.position)
             // Read before: on a page that overlaps, or before a crash.
             if flags.contains(.provider) { continue }
             backfill.counts[.provider] += 1
             if keyed.mark == BackfillCommit.unplacedMark { backfill.counts[.unplaced] += 1 }
-            if try flags.contains(.job) || isKnown(keyed.dedupKey, standing) {
+            if try flags.contains(.job) || isKnown([keyed.dedupKey] + keyed.formerKeys, standing) {
                 backfill.counts[.known] += 1
-                try put(backfill.id, keyed.dedupKey, flags.union(.provider), position)
+                try put(backfill.id, known.key, flags.union(.provider), position)
                 if backfill.mode == .replayAll, flags.contains(.job), let position {
                     if try redeliver(standing.namespace, commit.trigger, position, at: commit.at) > 0 { backfill.counts[.redelivered] += 1 }
                 }
@@ -152,6 +153,19 @@ extension Transaction {
         try quarantine(quarantined, commit, standing, backfill)
     }
 
+    /// The key under which a record is known here: its own, or a former one under which it became a job.
+    private func knownName(
+        _ backfill: BackfillID, _ keyed: KeyedRecord
+    ) throws -> (key: [UInt8], flags: BackfillFlags, position: JobPosition?) {
+        let own = try flags(backfill, keyed.dedupKey)
+        guard own.flags.isEmpty else { return (keyed.dedupKey, own.flags, own.position) }
+        for key in keyed.formerKeys {
+            let former = try flags(backfill, key)
+            if former.flags.contains(.job) { return (key, former.flags, former.position) }
+        }
+        return (keyed.dedupKey, own.flags, own.position)
+    }
+
     private func flags(_ backfill: BackfillID, _ key: [UInt8]) throws -> (flags: BackfillFlags, position: JobPosition?) {
         let query = try prepare("SELECT flags, position FROM backfill_key WHERE backfill_id = ? AND key = ?")
         query.bind(1, backfill)
@@ -168,12 +182,15 @@ extension Transaction {
         try put.run()
     }
 
-    private func isKnown(_ key: [UInt8], _ standing: Standing) throws -> Bool {
+    private func isKnown(_ keys: [[UInt8]], _ standing: Standing) throws -> Bool {
         let query = try prepare("SELECT 1 FROM dedup WHERE ns = ? AND space = ? AND key = ?")
-        query.bind(1, standing.namespace)
-        query.bind(2, standing.space)
-        query.bind(3, key)
-        return try query.first { _ in true } ?? false
+        for key in keys {
+            query.bind(1, standing.namespace)
+            query.bind(2, standing.space)
+            query.bind(3, key)
+            if try query.first({ $0.int(0) }) != nil { return true }
+        }
+        return false
     }
 
     private func note(_ missing: [KeyedRecord], _ standing: Standing, _ backfill: StoredBackfill) throws {

@@ -33,8 +33,9 @@ extension Transaction {
     ) throws {
         let put = try prepare(
             """
-            INSERT INTO delivery (id, ns, destination_id, trigger_id, position, job_seq, next_attempt_at, created_at, pending_since)
-            VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?7, ?7)
+            INSERT INTO delivery (
+                id, ns, destination_id, trigger_id, position, job_seq, next_attempt_at, created_at, pending_since, is_ordered)
+            VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?7, ?7, (SELECT is_ordered FROM "trigger" WHERE id = ?4))
             ON CONFLICT (ns, job_seq, destination_id) DO UPDATE SET state = 0, attempts = 0, reason = NULL, settled_at = NULL,
                 next_attempt_at = excluded.next_attempt_at, pending_since = excluded.pending_since
             WHERE state <> 0

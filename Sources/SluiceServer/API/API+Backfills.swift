@@ -166,7 +166,7 @@ private struct BackfillWords {
         isBeyondRetention = try BackfillWords.flag(body, "beyond_retention")
         let repairs = try BackfillWords.flag(body, "repair")
         if repairs, !isAudit { throw SluiceError(.invalid, "`repair` belongs to an audit; a backfill says what it does by its `mode`") }
-        switch body["mode"] {
+        switch body["mode"].flatMap({ $0.isNull ? nil : $0 }) {
         case nil: mode = isAudit && !repairs ? .dryRun : .missingOnly
         case let word?:
             guard !isAudit else {

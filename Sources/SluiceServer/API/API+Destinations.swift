@@ -180,7 +180,9 @@ extension API {
     /// and shows it this once. The former ones sign beside it until the overlap is over.
     func rotateSecret(_ call: APICall) async throws -> APIResponse {
         let body = try call.object()
-        guard let overlap = body["overlap"].map({ $0.string.flatMap(Words.span) }) ?? .hours(24), overlap <= API.overlapMax else {
+        guard let overlap = body["overlap"].map({ $0.isNull ? .hours(24) : $0.string.flatMap(Words.span) }) ?? .hours(24),
+            overlap <= API.overlapMax
+        else {
             throw SluiceError(
                 .invalid, "`overlap` is a time with its unit, at most 30d: for example 24h; 0s ends the former secrets at once")
         }

@@ -384,8 +384,9 @@ extension StoreConformance {
         try expectEqual(try await fetch(bench, queue).jobs.count, 0, "at the end")
         try expectEqual(try await bench.store.seekConsumer(queue, to: .oldest, at: bench.start).again, 4, "all again")
         try expectEqual(try await fetch(bench, queue, at: bench.start).jobs.count, 4, "from the oldest")
+        let reopened = bench
         try await expectError(.invalid, "a place that is none") {
-            _ = try await here.store.seekConsumer(queue, to: .after("nonsense"), at: here.start)
+            _ = try await reopened.store.seekConsumer(queue, to: .after("nonsense"), at: reopened.start)
         }
     }
 

@@ -52,7 +52,7 @@ extension OpenAPI {
     private static let backfillNumber = Parameter.path("id", .whole(1...Int64.max), "Its number.", example: "1")
 
     private static let backfill = Schema.object([
-        Member("id", .whole), Member("trigger", .name), Member("mode", .words(BackfillMode.self)), Member("audit", .flag),
+        Member("id", .whole), Member("trigger", .text), Member("mode", .words(BackfillMode.self)), Member("audit", .flag),
         Member("from", .any), Member("to", .any), Member("state", .words(BackfillState.self)), Member("phase", .text.orNull),
         Member("waits_for", .text.orNull), Member("waits_until", .time.orNull), Member("counts", .map(of: .count)),
         Member("statement", .text.orNull, "What was found, as sentences, once it is done."), Member("notes", .list(of: .text)),

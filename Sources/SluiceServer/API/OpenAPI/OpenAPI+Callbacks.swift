@@ -18,6 +18,10 @@ extension OpenAPI {
                             "Seconds, or `30m`, `12h`, `7d`: from 1 s to 90 days, a day unless said.",
                             isOptional: true),
                         Member("destination", .text, "Where the result is delivered as well.", isOptional: true),
+                        Member(
+                            "push",
+                            .object([Member("url", .text), Member("secret", .text), Member("allow_private", .flag, isOptional: true)]),
+                            "In place of a destination: the caller's own URL, and what each delivery is signed with.", isOptional: true),
                         Member("pauses", .list(of: .number), "Seconds between status polls.", isOptional: true),
                         Member("idempotency_key", .text(max: 255), isOptional: true),
                     ], example: #"{"connection":"psp","input":{"payment":"pay_1"},"expires_in":"1h"}"#),
@@ -47,7 +51,7 @@ extension OpenAPI {
 
     private static let callbackSummary = [
         Member("id", .text), Member("number", .whole), Member("state", .words(CallbackState.self)), Member("connection", .name.orNull),
-        Member("type", .text), Member("settled_by", .words(["status", "webhook"])),
+        Member("type", .text.orNull), Member("settled_by", .words(["status", "webhook"])),
         Member("unsafe", .flag, "Whether anybody who knows the URL can settle it."), Member("idempotency_key", .text.orNull),
         Member("destination", .name.orNull), Member("job", .text.orNull), Member("position", .whole.orNull), Member("created_at", .time),
         Member("expires_at", .time), Member("next_poll_at", .time.orNull), Member("polls", .count), Member("calls", .count),

@@ -81,7 +81,7 @@ extension OpenAPI {
         "jobs", .list(of: .text(max: 256)), "Ids or `seq_token`s; all of the lease unless said.", isOptional: true)
 
     private static let consumerMembers = [
-        Member("name", .name), Member("triggers", .list(of: .name)), Member("position", .opaque),
+        Member("name", .name), Member("triggers", .list(of: .text)), Member("position", .opaque),
         Member("settled_through", .opaque, "Everything up to there is settled."),
         Member("waiting", .count, "Jobs that nobody has in hand."), Member("waiting_is_more", .flag, "Whether there are more than that."),
         Member("unacked", .count), Member("in_hand", .count), Member("oldest_at", .time.orNull), Member("lag_ms", .count),

@@ -53,7 +53,7 @@ extension OpenAPI {
     }
 
     private static let deadLetter = Schema.object([
-        Member("id", .whole), Member("destination", .name.orNull), Member("trigger", .name.orNull), Member("position", .whole),
+        Member("id", .whole), Member("destination", .name.orNull), Member("trigger", .text.orNull), Member("position", .whole),
         Member("job", .text.orNull, "Its id."), Member("reason", .text.orNull), Member("last_error", .text.orNull),
         Member("last_status", .whole.orNull), Member("attempts", .count), Member("died_at", .time), Member("created_at", .time),
         Member("discarded_at", .time.orNull), Member("discarded_by", .text.orNull), Member("discarded_because", .text.orNull),
@@ -77,7 +77,7 @@ extension OpenAPI {
                     Answer(
                         "What became of each job.",
                         .object([
-                            Member("trigger", .name), Member("filter", .text.orNull), Member("fields", .list(of: .text)),
+                            Member("trigger", .text), Member("filter", .text.orNull), Member("fields", .list(of: .text)),
                             Member("jobs", .list(of: tried)), Member("passed", .count), Member("skipped", .count), Member("failed", .count),
                             Member("more", .flag),
                         ]))

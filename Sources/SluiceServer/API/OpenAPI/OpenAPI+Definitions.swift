@@ -126,7 +126,7 @@ extension OpenAPI {
         Member("token_expires_at", .time.orNull, isOptional: true), Member("token_refreshed_at", .time.orNull, isOptional: true),
         Member("token_error", .text.orNull, isOptional: true), Member("token_retry_at", .time.orNull, isOptional: true),
         Member("waits_for", .text.orNull, isOptional: true), Member("waits_until", .time.orNull, isOptional: true),
-        Member("problem", .text.orNull), Member("triggers", .list(of: .name)), Member("created_at", .time),
+        Member("problem", .text.orNull), Member("triggers", .list(of: .text)), Member("created_at", .time),
     ]
 
     private static let plan = Schema.object([

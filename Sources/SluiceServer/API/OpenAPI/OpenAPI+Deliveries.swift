@@ -33,13 +33,13 @@ extension OpenAPI {
     static let deliveryNumber = Parameter.path("id", .whole(1...Int64.max), "The delivery.", example: "1")
 
     private static let delivery = Schema.object([
-        Member("id", .whole), Member("destination", .name.orNull), Member("trigger", .name.orNull), Member("position", .whole),
+        Member("id", .whole), Member("destination", .name.orNull), Member("trigger", .text.orNull), Member("position", .whole),
         Member("state", .words(states.map(\.rawValue))), Member("attempts", .count), Member("next_attempt_at", .time.orNull),
         Member("last_status", .whole.orNull, "What the destination answered."), Member("reason", .text.orNull), Member("created_at", .time),
     ])
 
     private static let deliveryDetail = Schema.object([
-        Member("id", .whole), Member("destination", .name.orNull), Member("trigger", .name.orNull), Member("position", .whole),
+        Member("id", .whole), Member("destination", .name.orNull), Member("trigger", .text.orNull), Member("position", .whole),
         Member("state", .words(states.map(\.rawValue))), Member("reason", .text.orNull),
         Member("attempts", .count, "Since the last replay."),
         Member("next_attempt_at", .time.orNull), Member("last_status", .whole.orNull), Member("created_at", .time),

@@ -50,12 +50,12 @@ extension OpenAPI {
     private static let destinationMembers = [
         Member("name", .name), Member("kind", .text, "`push`, `pull`, `command`, `file`, `nats`."), Member("state", states),
         Member("reason", .text.orNull), Member("since", .time.orNull), Member("url", .text.orNull, "Without what may be secret in it."),
-        Member("allow_private", .flag, "Whether it may lie in a private network."), Member("triggers", .list(of: .name)),
+        Member("allow_private", .flag, "Whether it may lie in a private network."), Member("triggers", .list(of: .text)),
         Member(
             "attachments",
             .list(
                 of: .object([
-                    Member("trigger", .name.orNull), Member("filter", .text.orNull), Member("fields", .list(of: .text)),
+                    Member("trigger", .text.orNull), Member("filter", .text.orNull), Member("fields", .list(of: .text)),
                     Member("catching_up_at", .whole.orNull, "Attached from an earlier position, and not there yet."),
                 ]))),
     ]
@@ -79,7 +79,7 @@ extension OpenAPI {
     ]
 
     private static let blockedDelivery = Schema.object([
-        Member("trigger", .name.orNull), Member("destination", .name.orNull), Member("delivery", .whole), Member("job", .text.orNull),
+        Member("trigger", .text.orNull), Member("destination", .name.orNull), Member("delivery", .whole), Member("job", .text.orNull),
         Member("position", .whole), Member("state", .text), Member("since", .time.orNull), Member("attempts", .count),
         Member("last_status", .whole.orNull), Member("last_error", .text.orNull), Member("next_attempt_at", .time.orNull),
         Member("waiting", .count),

@@ -51,7 +51,7 @@ extension OpenAPI {
 
     static let job = Schema.object([
         Member("id", .text, "Stable: the same record has the same id after a replay, a restore, a backfill."),
-        Member("trigger", .name), Member("position", .whole(1...Int64.max), "Gap-free within its trigger."),
+        Member("trigger", .text), Member("position", .whole(1...Int64.max), "Gap-free within its trigger."),
         Member("seq_token", .opaque, "Give it as `after` to read on behind this job."), Member("created_at", .time),
         Member("created_at_ms", .whole), Member("dedup_key", .text, "What makes the record and its version."),
         Member("deleted", .flag, "True where the record says that its item is gone.", isOptional: true),

@@ -8,7 +8,7 @@ extension OpenAPI {
                 "Subscription",
                 .object(
                     [
-                        Member("number", .whole), Member("trigger", .name.orNull), Member("connection", .name.orNull),
+                        Member("number", .whole), Member("trigger", .text.orNull), Member("connection", .name.orNull),
                         Member("type", .text),
                     ] + subscriptionState + [Member("created_at", .time)])
             )
@@ -25,7 +25,7 @@ extension OpenAPI {
             Operation(
                 "POST", "/v1/subscriptions/check", "checkSubscriptions", "Compares subscriptions with their providers at once",
                 body: .json([Member("trigger", .text, "Only this one's.", isOptional: true)]),
-                answers: [Answer(202, "They are being checked.", .object([Member("checking", .list(of: .name))]))], errors: [404, 409]),
+                answers: [Answer(202, "They are being checked.", .object([Member("checking", .list(of: .text))]))], errors: [404, 409]),
             Operation(
                 "POST", "/v1/subscriptions/:number/remove-left-behind", "removeLeftBehind", "Removes what was left behind at a provider",
                 parameters: [.path("number", .whole, "Its number.", example: "1")],

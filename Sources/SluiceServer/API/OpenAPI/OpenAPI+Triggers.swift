@@ -1,5 +1,6 @@
 import SluiceConnectors
 import SluiceCore
+import SluiceStore
 
 extension OpenAPI {
     static let triggers = Area(
@@ -18,7 +19,7 @@ extension OpenAPI {
                     Answer(
                         "The cursor.",
                         .object([
-                            Member("trigger", .name), Member("cursor", .any, "Null before the first poll."), Member("mark", .whole.orNull),
+                            Member("trigger", .text), Member("cursor", .any, "Null before the first poll."), Member("mark", .whole.orNull),
                             Member("dedup_floor", .whole.orNull),
                             Member("keys_kept", .text, "How far back records are known, as a sentence."),
                         ]))
@@ -60,21 +61,22 @@ extension OpenAPI {
                     Answer(
                         "The state it came to.",
                         .object([
-                            Member("name", .name), Member("state", .words(TriggerState.self)),
+                            Member("name", .text), Member("state", .words(TriggerState.self)),
                             Member("state_before", .words(TriggerState.self)),
                             Member("note", .text, "What else to know.", isOptional: true),
                         ]))
                 ], errors: [404, 409]),
         ])
 
-    private static let triggerName = Parameter.path("name", .name, "The trigger.", example: "orders")
+    private static let triggerName = Parameter.path("name", .text(max: 80), "The trigger.", example: "orders")
 
     private static let cursorChange = Schema.object([
-        Member("trigger", .name), Member("cursor", .any), Member("cursor_before", .any), Member("keys_kept", .text),
+        Member("trigger", .text), Member("cursor", .any), Member("cursor_before", .any), Member("keys_kept", .text),
     ])
 
     private static let triggerSummary = [
-        Member("name", .name), Member("connection", .name.orNull), Member("type", .text), Member("kind", .words(TriggerKind.self).orNull),
+        Member("name", .text), Member("connection", .name.orNull), Member("type", .text),
+        Member("kind", .words(TriggerKind.allCases.map(\.rawValue) + [StoredTrigger.callbackType]).orNull),
         Member("state", .words(TriggerState.self)), Member("reason", .text.orNull), Member("jobs", .count),
         Member("news_waiting", .flag, "Whether a webhook came that no poll has covered yet."), Member("last_success_at", .time.orNull),
         Member("last_error", .text.orNull), Member("polls_by_cause", .map(of: .count)),
@@ -98,5 +100,7 @@ extension OpenAPI {
             Member("next_due_at", .time.orNull), Member("next_cause", .words(PollCause.self).orNull),
             Member("waits_for", .text.orNull, "What it waits for, and why; null if nothing holds it up."),
             Member("waits_until", .time.orNull),
+            Member(
+                "blocked_by", .list(of: .named("BlockedDelivery")), "Of an ordered trigger: what holds up the others.", isOptional: true),
         ]
 }
