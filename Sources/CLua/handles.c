@@ -181,7 +181,7 @@ static void add_number_methods(lua_State *L) {
 void handles_open(lua_State *L) {
     static const luaL_Reg methods[] = {{"__index", handle_index}, {"__len", handle_length}, {"__pairs", handle_pairs},
         {"__tostring", handle_text}, {"__newindex", handle_readonly}, {NULL, NULL}};
-    static const char *const names[CLUA_HANDLE_KINDS] = {"json", "json number", "request", "reply", "headers"};
+    static const char *const names[CLUA_HANDLE_KINDS] = {"json", "json number", "request", "reply", "headers", "job"};
     clua_state *S = state_of(L);
     for (int kind = 0; kind < CLUA_HANDLE_KINDS; kind++) {
         lua_newtable(L);

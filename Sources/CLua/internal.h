@@ -48,6 +48,7 @@ struct clua_state {
     char chunk_name[128];
     char message[CLUA_MESSAGE_BYTES];
     bool result_is_nil;
+    bool result_flag;
 
     char *output;
     size_t output_length;
@@ -76,6 +77,8 @@ void limits_where(lua_State *L, char *out, size_t size);
 
 // sandbox.c
 void sandbox_open(lua_State *L);
+// Pushes what a filter can reach: a part of the sandbox, read-only.
+void sandbox_push_filter_environment(lua_State *L);
 // pattern.c: find, match, gmatch, gsub, with their work counted.
 extern const luaL_Reg pattern_functions[];
 // handles.c

@@ -252,3 +252,14 @@ void sandbox_open(lua_State *L) {
     state_of(L)->environment = luaL_ref(L, LUA_REGISTRYINDEX);
     lua_settop(L, 0);
 }
+
+void sandbox_push_filter_environment(lua_State *L) {
+    static const char *const kept[] = {"assert", "error", "ipairs", "json_null", "math", "next", "pairs", "pcall", "select", "string",
+        "table", "tonumber", "tostring", "type", "utf8", NULL};
+    lua_rawgeti(L, LUA_REGISTRYINDEX, state_of(L)->environment);
+    int sandbox = lua_gettop(L);
+    lua_newtable(L);
+    copy_fields(L, sandbox, kept);
+    make_read_only(L);
+    lua_remove(L, sandbox);
+}

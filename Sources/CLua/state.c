@@ -10,6 +10,7 @@ typedef struct {
     clua_state *S;
     const char *source;
     size_t length;
+    bool is_body;
     int function;
     const clua_argument *arguments;
     int count;
@@ -140,6 +141,60 @@ clua_status clua_load(clua_state *S, const char *source, size_t length, const ch
     return enter(S, load_source, &call);
 }
 
+// A source in pieces, so that what stands before it shares its first line.
+typedef struct {
+    const char *pieces[2];
+    size_t lengths[2];
+    int next;
+} piece_reader;
+
+static const char *read_piece(lua_State *L, void *data, size_t *length) {
+    (void)L;
+    piece_reader *reader = data;
+    while (reader->next < 2 && reader->lengths[reader->next] == 0) reader->next++;
+    if (reader->next == 2) {
+        *length = 0;
+        return NULL;
+    }
+    *length = reader->lengths[reader->next];
+    return reader->pieces[reader->next++];
+}
+
+static int compile_filter(lua_State *L, protected_call *call, const char *head) {
+    char name[sizeof call->S->chunk_name + 1];
+    snprintf(name, sizeof name, "@%s", call->S->chunk_name);
+    piece_reader reader = {.pieces = {head, call->source}, .lengths = {strlen(head), call->length}};
+    return lua_load(L, read_piece, &reader, name, "t");
+}
+
+static int load_filter(lua_State *L) {
+    protected_call *call = lua_touserdata(L, 1);
+    clua_state *S = call->S;
+    lua_newtable(L);
+    if (compile_filter(L, call, "local record, job = ... return ") != LUA_OK) {
+        int status = compile_filter(L, call, "local record, job = ... ");
+        // Both errors lie on the stack; the one of the form that was meant is told.
+        if (status != LUA_OK) {
+            if (!call->is_body) lua_pop(L, 1);
+            return lua_error(L);
+        }
+        lua_remove(L, -2);
+    }
+    sandbox_push_filter_environment(L);
+    lua_setupvalue(L, -2, 1);
+    lua_rawseti(L, 2, 1);
+    S->functions = luaL_ref(L, LUA_REGISTRYINDEX);
+    return 0;
+}
+
+clua_status clua_load_filter(
+    clua_state *S, const char *source, size_t length, bool is_body, const char *chunk_name, clua_limits limits) {
+    protected_call call = {.source = source, .length = length, .is_body = is_body};
+    snprintf(S->chunk_name, sizeof S->chunk_name, "%s", chunk_name);
+    limits_begin(S, limits);
+    return enter(S, load_filter, &call);
+}
+
 static void push_function(lua_State *L, int function) {
     lua_rawgeti(L, LUA_REGISTRYINDEX, state_of(L)->functions);
     lua_rawgeti(L, -1, function);
@@ -223,13 +278,25 @@ static void emit_records(lua_State *L, int index) {
     else emit_events(L, index);
 }
 
+// What a filter returned. Everything but one boolean or nil is an error rather than a guess.
+static void take_flag(lua_State *L, int results) {
+    if (results == 0) luaL_error(L, "ended without a result; return true or false");
+    if (results > 1) luaL_error(L, "returned %d values, expected one: true or false", results);
+    if (!lua_isboolean(L, 2) && !lua_isnil(L, 2)) luaL_error(L, "returned a %s, expected true or false", luaL_typename(L, 2));
+    state_of(L)->result_flag = lua_toboolean(L, 2);
+}
+
 static int call_function(lua_State *L) {
     protected_call *call = lua_touserdata(L, 1);
     clua_state *S = call->S;
     luaL_checkstack(L, call->count + 8, "too many arguments");
     push_function(L, call->function);
     for (int index = 0; index < call->count; index++) push_argument(L, &call->arguments[index]);
-    lua_call(L, call->count, 1);
+    lua_call(L, call->count, call->result == CLUA_RESULT_FLAG ? LUA_MULTRET : 1);
+    if (call->result == CLUA_RESULT_FLAG) {
+        take_flag(L, lua_gettop(L) - 1);
+        return 0;
+    }
     encode_begin(S, 1024 * 1024);
     S->result_is_nil = call->result == CLUA_RESULT_OPTIONAL_TEXT && lua_isnil(L, 2);
     if (S->result_is_nil) return 0;
@@ -429,6 +496,7 @@ void clua_end_call(clua_state *S) {
 
 const char *clua_message(const clua_state *S) { return S->message; }
 bool clua_result_is_nil(const clua_state *S) { return S->result_is_nil; }
+bool clua_result_flag(const clua_state *S) { return S->result_flag; }
 size_t clua_memory_used(const clua_state *S) { return S->memory_used; }
 
 const char *clua_output(const clua_state *S, size_t *length) {

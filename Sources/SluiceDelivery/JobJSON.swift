@@ -11,15 +11,18 @@ public enum JobJSON {
     ///     {"id":"job_…","trigger":"orders","position":1,"seq_token":"…","created_at":"2026-01-01T00:00:00.000Z",
     ///      "created_at_ms":1767225600000,"dedup_key":"id@updated_at","derived":false,"cause":"webhook","record":{…}}
     ///
-    /// A job whose record says that the item is gone has `"deleted":true` as well.
-    public static func write(_ job: StoredJob, triggerName: String, uid: String, into bytes: inout [UInt8]) {
+    /// A job whose record says that the item is gone has `"deleted":true` as well, and one whose record is a projection, as its
+    /// destination wants it, `"projected":true`.
+    public static func write(
+        _ job: StoredJob, triggerName: String, uid: String, isProjected: Bool = false, into bytes: inout [UInt8]
+    ) {
         bytes.reserveCapacity(bytes.count + job.record.count + 512)
         bytes.append(UInt8(ascii: "{"))
         writeIdentity(job, triggerName: triggerName, uid: uid, into: &bytes)
         bytes += ",\"seq_token\":".utf8
         JSONWriter.append(job.token, to: &bytes)
         bytes += ",\"created_at\":\"\(job.createdAt)\",\"created_at_ms\":\(job.createdAt.milliseconds)".utf8
-        writeRest(job, into: &bytes)
+        writeRest(job, isProjected: isProjected, into: &bytes)
         bytes.append(UInt8(ascii: "}"))
     }
 
@@ -47,12 +50,13 @@ public enum JobJSON {
     ///     {"type":"job","timestamp":"…","data":{"id":"job_…","trigger":"orders","position":1,"created_at":"…",
     ///      "dedup_key":"…","derived":false,"cause":"webhook","record":{…}}}
     /// `id`: the job's, where it is known already.
-    public static func pushBody(_ job: StoredJob, triggerName: String, uid: String, id: String? = nil) -> [UInt8] {
+    public static func pushBody(_ job: StoredJob, triggerName: String, uid: String, id: String? = nil, isProjected: Bool = false) -> [UInt8]
+    {
         var bytes: [UInt8] = []
         bytes.reserveCapacity(job.record.count + 512)
         let createdAt = job.createdAt.description
         bytes += "{\"type\":\"job\",\"timestamp\":\"\(createdAt)\",\"data\":".utf8
-        writeCarried(job, triggerName: triggerName, uid: uid, id: id, createdAt: createdAt, into: &bytes)
+        writeCarried(job, triggerName: triggerName, uid: uid, id: id, createdAt: createdAt, isProjected: isProjected, into: &bytes)
         bytes.append(UInt8(ascii: "}"))
         return bytes
     }
@@ -60,13 +64,14 @@ public enum JobJSON {
     /// A job as it is carried: what a push has under `data`, and what a command, a file and a broker get. `id` and `createdAt`:
     /// where they are known already.
     public static func writeCarried(
-        _ job: StoredJob, triggerName: String, uid: String, id: String? = nil, createdAt: String? = nil, into bytes: inout [UInt8]
+        _ job: StoredJob, triggerName: String, uid: String, id: String? = nil, createdAt: String? = nil, isProjected: Bool = false,
+        into bytes: inout [UInt8]
     ) {
         bytes.reserveCapacity(bytes.count + job.record.count + 512)
         bytes.append(UInt8(ascii: "{"))
         writeIdentity(job, triggerName: triggerName, uid: uid, id: id, into: &bytes)
         bytes += ",\"created_at\":\"\(createdAt ?? job.createdAt.description)\"".utf8
-        writeRest(job, into: &bytes)
+        writeRest(job, isProjected: isProjected, into: &bytes)
         bytes.append(UInt8(ascii: "}"))
     }
 
@@ -78,11 +83,12 @@ public enum JobJSON {
         bytes += ",\"position\":\(job.position)".utf8
     }
 
-    private static func writeRest(_ job: StoredJob, into bytes: inout [UInt8]) {
+    private static func writeRest(_ job: StoredJob, isProjected: Bool, into bytes: inout [UInt8]) {
         bytes += ",\"dedup_key\":".utf8
         // Bytes that are not UTF-8 become U+FFFD: JSON has no way to say them, and the id is made from the raw key.
         JSONWriter.append(String(decoding: job.dedupKey, as: UTF8.self), to: &bytes)
         if job.isDeletion { bytes += ",\"deleted\":true".utf8 }
+        if isProjected { bytes += ",\"projected\":true".utf8 }
         bytes += (job.isDerived ? ",\"derived\":true,\"cause\":\"" : ",\"derived\":false,\"cause\":\"").utf8
         bytes += job.cause.rawValue.utf8
         bytes.append(UInt8(ascii: "\""))

@@ -60,7 +60,21 @@ extension LuaContext {
         case CLUA_HANDLE_REPLY: replyMember(LuaContext.object(LuaReply.self, of: handle.pointee), name, out)
         case CLUA_HANDLE_HEADERS:
             if let value = LuaContext.object(LuaHeaders.self, of: handle.pointee).fields.first(name) { out.put(value) }
+        case CLUA_HANDLE_JOB: jobMember(LuaContext.object(LuaJob.self, of: handle.pointee).job, name, out)
         default: break
+        }
+    }
+
+    private func jobMember(_ job: FilteredJob, _ name: String, _ out: LuaValue) {
+        switch name {
+        case "id": out.put(job.id())
+        case "trigger": out.put(job.trigger)
+        case "position": out.put(job.position)
+        case "cause": out.put(job.cause)
+        case "created_at": out.put(job.createdAt.description)
+        case "derived": out.put(job.isDerived)
+        case "deleted": out.put(job.isDeletion)
+        default: out.fail("a job has no field '\(name)'; it has id, trigger, position, cause, created_at, derived and deleted")
         }
     }
 
@@ -170,7 +184,7 @@ extension LuaContext {
     private func appendJSON(_ handle: UnsafeMutablePointer<clua_handle>, _ out: LuaValue) {
         let kind = clua_handle_kind(handle.pointee.kind)
         guard kind == CLUA_HANDLE_VIEW || kind == CLUA_HANDLE_NUMBER else {
-            return out.fail("a request, an answer or its headers cannot be written as JSON")
+            return out.fail("a request, an answer, its headers or a job cannot be written as JSON")
         }
         LuaContext.view(handle.pointee).bytes.withUnsafeBytes {
             clua_append(out.state, $0.baseAddress?.assumingMemoryBound(to: CChar.self), $0.count)

@@ -63,3 +63,9 @@ final class LuaReply {
     var page: LuaPage?
     init(_ reply: HTTPReply) { self.reply = reply }
 }
+
+/// What a filter is told of a job besides its record.
+final class LuaJob {
+    let job: FilteredJob
+    init(_ job: FilteredJob) { self.job = job }
+}

@@ -17,6 +17,8 @@ final class LuaState: @unchecked Sendable {
 
     private let raw: OpaquePointer
     private let context: LuaContext
+    /// What its source is called in errors.
+    private let chunk: String
     /// The page that records are shown on, one after the other.
     private let recordPage = LuaPage([])
     /// A limit was passed: the state cannot be used again.
@@ -24,21 +26,38 @@ final class LuaState: @unchecked Sendable {
     /// What the file returned, as JSON; see `clua_load`.
     let definition: [UInt8]
 
-    init(source: [UInt8], limits: LuaLimits) throws(SluiceError) {
+    convenience init(source: [UInt8], limits: LuaLimits) throws(SluiceError) {
+        try self.init(LuaState.chunkName, limits) { raw in
+            source.withUnsafeBytes { bytes in
+                clua_load(raw, bytes.baseAddress?.assumingMemoryBound(to: CChar.self) ?? nil, bytes.count, LuaState.chunkName, limits.poll)
+            }
+        }
+    }
+
+    /// With a filter as function 1; nothing of it is run. `isBody`: whose error to tell where it does not compile.
+    convenience init(filter source: [UInt8], isBody: Bool, limits: LuaLimits) throws(SluiceError) {
+        try self.init(LuaFilter.chunkName, limits) { raw in
+            source.withUnsafeBytes { bytes in
+                clua_load_filter(
+                    raw, bytes.baseAddress?.assumingMemoryBound(to: CChar.self) ?? nil, bytes.count, isBody, LuaFilter.chunkName,
+                    limits.poll
+                )
+            }
+        }
+    }
+
+    private init(_ chunk: String, _ limits: LuaLimits, load: (OpaquePointer) -> clua_status) throws(SluiceError) {
         let context = LuaContext()
         var callbacks = LuaContext.callbacks()
         guard let raw = clua_create(&callbacks, Unmanaged.passUnretained(context).toOpaque(), limits.memoryBytesMax) else {
             throw SluiceError(.connector, "there is no memory for another Lua state")
         }
-        let status = source.withUnsafeBytes { bytes in
-            clua_load(raw, bytes.baseAddress?.assumingMemoryBound(to: CChar.self) ?? nil, bytes.count, LuaState.chunkName, limits.poll)
-        }
-        guard status == CLUA_OK else {
+        guard load(raw) == CLUA_OK else {
             let message = String(cString: clua_message(raw))
             clua_destroy(raw)
             throw SluiceError(.connector, message)
         }
-        (self.raw, self.context) = (raw, context)
+        (self.raw, self.context, self.chunk) = (raw, context, chunk)
         definition = LuaState.output(raw)
         clua_end_call(raw)
     }
@@ -75,8 +94,8 @@ final class LuaState: @unchecked Sendable {
     }
 
     func error(_ message: String, _ function: LuaFunction) -> SluiceError {
-        let located = message.hasPrefix(LuaState.chunkName + ":")
-        return SluiceError(.connector, located ? message : "\(LuaState.chunkName):\(function.line): \(function.name) \(message)")
+        let located = message.hasPrefix(chunk + ":")
+        return SluiceError(.connector, located ? message : "\(chunk):\(function.line): \(function.name) \(message)")
             .with("function", function.name)
     }
 
@@ -150,6 +169,24 @@ final class LuaState: @unchecked Sendable {
         argument = LuaState.argument(CLUA_HANDLE_VIEW, Unmanaged.passUnretained(recordPage).toOpaque(), length: record.bytes.count)
         try check(clua_call(raw, function.number, &argument, 1, CLUA_RESULT_TEXT, limits.call), function)
         return LuaState.output(raw)
+    }
+
+    /// What a filter says of one record. Ends the call.
+    func flag(_ function: LuaFunction, _ record: ArraySlice<UInt8>, _ job: LuaJob, _ limits: LuaLimits) throws -> Bool {
+        defer { endCall() }
+        recordPage.bytes = record
+        defer { recordPage.bytes = [] }
+        let view = JSONView(checked: record)
+        let isContainer = view.kind == .object || view.kind == .array
+        let first =
+            isContainer
+            ? LuaState.argument(CLUA_HANDLE_VIEW, Unmanaged.passUnretained(recordPage).toOpaque(), length: record.count)
+            : try pageArgument(LuaPage(record), function, asTable: false)
+        let arguments = [first, LuaState.argument(CLUA_HANDLE_JOB, Unmanaged.passUnretained(job).toOpaque())]
+        return try withExtendedLifetime(job) {
+            try check(clua_call(raw, function.number, arguments, 2, CLUA_RESULT_FLAG, limits.call), function)
+            return clua_result_flag(raw)
+        }
     }
 
     // MARK: Polls

@@ -184,12 +184,6 @@ public final class SQLiteStore: Store {
         try await read { try DeliveryRows.list($0, query) }
     }
 
-    public func replayDeadLetters(
-        _ namespace: NamespaceID, destination: DestinationID?, delivery: Int64?, at time: Timestamp
-    ) async throws -> Int {
-        try await write { try $0.replayDeadLetters(namespace, destination, delivery, at: time) }
-    }
-
     public func backlog(_ destination: DestinationID) async throws -> DeliveryBacklog {
         try await read { try BacklogRows.backlog($0, destination) }
     }

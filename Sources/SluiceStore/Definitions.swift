@@ -192,10 +192,18 @@ public struct StoredAttachment: Sendable {
     public var trigger: TriggerID
     public var destination: DestinationID
     public var fromPosition: JobPosition
-    public init(trigger: TriggerID, destination: DestinationID, fromPosition: JobPosition) {
+    /// Filter and projection: a JSON object; empty where there is none.
+    public var settings: [UInt8]
+    /// Attached from an earlier position, and the deliveries after this one are still to be intended; nil once it has caught up.
+    public var caughtUpTo: JobPosition?
+    public init(
+        trigger: TriggerID, destination: DestinationID, fromPosition: JobPosition, settings: [UInt8] = [], caughtUpTo: JobPosition? = nil
+    ) {
         self.trigger = trigger
         self.destination = destination
         self.fromPosition = fromPosition
+        self.settings = settings
+        self.caughtUpTo = caughtUpTo
     }
 }
 
@@ -228,6 +236,8 @@ public enum DefinitionChange: Sendable {
     /// `from` nil: jobs from now on; a position: that one and all after it that are still kept.
     case attach(trigger: String, destination: String, from: JobPosition?)
     case detach(trigger: String, destination: String)
+    /// Replaces the filter and the projection of an attachment. Holds for what is claimed from then on.
+    case setAttachment(trigger: String, destination: String, settings: [UInt8])
 }
 
 public struct StateChange: Sendable {

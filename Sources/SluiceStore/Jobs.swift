@@ -95,8 +95,6 @@ public protocol DeliveryStore: Sendable {
     func recordAttempts(_ attempts: [DeliveryAttempt]) async throws
     /// Newest first.
     func deliveries(_ query: DeliveryQuery) async throws -> [StoredDelivery]
-    /// Makes dead letters pending again, as new attempts of the same jobs; returns how many.
-    func replayDeadLetters(_ namespace: NamespaceID, destination: DestinationID?, delivery: Int64?, at time: Timestamp) async throws -> Int
 }
 
 public struct ClaimedDelivery: Sendable {
@@ -109,8 +107,11 @@ public struct ClaimedDelivery: Sendable {
     public var createdAt: Timestamp
     /// Of an ordered trigger: others wait behind it.
     public var isOrdered: Bool
+    /// Of the attachment, as they were when it was claimed; empty where it has none.
+    public var attachmentSettings: [UInt8]
     public init(
-        id: Int64, destination: DestinationID, job: StoredJob, attempts: Int, createdAt: Timestamp, isOrdered: Bool = false
+        id: Int64, destination: DestinationID, job: StoredJob, attempts: Int, createdAt: Timestamp, isOrdered: Bool = false,
+        attachmentSettings: [UInt8] = []
     ) {
         self.isOrdered = isOrdered
         self.id = id
@@ -118,6 +119,7 @@ public struct ClaimedDelivery: Sendable {
         self.job = job
         self.attempts = attempts
         self.createdAt = createdAt
+        self.attachmentSettings = attachmentSettings
     }
 }
 
@@ -125,6 +127,8 @@ public enum DeliveryState: String, Sendable, Codable, CaseIterable {
     case pending, delivered, dead
     /// Settled without being delivered: the filter of the attachment leaves the job out.
     case filtered
+    /// Was a dead letter, of which somebody said that nobody is to deliver it.
+    case discarded
 }
 
 public struct DeliveryAttempt: Sendable {

@@ -11,7 +11,8 @@ import SluiceCore
 /// - Errors are `SluiceError`: `.diskFull`, `.overloaded` (too much is waiting; nothing was taken), `.fenced`, `.conflict`,
 ///   `.notFound`, `.storage`.
 public protocol Store: InboxStore, DefinitionStore, SubscriptionStore, CredentialStore, PollStore, JobStore, DeliveryStore,
-    DestinationStore, ConsumerStore, BackfillStore, CallbackStore, ConnectorTextStore, TokenStore, MaintenanceStore
+    DestinationStore, DeadLetterStore, CatchUpStore, ConsumerStore, BackfillStore, CallbackStore, ConnectorTextStore, TokenStore,
+    MaintenanceStore
 {
     /// Told after each commit, on the store's own thread, what it may have changed for others. Must return quickly.
     func observe(_ observer: any StoreObserver)

@@ -28,8 +28,8 @@ struct Sluice: AsyncParsableCommand {
         subcommands: [
             ServeCommand.self, ApplyCommand.self, StatusCommand.self, ConnectorCommands.self, ConnectionCommands.self, TriggerCommands.self,
             SubscriptionCommands.self, CallbackCommands.self, JobCommands.self, ConsumerCommands.self, InboxCommands.self,
-            DestinationCommands.self, DeliveryCommands.self, TokenCommands.self, BackfillCommands.self, AuditCommand.self,
-            VerifyCommand.self, Simulate.self,
+            DestinationCommands.self, DeliveryCommands.self, DeadLetterCommands.self, FilterCommands.self, TokenCommands.self,
+            BackfillCommands.self, AuditCommand.self, VerifyCommand.self, Simulate.self,
         ])
 
     func run() async throws { Terminal.out(Sluice.helpMessage()) }

@@ -268,7 +268,7 @@ import Testing
         let script = Script(batchMax: 10) { _, parcels in parcels.map { _ in CourierAnswer(.delivered) } }
         for number in 1...4 { store.commit("k\(number)", to: [first], at: clock.now()) }
         let other = store.commit("other", trigger: TriggerID(2), to: [first], at: clock.now())[0]
-        let sieve: DeliveryService.SieveSource = { trigger, _ in trigger == TriggerID(1) ? Sieve() : nil }
+        let sieve: DeliveryService.SieveSource = { $0.job.trigger == TriggerID(1) ? Sieve() : nil }
         try await withDelivery(store, [try destination(1, ScriptedPlan(script: script))], clock: clock, sieve: sieve) { service in
             try await eventually("settled") { store.count(.pending) == 0 }
             try await eventually("counted") { service.counters == .init(delivered: 3, retried: 0, dead: 1, filtered: 1) }

@@ -242,7 +242,7 @@ final class Script: Courier {
 /// A delivery service that runs while `body` does.
 func withDelivery(
     _ store: FakeStore, _ destinations: [CarriedDestination], clock: TestClock = TestClock(), alarms: TestAlarms = TestAlarms(),
-    options: DeliveryOptions = DeliveryOptions(), sieve: @escaping DeliveryService.SieveSource = { _, _ in nil },
+    options: DeliveryOptions = DeliveryOptions(), sieve: @escaping DeliveryService.SieveSource = { _ in nil },
     gone: @escaping DeliveryService.DestinationGone = { _, _, _ in },
     _ body: (DeliveryService) async throws -> Void
 ) async throws {

@@ -8,7 +8,10 @@ import Testing
 /// What the documentation shows must work as it stands there.
 @Suite struct DocsTests {
     static let root = URL(filePath: #filePath).deletingLastPathComponent().deletingLastPathComponent().deletingLastPathComponent()
-    static let pages = ["README.md", "docs/CONNECTORS.md", "docs/WORKATO.md", "docs/OPERATIONS.md", "docs/CALLBACKS.md"]
+    static let pages = [
+        "README.md", "docs/CONNECTORS.md", "docs/WORKATO.md", "docs/OPERATIONS.md", "docs/CALLBACKS.md", "docs/FILTERS.md",
+        "docs/DEAD-LETTERS.md",
+    ]
 
     /// A fenced block of a page.
     struct Block: Sendable, CustomTestStringConvertible {

@@ -35,8 +35,9 @@ typedef enum {
     CLUA_HANDLE_REQUEST = 2,  // a webhook request
     CLUA_HANDLE_REPLY = 3,    // the answer to a request
     CLUA_HANDLE_HEADERS = 4,  // headers of either
+    CLUA_HANDLE_JOB = 5,      // what a filter is told of a job besides its record
 } clua_handle_kind;
-enum { CLUA_HANDLE_KINDS = 5 };
+enum { CLUA_HANDLE_KINDS = 6 };
 
 typedef struct {
     uint32_t kind;
@@ -150,6 +151,8 @@ typedef enum {
     CLUA_RESULT_OPTIONAL_TEXT = 2,
     // Records, at most CLUA_RECORDS_MAX: emitted one by one. A single object counts as a list of one, nil as an empty one.
     CLUA_RESULT_RECORDS = 3,
+    // Exactly one value, true, false or nil: see `clua_result_flag`.
+    CLUA_RESULT_FLAG = 4,
 } clua_result;
 enum { CLUA_RECORDS_MAX = 10000 };
 
@@ -160,6 +163,11 @@ void clua_destroy(clua_state *state);
 // Runs the source, which must return a table. Leaves that table as JSON in the output buffer, a function as
 // {"$function":N,"line":L}, where N counts from 1 in the order of the output.
 clua_status clua_load(clua_state *state, const char *source, size_t length, const char *chunk_name, clua_limits limits);
+
+// Compiles a filter, an expression or a body with `return`, as function 1 of two arguments, `record` and `job`. Nothing is run.
+// Its environment is the sandbox without requests and encodings. `is_body` says whose error is told where it is neither.
+clua_status clua_load_filter(
+    clua_state *state, const char *source, size_t length, bool is_body, const char *chunk_name, clua_limits limits);
 
 // Calls the function with this number.
 clua_status clua_call(
@@ -180,6 +188,8 @@ void clua_end_call(clua_state *state);
 // Text about the last call that failed, UTF-8 or nearly so.
 const char *clua_message(const clua_state *state);
 bool clua_result_is_nil(const clua_state *state);
+// True for `true`, false for `false` and nil.
+bool clua_result_flag(const clua_state *state);
 const char *clua_output(const clua_state *state, size_t *length);
 size_t clua_memory_used(const clua_state *state);
 

@@ -8,6 +8,13 @@ public struct JSONPath: Sendable, Hashable, CustomStringConvertible {
         keyBytes = keys.map { Array($0.utf8) }
     }
 
+    /// Keys with points between them, such as `customer.email`; nil where a key is empty.
+    public init?(text: String) {
+        let keys = text.split(separator: ".", omittingEmptySubsequences: false).map(String.init)
+        guard !keys.contains("") else { return nil }
+        self.init(keys)
+    }
+
     /// Keys joined by points, for messages.
     public var description: String { keys.joined(separator: ".") }
 

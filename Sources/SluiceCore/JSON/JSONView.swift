@@ -143,7 +143,7 @@ struct JSONCursor {
         return nil
     }
 
-    private func matches(_ key: Range<Int>, _ wanted: UnsafeBufferPointer<UInt8>) -> Bool {
+    func matches(_ key: Range<Int>, _ wanted: UnsafeBufferPointer<UInt8>) -> Bool {
         if key.count == wanted.count {
             var offset = 0
             while offset < wanted.count {

@@ -44,6 +44,7 @@ extension SluiceError.Code {
     public static let locked: Self = "locked"
     public static let wrongKey: Self = "wrong_master_key"
     public static let connector: Self = "connector"
+    public static let filter: Self = "filter"
     public static let badCursor: Self = "bad_cursor"
     public static let providerStatus: Self = "provider_status"
     public static let providerUnreachable: Self = "provider_unreachable"

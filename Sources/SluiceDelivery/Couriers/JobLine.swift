@@ -4,7 +4,7 @@ extension Parcel {
     /// The job as commands, files and brokers get it: the object that a push has under `data`.
     public var json: [UInt8] {
         var bytes: [UInt8] = []
-        JobJSON.writeCarried(job, triggerName: trigger.name, uid: trigger.uid, into: &bytes)
+        JobJSON.writeCarried(job, triggerName: trigger.name, uid: trigger.uid, isProjected: isProjected, into: &bytes)
         return bytes
     }
 

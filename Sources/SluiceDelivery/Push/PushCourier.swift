@@ -41,7 +41,8 @@ struct PushCourier: Courier {
             return CourierAnswer(.failed, error: error.message, isConnectFailure: true)
         }
         defer { client.end() }
-        let body = JobJSON.pushBody(parcel.job, triggerName: parcel.trigger.name, uid: parcel.trigger.uid, id: parcel.id)
+        let body = JobJSON.pushBody(
+            parcel.job, triggerName: parcel.trigger.name, uid: parcel.trigger.uid, id: parcel.id, isProjected: parcel.isProjected)
         let answer = await sender.send(
             body, id: parcel.id, signedBy: signer, with: client, at: wallTime.now(), until: deadline, now: { wallTime.now() })
         if answer.isConnectFailure { route.connectFailed(client) }

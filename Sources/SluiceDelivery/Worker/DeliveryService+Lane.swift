@@ -52,7 +52,7 @@ extension DeliveryService {
         guard limit > 0 else { return }
         do {
             let claimed = try await store.claimDeliveries(lane.id, limit: limit, at: now, hiddenUntil: hiddenUntil)
-            let sifted = sift(claimed, hiddenUntil, at: now)
+            let sifted = await sift(claimed, hiddenUntil, at: now)
             lane.work.withLock { work in
                 // Less than asked for where the records are large, too.
                 if !claimed.isEmpty { work.rules.noteDue() }
@@ -74,16 +74,25 @@ extension DeliveryService {
         return max(1, held.courier.batchMax)
     }
 
-    /// Asks the filters: what they leave out, and what they fail on, is settled without being carried.
+    /// Filters of one destination may take this long in one go.
+    private static let siftingMax = Duration.milliseconds(5)
+
+    /// Asks the filters: what they leave out, and what they fail on, is settled without being carried. Slow ones let others go
+    /// first now and then (P12).
     private func sift(
         _ claimed: [ClaimedDelivery], _ hiddenUntil: Timestamp, at now: Timestamp
-    ) -> (parcels: [QueuedParcel], settled: [Settled]) {
+    ) async -> (parcels: [QueuedParcel], settled: [Settled]) {
         guard !claimed.isEmpty else { return ([], []) }
         let triggers = state.withLock(\.triggers)
         var parcels: [QueuedParcel] = []
         var settled: [Settled] = []
         parcels.reserveCapacity(claimed.count)
+        var begun = ContinuousClock.now
         for delivery in claimed {
+            if begun.duration(to: .now) > DeliveryService.siftingMax {
+                await Task.yield()
+                begun = .now
+            }
             guard let names = triggers[delivery.job.trigger] else {
                 logger.warning("a delivery of an unknown trigger waits", metadata: ["trigger": "\(delivery.job.trigger)"])
                 continue
@@ -92,7 +101,7 @@ extension DeliveryService {
                 delivery: delivery.id, id: JobIdentity.id(uid: names.uid, dedupKey: delivery.job.dedupKey), job: delivery.job,
                 trigger: names, attempt: delivery.attempts + 1)
             do throws(SluiceError) {
-                switch try sieve(delivery.job.trigger, delivery.destination)?.sift(delivery.job) {
+                switch try sieve(delivery)?.sift(delivery.job) {
                 case .skip: settled.append(Settled(delivery, .filtered, at: now))
                 case .pass(let record, let isProjected):
                     (parcel.job.record, parcel.isProjected) = (record, isProjected)

@@ -71,9 +71,11 @@ extension DeliveryService {
             let last =
                 "the last (\(reason), after attempt \(settled.claimed.attempts + 1)): \(settled.attempt.error ?? "no reason given")"
             let remedy =
-                reason == DeliveryMachine.DeadReason.gone.rawValue
-                ? "Nothing more goes there until its URL changes or `sluice destination resume \(destination.name)`"
-                : "Mend the destination"
+                switch DeliveryMachine.DeadReason(rawValue: reason) {
+                case .gone: "Nothing more goes there until its URL changes or `sluice destination resume \(destination.name)`"
+                case .filter: "Mend its filter (`sluice filter try`)"
+                default: "Mend the destination"
+                }
             alarms.raise(
                 Alarm(
                     kind: .deadLetters, subject: "destination \(destination.name)",

@@ -14,7 +14,7 @@ import Synchronization
 /// Jobs of a destination are carried oldest first, several at a time: receivers that need the order use `position`.
 public final class DeliveryService: StoreObserver {
     /// Which jobs of a trigger a destination gets, and in what form; nil: all, as they are.
-    public typealias SieveSource = @Sendable (TriggerID, DestinationID) -> (any JobSieve)?
+    public typealias SieveSource = @Sendable (ClaimedDelivery) -> (any JobSieve)?
     /// Told that a destination takes nothing more: its number, the plan's target that said so, and what it said.
     public typealias DestinationGone = @Sendable (DestinationID, _ target: String, _ reason: String) async -> Void
 
@@ -68,7 +68,7 @@ public final class DeliveryService: StoreObserver {
         store: any DeliveryStore, namespace: NamespaceID = .default, time: any TimeSource, wallTime: (any TimeSource)? = nil,
         alarms: any AlarmReporting, options: DeliveryOptions = DeliveryOptions(), logger: Logger,
         random: @escaping @Sendable () -> Double = { Double.random(in: 0..<1) },
-        sieve: @escaping SieveSource = { _, _ in nil },
+        sieve: @escaping SieveSource = { _ in nil },
         destinationGone: @escaping DestinationGone = { _, _, _ in }
     ) {
         self.store = store

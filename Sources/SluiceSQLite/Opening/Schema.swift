@@ -27,9 +27,11 @@ enum Schema {
         migrator.registerMigration("4 inbox readers") { db in try db.execute(sql: inboxReaders) }
         migrator.registerMigration("5 delivery") { db in try db.execute(sql: deliveryOrder) }
         migrator.registerMigration("6 consumers") { db in try db.execute(sql: consumers) }
+        migrator.registerMigration("7 attachment settings") { db in try db.execute(sql: attachmentSettings) }
         migrator.registerMigration("8 backfills") { db in try db.execute(sql: backfills) }
         migrator.registerMigration("9 callbacks", foreignKeyChecks: .immediate) { db in try db.execute(sql: callbacks) }
         migrator.registerMigration("10 former keys") { db in try db.execute(sql: formerKeys) }
+        migrator.registerMigration("11 dead letters") { db in try db.execute(sql: deadLetters) }
         return migrator
     }
 

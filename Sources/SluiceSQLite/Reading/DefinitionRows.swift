@@ -44,10 +44,18 @@ enum DefinitionRows {
                     stateReason: row.optionalText(6), stateSince: row.optionalTime(7))
             },
             attachments: try rows(
-                db, "SELECT trigger_id, destination_id, from_position FROM attachment WHERE ns = ? ORDER BY trigger_id, destination_id",
+                db,
+                """
+                SELECT a.trigger_id, a.destination_id, a.from_position, a.settings, (
+                    SELECT min(c.after_position) FROM catch_up c WHERE c.ns = a.ns AND c.trigger_id = a.trigger_id
+                        AND c.destination_id = a.destination_id AND c.dead_reason IS NULL)
+                FROM attachment a WHERE a.ns = ? ORDER BY a.trigger_id, a.destination_id
+                """,
                 namespace
             ) {
-                StoredAttachment(trigger: $0.id(0), destination: $0.id(1), fromPosition: $0.id(2))
+                StoredAttachment(
+                    trigger: $0.id(0), destination: $0.id(1), fromPosition: $0.id(2), settings: $0.bytes(3),
+                    caughtUpTo: $0.optionalInt(4).map(JobPosition.init))
             })
     }
 

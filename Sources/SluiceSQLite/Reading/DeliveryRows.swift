@@ -40,7 +40,8 @@ enum DeliveryRows {
         return try statement.all(read)
     }
 
-    private static func read(_ row: Prepared) throws -> StoredDelivery {
+    /// Columns: id, destination_id, trigger_id, position, state, attempts, next_attempt_at, reason, last_status, created_at.
+    static func read(_ row: Prepared) throws -> StoredDelivery {
         let state = try state(row.int(4))
         return StoredDelivery(
             id: row.int(0), destination: row.id(1), trigger: row.id(2), position: row.id(3), state: state, attempts: Int(row.int(5)),
@@ -54,6 +55,7 @@ enum DeliveryRows {
         case .delivered: 1
         case .dead: 2
         case .filtered: 3
+        case .discarded: 4
         }
     }
 
@@ -63,6 +65,7 @@ enum DeliveryRows {
         case 1: .delivered
         case 2: .dead
         case 3: .filtered
+        case 4: .discarded
         default: throw SluiceError(.storage, "the database is damaged: a delivery is in the state \(number)")
         }
     }

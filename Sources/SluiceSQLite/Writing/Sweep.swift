@@ -90,15 +90,19 @@ final class Sweep: @unchecked Sendable {
         return false
     }
 
-    /// A job goes with its deliveries, once each of them was delivered, or has been a dead letter for as long, and no consumer
-    /// has it to come or in hand (P9).
+    /// A job goes with its deliveries, once each of them was delivered, or has been a dead letter, or a discarded one, for as
+    /// long, no consumer has it to come or in hand, and every destination that is to have it has caught up with it (P9).
     private func removeJobs(
         _ transaction: Transaction, before horizon: Timestamp, _ time: Timestamp, _ budget: inout Int, _ report: inout PruneReport
     ) throws -> Bool {
         let query = try transaction.prepare(
             """
             SELECT j.seq, j.created_at, j.ns, EXISTS (
-                SELECT 1 FROM delivery d WHERE d.ns = j.ns AND d.job_seq = j.seq AND (d.state = 0 OR (d.state = 2 AND d.settled_at >= ?1))),
+                SELECT 1 FROM delivery d WHERE d.ns = j.ns AND d.job_seq = j.seq AND (d.state = 0 OR (d.state = 2 AND d.settled_at >= ?1)
+                    OR (d.state = 4 AND d.discarded_at >= ?1)))
+                OR EXISTS (
+                    SELECT 1 FROM catch_up c WHERE c.ns = j.ns AND c.trigger_id = j.trigger_id AND c.after_position < j.position
+                        AND (c.through_position IS NULL OR c.through_position >= j.position)),
                 j.trigger_id, j.position
             FROM job j WHERE j.seq > ?2 ORDER BY j.seq LIMIT ?3
             """)

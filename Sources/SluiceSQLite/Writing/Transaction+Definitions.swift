@@ -43,6 +43,8 @@ extension Transaction {
             try attach(namespace, trigger, destination, from, time)
         case .detach(let trigger, let destination):
             try detach(namespace, trigger, destination, time)
+        case .setAttachment(let trigger, let destination, let settings):
+            try setAttachment(namespace, trigger, destination, settings)
         }
     }
 

@@ -14,7 +14,9 @@ extension Transaction {
         let due = try prepare(
             """
             SELECT j.seq, j.trigger_id, j.position, j.dedup_key, j.is_derived, j.cause, j.created_at, j.record,
-                d.id, d.attempts, d.pending_since, d.is_ordered
+                d.id, d.attempts, d.pending_since, d.is_ordered, (
+                    SELECT a.settings FROM attachment a
+                    WHERE a.ns = d.ns AND a.trigger_id = d.trigger_id AND a.destination_id = d.destination_id)
             FROM delivery d JOIN job j ON j.seq = d.job_seq
             WHERE d.state = 0 AND d.ns = ? AND d.destination_id = ? AND d.next_attempt_at <= ?
                 AND EXISTS (SELECT 1 FROM "trigger" t WHERE t.id = d.trigger_id)
@@ -32,7 +34,7 @@ extension Transaction {
             claimed.append(
                 ClaimedDelivery(
                     id: due.int(8), destination: destination, job: job, attempts: Int(due.int(9)), createdAt: due.time(10),
-                    isOrdered: due.int(11) == 1))
+                    isOrdered: due.int(11) == 1, attachmentSettings: due.bytes(12)))
         }
         due.reset()
         let hide = try prepare("UPDATE delivery SET next_attempt_at = ? WHERE id = ?")
@@ -142,27 +144,5 @@ extension Transaction {
     /// What the last attempt said, for people.
     private static func words(_ attempt: DeliveryAttempt) -> String? {
         attempt.error ?? attempt.status.map { "status \($0)" }
-    }
-
-    func replayDeadLetters(_ namespace: NamespaceID, _ destination: DestinationID?, _ delivery: Int64?, at time: Timestamp) throws -> Int {
-        var conditions = "state = 2 AND ns = ?2"
-        if destination != nil { conditions += " AND destination_id = ?3" }
-        if delivery != nil { conditions += " AND id = ?4" }
-        let update = try prepare(
-            """
-            UPDATE delivery SET state = 0, attempts = 0, reason = NULL, settled_at = NULL, next_attempt_at = ?1, pending_since = ?1
-            WHERE \(conditions) RETURNING destination_id, job_seq
-            """)
-        update.bind(1, time)
-        update.bind(2, namespace)
-        if let destination { update.bind(3, destination) }
-        if let delivery { update.bind(4, delivery) }
-        let replayed = try update.all { (destination: $0.id(0) as DestinationID, job: $0.int(1)) }
-        if !replayed.isEmpty {
-            effects.hasDeliveries = true
-            try settleOrder(namespace, at: time)
-        }
-        try returnToConsumers(replayed, at: time)
-        return replayed.count
     }
 }

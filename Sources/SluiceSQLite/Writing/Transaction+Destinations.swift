@@ -43,7 +43,9 @@ extension Transaction {
     func removeDestination(_ namespace: NamespaceID, _ name: String) throws {
         let destination = try id(of: .destination, name, namespace)
         try forgetConsumer(destination)
-        try run("DELETE FROM attachment WHERE ns = ? AND destination_id = ?", namespace.rawValue, destination)
+        for table in ["attachment", "catch_up"] {
+            try run("DELETE FROM \(table) WHERE ns = ? AND destination_id = ?", namespace.rawValue, destination)
+        }
         try run("DELETE FROM destination WHERE id = ?", destination)
         try discard(namespace, .deliveries, destination)
     }
@@ -73,37 +75,7 @@ extension Transaction {
             return try attachConsumer(
                 namespace, trigger: TriggerID(trigger), destination: DestinationID(destination), from: from, at: time)
         }
-        if let after { try intend(namespace, trigger: trigger, destination: destination, after: after, time) }
-    }
-
-    /// Deliveries of kept jobs to a destination that they are carried to, each at most once.
-    private func intend(_ namespace: NamespaceID, trigger: Int64, destination: Int64, after: Int64, _ time: Timestamp) throws {
-        let kind = try prepare("SELECT kind FROM destination WHERE id = ?")
-        kind.bind(1, destination)
-        guard try kind.first({ $0.text(0) }) != "pull" else { return }
-        let jobs = try prepare(
-            """
-            SELECT seq, position FROM job WHERE ns = ? AND trigger_id = ? AND position > ?
-                AND NOT EXISTS (SELECT 1 FROM delivery d WHERE d.ns = job.ns AND d.job_seq = job.seq AND d.destination_id = ?)
-            ORDER BY position
-            """)
-        jobs.bind(1, namespace)
-        jobs.bind(2, trigger)
-        jobs.bind(3, after)
-        jobs.bind(4, destination)
-        let kept = try jobs.all { (sequence: $0.int(0), position: $0.int(1)) }
-        for job in kept {
-            try run(
-                """
-                INSERT INTO delivery (
-                    id, ns, destination_id, trigger_id, position, job_seq, next_attempt_at, created_at, pending_since, is_ordered)
-                VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?7, ?7, (SELECT is_ordered FROM "trigger" WHERE id = ?4))
-                """, try allocate(.delivery), namespace.rawValue, destination, trigger, job.position, job.sequence, time.milliseconds)
-        }
-        if !kept.isEmpty {
-            effects.hasDeliveries = true
-            try settleOrder(namespace, at: time)
-        }
+        if let after { try intendKept(namespace, trigger: trigger, destination: destination, after: after, time) }
     }
 
     /// What was not delivered yet becomes a dead letter, so that it stays visible and can be replayed (P9).
@@ -115,11 +87,8 @@ extension Transaction {
         detach.bind(2, trigger)
         detach.bind(3, destination)
         try detach.run()
-        guard detach.changes > 0 else {
-            throw SluiceError(
-                .notFound, "the trigger \(triggerName) is not attached to \(destinationName)",
-                context: ["trigger": triggerName, "destination": destinationName])
-        }
+        guard detach.changes > 0 else { throw Transaction.notAttached(triggerName, destinationName) }
+        try detachKept(namespace, trigger: trigger, destination: destination)
         if try isConsumer(destination) {
             return try detachConsumer(namespace, trigger: TriggerID(trigger), destination: DestinationID(destination), at: time)
         }
@@ -128,6 +97,22 @@ extension Transaction {
             UPDATE delivery SET state = 2, reason = 'detached', settled_at = ?1, is_ordered = 0
             WHERE state = 0 AND ns = ?2 AND destination_id = ?3 AND trigger_id = ?4
             """, time.milliseconds, namespace.rawValue, destination, trigger)
+    }
+
+    func setAttachment(_ namespace: NamespaceID, _ triggerName: String, _ destinationName: String, _ settings: [UInt8]) throws {
+        let update = try prepare("UPDATE attachment SET settings = ? WHERE ns = ? AND trigger_id = ? AND destination_id = ?")
+        update.bind(1, settings)
+        update.bind(2, namespace)
+        update.bind(3, try id(of: .trigger, triggerName, namespace))
+        update.bind(4, try id(of: .destination, destinationName, namespace))
+        try update.run()
+        guard update.changes > 0 else { throw Transaction.notAttached(triggerName, destinationName) }
+    }
+
+    private static func notAttached(_ trigger: String, _ destination: String) -> SluiceError {
+        SluiceError(
+            .notFound, "the trigger \(trigger) is not attached to \(destination)",
+            context: ["trigger": trigger, "destination": destination])
     }
 
     // MARK: What removals leave behind

@@ -141,11 +141,15 @@ extension Transaction {
         }
     }
 
+    /// Without those that have yet to catch up: their note covers what is committed now.
     private func carriedDestinations(_ namespace: NamespaceID, _ trigger: TriggerID) throws -> [Carried] {
         let query = try prepare(
             """
             SELECT a.destination_id, a.from_position FROM attachment a JOIN destination d ON d.id = a.destination_id
-            WHERE a.ns = ? AND a.trigger_id = ? AND d.kind <> 'pull' ORDER BY a.destination_id
+            WHERE a.ns = ? AND a.trigger_id = ? AND d.kind <> 'pull' AND NOT EXISTS (
+                SELECT 1 FROM catch_up c WHERE c.ns = a.ns AND c.trigger_id = a.trigger_id AND c.destination_id = a.destination_id
+                    AND c.through_position IS NULL)
+            ORDER BY a.destination_id
             """)
         query.bind(1, namespace)
         query.bind(2, trigger)

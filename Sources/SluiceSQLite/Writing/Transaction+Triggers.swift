@@ -120,7 +120,7 @@ extension Transaction {
         try discardKeys(namespace, TriggerID(trigger))
         try discard(namespace, .jobs, trigger)
         try removeBackfills(namespace, of: TriggerID(trigger))
-        for table in ["trigger_topic", "attachment", "quarantine"] {
+        for table in ["trigger_topic", "attachment", "catch_up", "quarantine"] {
             try run("DELETE FROM \(table) WHERE ns = ? AND trigger_id = ?", namespace.rawValue, trigger)
         }
         try forgetTrigger(trigger)

@@ -53,6 +53,14 @@ extension API {
                 if let name = triggers[attachment.trigger] { writer.value(name) }
             }
         }
+        writer.list("attachments", definitions.attachments.filter { $0.destination == stored.id }) { writer, attachment in
+            let sieve = AttachmentSettings(json: attachment.settings)
+            writer.member("trigger", triggers[attachment.trigger])
+            writer.member("filter", sieve.filter)
+            writer.key("fields")
+            writer.array { writer in for path in sieve.fields { writer.value(path.description) } }
+            writer.member("catching_up_at", attachment.caughtUpTo?.rawValue)
+        }
     }
 
     private func settings(_ writer: inout JSONWriter, _ stored: StoredDestination) {

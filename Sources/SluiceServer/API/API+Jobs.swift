@@ -88,7 +88,8 @@ extension API {
         if let name = call.query("destination") { query.destination = try API.destination(name, definitions) }
         if let word = call.query("state") {
             guard let state = DeliveryState(rawValue: word) else {
-                throw SluiceError(.invalid, "`state` is pending, delivered or dead, not `\(word.prefix(64))`")
+                throw SluiceError(
+                    .invalid, "`state` is \(DeliveryState.allCases.map(\.rawValue).joined(separator: ", ")), not `\(word.prefix(64))`")
             }
             query.state = state
         }
@@ -111,47 +112,5 @@ extension API {
             }
             writer.member("next", all.count > limit ? shown.last.map { String($0.id) } : nil)
         }
-    }
-
-    /// Takes `{"destination": NAME, "delivery": ID}`, each optional: which dead letters to deliver again.
-    func replayDeliveries(_ call: APICall) async throws -> APIResponse {
-        let body = try call.object()
-        let delivery = body["delivery"]?.int64
-        let destination = try await body["destination"]?.string.asyncMap { try API.destination($0, try await self.definitions()) }
-        if destination == nil, delivery == nil, body["all"]?.bool != true {
-            throw SluiceError(.invalid, "say which dead letters: `delivery`, `destination`, or `all`: true")
-        }
-        let count = try await parts.store.replayDeadLetters(.default, destination: destination, delivery: delivery, at: parts.clock.now())
-        if let delivery, count == 0 {
-            throw SluiceError(.notFound, "delivery \(delivery) is no dead letter: see `sluice delivery list --state dead`")
-        }
-        if count > 0 { try await clearDeadLetterAlarms() }
-        return APIResponse.object { $0.member("replayed", Int64(count)) }
-    }
-
-    /// The alarm stands for as long as a destination has dead letters; those that die again raise it again.
-    private func clearDeadLetterAlarms() async throws {
-        let standing = Set(parts.alarms.standing().filter { $0.alarm.kind == .deadLetters }.map(\.alarm.subject))
-        for destination in try await definitions().destinations where standing.contains("destination \(destination.name)") {
-            var query = DeliveryQuery(limit: 1)
-            (query.destination, query.state) = (destination.id, .dead)
-            if try await parts.store.deliveries(query).isEmpty {
-                parts.alarms.clear(.deadLetters, subject: "destination \(destination.name)")
-            }
-        }
-    }
-
-    private static func destination(_ name: String, _ definitions: Definitions) throws(SluiceError) -> DestinationID {
-        guard let destination = definitions.destinations.first(where: { $0.name == name }) else {
-            throw SluiceError(
-                .notFound, "there is no destination `\(name)`: \(Words.hint(name, among: definitions.destinations.map(\.name)))")
-        }
-        return destination.id
-    }
-}
-
-extension Optional {
-    fileprivate func asyncMap<Value>(_ body: (Wrapped) async throws -> Value) async rethrows -> Value? {
-        if let self { try await body(self) } else { nil }
     }
 }

@@ -83,12 +83,13 @@ public final class API: Sendable {
                 case .otherMethods(_, let isOpen): isOpen
                 case .none: false
                 }
-            if !isOpen, !request.isTrusted { try await tokens.check(request.authorization) }
+            var caller = "this machine"
+            if !isOpen, !request.isTrusted { caller = try await tokens.check(request.authorization) }
             switch match {
             case .found(let route, let parameters):
                 var request = request
                 if let operation = OpenAPI.operation(route) { request.body = try operation.check(request) }
-                return try await route.handler(self, APICall(request: request, parameters: parameters))
+                return try await route.handler(self, APICall(request: request, parameters: parameters, caller: caller))
             case .otherMethods(let methods, _):
                 var refusal = APIResponse.failure(
                     SluiceError(.methodNotAllowed, "this address takes \(methods.joined(separator: ", "))"))
@@ -135,14 +136,16 @@ final class TokenGate: Sendable {
         self.localHash = localHash
     }
 
-    func check(_ authorization: String?) async throws {
+    /// Returns whose it is: `token NAME`, or `this machine` for the local one.
+    func check(_ authorization: String?) async throws -> String {
         guard let authorization, ASCII.equalIgnoringCase(String(authorization.prefix(7)), "bearer ") else {
             throw SluiceError(.unauthorized, "send `Authorization: Bearer TOKEN`; make a token with `sluice token create NAME`")
         }
         let hash = TokenGate.hash(authorization.dropFirst(7).trimmed)
-        var isKnown = localHash.map { TokenGate.isEqual($0, hash) } ?? false
-        for token in try await tokens() where TokenGate.isEqual(token.hash, hash) { isKnown = true }
-        if !isKnown { throw SluiceError(.unauthorized, "this token is not known: it was revoked, or belongs to another server") }
+        var owner = localHash.map { TokenGate.isEqual($0, hash) } ?? false ? "this machine" : nil
+        for token in try await tokens() where TokenGate.isEqual(token.hash, hash) { owner = "token \(token.name)" }
+        guard let owner else { throw SluiceError(.unauthorized, "this token is not known: it was revoked, or belongs to another server") }
+        return owner
     }
 
     /// Called when tokens were made or revoked.

@@ -5,6 +5,8 @@ struct APICall: Sendable {
     var request: APIRequest
     /// The parts of the path that the route names.
     var parameters: [String: String]
+    /// Whose token it was, for what is noted down: `token NAME`, or `this machine`.
+    var caller = "this machine"
 
     func parameter(_ name: String) -> String { parameters[name] ?? "" }
 

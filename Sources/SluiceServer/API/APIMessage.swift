@@ -90,7 +90,7 @@ public struct APIResponse: Sendable {
 
     static func status(of code: SluiceError.Code) -> Int {
         switch code {
-        case .invalid, .badCursor: 400
+        case .invalid, .badCursor, .filter: 400
         case .unauthorized: 401
         case .notFound: 404
         case .methodNotAllowed: 405

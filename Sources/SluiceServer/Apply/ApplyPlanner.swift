@@ -388,14 +388,38 @@ public struct ApplyPlanner {
 
     private mutating func attach(_ spec: TriggerSpec, _ stored: StoredTrigger?, _ notes: inout [String]) {
         guard let wanted = spec.destinations else { return }
-        let attached = (stored.flatMap { known.attachments[$0.id] } ?? []).compactMap { known.destinationNames[$0.destination] }
-        for attachment in wanted where !attached.contains(attachment.destination) {
+        var before: [String: StoredAttachment] = [:]
+        for attachment in stored.flatMap({ known.attachments[$0.id] }) ?? [] {
+            if let name = known.destinationNames[attachment.destination] { before[name] = attachment }
+        }
+        let attached = before.keys.sorted()
+        for attachment in wanted where before[attachment.destination] == nil {
             plan.changes.append(.plain(.attach(trigger: spec.name, destination: attachment.destination, from: attachment.from)))
             notes.append("delivers to \(attachment.destination) " + (attachment.from.map { "from position \($0)" } ?? "from now on"))
         }
+        for attachment in wanted { sieve(spec.name, attachment, before[attachment.destination], &notes) }
         for name in attached where !wanted.contains(where: { $0.destination == name }) {
             plan.changes.append(.plain(.detach(trigger: spec.name, destination: name)))
             notes.append("no longer delivers to \(name)")
+        }
+    }
+
+    /// Filter and projection of an attachment: they hold for what is claimed after the change.
+    private mutating func sieve(
+        _ trigger: String, _ wanted: TriggerSpec.Attachment, _ before: StoredAttachment?, _ notes: inout [String]
+    ) {
+        let former = AttachmentSettings(json: before?.settings ?? [])
+        guard wanted.settings != former else { return }
+        plan.changes.append(
+            .plain(.setAttachment(trigger: trigger, destination: wanted.destination, settings: wanted.settings.json)))
+        let what = "for \(wanted.destination)"
+        if wanted.settings.filter != former.filter {
+            let verb = former.filter == nil ? "" : wanted.settings.filter == nil ? " is removed" : " changes"
+            notes.append("filter \(what)\(verb)" + (wanted.settings.filter.map { ": \(AttachmentSettings.brief($0))" } ?? ""))
+        }
+        if wanted.settings.fields != former.fields {
+            let fields = wanted.settings.fields.map(\.description).joined(separator: ", ")
+            notes.append(fields.isEmpty ? "fields \(what) are removed: whole records" : "fields \(what): \(fields)")
         }
     }
 

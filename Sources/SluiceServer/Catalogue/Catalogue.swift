@@ -42,6 +42,8 @@ public struct Catalogue: Sendable {
     /// Of triggers with dynamic webhooks.
     public var subscriptions: [TriggerID: Subscriptions] = [:]
     public var destinations: [DestinationID: Destination] = [:]
+    /// Those that have a filter or a projection.
+    public var attachments: [StoredAttachment] = []
     public var problems: [Problem] = []
 
     public init() {}
@@ -60,6 +62,7 @@ public struct Catalogue: Sendable {
         triggerNames.reserveCapacity(definitions.triggers.count)
         for stored in definitions.triggers { add(stored) }
         for stored in definitions.destinations { add(stored, sealer) }
+        attachments = definitions.attachments.filter { !$0.settings.isEmpty }
     }
 
     private mutating func add(

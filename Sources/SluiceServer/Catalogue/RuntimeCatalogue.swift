@@ -1,5 +1,6 @@
 import SluiceConnectors
 import SluiceCore
+import SluiceDelivery
 import SluiceGateway
 import SluicePolling
 import SluiceStore
@@ -26,6 +27,8 @@ public final class RuntimeCatalogue: Sendable {
     private let shelf: ConnectorShelf
     let sealer: SecretSealer
     let address: PublicAddress
+    /// Filters and projections; up to date before any listener hears of a new catalogue.
+    public let sieves = SieveShelf()
     private let alarms: any AlarmReporting
     private let state = Mutex(State())
 
@@ -63,12 +66,20 @@ public final class RuntimeCatalogue: Sendable {
             guard ticket > state.ticketShown else { return }
             var catalogue = read
             catalogue.subscriptions = state.subscriptions
+            for (trigger, error) in sieves.update(catalogue.attachments, names: catalogue.triggerNames) {
+                catalogue.problems.append(.init(subject: "trigger \(catalogue.triggerNames[trigger]?.name ?? "?")", error: error))
+            }
             state.ticketShown = ticket
             state.catalogue = catalogue
             for listener in state.listeners { listener(catalogue) }
             report(catalogue, &state.troubled)
         }
         return definitions
+    }
+
+    /// What the attachment of a claimed delivery lets through.
+    func sieve(_ claimed: ClaimedDelivery) -> (any JobSieve)? {
+        sieves.sieve(claimed.job.trigger, claimed.destination, settings: claimed.attachmentSettings)
     }
 
     func listenToRoutes(_ listener: @escaping RouteListener) { state.withLock { $0.routeListeners.append(listener) } }

@@ -56,6 +56,7 @@ public struct TriggerSpec: Sendable, Equatable {
         public var line: Int
         /// From this position on; nil: from now on.
         public var from: JobPosition?
+        public var settings = AttachmentSettings()
     }
     public var name: String
     public var line: Int

@@ -97,10 +97,10 @@ public struct ManifestReader {
         var result: [TriggerSpec.Attachment] = []
         for element in elements {
             if case .mapping = element.content {
-                let keys = members(element, of: "a destination of a trigger", allowed: ["name", "from"])
+                let keys = members(element, of: "a destination of a trigger", allowed: ["name", "from", "filter", "fields"])
                 let name = requiredText(keys["name"], "name", of: "a destination of a trigger", line: element.line)
                 let from = number(keys["from"], "from", 1...Int64.max).map(JobPosition.init)
-                result.append(.init(destination: name, line: element.line, from: from))
+                result.append(.init(destination: name, line: element.line, from: from, settings: sieve(keys)))
             } else if let name = text(element, "destinations") {
                 result.append(.init(destination: name, line: element.line, from: nil))
             }
@@ -110,6 +110,46 @@ public struct ManifestReader {
             issue(attachment.line, "the destination \(attachment.destination) stands twice")
         }
         return result
+    }
+
+    /// Of an attachment. The filter stands as it is: `${…}` means nothing in it, and what it names lies in no secret.
+    private mutating func sieve(_ keys: [String: YAMLValue]) -> AttachmentSettings {
+        var settings = AttachmentSettings()
+        if let value = keys["filter"] {
+            if case .scalar(let source, _) = value.content {
+                settings.filter = source
+            } else {
+                issue(value.line, "`filter` is a text: an expression in Lua, such as \"record.amount > 100\"")
+            }
+        }
+        if let value = keys["fields"] { settings.fields = fields(value) }
+        do throws(SluiceError) {
+            _ = try settings.checked()
+        } catch {
+            let line = error.code == .filter ? keys["filter"]?.line : keys["fields"]?.line
+            issue(line ?? 0, error.message)
+        }
+        return settings
+    }
+
+    /// Paths: text with points between the keys, or lists of keys.
+    private mutating func fields(_ value: YAMLValue) -> [JSONPath] {
+        guard case .sequence(let elements) = value.content, !elements.isEmpty else {
+            issue(value.line, "`fields` is a list of paths, such as [id, customer.email]")
+            return []
+        }
+        var paths: [JSONPath] = []
+        for element in elements {
+            switch element.content {
+            case .scalar(let text, _):
+                if let path = JSONPath(text: text) { paths.append(path) } else { issue(element.line, AttachmentSettings.pathHint) }
+            case .sequence(let parts):
+                let keys = parts.compactMap { part in if case .scalar(let text, _) = part.content { text } else { nil } }
+                if keys.count == parts.count { paths.append(JSONPath(keys)) } else { issue(element.line, AttachmentSettings.pathHint) }
+            case .mapping: issue(element.line, AttachmentSettings.pathHint)
+            }
+        }
+        return paths
     }
 
     private mutating func destination(_ member: YAMLValue.Member) -> DestinationSpec {

@@ -30,8 +30,8 @@ final class RefusalCollector: GatewayObserver {
     }
 }
 
-/// What is done again and again: refused webhooks are told every second, unread ones are counted every five, what retention
-/// allows is removed every minute.
+/// What is done again and again: refused webhooks are told, and destinations attached from an earlier position catch up, every
+/// second; unread webhooks are counted every five, what retention allows is removed every minute.
 struct Chores: Service {
     let store: any Store
     let polling: PollingService
@@ -47,10 +47,24 @@ struct Chores: Service {
             while !Task.isCancelled {
                 try? await Task.sleep(for: .seconds(1))
                 refusals.tell(polling)
+                await catchUp()
                 seconds += 1
                 if seconds % 5 == 0 { await unread.look() }
                 if seconds % 60 == 0 { await prune() }
             }
+        }
+    }
+
+    private func catchUp() async {
+        do {
+            for _ in 0..<100 where !Task.isCancelled {
+                guard try await store.catchUp(limit: 1000, at: clock.now()).isPartial else { return }
+                try await Task.sleep(for: .milliseconds(5))
+            }
+        } catch is CancellationError {
+            return
+        } catch {
+            logger.error("cannot intend the deliveries of kept jobs", metadata: ["error": "\(error)"])
         }
     }
 

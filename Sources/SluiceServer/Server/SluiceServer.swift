@@ -131,10 +131,11 @@ public struct SluiceServer: Sendable {
         desk = HandshakeDesk(time: clock, logger: logger) { try await fetch.get($0) }
         let stops = DestinationStops()
         delivery = DeliveryService(
-            store: store, time: clock, wallTime: WallClock(), alarms: alarms, logger: logger,
+            store: store, time: clock, wallTime: WallClock(), alarms: alarms, logger: logger, sieve: { [catalogue] in catalogue.sieve($0) },
             destinationGone: { await stops.gone($0, target: $1, reason: $2) })
         feed = JobFeed(store: store)
-        consumers = ConsumerService(store: store, time: clock, alarms: alarms)
+        consumers = ConsumerService(
+            store: store, time: clock, alarms: alarms, sieves: { [catalogue] in catalogue.sieves.sieve($0, $1) })
         var gatewayLimits = GatewayLimits()
         // What the benchmarks compare with: the same listener, reading the same bodies and keeping nothing.
         gatewayLimits.enablesBaseline = options.environment["SLUICE_BENCHMARK_BASELINE"] == "1"

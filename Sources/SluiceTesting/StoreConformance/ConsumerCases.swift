@@ -248,7 +248,7 @@ extension StoreConformance {
         try expectEqual(try await fetch(bench, queue).jobs.count, 0, "a dead letter is handed out")
         let observer = RecordingObserver()
         bench.store.observe(observer)
-        let count = try await bench.store.replayDeadLetters(.default, destination: queue, delivery: nil, at: bench.start)
+        let count = try await bench.replay(DeadLetterSelection(destination: queue), at: bench.start)
         try expectEqual(count, 1, "replayed")
         _ = try await observer.wait("the consumer's news") { $0.consumers.contains([queue]) }
         try await bench.reopen()
@@ -319,7 +319,7 @@ extension StoreConformance {
         let last = try await fetch(bench, queue, at: bench.start + .seconds(59))
         try expect(last.jobs.isEmpty, "what is in hand stays")
         try await say(bench, queue, first.lease, .ack)
-        _ = try await bench.store.replayDeadLetters(.default, destination: queue, delivery: nil, at: much)
+        _ = try await bench.replay(DeadLetterSelection(destination: queue), at: much)
         let again = try await fetch(bench, queue, at: much)
         try expect(Set(["b", "c"]).isSubset(of: Set(keys(again))), "replayed after all: \(keys(again))")
     }
@@ -357,7 +357,7 @@ extension StoreConformance {
         try expectEqual(keys(try await fetch(bench, queue, at: later)), ["young"], "what is young is handed out")
         let letter = try require(letters.last, "a dead letter").id
         try expectEqual(
-            try await bench.store.replayDeadLetters(.default, destination: nil, delivery: letter, at: later), 1, "replayed")
+            try await bench.replay(DeadLetterSelection(deliveries: [letter]), at: later), 1, "replayed")
         try expectEqual(try await bench.prune(policy, at: later + .hours(1)).expiredDeliveries, 0, "a replayed one is young")
         try expectEqual(try await fetch(bench, queue, at: later).jobs.count, 1, "it is handed out")
         let much = later + .days(2) + .hours(1)

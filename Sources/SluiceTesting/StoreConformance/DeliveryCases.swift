@@ -167,7 +167,7 @@ extension StoreConformance {
         let observer = RecordingObserver()
         bench.store.observe(observer)
         let later = bench.start + .days(1)
-        let one = try await bench.store.replayDeadLetters(.default, destination: nil, delivery: claimed[1].id, at: later)
+        let one = try await bench.replay(DeadLetterSelection(deliveries: [claimed[1].id]), at: later)
         try expectEqual(one, 1, "one dead letter")
         _ = try await observer.wait("the replay") { $0.deliveries > 0 }
         let again = try await claim(bench, destination, at: later)
@@ -176,9 +176,9 @@ extension StoreConformance {
         let older = try await bench.store.deliveries(DeliveryQuery(before: claimed[2].id, limit: 1))
         try expectEqual(older.map(\.id), [claimed[1].id], "the one before the third")
         try expectEqual(
-            try await bench.store.replayDeadLetters(NamespaceID(2), destination: nil, delivery: nil, at: later), 0, "of another namespace")
+            try await bench.replay(DeadLetterSelection(namespace: NamespaceID(2)), at: later), 0, "of another namespace")
         try expectEqual(
-            try await bench.store.replayDeadLetters(.default, destination: destination, delivery: nil, at: later), 2, "the others")
+            try await bench.replay(DeadLetterSelection(destination: destination), at: later), 2, "the others")
         try expectEqual(try await bench.store.deliveries(DeliveryQuery(state: .dead)).count, 0, "dead letters left")
         try expectEqual(try await claim(bench, destination, at: later).count, 2, "claimed")
     }
@@ -259,7 +259,7 @@ extension StoreConformance {
         let dead = try await bench.store.deliveries(DeliveryQuery(state: .dead))
         try expectEqual(dead.map(\.reason), ["expired", "expired"], "reasons")
         try expectEqual(
-            try await bench.store.replayDeadLetters(.default, destination: destination, delivery: nil, at: bound), 2, "replayed")
+            try await bench.replay(DeadLetterSelection(destination: destination), at: bound), 2, "replayed")
         try expectEqual(try await bench.prune(policy, at: bound + .days(1)).expiredDeliveries, 0, "a replayed one counts from the replay")
         try expectEqual(try await claim(bench, destination, at: bound).count, 2, "claimed after the replay")
     }

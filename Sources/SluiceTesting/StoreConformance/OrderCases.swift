@@ -111,7 +111,7 @@ extension StoreConformance {
         try expectEqual(head.nextAttemptAt, nil, "no attempt is to come")
         let later = bench.start + .hours(1)
         try expectEqual(
-            try await bench.store.replayDeadLetters(.default, destination: nil, delivery: first.id, at: later), 1, "replayed")
+            try await bench.replay(DeadLetterSelection(deliveries: [first.id]), at: later), 1, "replayed")
         try expectEqual(try await claim(bench, scene.destination, at: later).map(\.id), [first.id], "then it comes first")
         try await record(bench, first.id, .delivered, at: later)
         try expectEqual(keys(try await claim(bench, scene.destination, at: later)), ["b"], "and then the next")

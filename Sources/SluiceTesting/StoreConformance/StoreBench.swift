@@ -58,6 +58,18 @@ struct StoreBench: Sendable {
         try require(try await store.definitions(.default).topics.first { $0.key == key }, "the topic \(key)")
     }
 
+    /// Replays all that are selected, in small batches; returns how many.
+    func replay(_ selection: DeadLetterSelection, limit: Int = 2, at time: Timestamp) async throws -> Int {
+        var (changed, mark): (Int, DeadLetterMark?) = (0, nil)
+        for _ in 0..<10_000 {
+            let batch = try await store.replayDeadLetters(selection, after: mark, limit: limit, at: time)
+            changed += batch.changed
+            mark = batch.next
+            if mark == nil { return changed }
+        }
+        throw ConformanceFailure(description: "a replay never came to an end")
+    }
+
     // MARK: Webhooks and pages
 
     func lease() async throws -> Fence { try await store.acquireLease(shard: 0, holder: "suite", at: start) }

@@ -7,6 +7,15 @@ struct DestinationCommands: ParsableCommand {
         commandName: "destination", abstract: "Where jobs go, and how that goes.",
         subcommands: [List.self, ShowOne.self, RotateSecret.self, Pause.self, Resume.self], aliases: ["destinations"])
 
+    /// A trigger's name, and what is special about what it delivers there.
+    private static func attachment(_ row: JSONView) -> String {
+        var notes: [String] = []
+        if let filter = row["filter"]?.string { notes.append("filter: \(Show.brief(filter, 40))") }
+        if let fields = row["fields"]?.elements, !fields.isEmpty { notes.append("\(fields.count) fields") }
+        if let position = row["catching_up_at"]?.int64 { notes.append("catching up, at position \(position)") }
+        return Show.text(row["trigger"]) + (notes.isEmpty ? "" : " (\(notes.joined(separator: "; ")))")
+    }
+
     struct List: AsyncParsableCommand {
         static let configuration = CommandConfiguration(abstract: "Destinations, and the triggers that deliver to them.")
         @OptionGroup var reach: Reach
@@ -18,7 +27,11 @@ struct DestinationCommands: ParsableCommand {
                     try await caller.get("/v1/destinations", listing.query), "destinations",
                     [
                         Column("name", "name"), Column("kind", "kind"), Column("state", "state"), Column("url", "url"),
-                        Column("triggers", "triggers"), Column("reason") { Show.brief(Show.text($0["reason"])) },
+                        Column("triggers") { row in
+                            let all = row["attachments"]?.elements ?? []
+                            return all.isEmpty ? "-" : all.map(DestinationCommands.attachment).joined(separator: ", ")
+                        },
+                        Column("reason") { Show.brief(Show.text($0["reason"])) },
                     ], none: "There are no destinations: define one in sluice.yaml, or read jobs with `sluice jobs list`.")
             }
         }

@@ -70,7 +70,8 @@ extension InboxCommands {
 
 struct DeliveryCommands: ParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "delivery", abstract: "Pushes to destinations, and dead letters.", subcommands: [List.self, Replay.self],
+        commandName: "delivery", abstract: "Pushes to destinations, and dead letters.",
+        subcommands: [List.self, ShowOne.self, Replay.self],
         aliases: ["deliveries"])
 
     struct List: AsyncParsableCommand {
@@ -78,7 +79,7 @@ struct DeliveryCommands: ParsableCommand {
         @OptionGroup var reach: Reach
         @OptionGroup var listing: Listing
         @Option(help: "Only to this destination.") var destination: String?
-        @Option(help: "pending, delivered or dead.") var state: String?
+        @Option(help: "pending, delivered, dead, filtered or discarded.") var state: String?
 
         func run() async throws {
             try await reach.connected { caller in
@@ -95,8 +96,21 @@ struct DeliveryCommands: ParsableCommand {
         }
     }
 
+    struct ShowOne: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(
+            commandName: "show", abstract: "One delivery with each attempt, what was answered, and its job.")
+        @OptionGroup var reach: Reach
+        @OptionGroup var single: Single
+        @Argument(help: "Its number.") var id: Int64
+
+        func run() async throws {
+            try await reach.connected { DeadLetterCommands.show(try await $0.get("/v1/deliveries/\(id)"), single) }
+        }
+    }
+
     struct Replay: AsyncParsableCommand {
-        static let configuration = CommandConfiguration(abstract: "Deliver dead letters again.")
+        static let configuration = CommandConfiguration(
+            abstract: "Deliver dead letters again; `sluice dead-letter replay` can say more exactly which.")
         @OptionGroup var reach: Reach
         @Argument(help: "The number of one delivery.") var delivery: Int64?
         @Option(help: "All dead letters of this destination.") var destination: String?

@@ -146,11 +146,21 @@ final class FaultyStore: Store {
     }
     func recordAttempts(_ attempts: [DeliveryAttempt]) async throws { try await inner.recordAttempts(attempts) }
     func deliveries(_ query: DeliveryQuery) async throws -> [StoredDelivery] { try await inner.deliveries(query) }
-    func replayDeadLetters(
-        _ namespace: NamespaceID, destination: DestinationID?, delivery: Int64?, at time: Timestamp
-    ) async throws -> Int {
-        try await inner.replayDeadLetters(namespace, destination: destination, delivery: delivery, at: time)
+    func deadLetters(_ query: DeadLetterQuery) async throws -> DeadLetterPage { try await inner.deadLetters(query) }
+    func deliveryDetail(_ namespace: NamespaceID, _ delivery: Int64, attemptsMax: Int) async throws -> DeliveryDetail? {
+        try await inner.deliveryDetail(namespace, delivery, attemptsMax: attemptsMax)
     }
+    func replayDeadLetters(
+        _ selection: DeadLetterSelection, after: DeadLetterMark?, limit: Int, at time: Timestamp
+    ) async throws -> DeadLetterBatch {
+        try await inner.replayDeadLetters(selection, after: after, limit: limit, at: time)
+    }
+    func discardDeadLetters(
+        _ selection: DeadLetterSelection, by who: String, because note: String, after: DeadLetterMark?, limit: Int, at time: Timestamp
+    ) async throws -> DeadLetterBatch {
+        try await inner.discardDeadLetters(selection, by: who, because: note, after: after, limit: limit, at: time)
+    }
+    func catchUp(limit: Int, at time: Timestamp) async throws -> CatchUpReport { try await inner.catchUp(limit: limit, at: time) }
     func createToken(name: String, hash: [UInt8], at time: Timestamp) async throws {
         try await inner.createToken(name: name, hash: hash, at: time)
     }

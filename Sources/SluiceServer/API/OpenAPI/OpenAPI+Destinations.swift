@@ -53,6 +53,13 @@ extension OpenAPI {
         Member("name", .name), Member("kind", .text, "`push`, `pull`, `command`, `file`, `nats`."), Member("state", states),
         Member("reason", .text.orNull), Member("since", .time.orNull), Member("url", .text.orNull, "Without what may be secret in it."),
         Member("allow_private", .flag, "Whether it may lie in a private network."), Member("triggers", .list(of: .text)),
+        Member(
+            "attachments",
+            .list(
+                of: .object([
+                    Member("trigger", .text.orNull), Member("filter", .text.orNull), Member("fields", .list(of: .text)),
+                    Member("catching_up_at", .whole.orNull, "Attached from an earlier position, and not there yet."),
+                ]))),
     ]
 
     private static let destinationDetails = [

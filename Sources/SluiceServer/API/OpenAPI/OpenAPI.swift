@@ -14,7 +14,8 @@ import SluiceCore
 /// answer against its schema.
 enum OpenAPI {
     static let areas: [Area] = [
-        server, definitions, triggers, subscriptions, jobs, deliveries, consumers, destinations, callbacks, backfills, inbox, tokens,
+        server, definitions, triggers, subscriptions, jobs, deliveries, deadLetters, filters, consumers, destinations, callbacks, backfills,
+        inbox, tokens,
     ]
 
     static let operations = areas.flatMap(\.operations)
