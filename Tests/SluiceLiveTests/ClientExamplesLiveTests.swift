@@ -102,7 +102,7 @@ extension Live {
             let wanted = Set(try await sluice.jobs().map(\.id))
             #expect(wanted.count >= 20)
             for (child, example) in zip(children, examples) {
-                try? await waitUntil("\(example.name) has every job", seconds: 40, everyMilliseconds: 100) {
+                try? await waitUntil("\(example.name) has every job", seconds: 70, everyMilliseconds: 100) {
                     wanted.isSubset(of: try await ids(child))
                 }
                 let missing = wanted.subtracting(try await ids(child))

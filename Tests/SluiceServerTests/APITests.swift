@@ -46,7 +46,7 @@ import Testing
         ("GET", "/v1/triggers/none", "", 404, "not_found"), ("POST", "/v1/triggers/none/start", "", 404, "not_found"),
         ("POST", "/v1/triggers/orders/strat", "", 404, "not_found"), ("POST", "/v1/triggers/orders/resume", "", 200, ""),
         ("PUT", "/v1/triggers/orders/cursor", "{", 400, "invalid"), ("PUT", "/v1/triggers/orders/cursor", "[]", 400, "invalid"),
-        ("PUT", "/v1/triggers/orders/cursor", "{}", 400, "invalid"), ("GET", "/v1/jobs/x", "", 400, "invalid"),
+        ("PUT", "/v1/triggers/orders/cursor", "{}", 400, "invalid"), ("GET", "/v1/jobs/x", "", 404, "not_found"),
         ("GET", "/v1/jobs/orders:1", "", 404, "not_found"), ("GET", "/v1/inbox/x", "", 400, "invalid"),
         ("GET", "/v1/inbox/9", "", 404, "not_found"),
         ("POST", "/v1/deliveries/replay", "{}", 400, "invalid"), ("POST", "/v1/tokens", #"{"name":"a b"}"#, 400, "invalid"),

@@ -12,7 +12,7 @@ ask() {
 }
 
 while true; do
-    if ! batch=$(ask "$1" fetch '{"max": 20, "wait": 30, "visibility": 60}'); then
+    if ! batch=$(ask "$1" fetch '{"max": 20, "wait": 30, "visibility": 30}'); then
         echo "$batch" >&2
         sleep 5
         continue

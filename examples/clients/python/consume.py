@@ -34,7 +34,7 @@ def handle(job):
 
 def work():
     # The jobs are ours until `expires_at`: handle them within that time, or `extend` the lease.
-    batch = ask("fetch", max=20, wait=30, visibility=60, worker=WORKER)
+    batch = ask("fetch", max=20, wait=30, visibility=30, worker=WORKER)
     for job in batch["jobs"]:
         try:
             handle(job)

@@ -24,7 +24,7 @@ struct Clients {
     func consume(_ consumer: String) async throws {
         let path = "/v1/consumers/\(consumer)"
         try await forever {
-            let batch: Sluice.Batch = try await sluice.post(path + "/fetch", ["max": 20, "wait": 30, "visibility": 60])
+            let batch: Sluice.Batch = try await sluice.post(path + "/fetch", ["max": 20, "wait": 30, "visibility": 30])
             guard let lease = batch.lease else { return }
             batch.jobs.forEach(handle)
             _ = try await sluice.send("POST", path + "/ack", body: ["lease": lease])
