@@ -12,7 +12,7 @@ import Testing
         BackfillWindow(from: Timestamp(seconds: base + from), to: Timestamp(seconds: base + to))
     }
 
-    /// `GET /items?since=N&page=P`: ten records, ten seconds apart, in this order, three a page.
+    /// `GET /items?since=N&page=P`: ten records that never change, ten seconds apart, in this order, three a page.
     private func feed(_ order: CursorRule.Order, exclusive: Bool = false) -> Replies {
         let base = base
         return Replies { request, _ in
@@ -33,7 +33,7 @@ import Testing
         -> String
     {
         items(
-            #""pagination":{"page":{"parameter":"page"}},"page_size":{"parameter":"limit","value":3}"# + extra,
+            #""pagination":{"page":{"parameter":"page","stable":true}},"page_size":{"parameter":"limit","value":3}"# + extra,
             cursor: #"{"field":"at","parameter":"since","type":"unix_seconds","order":"\#(order)"\#(cursorExtra)}"#, dedup: dedup)
     }
 

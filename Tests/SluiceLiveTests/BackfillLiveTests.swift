@@ -179,12 +179,12 @@ extension Live {
                     (#"{"trigger":"subscriptions","from":"\#(scene.to)","to":"\#(scene.from)"}"#, 400, "must lie before"),
                     (#"{"trigger":"subscriptions","from":"2999-01-01T00:00:00Z"}"#, 400, "lies in the future"),
                     (#"{"trigger":"subscriptions","from":"2024-01-01T00:00:00"}"#, 400, "names no zone"),
-                    (#"{"trigger":"subscriptions","from":1700000000}"#, 400, "is a text such as"),
-                    (#"{"trigger":"subscriptions"}"#, 400, "where the window begins"),
+                    (#"{"trigger":"subscriptions","from":1700000000}"#, 400, "`from` is text"),
+                    (#"{"trigger":"subscriptions"}"#, 400, "`from` is text, and it is missing"),
                     (#"{"trigger":"subscriptions",\#(window),"mode":"everything"}"#, 400, "one of missing-only, replay-all, dry-run"),
                     (#"{"trigger":"subscriptions",\#(window),"audit":true,"mode":"dry-run"}"#, 400, "an audit has no `mode`"),
                     (#"{"trigger":"subscriptions",\#(window),"repair":true}"#, 400, "belongs to an audit"),
-                    (#"{"trigger":"subscriptions",\#(window),"until":1}"#, 400, "`until` is not known here"),
+                    (#"{"trigger":"subscriptions",\#(window),"until":1}"#, 400, "takes no `until`"),
                     (#"[]"#, 400, "must be a JSON object"),
                 ] {
                     let answer = try await refusal(body)

@@ -106,7 +106,12 @@ extension Live {
                     wanted.isSubset(of: try await ids(child))
                 }
                 let missing = wanted.subtracting(try await ids(child))
-                let output = try await child.output().suffix(1500)
+                var output = try await child.output().suffix(1500)
+                if !missing.isEmpty {
+                    // What the server knows of those that did not come.
+                    let pending = try await sluice.send("GET", "/v1/deliveries?limit=100").text
+                    output += "\n" + pending.split(separator: "}").filter { !$0.contains("delivered") }.joined(separator: "}\n")
+                }
                 #expect(missing.isEmpty, "\(example.name) lacks \(missing.count) of \(wanted.count): \(output)")
             }
         }

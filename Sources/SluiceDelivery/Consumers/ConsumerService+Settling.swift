@@ -44,6 +44,14 @@ extension ConsumerService {
         _ = try? await store.settleJobs(LeaseSettlement(consumer: lease.consumer, lease: lease.id, action: .giveBack, at: time.now()))
     }
 
+    /// The same for a caller that cannot wait: `run` does it.
+    public func giveBackSoon(_ lease: LeaseToken) { returning.yield(lease) }
+
+    /// Gives back what answers could not be brought to their askers. Until the task is cancelled; once only.
+    public func run() async {
+        for await lease in returned { await giveBack(lease) }
+    }
+
     /// Moves a consumer. Throws `.notFound` and `.invalid`.
     public func seek(_ name: String, to target: SeekTarget) async throws -> SeekOutcome {
         let consumer = try await consumer(name)

@@ -50,6 +50,9 @@ public final class ConsumerService: StoreObserver {
     let state = Mutex(State())
     private let pending = Mutex(News())
     private let wakeUps = Mutex(0)
+    /// As many as there are answers under way.
+    let returned: AsyncStream<LeaseToken>
+    let returning: AsyncStream<LeaseToken>.Continuation
 
     /// - Parameter waitersMax: fetches that may wait at the same time; more are refused with `.overloaded`.
     public init(
@@ -64,6 +67,7 @@ public final class ConsumerService: StoreObserver {
         self.sieves = sieves
         self.waitersMax = waitersMax
         self.newNonce = newNonce
+        (returned, returning) = AsyncStream.makeStream(of: LeaseToken.self)
     }
 
     // MARK: Definitions

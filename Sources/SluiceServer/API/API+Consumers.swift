@@ -79,7 +79,7 @@ extension API {
         guard let lease = fetched.lease, !fetched.jobs.isEmpty else { return APIResponse(body: try await bytes(fetched)) }
         do {
             var response = APIResponse(body: try await bytes(fetched))
-            response.undelivered = { [parts] in await parts.consumers.giveBack(lease) }
+            response.undelivered = { [parts] in parts.consumers.giveBackSoon(lease) }
             return response
         } catch {
             await parts.consumers.giveBack(lease)

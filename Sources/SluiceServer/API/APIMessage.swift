@@ -44,7 +44,7 @@ public struct APIResponse: Sendable {
     public var body: [UInt8]
     public var headers: [(name: String, value: String)]
     /// Called where the answer could not be written to whoever asked.
-    public var undelivered: (@Sendable () async -> Void)?
+    public var undelivered: (@Sendable () -> Void)?
     /// Writes Server-Sent Events instead of the body.
     public var stream: (@Sendable (_ write: @escaping @Sendable ([UInt8]) async throws -> Void) async throws -> Void)?
 

@@ -5,6 +5,7 @@ import Logging
 import NIOCore
 import ServiceLifecycle
 import SluiceCore
+import Synchronization
 
 /// Puts the API behind HTTP, on a listener of its own.
 struct APIServer: Service {
@@ -73,16 +74,21 @@ struct APIServer: Service {
         }
         let bytes = ByteBuffer(bytes: answer.body + [0x0A])
         guard let undelivered = answer.undelivered else { return ResponseBody(byteBuffer: bytes) }
+        let handover = Handover(undelivered)
         return ResponseBody(contentLength: bytes.readableBytes) { writer in
-            do {
-                try await writer.write(bytes)
-                try await writer.finish(nil)
-            } catch {
-                await undelivered()
-                throw error
-            }
+            try await writer.write(bytes)
+            try await writer.finish(nil)
+            handover.isDone.store(true, ordering: .relaxed)
         }
     }
+}
+
+/// Notices that an answer was let go of before it was written, also where not even its head could be.
+private final class Handover: Sendable {
+    let isDone = Atomic(false)
+    private let undelivered: @Sendable () -> Void
+    init(_ undelivered: @escaping @Sendable () -> Void) { self.undelivered = undelivered }
+    deinit { if !isDone.load(ordering: .relaxed) { undelivered() } }
 }
 
 /// One writer at a time: the stream's.

@@ -240,6 +240,7 @@ public struct SluiceServer: Sendable {
             },
             CancelledAtShutdown { [callbacks] in await callbacks.service.run() },
             CancelledAtShutdown { [delivery] in await delivery.run() },
+            CancelledAtShutdown { [consumers] in await consumers.run() },
             CancelledAtShutdown { [desk] in await desk.run() },
             Chores(
                 store: opened.store, polling: polling,

@@ -80,8 +80,10 @@ public struct CarriedSinks: Sendable {
         case "program":
             return try await offPool {
                 let done = directory + "/done"
-                return try FileManager.default.contentsOfDirectory(atPath: done).map { file in
+                return try FileManager.default.contentsOfDirectory(atPath: done).compactMap { file in
                     let bytes = Array(try Data(contentsOf: URL(filePath: "\(done)/\(file)")))
+                    // A program that was killed while it wrote did not say that it is done.
+                    guard bytes.last == 0x0A else { return nil }
                     return Arrival(id: String(file[..<(file.lastIndex(of: ".") ?? file.endIndex)]), object: Array(bytes.dropLast()))
                 }
             }

@@ -33,7 +33,9 @@ def is_ours(headers, body):
 
 
 def handle(job):
-    print(job["id"], json.dumps(job["record"], ensure_ascii=False), flush=True)
+    # In one piece: several pushes are handled at once.
+    sys.stdout.write(f"{job['id']} {json.dumps(job['record'], ensure_ascii=False)}\n")
+    sys.stdout.flush()
 
 
 class Receiver(BaseHTTPRequestHandler):
