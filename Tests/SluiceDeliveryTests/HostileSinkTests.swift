@@ -207,13 +207,20 @@ final class StandingClock: TimeSource {
             // One try, and open again for twice as long.
             clock.move(to: until)
             service.deliveriesIntended()
-            try await eventually("one try") { script.batches.count == burnt + 1 && service.status(of: first)?.breaker == .open }
+            // The clock stands still between steps, so nothing but news makes the service look again.
+            try await eventually("one try") {
+                service.deliveriesIntended()
+                return script.batches.count == burnt + 1 && service.status(of: first)?.breaker == .open
+            }
             let next = try #require(service.status(of: first)?.restsUntil)
             #expect(next == until + .minutes(1))
             works.withLock { $0 = true }
             clock.move(to: next)
             service.deliveriesIntended()
-            try await eventually("closed, and all are delivered at last") { store.count(.delivered) >= 180 }
+            try await eventually("closed, and all are delivered at last") {
+                service.deliveriesIntended()
+                return store.count(.delivered) >= 180
+            }
             #expect(service.status(of: first)?.breaker == .closed)
             try await play(service, [first])
             #expect(store.count(.delivered) == 200)
