@@ -79,7 +79,8 @@ import Testing
                 return server.requests.count { $0.contains("hold=") } >= 4
             }
             // The bench's clock may have come to a safety poll meanwhile, which counts as a cycle.
-            #expect(try await bench.trigger().progress.pollsByCause[.hold] ?? 0 == 0)
+            let commits = try await bench.trigger().progress.pollsByCause[.hold] ?? 0
+            #expect(commits <= 1, "now and then one says that all is well: \(commits)")
             #expect(try await bench.keys() == server.keys)
         }
     }
