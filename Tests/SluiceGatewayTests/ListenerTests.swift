@@ -34,6 +34,30 @@ struct ListenerTests {
         }
     }
 
+    /// Whoever sends on without waiting is read no further for a while, and then again.
+    @Test func P10_manyPipelinedRequestsAreAllAnswered() async throws {
+        let bench = Bench()
+        try await bench.serving { port in
+            let client = try await RawClient(port: port)
+            bench.inbox.hold()
+            for number in 1...40 { try await client.send(bench.httpRequest(#"{"id":"e\#(number)","type":"order"}"#)) }
+            bench.inbox.release()
+            for _ in 1...40 { #expect(try await client.answer().status == 200) }
+            #expect(bench.inbox.entries.map(\.deliveryID) == (1...40).map { "e\($0)" })
+            await client.close()
+        }
+    }
+
+    /// What a request asked to have reflected cannot end a header's line.
+    @Test func headersOfHandshakesAreChecked() {
+        let answer = GatewayAnswer(
+            handshake: HandshakeAnswer(
+                status: 200, headers: [.init("X-Echo", "a\r\nX-Evil: b"), .init("X Bad", "c"), .init("X-Good", "d")], body: []))
+        let head = GatewayHTTP.head(answer, isLast: false)
+        #expect(head.headers.contains(name: "X-Good"))
+        #expect(!head.headers.contains(name: "X-Echo") && !head.headers.contains(name: "X-Evil") && !head.headers.contains(name: "X Bad"))
+    }
+
     @Test func manyRequestsShareAConnection() async throws {
         let bench = Bench()
         try await bench.serving { port in
