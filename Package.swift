@@ -159,12 +159,14 @@ let package = Package(
             name: "SluiceServerTests",
             dependencies: [
                 "SluiceServer", "SluiceCore", "SluiceConnectors", "SluiceStore", "SluiceSQLite", "SluiceDelivery", "SluiceNATS",
+                "SluiceLua",
             ],
             swiftSettings: strict),
         .testTarget(
             name: "SluiceToolsTests",
-            dependencies: ["SluiceServer", "SluiceSimulation", "SluiceLua", "SluiceConnectors", "SluiceCore", "SluiceTesting"],
-            swiftSettings: strict),
+            dependencies: [
+                "SluiceServer", "SluiceSimulation", "SluiceLua", "SluiceConnectors", "SluiceCore", "SluiceTesting", nioCore, nioPosix,
+            ], swiftSettings: strict),
         .testTarget(name: "SluiceTestingTests", dependencies: ["SluiceTesting", "SluiceCore", httpClient], swiftSettings: strict),
         .testTarget(name: "SluiceTidyTests", swiftSettings: strict),
         .testTarget(

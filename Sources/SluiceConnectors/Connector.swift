@@ -49,11 +49,17 @@ public protocol Connector: Sendable {
     func checkSubscription(_ request: SubscriptionRequest, http: any HTTPSending) async throws -> SubscriptionAnswer
     func unsubscribe(_ request: SubscriptionRequest, http: any HTTPSending) async throws
 
+    /// Whether a connection works (`connection.test` as a function), by what the connector asks; nil where it has no such
+    /// function. Throws as `poll`. `connection`: a JSON object.
+    func testConnection(_ connection: JSONDocument, http: any HTTPSending) async throws -> ConnectionTestAnswer?
+
     // For callbacks; see `Callbacks/CallbackCalls.swift`.
     func callbackStatus(_ request: CallbackRequest, http: any HTTPSending) async throws -> CallbackAnswer
 }
 
 extension Connector {
+    public func testConnection(_ connection: JSONDocument, http: any HTTPSending) async throws -> ConnectionTestAnswer? { nil }
+
     public func longPoll(_ request: PollRequest, http: any HTTPSending) async throws -> PollPage {
         throw SluiceError(.connector, "the connector \(definition.name) defines no long_poll for \(request.triggerType)")
     }

@@ -40,6 +40,8 @@ struct LuaDefinition: Sendable {
     var version: String
     var connectionFields: [Field]
     var access: ConnectionAccess
+    /// `connection.test`, where it is a function.
+    var test: LuaFunction?
     var webhook: WebhookDescription?
     var webhookKeys: LuaFunction?
     var help: LuaFunction?
@@ -73,6 +75,7 @@ struct LuaDefinition: Sendable {
         isExperimental = try table.flag("experimental")
         webhook = try LuaDefinition.webhook(table, connectionFields)
         access = try connection.map { table throws(SluiceError) in try LuaDefinition.access(table) } ?? ConnectionAccess()
+        if let connection, LuaDefinition.isFunction(connection, "test") { test = try connection.function("test") }
         webhookKeys = try table.function("webhook_keys")
         help = try table.function("help")
         sign = try table.function("sign")
@@ -108,11 +111,13 @@ struct LuaDefinition: Sendable {
 
     private static let accessKeys = ["base_url", "authorization", "test", "rate_limit"]
 
+    private static func isFunction(_ table: LuaTable, _ key: String) -> Bool { key == "test" && table[key]?["$function"] != nil }
+
     /// What `connection` says besides its fields.
     private static func access(_ table: LuaTable) throws(SluiceError) -> ConnectionAccess {
         var writer = JSONWriter()
         var data: [(String, [UInt8])] = []
-        for key in accessKeys { if let json = try table.data(key) { data.append((key, json)) } }
+        for key in accessKeys where !isFunction(table, key) { if let json = try table.data(key) { data.append((key, json)) } }
         writer.object { writer in
             for (key, json) in data {
                 writer.key(key)

@@ -46,7 +46,9 @@ local function read(connection, input, reading, warnings)
   local at, kvs = reading.at or answer.header.revision, answer.kvs or {}
   local last = #kvs > 0 and kvs[#kvs].mod_revision
   if not answer.more then
-    return { events = kvs, next_poll = { revision = at }, can_poll_more = false, warnings = warnings }
+    return {
+      events = kvs, next_poll = { revision = at, cluster = answer.header.cluster_id }, can_poll_more = false, warnings = warnings,
+    }
   end
   -- One transaction larger than a page: a larger page.
   local limit = last == reading.from and math.min((reading.limit or PAGE) * 2, 10000) or nil
@@ -62,12 +64,16 @@ local function poll(connection, input, closure)
   if closure and closure.reading then return read(connection, input, closure.reading) end
   if not (closure and closure.revision) then return read(connection, input, {}) end
   -- The watch goes on from the revision: etcd keeps what happened since, or says that it does not. A revision that was never
-  -- reached it would wait for in silence.
+  -- reached it would wait for in silence, and one of another cluster means nothing here.
   local key, stop = range(input)
-  local now = call(connection, "/v3/kv/range", { key = key, range_end = stop, limit = "1", keys_only = true }).header.revision
-  if tonumber(now) >= tonumber(closure.revision) then return { events = {}, next_poll = closure, can_poll_more = false } end
+  local header = call(connection, "/v3/kv/range", { key = key, range_end = stop, limit = "1", keys_only = true }).header
+  local now, cluster = header.revision, header.cluster_id
+  if tonumber(now) >= tonumber(closure.revision) and (closure.cluster or cluster) == cluster then
+    return { events = {}, next_poll = { revision = closure.revision, cluster = cluster }, can_poll_more = false }
+  end
   return read(connection, input, {}, {
-    "gap: etcd is at revision " .. now .. " and the cursor stood at " .. closure.revision .. ": it was restored or begun anew; all keys are read",
+    "gap: etcd is at revision " .. now .. " and the cursor stood at " .. closure.revision
+      .. ": it was restored or begun anew; all keys are read",
   })
 end
 
@@ -97,7 +103,7 @@ local function long_poll(connection, input, closure)
     end
     if not result.events and not result.created then revision = result.header.revision end
   end
-  return { events = events, next_poll = { revision = revision }, can_poll_more = false }
+  return { events = events, next_poll = { revision = revision, cluster = closure.cluster }, can_poll_more = false }
 end
 
 return {
@@ -117,6 +123,11 @@ return {
     changed_key = {
       title = "Changed key",
       input_fields = { { name = "prefix", optional = true, hint = "keys that begin with this; all unless set" } },
+      simulate = {
+        dialect = "etcd", records = "kvs",
+        cursor = { field = "mod_revision", parameter = "min_mod_revision", type = "integer", order = "asc" },
+        pagination = { token = { from = "more", parameter = "revision" } }, dedup = { id = "key", version = "version" },
+      },
       sample_output = { key = "Zm9v", create_revision = "2", mod_revision = "3", version = "2", value = "YmFy" },
       poll = poll,
       long_poll = long_poll,

@@ -101,21 +101,49 @@ struct TriggerCommands: ParsableCommand {
     }
 
     struct Quarantine: AsyncParsableCommand {
-        static let configuration = CommandConfiguration(abstract: "Records that could not become jobs, and why.")
+        static let configuration = CommandConfiguration(
+            abstract: "Records that could not become jobs, and why; with --retry, makes jobs of them by the connector as it is now.")
         @OptionGroup var reach: Reach
         @Flag(help: "Print the API's answer as JSON.") var json = false
         @Option(help: "How many at most.") var limit = 50
+        @Flag(help: "The connector was mended: try again. What still cannot be read or keyed stays. Exit code 1 if something does.")
+        var retry = false
+        @Option(help: ArgumentHelp("With --retry: only this one; can be repeated.", valueName: "digest")) var digest: [String] = []
         @Argument(help: "The trigger, as `trigger list` names it.") var name: String
+
+        func validate() throws {
+            if !digest.isEmpty, !retry { throw ValidationError("--digest is for --retry") }
+        }
 
         func run() async throws {
             try await reach.connected { caller in
+                if retry { return try await tryAgain(caller) }
                 let answer = try await caller.get("/v1/triggers/\(Percent.encoded(name))/quarantine", [("limit", String(limit))])
                 if json { return Terminal.out(String(decoding: answer.bytes, as: UTF8.self)) }
                 let rows = (answer["quarantine"]?.elements ?? []).map {
-                    [Show.brief(Show.text($0["reason"])), Show.brief(Show.text($0["record"]))]
+                    [
+                        String(Show.text($0["digest"]).prefix(12)), Show.brief(Show.text($0["reason"])),
+                        Show.brief(Show.text($0["record"])),
+                    ]
                 }
-                Terminal.out(rows.isEmpty ? "Nothing is in quarantine." : Table.text(["reason", "record"], rows))
+                Terminal.out(rows.isEmpty ? "Nothing is in quarantine." : Table.text(["digest", "reason", "record"], rows))
             }
+        }
+
+        private func tryAgain(_ caller: Caller) async throws {
+            let answer = try await caller.post("/v1/triggers/\(Percent.encoded(name))/quarantine/retry") { writer in
+                guard !digest.isEmpty else { return }
+                writer.key("digests")
+                writer.array { writer in for text in digest { writer.value(text) } }
+            }
+            let left = answer["left"]?.elements ?? []
+            if json {
+                Terminal.out(String(decoding: answer.bytes, as: UTF8.self))
+            } else {
+                Terminal.out("\(name): \(Show.text(answer["jobs"])) jobs made; \(Show.text(answer["removed"])) set aside no longer")
+                for part in left { Terminal.out("  \(Show.text(part["digest"]).prefix(12))  \(Show.text(part["reason"]))") }
+            }
+            if !left.isEmpty { throw ExitCode(1) }
         }
     }
 

@@ -89,7 +89,7 @@ final class BenchCatalogue: PollingCatalogue {
         let definition = found.connector.definition
         return ConnectionAuthorization(
             name: found.name, access: definition.access, values: values,
-            secretFields: definition.connectionFields.filter(\.isSecret).map(\.name))
+            secretFields: definition.connectionFields.filter(\.isSecret).map(\.name), connector: found.connector)
     }
 
     func settings(of connection: ConnectionID) -> ConnectionPollSettings {
