@@ -381,7 +381,9 @@ struct CycleRunner {
         let (failures, streak) = count(failure)
         let backoff = Backoff.delay(failures: failures, random: service.random())
         let delay = max(failure.retryAfter ?? .zero, backoff)
-        let kept = failure.kind == .pageStateExpired ? nil : openCycle
+        // A page token that died may be refused in words that nobody foresaw: it must not be asked with for ever.
+        let isStuck = failure.kind == .permanent && streak >= service.limits.stuckFailuresMax
+        let kept = failure.kind == .pageStateExpired || isStuck ? nil : openCycle
         service.logger.warning(
             "a poll failed", metadata: ["trigger": "\(standing.trigger.name)", "failures": "\(failures)", "error": "\(failure.error)"])
         let record = CycleFailure(

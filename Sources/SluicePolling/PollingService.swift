@@ -28,6 +28,8 @@ public final class PollingService: StoreObserver, Sendable {
         public var slice: CycleSlice.Limits
         /// Permanent failures in a row after which a trigger counts as failed.
         public var permanentFailuresMax: Int
+        /// After so many of them in the middle of a cycle it begins again from the cursor, without the page state that it stood at.
+        public var stuckFailuresMax: Int
         /// A larger answer of a provider is refused.
         public var pageBytesMax: Int
         public init(
@@ -36,7 +38,7 @@ public final class PollingService: StoreObserver, Sendable {
             recordsPerCommitMax: Int = 1000,
             catchUpSpanPerTrigger: Span = .milliseconds(20),
             catchUpWindowMax: Span = .minutes(10), slice: CycleSlice.Limits = CycleSlice.Limits(), permanentFailuresMax: Int = 5,
-            pageBytesMax: Int = PollLimits.pageBytesMax
+            stuckFailuresMax: Int = 3, pageBytesMax: Int = PollLimits.pageBytesMax
         ) {
             self.cyclesAtOnceMax = cyclesAtOnceMax
             self.firstCyclesMax = firstCyclesMax
@@ -48,6 +50,7 @@ public final class PollingService: StoreObserver, Sendable {
             self.catchUpWindowMax = catchUpWindowMax
             self.slice = slice
             self.permanentFailuresMax = permanentFailuresMax
+            self.stuckFailuresMax = stuckFailuresMax
             self.pageBytesMax = pageBytesMax
         }
     }

@@ -34,6 +34,27 @@ import Testing
         }
     }
 
+    /// A page token that is refused for good, in words that do not say that it has expired: the cycle begins again from the cursor.
+    @Test func P10_aDeadPageTokenIsNotAskedWithForEver() async throws {
+        let time = ManualTime()
+        let server = FeedServer(clock: time)
+        server.add(5)
+        server.setFault { request in request.after == 2 ? .whole("422 Unprocessable Content", "{}") : nil }
+        try await server.with {
+            try await Bench.with([BenchConnection(connector: try feed(), url: server.url)], time: time) { bench in
+                for failures in 1...3 {
+                    try await bench.advanceUntil("\(failures) failures") { server.requests.count { $0.after == 2 } >= failures }
+                    try await waitUntil("it is recorded") { try await bench.trigger().progress.failures == failures }
+                }
+                #expect(server.requests.map(\.after) == [0, 2, 2, 2], "the same page is tried again first")
+                #expect(try await bench.trigger().progress.openCycle == nil)
+                server.setFault(nil)
+                try await bench.advanceUntil("5 jobs") { try await bench.keys() == server.keys }
+                #expect(server.requests.dropFirst(4).map(\.after) == [0, 2, 4], "from the cursor, and none twice")
+            }
+        }
+    }
+
     /// A remaining quota of 0 counts as much as a 429.
     @Test func anExhaustedQuotaIsHeeded() async throws {
         let time = ManualTime()

@@ -265,6 +265,7 @@ public enum ConnectorSkeleton: String, Sendable, CaseIterable {
                   title = "New or updated item",
                   -- For Sluice: dedup keys outlive the overlap, in the cursor's unit.
                   lookback = OVERLAP,
+                  visibility_lag_seconds = 10, -- how long after its webhook a change may stay invisible
                   webhook_key = function(input)
                     return "item"
                   end,

@@ -48,7 +48,7 @@ struct SimulatedTrigger: Sendable {
             case .page(let rule): rule.end
             case .none, .token, .link, .nextURL: nil
             }
-        return end.map { $0.hasMore == nil && $0.total == nil && $0.totalPages == nil } ?? false
+        return end.map { $0.hasMore == nil && $0.isLast == nil && $0.total == nil && $0.totalPages == nil } ?? false
     }
 
     /// Whether the description itself takes a short page for the last one.

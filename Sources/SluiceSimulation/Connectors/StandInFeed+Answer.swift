@@ -290,6 +290,7 @@ extension StandInFeed {
 
     private func set(_ end: Incremental.PageEnd?, hasMore: Bool, total: Int, pages: Int, in answer: inout JSONTree) {
         if let path = end?.hasMore { answer.set(path.keys, hasMore ? "true" : "false") }
+        if let path = end?.isLast { answer.set(path.keys, hasMore ? "false" : "true") }
         if let path = end?.total { answer.set(path.keys, String(total)) }
         if let path = end?.totalPages { answer.set(path.keys, String(pages)) }
     }

@@ -35,10 +35,15 @@ extension StandInFeed {
         if asked > 0, asked < compactedAt {
             return reply(400, "{\"error\":\"etcdserver: mvcc: required revision has been compacted\",\"code\":11}")
         }
+        if asked > etcdRevision {
+            return reply(400, "{\"error\":\"etcdserver: mvcc: required revision is a future revision\",\"code\":11}")
+        }
+        // A key without an end of a range is that key alone.
+        let only = root["range_end"] == nil ? root["key"]?.text : nil
         let at = asked > 0 ? asked : etcdRevision
         var newest: [Int: Item] = [:]
         for item in etcdWrites where item.place <= at { newest[item.id] = item }
-        let found = newest.values.filter { $0.place >= from }.sorted { $0.place < $1.place }
+        let found = newest.values.filter { $0.place >= from && (only == nil || only == "a\($0.id)") }.sorted { $0.place < $1.place }
         let limit = min(root["limit"]?.text.flatMap { Int($0) } ?? StandInFeed.etcdPageMax, StandInFeed.etcdPageMax)
         let page = found.prefix(max(1, limit))
         let more = found.count > page.count

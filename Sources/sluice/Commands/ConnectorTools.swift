@@ -47,7 +47,8 @@ extension ConnectorCommands {
                 var all = lints.findings
                 if let connector = lints.connector {
                     let seen = ConnectorSimulation.findings(
-                        await ConnectorSimulation.run(connector, seeds: seeds), locate: lints.locate)
+                        await ConnectorSimulation.run(connector, seeds: seeds), locate: lints.locate
+                    ).filter { !lints.allows($0) }
                     // What was shown says more than what was guessed.
                     all = all.filter { guess in !seen.contains { $0.lint == guess.lint && guess.subject.hasPrefix($0.subject) } } + seen
                     if !json { describe(connector.definition, all) }
