@@ -29,7 +29,7 @@ public struct ConnectorLints: Sendable {
     /// File and line of a key such as `triggers.new_order.poll`.
     public func locate(_ key: String) -> (file: String, line: Int?) { (file, keys.line(key)) }
 
-    private mutating func warn(_ lint: String, _ key: String, _ message: String, loses: String, fix: String) {
+    mutating func warn(_ lint: String, _ key: String, _ message: String, loses: String, fix: String) {
         findings.append(
             ConnectorFinding(.warning, lint, file: file, line: keys.line(key), subject: key, message: message, loses: loses, fix: fix))
     }
@@ -80,6 +80,7 @@ public struct ConnectorLints: Sendable {
                 lint(rules, type, key + ".incremental")
             } else {
                 lintLambda(type, key)
+                lintWindow(type, key)
             }
         }
     }
