@@ -20,6 +20,8 @@ struct LuaDefinition: Sendable {
         var subscription: SubscriptionRules?
         var notification: LuaFunction?
         var longPoll: LongPoll?
+        var cursorAt: LuaFunction?
+        var recordTime: LuaFunction?
     }
 
     /// A value that is read through a reference.
@@ -146,7 +148,8 @@ struct LuaDefinition: Sendable {
     private static let triggerKeys = [
         "title", "input_fields", "output_fields", "sample_output", "visibility_lag_seconds", "lookback", "retention_seconds",
         "webhook_key", "poll", "dedup", "incremental", "subscription", "subscription_input", "webhook_subscribe", "webhook_refresh",
-        "webhook_check", "webhook_unsubscribe", "webhook_notification", "long_poll", "simulate",
+        "webhook_check", "webhook_unsubscribe", "webhook_notification", "long_poll", "cursor_at", "record_time",
+        "simulate",
     ]
 
     private static func trigger(_ name: String, _ view: JSONView, _ path: String, takesWebhooks: Bool) throws(SluiceError) -> Trigger {
@@ -160,6 +163,7 @@ struct LuaDefinition: Sendable {
             type: TriggerTypeDefinition(name: name, title: name, kind: .polling), webhookKey: key, poll: poll, dedup: dedup,
             incremental: incremental, notification: try table.function("webhook_notification"), longPoll: longPoll)
         trigger.simulation = try simulation(table)
+        try trigger.readWindow(table)
         let traits = try trigger.readSubscription(table)
         let kind = try kind(
             table, polls: poll != nil || incremental != nil, takesWebhooks: key != nil || trigger.notification != nil || traits != nil,
@@ -181,6 +185,8 @@ struct LuaDefinition: Sendable {
             lookback: try table.whole("lookback") ?? incremental?.lookback ?? 0,
             retention: try table.seconds("retention_seconds") ?? incremental?.retention, subscription: traits,
             countsByDelivery: kind == .webhook && dedup == nil)
+        trigger.type.hasCursorAt = trigger.cursorAt != nil
+        trigger.type.hasRecordTime = trigger.recordTime != nil
         return trigger
     }
 

@@ -89,6 +89,7 @@ extension BenchCatalogue: CallbackCatalogue {
             try await withThrowingTaskGroup(of: Void.self) { group in
                 group.addTask { await service.run() }
                 defer { group.cancelAll() }
+                try await waitUntil("the service runs", seconds: 30, everyMilliseconds: 2) { service.hasBegun }
                 try await body(Fixture(bench: bench, service: service, provider: provider))
             }
         }

@@ -91,16 +91,6 @@ import Testing
         }
     }
 
-    @Test func theWordsOfBeforeStillWork() async throws {
-        try await Fixture.withAPI { api, store in
-            let ids = try await DeadLetterAPITests.makeDead(4, api, store)
-            #expect(await api.ask("POST", "/v1/deliveries/replay", #"{"delivery":\#(ids[1])}"#).text.contains(#""replayed":1"#))
-            #expect(await api.ask("POST", "/v1/deliveries/replay", #"{"delivery":\#(ids[1])}"#).status == 404)
-            #expect(await api.ask("POST", "/v1/deliveries/replay", #"{"destination":"out"}"#).text.contains(#""replayed":3"#))
-            #expect(await api.ask("POST", "/v1/deliveries/replay", #"{"all":true}"#).text.contains(#""replayed":0"#))
-        }
-    }
-
     @Test func aDiscardSaysWhoWhenAndWhy() async throws {
         try await Fixture.withAPI { api, store in
             let ids = try await DeadLetterAPITests.makeDead(3, api, store)

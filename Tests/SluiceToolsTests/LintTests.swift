@@ -124,6 +124,42 @@ import Testing
         #expect(finding.severity == .error && finding.line == 3, "\(finding.text)")
     }
 
+    /// What a poll that is code says of times is tried.
+    @Test(
+        arguments: [
+            ("", true, "no-cursor-at"), ("cursor_at = function(time) return { mark = time } end,", true, "no-record-time"),
+            ("cursor_at = function(time) return { mark = time.seconds } end,", false, "cursor-at-fails"),
+            ("cursor_at = function(time) return {} end,", false, "cursor-at-ignores-time"),
+            (
+                "cursor_at = function(time) return time end, record_time = function(record) return record.nothing end,", false,
+                "record-time-unread"
+            ),
+            ("cursor_at = function(time) return time end, record_time = function(record) return record.at end,", true, nil),
+            ("", false, nil),
+        ] as [(String, Bool, String?)]) func aLambdaIsAskedForItsTimes(_ functions: String, _ isSimulated: Bool, _ lint: String?)
+        async throws
+    {
+        let simulate =
+            isSimulated
+            ? """
+            simulate = { records = "items", cursor = { field = "at", parameter = "since", type = "unix_seconds", lookback_seconds = 5 },
+              dedup = { id = "id", version = "at" } },
+            """ : ""
+        let source = """
+            return { name = "test", triggers = { updated_item = {
+              sample_output = { id = "a", at = 1700000000 }, \(functions) \(simulate)
+              poll = function(connection, input, closure) return { events = {} } end,
+              dedup = function(record) return record.id .. "@" .. record.at end } } }
+            """
+        let lints: Set = ["no-cursor-at", "no-record-time", "cursor-at-fails", "cursor-at-ignores-time", "record-time-unread"]
+        let found = try await findings(source: source).filter { lints.contains($0.lint) }
+        if let lint {
+            #expect(found.contains { $0.lint == lint && $0.line != nil && !$0.fix.isEmpty }, "\(found.map(\.text))")
+        } else {
+            #expect(found.isEmpty, "\(found.map(\.text))")
+        }
+    }
+
     @Test func theClockOfThisMachineIsNamed() async throws {
         let source = """
             return { name = "test", triggers = { updated_item = {

@@ -164,6 +164,13 @@ return {
       dedup = function(record)
         return record.id .. "@" .. record.updated_at .. (record.deleted == true and "@deleted" or "")
       end,
+      -- For backfills: the poll steps back from the mark by itself.
+      cursor_at = function(time)
+        return { mark = time }
+      end,
+      record_time = function(record)
+        return record.updated_at
+      end,
 
       -- What the poll reads, for `sluice connector simulate`.
       simulate = {

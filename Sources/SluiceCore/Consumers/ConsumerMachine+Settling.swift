@@ -175,10 +175,20 @@ extension ConsumerMachine {
 
     /// Dead letters that are to be delivered after all. What is unacked already stays as it is.
     public mutating func replay(_ jobs: SequenceSet, at now: Timestamp) {
-        let new = SequenceSet(jobs.numbers.filter { !awaits($0) })
+        let new = withoutAwaited(jobs)
         replayed.insert(jobs)
         unacked += new.count
         comeAgain(new, attempts: 0, dueAt: now, reason: nil)
+    }
+
+    /// Those that are neither held nor wait to come again.
+    public func withoutAwaited(_ jobs: SequenceSet) -> SequenceSet {
+        var free = jobs
+        for group in returned.values where !free.isEmpty { free.remove(group.jobs) }
+        for lease in leases.values {
+            for share in lease.held where !free.isEmpty { free.remove(share.jobs) }
+        }
+        return free
     }
 
     // MARK: Pieces

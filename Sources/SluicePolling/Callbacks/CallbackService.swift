@@ -37,6 +37,7 @@ public final class CallbackService: Sendable {
         var underWay: [String: Int64] = [:]
         var running: [ConnectionID: Int] = [:]
         /// When the loop wakes by itself; nil while it is awake.
+        var hasBegun = false
         var wakeAt: Timestamp?
         /// Connections that are asked first next time.
         var turn = 0
@@ -159,6 +160,7 @@ public final class CallbackService: Sendable {
     /// Runs until the task is cancelled; a status poll under way then is made again after the next start.
     public func run() async {
         await hasten()
+        state.withLock { $0.hasBegun = true }
         await withDiscardingTaskGroup { group in
             while !Task.isCancelled {
                 state.withLock { $0.wakeAt = nil }
@@ -171,6 +173,9 @@ public final class CallbackService: Sendable {
             group.cancelAll()
         }
     }
+
+    /// Whether what was pending at the start has been hastened: what is added from then on is asked for at its own times.
+    package var hasBegun: Bool { state.withLock { $0.hasBegun } }
 
     /// Looks again, for example because a clock that is moved by hand was moved.
     package func lookAgain() { waker.call() }

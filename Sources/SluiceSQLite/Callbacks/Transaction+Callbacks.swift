@@ -53,7 +53,8 @@ extension Transaction {
         if found.kind == "pull" {
             throw SluiceError(
                 .conflict,
-                "nothing is carried to the pull destination \(found.name): name one of another kind, or read the jobs of the callbacks")
+                "nothing is carried to the pull destination \(found.name): name one of another kind, or attach it to the connection's callbacks "
+                    + "in sluice.yaml: `triggers: {\"callbacks:CONNECTION\": {destinations: [\(found.name)]}}`")
         }
     }
 
@@ -264,8 +265,7 @@ extension Transaction {
         let pending = try prepare("SELECT pending FROM callback_tally WHERE ns = ? AND connection_id = ?")
         pending.bind(1, namespace)
         pending.bind(2, connection)
-        guard let count = try pending.first({ $0.int(0) }) else { return }
-        if count > 0 {
+        if let count = try pending.first({ $0.int(0) }), count > 0 {
             throw SluiceError(
                 .conflict, "the connection \(name) has \(count) pending callbacks: cancel them, or wait for them",
                 context: ["connection": name])

@@ -78,7 +78,7 @@ extension Transaction {
         update.bind(2, time)
         update.bind(3, id)
         try update.run()
-        if state.hasEnded { try end(namespace, id, at: time) }
+        if state.hasEnded, !before.state.hasEnded { try end(namespace, id, at: time) }
         return try backfill(namespace, id)
     }
 

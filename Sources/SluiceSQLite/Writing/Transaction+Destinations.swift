@@ -92,11 +92,7 @@ extension Transaction {
         if try isConsumer(destination) {
             return try detachConsumer(namespace, trigger: TriggerID(trigger), destination: DestinationID(destination), at: time)
         }
-        try run(
-            """
-            UPDATE delivery SET state = 2, reason = 'detached', settled_at = ?1, is_ordered = 0
-            WHERE state = 0 AND ns = ?2 AND destination_id = ?3 AND trigger_id = ?4
-            """, time.milliseconds, namespace.rawValue, destination, trigger)
+        try detachPending(namespace, trigger: trigger, destination: destination, time)
     }
 
     func setAttachment(_ namespace: NamespaceID, _ triggerName: String, _ destinationName: String, _ settings: [UInt8]) throws {

@@ -204,25 +204,6 @@ extension API {
         }
     }
 
-    /// The words of today's `/v1/deliveries/replay`: `{"delivery": ID}`, `{"destination": NAME}` or `{"all": true}`, all of them at once.
-    func replayDeliveries(_ call: APICall) async throws -> APIResponse {
-        let body = try call.object()
-        var order: Order
-        if let delivery = body["delivery"]?.int64 {
-            order = Order(selection: DeadLetterSelection(deliveries: [delivery]), rows: 1)
-        } else {
-            order = try await self.order(body)
-            order.rows = .max
-        }
-        let now = parts.clock.now()
-        let done = try await run(order) { try await self.parts.store.replayDeadLetters($0, after: $1, limit: $2, at: now) }
-        if let delivery = order.selection.deliveries?.first, order.selection.deliveries?.count == 1, done.changed == 0 {
-            throw SluiceError(.notFound, "delivery \(delivery) is no dead letter: see `sluice dead-letter list`")
-        }
-        if done.changed > 0 { try await clearDeadLetterAlarms() }
-        return APIResponse.object { $0.member("replayed", Int64(done.changed)) }
-    }
-
     /// The alarm stands for as long as a destination has dead letters; those that die again raise it again.
     private func clearDeadLetterAlarms() async throws {
         let standing = Set(parts.alarms.standing().filter { $0.alarm.kind == .deadLetters }.map(\.alarm.subject))

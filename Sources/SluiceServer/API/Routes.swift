@@ -74,7 +74,6 @@ extension API {
         Route("POST", "/v1/inbox/:sequence/redeliver") { try await $0.redeliverInbox($1) },
         Route("GET", "/v1/deliveries") { try await $0.listDeliveries($1) },
         Route("GET", "/v1/deliveries/:id") { try await $0.showDelivery($1) },
-        Route("POST", "/v1/deliveries/replay") { try await $0.replayDeliveries($1) },
         Route("GET", "/v1/dead-letters") { try await $0.listDeadLetters($1) },
         Route("POST", "/v1/dead-letters/replay") { try await $0.replayDeadLetters($1) },
         Route("POST", "/v1/dead-letters/discard") { try await $0.discardDeadLetters($1) },

@@ -102,7 +102,10 @@ final class ServerControl: TriggerControl {
     }
 
     func startBackfill(_ wanted: BackfillRequest) async throws -> StoredBackfill { try await backfills.start(wanted) }
-    func backfillsChanged() { backfills.lookAgain() }
+    func backfillsChanged(_ trigger: TriggerID) async {
+        backfills.lookAgain()
+        await backfills.lookAtEnd(of: trigger)
+    }
     func backfillWaits(_ backfill: StoredBackfill) -> (reason: String, until: Timestamp?)? { backfills.waitsFor(backfill) }
 
     func redeliver(_ webhook: InboxItem) async throws -> InboxSequence? {

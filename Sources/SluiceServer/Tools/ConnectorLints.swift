@@ -40,7 +40,7 @@ public struct ConnectorLints: Sendable {
     }
 
     /// Once for a place, though variants may repeat it; and not where its line, or the one above, says `-- allow LINT: WHY`.
-    private mutating func warn(_ lint: String, _ key: String, _ message: String, loses: String, fix: String) {
+    mutating func warn(_ lint: String, _ key: String, _ message: String, loses: String, fix: String) {
         if findings.contains(where: { $0.lint == lint && $0.subject == key }) { return }
         if allows(lint, line: keys.line(key)) { return }
         findings.append(
@@ -94,6 +94,7 @@ public struct ConnectorLints: Sendable {
                 for variant in rules.variantsOrSelf { lint(variant, type, key + ".incremental") }
             } else {
                 lintLambda(type, key)
+                lintWindow(type, key)
             }
         }
     }

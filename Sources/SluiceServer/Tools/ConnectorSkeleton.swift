@@ -273,6 +273,13 @@ public enum ConnectorSkeleton: String, Sendable, CaseIterable {
                   dedup = function(record)
                     return record.id .. "@" .. record.updated_at
                   end,
+                  -- For backfills: where the poll begins to read what was changed at a time or later, and when a record was changed.
+                  cursor_at = function(time)
+                    return { mark = time }
+                  end,
+                  record_time = function(record)
+                    return record.updated_at
+                  end,
                   -- What the poll reads, for `sluice connector simulate`: the words of incremental.
                   simulate = {
                     records = "items",

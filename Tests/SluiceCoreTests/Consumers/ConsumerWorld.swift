@@ -298,11 +298,17 @@ struct ConsumerWorld {
                 if job > target { twice.insert(job) }
             }
         case 1:
-            let dead = fates.filter { $0.value == .dead && $0.key <= machine.position }.map(\.key).sorted().filter { _ in random.chance(50)
+            // Dead letters, and by a backfill what was acked as well; what is in hand or waits is left alone.
+            let isAll = random.chance(50)
+            let settled = fates.filter { $0.key <= machine.position && ($0.value == .dead || isAll && $0.value == .acked) }
+            let chosen = SequenceSet(settled.map(\.key).sorted().filter { _ in random.chance(50) })
+            let free = machine.withoutAwaited(chosen)
+            guard free.numbers == chosen.numbers.filter({ !machine.awaits($0) }) else {
+                throw Failure(description: "of \(chosen.numbers) these are said to be free: \(free.numbers)")
             }
-            machine.replay(SequenceSet(dead), at: now)
-            replayedRows.formUnion(dead)
-            for job in dead { fates[job] = .handedOut }
+            machine.replay(free, at: now)
+            replayedRows.formUnion(free.numbers)
+            for job in free.numbers { fates[job] = .handedOut }
         case 2:
             machine.expire(through: Int64(random.next(Int(lastJob) + 1)), and: SequenceSet(), at: now)
             try noteDead()
