@@ -1,20 +1,21 @@
 import AsyncHTTPClient
 import SluiceConnectors
 import SluiceCore
+import SluiceOutgoing
 
 /// The way of polls to a provider, for those who make one outside of the schedule: the same limits, redirects, statuses and
 /// guarded addresses.
 public struct PollLane: Sendable {
     private let client: HTTPClient
-    private let routes: PollRoutes
+    private let routes: OutgoingRoutes
     public let http: any HTTPSending
 
-    /// `resolve` as for `PollRoutes`. Call `close` when done.
-    public init(settings: ConnectionPollSettings, time: any TimeSource, resolve: @escaping PollRoutes.Resolve) {
+    /// Call `close` when done.
+    public init(settings: ConnectionPollSettings, time: any TimeSource, lookUp: @escaping HostLookUp = HostResolver.lookUpForPolls) {
         let limits = PollingService.Limits()
         let configuration = PollingService.clientConfiguration(limits)
         client = HTTPClient(eventLoopGroupProvider: .singleton, configuration: configuration)
-        routes = PollRoutes(configuration: configuration, resolve: resolve)
+        routes = .polls(configuration, lookUp: lookUp)
         http = PollHTTP(
             client: client, settings: settings, time: time, pageBytesMax: limits.pageBytesMax, guardAddress: { _, _ in }, routes: routes)
     }

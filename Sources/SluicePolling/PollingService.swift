@@ -3,6 +3,7 @@ import Logging
 import NIOCore
 import SluiceConnectors
 import SluiceCore
+import SluiceOutgoing
 import SluiceStore
 import Synchronization
 
@@ -84,8 +85,8 @@ public final class PollingService: StoreObserver, Sendable {
     let logger: Logger
     let random: @Sendable () -> Double
     let guardAddress: @Sendable (_ host: String, _ allowed: AddressAllowance) async throws -> Void
-    let routes: PollRoutes?
-    let heldRoutes: PollRoutes?
+    let routes: OutgoingRoutes?
+    let heldRoutes: OutgoingRoutes?
     /// Told when a trigger's state changed because of its polls.
     let stateChanged: @Sendable (StoredTrigger) -> Void
     let state = Mutex(State())
@@ -98,8 +99,8 @@ public final class PollingService: StoreObserver, Sendable {
     public init(
         store: any Store, catalogue: any PollingCatalogue, time: any TimeSource, alarms: any AlarmReporting, client: HTTPClient,
         limits: Limits = Limits(), logger: Logger, random: @escaping @Sendable () -> Double,
-        guardAddress: @escaping @Sendable (_ host: String, _ allowed: AddressAllowance) async throws -> Void, routes: PollRoutes? = nil,
-        heldClient: HTTPClient? = nil, heldRoutes: PollRoutes? = nil, credentials: (any CredentialKeeping)? = nil,
+        guardAddress: @escaping @Sendable (_ host: String, _ allowed: AddressAllowance) async throws -> Void, routes: OutgoingRoutes? = nil,
+        heldClient: HTTPClient? = nil, heldRoutes: OutgoingRoutes? = nil, credentials: (any CredentialKeeping)? = nil,
         stateChanged: @escaping @Sendable (StoredTrigger) -> Void = { _ in }
     ) {
         self.routes = routes

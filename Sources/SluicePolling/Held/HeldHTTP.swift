@@ -32,7 +32,7 @@ extension PollHTTP {
             failure.isHeldBack = true
             throw failure
         }
-        let pinned = try await heldRoutes?.client(for: host, allowed: settings.addresses, on: heldClient.eventLoopGroup)
+        let pinned = try await heldRoutes?.client(for: host, allowed: settings.addresses, within: resolvingMax)
         let answer = HeldAnswer(isStream: request.isStream, bytesMax: pageBytesMax) { pinned?.end() }
         try slot.hold(answer, isStream: request.isStream)
         do {
@@ -59,7 +59,7 @@ extension PollHTTP {
             slot.done(answer)
             answer.end(error)
             let failure = failure(of: error, span)
-            if (failure as? PollFailure)?.kind == .transient { heldRoutes?.failed(host) }
+            if let pinned, (failure as? PollFailure)?.kind == .transient { heldRoutes?.failed(pinned) }
             throw failure
         }
     }

@@ -67,7 +67,7 @@ public struct Trial: Sendable {
             await trial.poll(connector, type, connection, input, http, now, order.pages, scrubber)
         } else {
             let settings = ConnectionPollSettings(allowsPrivate: order.allowsPrivate)
-            let lane = PollLane(settings: settings, time: clock) { try await AddressResolver.addresses(of: $0, allowed: $1) }
+            let lane = PollLane(settings: settings, time: clock)
             let http = TrialRecorder(lane.http, scrubber: scrubber, time: clock)
             await trial.poll(connector, type, connection, input, http, now, order.pages, scrubber)
             await lane.close()
