@@ -170,6 +170,14 @@ public final class PollingService: StoreObserver, Sendable {
         waker.call()
     }
 
+    /// A connection was removed, with its triggers before it: its credentials stay in no memory.
+    public func connectionRemoved(_ id: ConnectionID) {
+        state.withLock { state in
+            state.lanes[id] = nil
+            state.keepers[id] = nil
+        }
+    }
+
     /// A trigger was made or changed; with `cause` it polls at once.
     public func triggerChanged(_ trigger: StoredTrigger, poll cause: PollCause? = nil) {
         let now = time.now()

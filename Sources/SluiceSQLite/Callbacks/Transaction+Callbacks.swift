@@ -220,7 +220,9 @@ extension Transaction {
     }
 
     /// A connection without pending callbacks forgets the others with their source. Throws `.conflict` if some are pending.
-    func removeCallbacks(ofConnection connection: Int64, _ name: String, _ namespace: NamespaceID) throws {
+    func removeCallbacks(
+        ofConnection connection: Int64, _ name: String, _ namespace: NamespaceID, discardsUndelivered: Bool, at time: Timestamp
+    ) throws {
         let pending = try prepare("SELECT pending FROM callback_tally WHERE ns = ? AND connection_id = ?")
         pending.bind(1, namespace)
         pending.bind(2, connection)
@@ -235,6 +237,6 @@ extension Transaction {
         let source = StoredTrigger.callbackSource(name)
         guard try find(.trigger, source, namespace) != nil else { return }
         try setState(namespace, source, from: .running, to: .stopped)
-        try removeTrigger(namespace, source)
+        try removeTrigger(namespace, source, discardsUndelivered: discardsUndelivered, at: time)
     }
 }

@@ -5,7 +5,7 @@ import SluiceServer
 struct DestinationCommands: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "destination", abstract: "Where jobs go, and how that goes.",
-        subcommands: [List.self, ShowOne.self, RotateSecret.self, Pause.self, Resume.self], aliases: ["destinations"])
+        subcommands: [List.self, ShowOne.self, RotateSecret.self, Pause.self, Resume.self, Remove.self], aliases: ["destinations"])
 
     /// A trigger's name, and what is special about what it delivers there.
     private static func attachment(_ row: JSONView) -> String {

@@ -6,7 +6,7 @@ struct TriggerCommands: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "trigger", abstract: "What is watched: its state, its cursor, its polls.",
         subcommands: [
-            List.self, ShowOne.self, Start.self, Pause.self, Resume.self, Poll.self, Stop.self, Quarantine.self, Cursor.self,
+            List.self, ShowOne.self, Start.self, Pause.self, Resume.self, Poll.self, Stop.self, Remove.self, Quarantine.self, Cursor.self,
         ],
         aliases: ["triggers"])
 
