@@ -61,9 +61,13 @@ public final class OutgoingRoute: Sendable {
     }
 
     /// No connection could be made, or no answer came: the next request goes to the next address.
-    public func failed(_ client: PinnedClient) {
+    public func failed(_ client: PinnedClient) { failed(client.client) }
+
+    func failed(_ client: HTTPClient) {
         state.withLock { state in
-            guard state.current == client.address, let index = state.addresses.firstIndex(of: client.address) else { return }
+            guard let current = state.current, state.clients[current]?.client === client,
+                let index = state.addresses.firstIndex(of: current)
+            else { return }
             state.current = state.addresses[(index + 1) % state.addresses.count]
         }
     }

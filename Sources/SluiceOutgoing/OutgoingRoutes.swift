@@ -21,6 +21,7 @@ public final class OutgoingRoutes: Sendable {
 
     /// A client for one request to `host`: call its `end` when done. Throws as a route does, and `.connector` for what is no
     /// host name.
+    @inline(never)
     public func client(
         for host: String, allowed: AddressAllowance, within span: Duration
     ) async throws(SluiceError) -> PinnedClient {
@@ -32,7 +33,10 @@ public final class OutgoingRoutes: Sendable {
     }
 
     /// No connection could be made, or no answer came: the next request goes to the host's next address.
-    public func failed(_ client: PinnedClient) { routes.withLock { $0[client.host] }?.failed(client) }
+    public func failed(_ client: PinnedClient) { failed(client.client, at: client.host) }
+
+    /// The same, of the HTTP client of one.
+    public func failed(_ client: HTTPClient, at host: String) { routes.withLock { $0[host] }?.failed(client) }
 
     public func close() {
         let closed = routes.withLock { routes in
