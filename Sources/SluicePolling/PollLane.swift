@@ -2,6 +2,7 @@ import AsyncHTTPClient
 import NIOCore
 import SluiceConnectors
 import SluiceCore
+import SluiceOutgoing
 import SluiceStore
 
 /// The way of polls to a provider, for those who make one outside of the schedule: the same limits, redirects, statuses, guarded
@@ -22,21 +23,23 @@ public struct PollLane: Sendable {
 
     private let client: HTTPClient
     private let heldClient: HTTPClient
-    private let routes: [PollRoutes]
+    private let routes: [OutgoingRoutes]
     private let polls: PollHTTP
     private let renewer: TokenRenewer
     public var http: any HTTPSending { polls }
 
-    /// `resolve` as for `PollRoutes`. Its requests are made within `use`. Call `close` when done.
-    public init(settings: ConnectionPollSettings, time: any TimeSource, access: Access? = nil, resolve: @escaping PollRoutes.Resolve) {
+    /// Its requests are made within `use`. Call `close` when done.
+    public init(
+        settings: ConnectionPollSettings, time: any TimeSource, access: Access? = nil,
+        lookUp: @escaping HostLookUp = HostResolver.lookUpForPolls
+    ) {
         let limits = PollingService.Limits()
         let (configuration, heldConfiguration) = (PollingService.clientConfiguration(limits), PollingService.heldConfiguration(limits))
         let client = HTTPClient(eventLoopGroupProvider: .singleton, configuration: configuration)
         self.client = client
         heldClient = HTTPClient(eventLoopGroupProvider: .singleton, configuration: heldConfiguration)
-        let (routes, heldRoutes) = (
-            PollRoutes(configuration: configuration, resolve: resolve), PollRoutes(configuration: heldConfiguration, resolve: resolve)
-        )
+        let routes = OutgoingRoutes.polls(configuration, lookUp: lookUp)
+        let heldRoutes = OutgoingRoutes.polls(heldConfiguration, lookUp: lookUp)
         self.routes = [routes, heldRoutes]
         let renewer = TokenRenewer()
         self.renewer = renewer
@@ -48,7 +51,7 @@ public struct PollLane: Sendable {
     }
 
     private static func authorization(
-        _ access: Access, _ settings: ConnectionPollSettings, _ time: any TimeSource, _ client: HTTPClient, _ routes: PollRoutes,
+        _ access: Access, _ settings: ConnectionPollSettings, _ time: any TimeSource, _ client: HTTPClient, _ routes: OutgoingRoutes,
         _ renewer: TokenRenewer
     ) -> LaneAuthorization? {
         let rules = access.authorization

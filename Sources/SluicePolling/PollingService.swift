@@ -3,6 +3,7 @@ import Logging
 import NIOCore
 import SluiceConnectors
 import SluiceCore
+import SluiceOutgoing
 import SluiceStore
 import Synchronization
 
@@ -87,8 +88,8 @@ public final class PollingService: StoreObserver, Sendable {
     let logger: Logger
     let random: @Sendable () -> Double
     let guardAddress: @Sendable (_ host: String, _ allowed: AddressAllowance) async throws -> Void
-    let routes: PollRoutes?
-    let heldRoutes: PollRoutes?
+    let routes: OutgoingRoutes?
+    let heldRoutes: OutgoingRoutes?
     /// Told when a trigger's state changed because of its polls.
     let stateChanged: @Sendable (StoredTrigger) -> Void
     let state = Mutex(State())
@@ -101,8 +102,8 @@ public final class PollingService: StoreObserver, Sendable {
     public init(
         store: any Store, catalogue: any PollingCatalogue, time: any TimeSource, alarms: any AlarmReporting, client: HTTPClient,
         limits: Limits = Limits(), logger: Logger, random: @escaping @Sendable () -> Double,
-        guardAddress: @escaping @Sendable (_ host: String, _ allowed: AddressAllowance) async throws -> Void, routes: PollRoutes? = nil,
-        heldClient: HTTPClient? = nil, heldRoutes: PollRoutes? = nil, credentials: (any CredentialKeeping)? = nil,
+        guardAddress: @escaping @Sendable (_ host: String, _ allowed: AddressAllowance) async throws -> Void, routes: OutgoingRoutes? = nil,
+        heldClient: HTTPClient? = nil, heldRoutes: OutgoingRoutes? = nil, credentials: (any CredentialKeeping)? = nil,
         stateChanged: @escaping @Sendable (StoredTrigger) -> Void = { _ in }
     ) {
         self.routes = routes
@@ -170,6 +171,14 @@ public final class PollingService: StoreObserver, Sendable {
             state.schedule.setRefused(id, probeAt: state.schedule.isRefused(id) ? now : nil)
         }
         waker.call()
+    }
+
+    /// A connection was removed, with its triggers before it: its credentials stay in no memory.
+    public func connectionRemoved(_ id: ConnectionID) {
+        state.withLock { state in
+            state.lanes[id] = nil
+            state.keepers[id] = nil
+        }
     }
 
     /// A trigger was made or changed; with `cause` it polls at once.

@@ -1,5 +1,6 @@
 import Logging
 import SluiceCore
+import SluiceOutgoing
 
 /// Where jobs are carried to, with its secrets opened. Lives in memory only.
 public struct CarriedDestination: Sendable {
@@ -59,13 +60,24 @@ extension CourierPlan {
     func isSame(as other: any CourierPlan) -> Bool { (other as? Self) == self }
 }
 
+extension HostResolver {
+    /// By the resolver of pushes.
+    public static let lookUpForPushes = HostResolver(threadCount: 16).lookUp
+}
+
 /// What couriers share.
 public struct CourierTools: Sendable {
     /// For timestamps that others read, such as signed ones.
     public var wallTime: any TimeSource
     public var options: DeliveryOptions
     public var logger: Logger
-    public init(wallTime: any TimeSource, options: DeliveryOptions = DeliveryOptions(), logger: Logger) {
+    /// Looks a host name up. What it answers is checked before anything connects there.
+    public var lookUp: HostLookUp
+    public init(
+        wallTime: any TimeSource, options: DeliveryOptions = DeliveryOptions(), logger: Logger,
+        lookUp: @escaping HostLookUp = HostResolver.lookUpForPushes
+    ) {
+        self.lookUp = lookUp
         self.wallTime = wallTime
         self.options = options
         self.logger = logger

@@ -40,8 +40,9 @@ extension Transaction {
     }
 
     /// With its deliveries, which are removed piece by piece.
-    func removeDestination(_ namespace: NamespaceID, _ name: String) throws {
+    func removeDestination(_ namespace: NamespaceID, _ name: String, discardsUndelivered: Bool) throws {
         let destination = try id(of: .destination, name, namespace)
+        if !discardsUndelivered { try refuseUndelivered(ofDestination: destination, name, namespace) }
         try forgetConsumer(destination)
         for table in ["attachment", "catch_up"] {
             try run("DELETE FROM \(table) WHERE ns = ? AND destination_id = ?", namespace.rawValue, destination)

@@ -6,6 +6,7 @@ import SluiceConnectors
 import SluiceCore
 import SluiceDelivery
 import SluiceGateway
+import SluiceOutgoing
 import SluicePolling
 import SluiceStore
 import Synchronization
@@ -120,12 +121,11 @@ public struct SluiceServer: Sendable {
         limits.heldMax = min(limits.heldMax, OpenFiles.raise() / 2)
         let heldConfiguration = PollingService.heldConfiguration(limits)
         heldClient = HTTPClient(eventLoopGroupProvider: .singleton, configuration: heldConfiguration)
-        let resolve: PollRoutes.Resolve = { try await AddressResolver.addresses(of: $0, allowed: $1) }
-        let routes = PollRoutes(configuration: configuration, resolve: resolve)
+        let routes = OutgoingRoutes.polls(configuration)
         polling = PollingService(
             store: store, catalogue: catalogue, time: clock, alarms: alarms, client: client, limits: limits, logger: logger,
             random: { Double.random(in: 0..<1) }, guardAddress: { _, _ in }, routes: routes, heldClient: heldClient,
-            heldRoutes: PollRoutes(configuration: heldConfiguration, resolve: resolve),
+            heldRoutes: .polls(heldConfiguration),
             credentials: SealedCredentials(store: store, sealer: opened.sealer))
         let fetch = GuardedFetch(client: client, time: clock, routes: routes)
         desk = HandshakeDesk(time: clock, logger: logger) { try await fetch.get($0) }

@@ -52,9 +52,7 @@ extension Trial {
             }
             access = made
         }
-        let lane = PollLane(settings: ConnectionPollSettings(allowsPrivate: poll.order.allowsPrivate), time: clock, access: access) {
-            try await AddressResolver.addresses(of: $0, allowed: $1)
-        }
+        let lane = PollLane(settings: ConnectionPollSettings(allowsPrivate: poll.order.allowsPrivate), time: clock, access: access)
         let recorder = TrialRecorder(lane.http, time: clock)
         asked.listener = recorder
         let before = self

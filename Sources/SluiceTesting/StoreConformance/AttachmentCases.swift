@@ -157,7 +157,9 @@ extension StoreConformance {
         try await bench.apply([.attach(trigger: "orders", destination: "hook", from: nil)])
         try await bench.cycle(trigger, fence, 4, keys: ["new"])
         try expectEqual(try await claimAll(bench, destination), [Int64(kept) + 3], "the next job")
-        try await bench.apply([.detach(trigger: "orders", destination: "hook"), .removeDestination(name: "hook")])
+        try await bench.apply([
+            .detach(trigger: "orders", destination: "hook"), .removeDestination(name: "hook", discardsUndelivered: true),
+        ])
         try expectEqual(try await catchUp(bench), [0], "a destination that was removed leaves no note")
     }
 

@@ -480,7 +480,7 @@ extension StoreConformance {
         try await expectError(.notFound, "a fetch from what is pushed to") { _ = try await fetch(here, hook) }
         try await bench.cycle(one, fence, 1, keys: ["a"])
         let batch = try await fetch(bench, queue)
-        try await bench.apply([.removeDestination(name: "queue")])
+        try await bench.apply([.removeDestination(name: "queue", discardsUndelivered: true)])
         try await expectError(.notFound, "an ack after its consumer was removed") { try await say(here, queue, batch.lease, .ack) }
         try await bench.reopen()
         try expectEqual(try await bench.store.consumers(.default, only: nil, at: bench.start).count, 0, "consumers")

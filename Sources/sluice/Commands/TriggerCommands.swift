@@ -5,7 +5,9 @@ import SluiceServer
 struct TriggerCommands: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "trigger", abstract: "What is watched: its state, its cursor, its polls.",
-        subcommands: [List.self, ShowOne.self, Start.self, Pause.self, Resume.self, Poll.self, Stop.self, Quarantine.self, Cursor.self],
+        subcommands: [
+            List.self, ShowOne.self, Start.self, Pause.self, Resume.self, Poll.self, Stop.self, Remove.self, Quarantine.self, Cursor.self,
+        ],
         aliases: ["triggers"])
 
     struct List: AsyncParsableCommand {
@@ -38,17 +40,13 @@ struct TriggerCommands: ParsableCommand {
 
         func run() async throws {
             try await reach.connected { caller in
-                let answer = try await caller.get("/v1/triggers/\(Percent.encoded(name))")
-                if single.json { return single.show(answer) }
                 // What one looks for first: its state, what it waits for, how far it is.
-                Terminal.out(
-                    Show.members(
-                        answer,
-                        first: [
-                            "name", "state", "reason", "polling_now", "next_due_at", "next_cause", "waits_for", "waits_until",
-                            "news_waiting",
-                            "subscription", "last_start_at", "last_success_at", "failures", "last_error", "quarantined", "jobs", "cursor",
-                        ]))
+                single.show(
+                    try await caller.get("/v1/triggers/\(Percent.encoded(name))"),
+                    first: [
+                        "name", "state", "reason", "polling_now", "next_due_at", "next_cause", "waits_for", "waits_until", "news_waiting",
+                        "subscription", "last_start_at", "last_success_at", "failures", "last_error", "quarantined", "jobs", "cursor",
+                    ])
             }
         }
     }
@@ -61,11 +59,8 @@ struct TriggerCommands: ParsableCommand {
         func send(_ command: TriggerCommand) async throws {
             try await reach.connected { caller in
                 let answer = try await caller.post("/v1/triggers/\(Percent.encoded(name))/\(command.rawValue)")
-                if single.json { return single.show(answer) }
-                let (before, now) = (Show.text(answer["state_before"]), Show.text(answer["state"]))
-                let change = before == now ? "\(now)\(command == .poll ? "" : " already")" : "\(before) → \(now)"
-                Terminal.out("\(name): \(change)" + (command == .poll && caller.isServer ? "; a poll is due now" : ""))
-                if let note = answer["note"]?.string { Terminal.error("Note: \(note)") }
+                let polls = command == .poll
+                single.showChange(answer, of: name, saysAlready: !polls, more: polls && caller.isServer ? "; a poll is due now" : "")
             }
         }
     }
