@@ -9,6 +9,9 @@ import SluiceCore
     import Darwin
 #endif
 
+/// All addresses of a host, in the order in which to try them, given up after so long. Throws `.providerUnreachable`.
+public typealias HostLookUp = @Sendable (_ host: String, _ within: Duration) async throws(SluiceError) -> [IPAddress]
+
 /// Asks the system's name service, on threads of its own: `getaddrinfo` blocks, for half a minute where a name server is
 /// dead, and must hold up neither Swift's cooperative pool nor another destination.
 public struct HostResolver: Sendable {
@@ -22,7 +25,12 @@ public struct HostResolver: Sendable {
     }
 
     /// The one of pushes.
-    static let pushes = HostResolver(threadCount: 16)
+    private static let pushes = HostResolver(threadCount: 16)
+
+    /// By the resolver of pushes.
+    public static let lookUpForPushes: HostLookUp = { (host: String, span: Duration) async throws(SluiceError) -> [IPAddress] in
+        try await pushes.addresses(of: host, within: span)
+    }
 
     /// All addresses of a host, in the order in which to try them (RFC 6724). Throws `.providerUnreachable`.
     public func addresses(of host: String) async throws -> [IPAddress] {

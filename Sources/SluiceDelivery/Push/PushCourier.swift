@@ -19,7 +19,7 @@ struct PushCourier: Courier {
         } catch {
             signer = .failure(error)
         }
-        route = PushRoute(destination, freshFor: .seconds(tools.options.addressSecondsMax))
+        route = PushRoute(destination, freshFor: .seconds(tools.options.addressSecondsMax), lookUp: tools.lookUp)
         sender = PushSender(destination, options: tools.options)
         wallTime = tools.wallTime
     }

@@ -70,12 +70,13 @@ final class PushRoute: Sendable {
     }
 
     private let destination: PushDestination
-    private let resolver = HostResolver.pushes
+    private let lookUp: HostLookUp
     private let freshFor: Duration
     private let state = Mutex(State())
 
-    init(_ destination: PushDestination, freshFor: Duration) {
+    init(_ destination: PushDestination, freshFor: Duration, lookUp: @escaping HostLookUp = HostResolver.lookUpForPushes) {
         self.destination = destination
+        self.lookUp = lookUp
         self.freshFor = freshFor
     }
 
@@ -92,7 +93,7 @@ final class PushRoute: Sendable {
         if let literal = target.literal {
             addresses = [literal]
         } else {
-            addresses = try await resolver.addresses(of: target.host, within: .seconds(Int64(seconds)))
+            addresses = try await lookUp(target.host, .seconds(Int64(seconds)))
         }
         do {
             try AddressGuard.check(host: target.host, addresses: addresses, allowed: destination.addresses)

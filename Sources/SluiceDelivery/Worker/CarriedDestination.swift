@@ -65,7 +65,13 @@ public struct CourierTools: Sendable {
     public var wallTime: any TimeSource
     public var options: DeliveryOptions
     public var logger: Logger
-    public init(wallTime: any TimeSource, options: DeliveryOptions = DeliveryOptions(), logger: Logger) {
+    /// Looks a host name up. What it answers is checked before anything connects there.
+    public var lookUp: HostLookUp
+    public init(
+        wallTime: any TimeSource, options: DeliveryOptions = DeliveryOptions(), logger: Logger,
+        lookUp: @escaping HostLookUp = HostResolver.lookUpForPushes
+    ) {
+        self.lookUp = lookUp
         self.wallTime = wallTime
         self.options = options
         self.logger = logger
