@@ -1,4 +1,5 @@
 import Foundation
+import SluiceCore
 import SluiceTesting
 import Testing
 
@@ -80,7 +81,7 @@ private final class ToyServer: @unchecked Sendable {
         for await text in line {
             if let port = Int(text.trimmingCharacters(in: .whitespacesAndNewlines)) { return port }
         }
-        throw TimedOut(what: "the toy server's port")
+        throw SluiceError("ended", "The toy server told no port.")
     }
 
     func stop() async throws {

@@ -40,27 +40,6 @@ extension SignatureScheme {
     }
 }
 
-/// Signs what Sluice pushes, so that the receiver can verify it with any Standard Webhooks library.
-public enum StandardWebhooksSigner {
-    /// The value of `webhook-signature`: one `v1,BASE64` for each secret that is usable, separated by spaces, so that
-    /// both an old and a new secret verify during a rotation. Empty if no secret is usable.
-    ///
-    /// `timestamp` counts in whole seconds: send `timestamp.seconds` as `webhook-timestamp`. `id` must not contain a point.
-    public static func sign(id: String, timestamp: Timestamp, body: [UInt8], secrets: [String]) -> String {
-        let prefix = StandardWebhooks.prefix(id: id, timestamp: String(timestamp.seconds))
-        return secrets.compactMap(StandardWebhooks.signingKey).map { key in
-            let code = HMACSHA256.code(key: key, prefix, body)
-            return "v1," + Base64.encode((0..<32).map { code[$0] })
-        }.joined(separator: " ")
-    }
-
-    /// Whether something can be signed with this secret: not empty, and base64 after `whsec_`.
-    public static func isUsable(secret: String) -> Bool { StandardWebhooks.signingKey(secret) != nil }
-
-    /// A new secret from 24 to 64 random bytes (the specification's bounds), `whsec_` and base64.
-    public static func newSecret(randomBytes: [UInt8]) -> String { "whsec_" + Base64.encode(randomBytes) }
-}
-
 enum StandardWebhooks {
     private static let codesMax = 16
 

@@ -25,6 +25,8 @@ public struct WebhookSigner: Sendable {
     private let keys: [(key: Key, expiresAt: Timestamp?)]
 
     public static let secretsMax = 8
+    /// Of a symmetric key: the specification's bounds.
+    public static let keyBytes = 24...64
 
     /// Throws `.invalid` without naming the secret, where one is neither form.
     public init(_ secrets: [SigningSecret]) throws(SluiceError) {
@@ -33,7 +35,8 @@ public struct WebhookSigner: Sendable {
             guard let key = WebhookSigner.key(secret.secret) else {
                 throw SluiceError(
                     .invalid,
-                    "The secret of a push destination is neither whsec_ and base64, nor whsk_ and base64 of an ed25519 key; create a new one."
+                    "The secret of a push destination is neither whsec_ and base64 of 24 to 64 bytes, nor whsk_ and base64 of an ed25519 key; "
+                        + "make one: echo \"whsec_$(openssl rand -base64 32)\""
                 )
             }
             keys.append((key, secret.expiresAt))
@@ -71,12 +74,20 @@ public struct WebhookSigner: Sendable {
         return "whpk_" + Base64.encode(Array(key.publicKey.rawRepresentation))
     }
 
+    /// A new HMAC secret from 24 to 64 random bytes.
+    public static func newSymmetricSecret(randomBytes: [UInt8]) -> String { "whsec_" + Base64.encode(randomBytes) }
+
     /// A new ed25519 secret from 32 random bytes.
     public static func newAsymmetricSecret(randomBytes: [UInt8]) -> String { "whsk_" + Base64.encode(randomBytes) }
 
     /// An ed25519 key is its seed of 32 bytes, or seed and public key together, 64 bytes (RFC 8032).
     private static func key(_ secret: String) -> Key? {
-        guard secret.hasPrefix("whsk_") else { return StandardWebhooks.signingKey(secret).map { .symmetric(HMACSHA256.Key($0)) } }
+        guard secret.hasPrefix("whsk_") else {
+            // A text without the prefix would be signed with as it is, and read as base64 by the receivers' libraries.
+            guard secret.hasPrefix("whsec_"), let key = StandardWebhooks.signingKey(secret), WebhookSigner.keyBytes.contains(key.count)
+            else { return nil }
+            return .symmetric(HMACSHA256.Key(key))
+        }
         guard let bytes = Base64.decode(secret.utf8.dropFirst(5)), bytes.count == 32 || bytes.count == 64,
             let key = try? Curve25519.Signing.PrivateKey(rawRepresentation: bytes.prefix(32))
         else { return nil }

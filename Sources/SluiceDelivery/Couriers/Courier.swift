@@ -56,8 +56,8 @@ public protocol Courier: Sendable {
     /// How many jobs one call may carry; 1 for those that take them one by one.
     var batchMax: Int { get }
     /// One attempt of each, oldest first; as many answers as parcels, in their order. Bounded in time by the courier itself.
-    /// Never throws. Once its task is cancelled it returns soon, with `failed` for whatever it does not know of: nothing
-    /// is recorded then, and the claim runs out.
+    /// Never throws. Once its task is cancelled it returns soon, with `failed` for whatever it does not know of: that is no
+    /// attempt then, and is carried again after the next start.
     func carry(_ parcels: [Parcel]) async -> [CourierAnswer]
     /// Ends connections and programs. Nothing is carried after.
     func close() async

@@ -200,14 +200,17 @@ extension DeliveryService {
         let begun = ContinuousClock.now
         let answers = await held.courier.carry(batch.map(\.parcel))
         let milliseconds = Int64((begun.duration(to: .now) / .milliseconds(1)).rounded())
-        // Broken off by the stop of the server: what did not succeed is not known, so nothing is noted of it.
+        // Broken off by the stop of the server: what did not succeed is not known. It is made again after the next start.
         let isBrokenOff = Task.isCancelled
         let machine = DeliveryMachine(schedule: destination.retrySchedule)
         let now = time.now()
         var settled: [Settled] = []
         settled.reserveCapacity(batch.count)
         for (entry, answer) in zip(batch, answers) {
-            if isBrokenOff, answer.result != .delivered { continue }
+            if isBrokenOff, answer.result != .delivered {
+                settled.append(Settled(entry.claimed, .putBack(at: now), at: now))
+                continue
+            }
             let facts = DeliveryMachine.Attempt(
                 result: answer.result, retryAfter: answer.retryAfter, attemptsBefore: entry.claimed.attempts,
                 createdAt: entry.claimed.createdAt)

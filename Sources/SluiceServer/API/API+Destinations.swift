@@ -205,7 +205,7 @@ extension API {
             let bytes = Randomness.bytes(32)
             let secret =
                 isAsymmetric
-                ? WebhookSigner.newAsymmetricSecret(randomBytes: bytes) : StandardWebhooksSigner.newSecret(randomBytes: bytes)
+                ? WebhookSigner.newAsymmetricSecret(randomBytes: bytes) : WebhookSigner.newSymmetricSecret(randomBytes: bytes)
             let now = self.parts.clock.now()
             let after = before.rotated(to: secret, overlap: overlap, at: now)
             let change = DefinitionChange.putDestination(

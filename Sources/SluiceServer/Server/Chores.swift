@@ -104,3 +104,34 @@ struct CancelledAtShutdown: Service {
     let body: @Sendable () async -> Void
     func run() async throws { await cancelWhenGracefulShutdown { await body() } }
 }
+
+/// A part that brings to an end what it has begun, and is cancelled if that takes too long.
+struct EndedAtShutdown: Service {
+    let graceSeconds: Int
+    let stop: @Sendable () -> Void
+    let body: @Sendable () async -> Void
+
+    func run() async throws {
+        let (stopping, isStopping) = AsyncStream.makeStream(of: Void.self)
+        await withTaskGroup { group in
+            group.addTask {
+                await body()
+                isStopping.finish()
+                return true
+            }
+            group.addTask {
+                // Ends when the shutdown begins, or the part by itself.
+                for await _ in stopping {}
+                try? await Task.sleep(for: .seconds(graceSeconds))
+                return false
+            }
+            await withGracefulShutdownHandler {
+                while let hasEnded = await group.next(), !hasEnded { group.cancelAll() }
+                group.cancelAll()
+            } onGracefulShutdown: {
+                stop()
+                isStopping.finish()
+            }
+        }
+    }
+}

@@ -241,7 +241,7 @@ public struct SluiceServer: Sendable {
                 await windows
             },
             CancelledAtShutdown { [callbacks] in await callbacks.service.run() },
-            CancelledAtShutdown { [delivery] in await delivery.run() },
+            EndedAtShutdown(graceSeconds: 5, stop: { [delivery] in delivery.stop() }, body: { [delivery] in await delivery.run() }),
             CancelledAtShutdown { [consumers] in await consumers.run() },
             CancelledAtShutdown { [desk] in await desk.run() },
             Chores(

@@ -11,15 +11,20 @@ import SluiceCore
 #endif
 
 /// Asks until `condition` holds. Throws after `seconds`, saying `what` was waited for; an error of `condition` is thrown on.
+/// Time in which this process did not get to run, because the machine has other work, does not count.
 public func waitUntil(
     _ what: String, seconds: Double = 30, everyMilliseconds: Int = 20, _ condition: @Sendable () async throws -> Bool
 ) async throws {
     let clock = ContinuousClock()
-    let deadline = clock.now + .milliseconds(Int64(seconds * 1000))
+    let pause = Duration.milliseconds(everyMilliseconds)
+    var left = Duration.milliseconds(Int64(seconds * 1000))
     while true {
+        let begun = clock.now
         if try await condition() { return }
-        if clock.now >= deadline { throw SluiceError("timed_out", "Waited \(seconds) s in vain for: \(what).") }
-        try await Task.sleep(for: .milliseconds(everyMilliseconds))
+        if left <= .zero { throw SluiceError("timed_out", "Waited \(seconds) s in vain for: \(what).") }
+        let asked = clock.now
+        try await Task.sleep(for: pause)
+        left -= begun.duration(to: asked) + min(asked.duration(to: clock.now), pause * 4 + .milliseconds(50))
     }
 }
 

@@ -188,27 +188,27 @@ struct SignatureVector: Sendable, CustomTestStringConvertible {
         }
     }
 
-    @Test func signerAndSchemeAgreeThroughARotation() {
-        let old = StandardWebhooksSigner.newSecret(randomBytes: Array(1...24))
-        let new = StandardWebhooksSigner.newSecret(randomBytes: Array(101...164))
+    @Test func signerAndSchemeAgreeThroughARotation() throws {
+        let old = WebhookSigner.newSymmetricSecret(randomBytes: Array(1...24))
+        let new = WebhookSigner.newSymmetricSecret(randomBytes: Array(101...164))
         let now = Timestamp(milliseconds: 1_700_000_000_900)
         let body = Array(#"{"ok":true}"#.utf8)
-        let signature = StandardWebhooksSigner.sign(id: "job_1", timestamp: now, body: body, secrets: [new, "", "whsec_?", old, "plain"])
-        #expect(signature.split(separator: " ").count == 3)
+        let signature = try WebhookSigner([SigningSecret(new), SigningSecret(old)]).sign(id: "job_1", timestamp: now, body: body)
+        #expect(signature.split(separator: " ").count == 2)
         let headers = [
             HTTPField("webhook-id", "job_1"), HTTPField("webhook-timestamp", "1700000000"), HTTPField("webhook-signature", signature),
         ]
         let request = WebhookRequest(method: "POST", path: "/", query: "", headers: headers, body: body)
         let scheme = SignatureScheme.named("standard-webhooks")!
-        for secret in [old, new, "plain"] {
+        for secret in [old, new] {
             #expect(scheme.verify(request, secrets: [secret], now: now) == .valid)
         }
         #expect(isRefused(scheme.verify(request, secrets: ["other"], now: now), .mismatch))
         let vector = SignatureVector.standardWebhooks
         #expect(
-            StandardWebhooksSigner.sign(
-                id: "msg_p5jXN8AQM9LWM0D4loKWxJek", timestamp: Timestamp(seconds: vector.nowSeconds), body: Array(vector.body.utf8),
-                secrets: [vector.secret]) == vector.headers[2].value)
+            try WebhookSigner([SigningSecret(vector.secret)]).sign(
+                id: "msg_p5jXN8AQM9LWM0D4loKWxJek", timestamp: Timestamp(seconds: vector.nowSeconds), body: Array(vector.body.utf8))
+                == vector.headers[2].value)
     }
 
     @Test func longKeysAreHashedFirst() {

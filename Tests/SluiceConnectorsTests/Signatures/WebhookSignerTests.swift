@@ -43,7 +43,12 @@ import Testing
         #expect(try sign([SigningSecret(old, expiresAt: now - .days(1))]) == a)
     }
 
-    @Test(arguments: ["", "whsec_", "whsec_***", "whsk_", "whsk_AAAA", "whsk_" + Data(repeating: 7, count: 64).base64EncodedString()])
+    @Test(
+        arguments: [
+            "", "whsec_", "whsec_***", "whsk_", "whsk_AAAA", "whsk_" + Data(repeating: 7, count: 64).base64EncodedString(),
+            "hunter2-hunter2-hunter2-hunter2", Data(1...32).base64EncodedString(), "whsec_" + Data(1...23).base64EncodedString(),
+            "whsec_" + Data(1...65).base64EncodedString(),
+        ])
     func refusesWhatCannotSign(_ secret: String) {
         let error = #expect(throws: SluiceError.self) { try WebhookSigner([SigningSecret(secret)]) }
         if secret.count > 6 { #expect(error?.message.contains(secret) == false) }

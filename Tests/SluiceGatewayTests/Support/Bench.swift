@@ -3,6 +3,7 @@ import NIOPosix
 import ServiceLifecycle
 import SluiceConnectors
 import SluiceCore
+import SluiceTesting
 import Synchronization
 import Testing
 
@@ -118,17 +119,10 @@ final class RecordedLogs: LogHandler {
     }
 }
 
-/// Waits until a condition holds, at most 10 s.
+/// Waits until a condition holds.
 func eventually(_ what: String, _ condition: @Sendable () async throws -> Bool) async throws {
-    let end = ContinuousClock.now + .seconds(30)
-    while ContinuousClock.now < end {
-        if try await condition() { return }
-        try await Task.sleep(for: .milliseconds(5))
-    }
-    throw TimedOut(what: what)
+    try await waitUntil(what, everyMilliseconds: 5, condition)
 }
-
-struct TimedOut: Error { var what: String }
 
 extension Gateway {
     /// As the listener answers, without one.
