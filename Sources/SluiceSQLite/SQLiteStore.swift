@@ -175,6 +175,10 @@ public final class SQLiteStore: Store {
         try await write { try $0.claim(destination, limit: limit, at: time, hiddenUntil: hiddenUntil) }
     }
 
+    public func releaseClaims(_ namespace: NamespaceID, limit: Int, at time: Timestamp) async throws -> Int {
+        try await write { try $0.releaseClaims(namespace, limit: limit, at: time) }
+    }
+
     public func pendingDestinations(
         _ namespace: NamespaceID
     ) async throws -> [(destination: DestinationID, dueAt: Timestamp, pending: Int)] {

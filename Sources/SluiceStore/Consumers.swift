@@ -62,7 +62,10 @@ public struct ConsumerBatch: Sendable {
         public var job: StoredJob
         /// 1 for the first time it is handed out.
         public var attempt: Int
-        public init(job: StoredJob, attempt: Int) {
+        /// The record holds the fields only that the consumer asked for. Never from the store.
+        public var isProjected: Bool
+        public init(job: StoredJob, attempt: Int, isProjected: Bool = false) {
+            self.isProjected = isProjected
             self.job = job
             self.attempt = attempt
         }

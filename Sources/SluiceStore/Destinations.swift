@@ -25,7 +25,10 @@ public struct DeliveryBacklog: Sendable, Equatable {
     public var dead: Int
     /// When the next pending delivery is due; nil if none is, or all wait behind another.
     public var nextAttemptAt: Timestamp?
-    public init(pending: Int, dead: Int, nextAttemptAt: Timestamp?) {
+    /// Jobs that filters left out since the destination was made, of consumers too; exact.
+    public var filtered: Int
+    public init(pending: Int, dead: Int, nextAttemptAt: Timestamp?, filtered: Int = 0) {
+        self.filtered = filtered
         self.pending = pending
         self.dead = dead
         self.nextAttemptAt = nextAttemptAt

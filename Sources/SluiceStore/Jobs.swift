@@ -83,10 +83,18 @@ public struct StoredJob: Sendable {
 
 /// Deliveries to destinations of every kind but `pull`: intended in the transaction that makes the job.
 public protocol DeliveryStore: Sendable {
-    /// Takes pending deliveries of a destination that are due, oldest first (of an ordered trigger the first unsettled one), and hides them until `hiddenUntil`, so that a
-    /// crash gives them back. Nothing is taken twice at once.
+    /// Takes pending deliveries of a destination that are due, oldest first (of an ordered trigger the first unsettled one), and hides
+    /// them until `hiddenUntil`: a claim that nobody records an attempt of comes back then, or by `releaseClaims`. Nothing is taken
+    /// twice at once.
     func claimDeliveries(_ destination: DestinationID, limit: Int, at time: Timestamp, hiddenUntil: Timestamp) async throws
         -> [ClaimedDelivery]
+    /// Gives back up to `limit` claims that were made before: each is due at once, in the place that it had when it was intended, with
+    /// the attempts it had. Retries that are due later, and what waits in its order, stay as they are; leases of consumers belong to
+    /// workers outside and are not touched. Returns how many were given back: with fewer than `limit` none is left. Tells observers.
+    ///
+    /// For the start of a process that has the data to itself, before it claims anything: then every claim is a former process's. A
+    /// store that several nodes share keeps with each claim whose it is, and gives back those only of nodes whose lease has run out.
+    func releaseClaims(_ namespace: NamespaceID, limit: Int, at time: Timestamp) async throws -> Int
     /// Destinations that have pending deliveries, when the first of each is due, and how many there are, counted up to 1,000. None
     /// of kind `pull`.
     func pendingDestinations(_ namespace: NamespaceID) async throws -> [(destination: DestinationID, dueAt: Timestamp, pending: Int)]

@@ -64,7 +64,28 @@ import Testing
         }
     }
 
-    @Test func P9_claimsOfAKilledServerComeBack() async throws {
+    /// The next server gives them back at its start, in as many batches as it takes; retries wait on.
+    @Test func P9_claimsOfAKilledServerComeBackAtOnce() async throws {
+        try await Sink.with({ _, _ in .answer(200) }) { sink in
+            let count = DeliveryService.releasedAtOnceMax + 5
+            let ids = (0..<count).map { store.commit("k\($0)", to: [DestinationID(1)], at: clock.now())[0] }
+            let now = clock.now()
+            let claimed = try await store.claimDeliveries(DestinationID(1), limit: count, at: now, hiddenUntil: now + .seconds(105))
+            #expect(claimed.count == count)
+            let retry = DeliveryAttempt(
+                delivery: ids[0], outcome: .retry(at: now + .hours(1)), status: 500, error: nil, response: [], at: now,
+                durationMilliseconds: 1)
+            try await store.recordAttempts([retry])
+            try await withDelivery(store, [try destination(url: sink.url)], clock: clock, isAlone: true) { _ in
+                try await eventually("all but the retry") { store.count(.delivered) == count - 1 }
+            }
+            #expect(store.delivery(ids[0]).dueAt == now + .hours(1))
+            #expect(sink.requests.count == count - 1)
+        }
+    }
+
+    /// Where nobody gives them back, they run out.
+    @Test func P9_claimsRunOut() async throws {
         try await Sink.with({ _, _ in .answer(200) }) { sink in
             let ids = (0..<5).map { store.commit("k\($0)", to: [DestinationID(1)], at: clock.now())[0] }
             // A server claimed them and died.
@@ -145,6 +166,7 @@ private struct RefusingStore: DeliveryStore {
     func claimDeliveries(
         _ destination: DestinationID, limit: Int, at time: Timestamp, hiddenUntil: Timestamp
     ) async throws -> [ClaimedDelivery] { [] }
+    func releaseClaims(_ namespace: NamespaceID, limit: Int, at time: Timestamp) async throws -> Int { 0 }
     func pendingDestinations(_ namespace: NamespaceID) async throws -> [(destination: DestinationID, dueAt: Timestamp, pending: Int)] { [] }
     func deliveries(_ query: DeliveryQuery) async throws -> [StoredDelivery] { [] }
     func replayDeadLetters(_ namespace: NamespaceID, destination: DestinationID?, delivery: Int64?, at time: Timestamp) async throws -> Int

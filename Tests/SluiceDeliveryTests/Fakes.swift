@@ -30,6 +30,7 @@ final class FakeStore: JobStore, DeliveryStore {
         var claimed: ClaimedDelivery
         var state = DeliveryState.pending
         var dueAt: Timestamp
+        var isClaimed = false
         var reason: String?
     }
     struct State {
@@ -101,8 +102,22 @@ final class FakeStore: JobStore, DeliveryStore {
             let due = state.deliveries.values.filter {
                 $0.claimed.destination == destination && $0.state == .pending && $0.dueAt <= time
             }.sorted { $0.claimed.id < $1.claimed.id }.prefix(limit)
-            for delivery in due { state.deliveries[delivery.claimed.id]!.dueAt = hiddenUntil }
+            for delivery in due {
+                state.deliveries[delivery.claimed.id]!.dueAt = hiddenUntil
+                state.deliveries[delivery.claimed.id]!.isClaimed = true
+            }
             return due.map(\.claimed)
+        }
+    }
+
+    func releaseClaims(_ namespace: NamespaceID, limit: Int, at time: Timestamp) async throws -> Int {
+        state.withLock { state in
+            let claimed = state.deliveries.values.filter { $0.isClaimed && $0.state == .pending && $0.dueAt > time }.prefix(limit)
+            for delivery in claimed {
+                state.deliveries[delivery.claimed.id]!.dueAt = delivery.claimed.createdAt
+                state.deliveries[delivery.claimed.id]!.isClaimed = false
+            }
+            return claimed.count
         }
     }
 
@@ -114,13 +129,14 @@ final class FakeStore: JobStore, DeliveryStore {
     }
 
     func recordAttempts(_ attempts: [DeliveryAttempt]) async throws {
-        try state.withLock { state in
+        let observers = try state.withLock { state in
             if state.failingRecords > 0 {
                 state.failingRecords -= 1
                 throw SluiceError(.storage, "made to fail")
             }
             state.recordBatches += 1
             for attempt in attempts {
+                state.deliveries[attempt.delivery]!.isClaimed = false
                 switch attempt.outcome {
                 case .filtered:
                     state.deliveries[attempt.delivery]!.state = .filtered
@@ -141,7 +157,9 @@ final class FakeStore: JobStore, DeliveryStore {
                     state.deliveries[attempt.delivery]!.reason = reason
                 }
             }
+            return attempts.contains { $0.waitsAgain } ? state.observers : []
         }
+        for observer in observers { observer.deliveriesIntended() }
     }
 
     func deliveries(_ query: DeliveryQuery) async throws -> [StoredDelivery] { [] }
@@ -159,6 +177,15 @@ final class FakeStore: JobStore, DeliveryStore {
         }
         for observer in observers { observer.deliveriesIntended() }
         return count
+    }
+}
+
+extension DeliveryAttempt {
+    fileprivate var waitsAgain: Bool {
+        switch outcome {
+        case .retry, .putBack: true
+        case .delivered, .dead, .filtered: false
+        }
     }
 }
 
@@ -242,7 +269,7 @@ final class Script: Courier {
 func withDelivery(
     _ store: FakeStore, _ destinations: [CarriedDestination], clock: TestClock = TestClock(), alarms: TestAlarms = TestAlarms(),
     options: DeliveryOptions = DeliveryOptions(), sieve: @escaping DeliveryService.SieveSource = { _ in nil },
-    gone: @escaping DeliveryService.DestinationGone = { _, _, _ in },
+    gone: @escaping DeliveryService.DestinationGone = { _, _, _ in }, isAlone: Bool = false,
     _ body: (DeliveryService) async throws -> Void
 ) async throws {
     let service = DeliveryService(
@@ -251,6 +278,7 @@ func withDelivery(
     service.update(
         destinations: destinations, triggers: [TriggerID(1): (name: "orders", uid: "uid1"), TriggerID(2): (name: "two", uid: "uid2")])
     store.observe(service)
+    if isAlone { try await service.releaseFormerClaims() }
     try await withThrowingTaskGroup(of: Void.self) { group in
         group.addTask { await service.run() }
         defer { service.stop() }

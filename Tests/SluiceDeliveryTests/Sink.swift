@@ -36,24 +36,30 @@ final class Sink: Sendable {
     private let state = Mutex(State())
     private let channel: any Channel
     private let react: @Sendable (Int, Request) -> Reaction
+    private let box: SinkBox
 
-    private init(channel: any Channel, react: @escaping @Sendable (Int, Request) -> Reaction) {
+    private init(channel: any Channel, box: SinkBox, react: @escaping @Sendable (Int, Request) -> Reaction) {
+        self.box = box
         self.channel = channel
         self.react = react
     }
 
     /// `react` gets the number of the request, from 0.
-    static func with(_ react: @escaping @Sendable (Int, Request) -> Reaction, _ body: (Sink) async throws -> Void) async throws {
+    static func with(
+        host: String = "127.0.0.1", port: Int = 0, _ react: @escaping @Sendable (Int, Request) -> Reaction,
+        _ body: (Sink) async throws -> Void
+    ) async throws {
         let box = SinkBox()
         let channel = try await ServerBootstrap(group: MultiThreadedEventLoopGroup.singleton)
             .serverChannelOption(.backlog, value: 256)
             .childChannelInitializer { channel in
-                channel.pipeline.configureHTTPServerPipeline().flatMapThrowing {
+                box.connections.withLock { $0 += 1 }
+                return channel.pipeline.configureHTTPServerPipeline().flatMapThrowing {
                     try channel.pipeline.syncOperations.addHandler(SinkHandler(sink: box))
                 }
             }
-            .bind(host: "127.0.0.1", port: 0).get()
-        let sink = Sink(channel: channel, react: react)
+            .bind(host: host, port: port).get()
+        let sink = Sink(channel: channel, box: box, react: react)
         box.sink.withLock { $0 = sink }
         do {
             try await body(sink)
@@ -65,6 +71,8 @@ final class Sink: Sendable {
     }
 
     var port: Int { channel.localAddress!.port! }
+    /// Connections that were opened, also those that said nothing.
+    var connections: Int { box.connections.withLock { $0 } }
     var url: String { "http://127.0.0.1:\(port)/hook?a=b" }
     var requests: [Request] { state.withLock { $0.requests } }
     var bytesSent: Int { state.withLock { $0.bytesSent } }
@@ -86,6 +94,7 @@ final class Sink: Sendable {
 
 private final class SinkBox: Sendable {
     let sink = Mutex<Sink?>(nil)
+    let connections = Mutex(0)
 }
 
 private final class SinkHandler: ChannelInboundHandler {

@@ -175,10 +175,15 @@ import Testing
             let first = try await consumers.fetch("billing", FetchOrder(jobsMax: 2))
             #expect(first.jobs.map { String(decoding: $0.job.dedupKey, as: UTF8.self) } == ["p1"], "batches without any are read on from")
             #expect(first.jobs[0].job.record == Array("{}".utf8))
+            var bytes: [UInt8] = []
+            let names = try await consumers.triggerNames(of: first.jobs)
+            try first.write(names: { names[$0] }, into: &bytes)
+            #expect(String(decoding: bytes, as: UTF8.self).contains(#""projected":true"#))
             #expect(try await consumers.fetch("billing", FetchOrder()).jobs.isEmpty)
             let id = try #require(try await store.definitions(.default).destinations.first { $0.name == "billing" }).id
             let dead = try await store.deliveries(DeliveryQuery(destination: id, state: .dead))
             #expect(dead.map(\.reason) == ["filter"])
+            #expect(await api.ask("GET", "/v1/destinations/billing").text.contains(#""filtered":4,"#), "what was left out is counted")
             #expect(alarms.standing().count == 1)
             _ = try await consumers.settle("billing", lease: try #require(first.lease).text, jobs: nil, .ack)
             #expect(try await store.consumers(.default, only: id, at: api.parts.clock.now()).first?.unacked == 0)

@@ -151,6 +151,26 @@ import Testing
         #expect(file.message.contains("--files-in"))
     }
 
+    /// What waits for a consumer is kept in another way than what is carried: the plan says so before anything changes.
+    @Test(arguments: [
+        ("{kind: push, url: \"https://a.example/\", secret: whsec_Y2FuYXJ5Y2FuYXJ5Y2FuYXJ5Y2FuYXJ5}", "{kind: pull}", "push", "pull"),
+        ("{kind: pull}", "{kind: command, run: [go]}", "pull", "command"), ("{kind: file, path: x}", "{kind: pull}", "file", "pull"),
+    ])
+    func f_aConsumerBecomesNothingElse(_ before: String, _ after: String, _ from: String, _ to: String) async throws {
+        try await Fixture.withAPI { api, store in
+            #expect(await api.apply("destinations:\n  out: \(before)\n").status == 200)
+            let stored = try await store.definitions(.default).destinations
+            let answer = await api.apply("destinations:\n  out: \(after)\n")
+            let text = String(decoding: answer.body, as: UTF8.self)
+            #expect(answer.status == 400 && text.contains(#""code":"invalid""#), "\(text)")
+            #expect(text.contains("line 2") && text.contains("it is of the kind \(from), which cannot become \(to)"), "\(text)")
+            #expect(text.contains("give the new one another name, and remove this one (`sluice apply --prune`)"), "\(text)")
+            #expect(try await store.definitions(.default).destinations.map(\.kind) == stored.map(\.kind))
+            // As it says.
+            #expect(await api.apply("destinations:\n  other: \(after)\n", prunes: true).status == 200)
+        }
+    }
+
     @Test func f_placesDoNotLieInEachOther() throws {
         let base = FileManager.default.temporaryDirectory.appending(path: "places-\(UUID().uuidString)").path(percentEncoded: false)
         defer { try? FileManager.default.removeItem(atPath: base) }

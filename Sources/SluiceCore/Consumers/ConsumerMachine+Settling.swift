@@ -210,7 +210,7 @@ extension ConsumerMachine {
         guard others.isEmpty else {
             throw SluiceError(
                 .notFound,
-                "\(ConsumerMachine.jobs(others.count)) of these \(others.count == 1 ? "was" : "were") not handed out with this lease",
+                "\(ConsumerMachine.jobs(others.count)) of these \(others.count == 1 ? "was" : "were") not handed out with this lease: nothing was changed",
                 context: ["others": String(others.count)])
         }
         let lost = wanted.intersection(lease.lost)

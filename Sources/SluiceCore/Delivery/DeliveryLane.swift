@@ -7,7 +7,13 @@ public struct DeliveryLane: Sendable {
     /// What the receiver asked for.
     private var askedUntil = Timestamp.distantPast
     /// Whether something may be there to claim.
-    public private(set) var isDue = true
+    public internal(set) var isDue = true
+    /// With fewer claimed and not begun than this, more is claimed.
+    public internal(set) var lowMark = 1
+    /// Attempts made and not recorded yet.
+    public internal(set) var unrecorded = 0
+    /// Of those, deliveries that others wait behind.
+    public internal(set) var unrecordedInOrder = 0
     /// How many calls' worth a claim takes: more while all goes well.
     private var roundsPerClaim = DeliveryLane.roundsPerClaimLeast
 
@@ -54,9 +60,6 @@ public struct DeliveryLane: Sendable {
 
     public mutating func noteDue() { isDue = true }
 
-    /// A claim that got less than it asked for emptied what is due.
-    public mutating func noteClaim(of count: Int, limit: Int) { isDue = count >= limit }
-
     public mutating func start() { inFlight += 1 }
 
     /// What a call came to, as a whole: it failed if it delivered nothing.
@@ -82,33 +85,4 @@ public struct DeliveryLane: Sendable {
     public mutating func end() { inFlight -= 1 }
 
     public mutating func rest(until time: Timestamp) { askedUntil = max(askedUntil, time) }
-}
-
-/// The calls in flight over all destinations. The first of each destination is always granted; only what goes beyond
-/// draws on what is shared. So any number of hanging destinations together cannot keep a healthy one waiting (P12), and
-/// there are never more than `sharedMax` plus one for each destination.
-public struct DeliverySlots: Sendable {
-    public let sharedMax: Int
-    public private(set) var sharedUsed = 0
-    private var byDestination: [DestinationID: Int] = [:]
-
-    public init(sharedMax: Int) { self.sharedMax = sharedMax }
-
-    public mutating func take(_ destination: DestinationID) -> Bool {
-        let taken = byDestination[destination] ?? 0
-        if taken > 0 {
-            guard sharedUsed < sharedMax else { return false }
-            sharedUsed += 1
-        }
-        byDestination[destination] = taken + 1
-        return true
-    }
-
-    public mutating func release(_ destination: DestinationID) {
-        guard let taken = byDestination[destination] else { return }
-        if taken > 1 { sharedUsed -= 1 }
-        byDestination[destination] = taken > 1 ? taken - 1 : nil
-    }
-
-    public var total: Int { byDestination.values.reduce(0, +) }
 }

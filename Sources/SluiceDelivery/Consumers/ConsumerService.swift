@@ -244,8 +244,8 @@ public final class ConsumerService: StoreObserver {
             }
             do throws(SluiceError) {
                 switch try sieve.sift(entry.job) {
-                case .pass(let record, _):
-                    entry.job.record = record
+                case .pass(let record, let isProjected):
+                    (entry.job.record, entry.isProjected) = (record, isProjected)
                     kept.append(entry)
                 case .skip: skipped.append(entry.job.token)
                 }

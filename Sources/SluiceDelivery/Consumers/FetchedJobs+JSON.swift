@@ -19,7 +19,7 @@ extension FetchedJobs {
                     .internalError, "A job belongs to trigger number \(entry.job.trigger), which is not known yet; ask again.")
             }
             if index > 0 { bytes.append(UInt8(ascii: ",")) }
-            JobJSON.write(entry.job, triggerName: trigger.name, uid: trigger.uid, into: &bytes)
+            JobJSON.write(entry.job, triggerName: trigger.name, uid: trigger.uid, isProjected: entry.isProjected, into: &bytes)
             // Before the brace that ends the job.
             bytes.removeLast()
             bytes += ",\"attempt\":\(entry.attempt)}".utf8

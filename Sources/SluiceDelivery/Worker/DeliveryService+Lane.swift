@@ -36,17 +36,16 @@ extension DeliveryService {
 
     /// Less is left than the calls in flight will soon ask for.
     private func needsMore(_ lane: Lane) -> Bool {
-        lane.work.withLock { $0.unrecorded < options.unrecordedMax && $0.queue.count < $0.lowMark }
+        lane.work.withLock { $0.rules.wantsMore(queued: $0.queue.count, unrecordedMax: options.unrecordedMax) }
     }
 
     private func claim(_ lane: Lane, _ destination: CarriedDestination) async {
         let now = time.now()
         let perCall = perCall(destination)
         let (limit, hiddenUntil) = lane.work.withLock { work in
-            let limit = work.bounded(work.rules.claimLimit(callsAtOnceMax: destination.callsAtOnceMax, perCall: perCall, at: now))
-            // Before the claim: news that comes while it runs must not be taken for what it found.
-            if limit > 0 { work.rules.noteClaim(of: 0, limit: limit) }
-            work.lowMark = work.rules.callsAtOnce(max: destination.callsAtOnceMax) * perCall
+            let bounded = work.bounded
+            let limit = work.rules.beginClaim(
+                callsAtOnceMax: destination.callsAtOnceMax, perCall: perCall, atMost: bounded, at: now)
             return (limit, now + work.rules.claimSpan(timeoutSeconds: destination.plan.timeoutSeconds))
         }
         guard limit > 0 else { return }
@@ -54,17 +53,15 @@ extension DeliveryService {
             let claimed = try await store.claimDeliveries(lane.id, limit: limit, at: now, hiddenUntil: hiddenUntil)
             let sifted = await sift(claimed, hiddenUntil, at: now)
             lane.work.withLock { work in
-                // Less than asked for where the records are large, too.
-                if !claimed.isEmpty { work.rules.noteDue() }
+                work.rules.endClaim(of: claimed.count)
                 work.queue.append(sifted.parcels)
             }
             record(sifted.settled, lane, destination)
+            // The coordinator saw what was due first, and nothing behind it: it has to look when the next one is.
+            if claimed.isEmpty { wakeCoordinator() }
         } catch {
             logger.warning("deliveries could not be claimed", metadata: ["destination": "\(destination.name)", "error": "\(error)"])
-            lane.work.withLock { work in
-                work.rules.noteDue()
-                work.rules.rest(until: now + .seconds(1))
-            }
+            lane.work.withLock { $0.rules.failClaim(at: now) }
         }
     }
 
@@ -125,7 +122,7 @@ extension DeliveryService {
                 let attempt = DeliveryAttempt(
                     delivery: entry.claimed.id, outcome: .putBack(at: dueAt), status: nil, error: nil, response: [], at: now,
                     durationMilliseconds: 0)
-                return AttemptRecorder.Entry(attempt: attempt, done: { _ in })
+                return AttemptRecorder.Entry(attempt: attempt) { if $0 { self.lookAgain(at: dueAt) } }
             })
     }
 
@@ -135,13 +132,14 @@ extension DeliveryService {
         while !isStopping {
             let now = time.now()
             let mayStart = lane.work.withLock { work in
-                !work.queue.isEmpty && work.unrecorded < options.unrecordedMax
+                !work.queue.isEmpty && work.rules.unrecorded < options.unrecordedMax
                     && work.rules.mayStart(callsAtOnceMax: destination.callsAtOnceMax, at: now)
             }
             guard mayStart, state.withLock({ $0.slots.take(lane.id) }) else { return }
             guard let held = courier(of: destination) else {
-                state.withLock { $0.slots.release(lane.id) }
-                return
+                // It changed just now: round again with what it has become.
+                lane.signal.wake()
+                return freeSlot(lane)
             }
             // One call may empty the queue: no more slots are taken than calls are needed.
             let first = take(lane, destination, held)
@@ -165,8 +163,13 @@ extension DeliveryService {
     }
 
     private func release(_ lane: Lane, _ held: HeldCourier) {
-        state.withLock { $0.slots.release(lane.id) }
+        freeSlot(lane)
         end(held)
+    }
+
+    private func freeSlot(_ lane: Lane) {
+        let other = state.withLock { state in state.slots.release(lane.id).flatMap { state.lanes[$0] } }
+        other?.signal.wake()
     }
 
     private func mayGoOn(_ lane: Lane, _ destination: CarriedDestination, _ version: Int) -> Bool {
@@ -174,7 +177,7 @@ extension DeliveryService {
         guard isAsBefore, !Task.isCancelled else { return false }
         let now = time.now()
         return lane.work.withLock { work in
-            work.unrecorded < options.unrecordedMax && work.rules.mayGoOn(callsAtOnceMax: destination.callsAtOnceMax, at: now)
+            work.rules.unrecorded < options.unrecordedMax && work.rules.mayGoOn(callsAtOnceMax: destination.callsAtOnceMax, at: now)
         }
     }
 
@@ -185,7 +188,7 @@ extension DeliveryService {
         let (batch, isLow) = lane.work.withLock { work in
             let before = work.queue.count
             let batch = work.take(max(1, held.courier.batchMax), heldUntil: heldUntil, at: now)
-            return (batch, work.rules.isDue && before >= work.lowMark && work.queue.count < work.lowMark)
+            return (batch, work.rules.isDue && before >= work.rules.lowMark && work.queue.count < work.rules.lowMark)
         }
         // The next claim overlaps with what is left.
         if isLow { lane.signal.wake() }
@@ -230,7 +233,8 @@ extension DeliveryService {
             }
         }
         let failure = answers.last { $0.result != .delivered }
-        lane.work.withLock { work in
+        let mayWiden = lane.work.withLock { work in
+            let wasFailing = work.rules.isFailing
             if let asked {
                 work.rules.note(.asksForRest(until: now + min(asked, DeliveryService.restMax)), at: now)
             } else {
@@ -238,7 +242,10 @@ extension DeliveryService {
             }
             if works { work.lastDeliveredAt = now }
             if let failure { (work.lastError, work.lastFailureAt) = (failure.error, now) }
+            return wasFailing && !work.rules.isFailing
         }
+        // Others may go out beside this one again.
+        if mayWiden { lane.signal.wake() }
     }
 
     private func disable(_ destination: CarriedDestination, _ reason: String?) async {
@@ -259,7 +266,7 @@ extension DeliveryService {
     private func leave(_ lane: Lane) -> Bool {
         state.withLock { _ in
             lane.work.withLock { work in
-                let isIdle = work.rules.inFlight == 0 && !work.rules.isDue && work.queue.isEmpty && work.unrecordedInOrder == 0
+                let isIdle = work.rules.mayLeave(queued: work.queue.count)
                 if isIdle { work.isWorking = false }
                 return isIdle
             }
@@ -269,17 +276,14 @@ extension DeliveryService {
     /// How long to wait for a wake-up at most; nil where the next claim can be made at once.
     private func pause(_ lane: Lane, _ destination: CarriedDestination) -> Span? {
         let now = time.now()
-        let (rest, canClaim, nextInRate) = lane.work.withLock { work in
-            let canClaim =
-                work.queue.isEmpty && work.rules.isDue && work.unrecorded < options.unrecordedMax
-                && work.rules.mayStart(callsAtOnceMax: destination.callsAtOnceMax, at: now)
-            return (work.rules.restsUntil, canClaim, work.queue.isEmpty ? nil : work.bucket?.nextAt)
+        let (pause, rest) = lane.work.withLock { work in
+            let pause = work.rules.pause(
+                queued: work.queue.count, nextInRate: work.bucket?.nextAt, callsAtOnceMax: destination.callsAtOnceMax,
+                unrecordedMax: options.unrecordedMax, at: now)
+            return (pause, work.rules.restsUntil)
         }
-        guard rest > now else {
-            if canClaim { return nil }
-            return min(.seconds(5), nextInRate.map { max($0 - now, .milliseconds(1)) } ?? .seconds(5))
-        }
-        if rest > now + .seconds(1) { putBack(lane, dueAt: rest) }
-        return min(rest - now, .seconds(30))
+        guard case .wait(let span, let putsBack) = pause else { return nil }
+        if putsBack { putBack(lane, dueAt: rest) }
+        return span
     }
 }

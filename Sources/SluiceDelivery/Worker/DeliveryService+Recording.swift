@@ -30,23 +30,14 @@ extension DeliveryService {
     func record(_ settled: [Settled], _ lane: Lane, _ destination: CarriedDestination) {
         guard !settled.isEmpty else { return }
         let inOrder = settled.count { $0.claimed.isOrdered }
-        lane.work.withLock { work in
-            work.unrecorded += settled.count
-            work.unrecordedInOrder += inOrder
-        }
+        lane.work.withLock { $0.rules.noteMade(settled.count, inOrder: inOrder) }
         recorder.add(
             settled.map { settled in
                 AttemptRecorder.Entry(attempt: settled.attempt) { isRecorded in
                     if isRecorded { self.follow(settled, destination) }
                     let isOrdered = settled.claimed.isOrdered
-                    let mayGoOn = lane.work.withLock { work in
-                        work.unrecorded -= 1
-                        if isOrdered {
-                            work.unrecordedInOrder -= 1
-                            // The next in its order may be claimed now.
-                            work.rules.noteDue()
-                        }
-                        return isOrdered || work.unrecorded + 1 == self.options.unrecordedMax
+                    let mayGoOn = lane.work.withLock {
+                        $0.rules.noteRecorded(isOrdered: isOrdered, unrecordedMax: self.options.unrecordedMax)
                     }
                     if mayGoOn { lane.signal.wake() }
                 }

@@ -8,8 +8,9 @@ import Synchronization
 /// A coordinator asks the store which destinations have something due: when told of new deliveries, when the next retry is
 /// due, and now and then. Each such destination gets a worker for as long as it has work. A worker claims a batch, lets its
 /// courier carry it with bounded concurrency, and its attempts are recorded together with those of other destinations. A
-/// destination that hangs holds only its own slots (P12, see `DeliveryLane` and `DeliverySlots`). A claim is hidden for a
-/// bounded time only, so what a kill -9 interrupts comes back by itself; the receiver then sees the same job id again.
+/// destination that hangs holds only its own slots (P12, see `DeliveryLane` and `DeliverySlots`). What a kill -9 interrupts the
+/// next process gives back at its start (`releaseFormerClaims`); the receiver then sees the same job id again. Besides, a claim is
+/// hidden for a bounded time only.
 ///
 /// Jobs of a destination are carried oldest first, several at a time: receivers that need the order use `position`.
 public final class DeliveryService: StoreObserver {
@@ -88,7 +89,7 @@ public final class DeliveryService: StoreObserver {
     /// What there is now. Call it before `run`, and after each change of definitions before the changed triggers poll: a
     /// job of a trigger that is not named here waits until its claim runs out.
     public func update(destinations: [CarriedDestination], triggers: [TriggerID: (name: String, uid: String)]) {
-        state.withLock { state in
+        let working = state.withLock { state in
             state.destinations = Dictionary(destinations.map { ($0.id, $0) }) { _, last in last }
             state.triggers = triggers
             state.version += 1
@@ -108,8 +109,22 @@ public final class DeliveryService: StoreObserver {
                 state.couriers[id] = nil
                 if held.retire() { state.retired.append(held.courier) }
             }
+            return Array(state.lanes.values)
         }
+        // More calls at once, another rate: not when a pause is over, but now.
+        for lane in working { lane.signal.wake() }
         signal.wake()
+    }
+
+    /// Claims that are given back in one transaction.
+    static let releasedAtOnceMax = 1000
+
+    /// Gives back what a former process had claimed and did not come to record: it is carried again at once. Call it before `run`, and
+    /// only where this process has the store to itself.
+    public func releaseFormerClaims() async throws {
+        while try await store.releaseClaims(namespace, limit: DeliveryService.releasedAtOnceMax, at: time.now())
+            == DeliveryService.releasedAtOnceMax
+        {}
     }
 
     public var counters: Counters { state.withLock(\.counters) }

@@ -23,12 +23,6 @@ struct LaneWork {
     var lastDeliveredAt: Timestamp?
     /// Claimed and not begun, oldest first.
     var queue = ParcelQueue()
-    /// With fewer left than this, more is claimed.
-    var lowMark = 1
-    /// Attempts made and not yet recorded.
-    var unrecorded = 0
-    /// Of those, deliveries that others wait behind.
-    var unrecordedInOrder = 0
 
     /// Takes over what the destination has become. Another target is not blamed for what the former did.
     mutating func adapt(to destination: CarriedDestination, at now: Timestamp) {
@@ -51,10 +45,10 @@ struct LaneWork {
         return batch
     }
 
-    /// No more than goes out in the time that a claim is good for.
-    func bounded(_ limit: Int) -> Int {
-        guard let rate else { return limit }
-        return min(limit, max(1, Int(min(rate.perMillisecond * 10_000, 1_000_000))))
+    /// Bounds a claim: no more than goes out in the time that it is good for.
+    var bounded: @Sendable (Int) -> Int {
+        guard let rate else { return { $0 } }
+        return { min($0, max(1, Int(min(rate.perMillisecond * 10_000, 1_000_000)))) }
     }
 }
 

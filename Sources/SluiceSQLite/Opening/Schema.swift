@@ -32,6 +32,7 @@ enum Schema {
         migrator.registerMigration("9 callbacks", foreignKeyChecks: .immediate) { db in try db.execute(sql: callbacks) }
         migrator.registerMigration("10 former keys") { db in try db.execute(sql: formerKeys) }
         migrator.registerMigration("11 dead letters") { db in try db.execute(sql: deadLetters) }
+        migrator.registerMigration("12 claims") { db in try db.execute(sql: claims) }
         migrator.registerMigration("14 removals") { db in try db.execute(sql: removals) }
         return migrator
     }

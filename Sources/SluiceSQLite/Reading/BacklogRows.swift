@@ -15,7 +15,11 @@ enum BacklogRows {
             """)
         next.bind(1, destination)
         let due = try next.first { $0.time(0) }
-        return DeliveryBacklog(pending: pending, dead: dead, nextAttemptAt: due.flatMap { $0 < Transaction.blocked ? $0 : nil })
+        let filtered = try Prepared(db, "SELECT filtered FROM destination WHERE id = ?")
+        filtered.bind(1, destination)
+        return DeliveryBacklog(
+            pending: pending, dead: dead, nextAttemptAt: due.flatMap { $0 < Transaction.blocked ? $0 : nil },
+            filtered: try filtered.first { Int($0.int(0)) } ?? 0)
     }
 
     private static func count(_ db: Database, _ condition: String, _ destination: DestinationID) throws -> Int {

@@ -92,6 +92,9 @@ extension Transaction {
         entry.machine.dismiss(number)
         answer.nextDueAt = entry.machine.nextDueAt
         answer.dead = try save(settlement.consumer, &entry, at: settlement.at)
+        if case .sift = settlement.action, answer.settled.jobs > 0 {
+            try countFiltered(settlement.consumer.rawValue, answer.settled.jobs)
+        }
         if case .giveBack = settlement.action { effects.consumers.insert(settlement.consumer) }
         return .success(answer)
     }

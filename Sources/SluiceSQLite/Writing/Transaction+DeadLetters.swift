@@ -9,7 +9,7 @@ extension Transaction {
         let replay = try prepare(
             """
             UPDATE delivery SET state = 0, attempts = 0, reason = NULL, settled_at = NULL, discarded_at = NULL, discarded_by = NULL,
-                discard_note = NULL, next_attempt_at = ?1, pending_since = ?1
+                discard_note = NULL, next_attempt_at = ?1, is_claimed = 0, pending_since = ?1
             WHERE id = ?2
             """)
         var pulled: [(destination: DestinationID, job: Int64)] = []

@@ -6,7 +6,7 @@ extension Transaction {
     /// At most so many bytes of records are taken at once, whatever the limit.
     private static let claimBytesMax = 8 * 1024 * 1024
 
-    /// Hiding is nothing but a later due time, so that a crash gives everything back.
+    /// Hiding is a later due time, so that a claim runs out by itself, and a mark that it is a claim (`releaseClaims`).
     func claim(_ destination: DestinationID, limit: Int, at time: Timestamp, hiddenUntil: Timestamp) throws -> [ClaimedDelivery] {
         // More than once only where all that was found belongs to a trigger that was detached.
         for _ in 0..<10 {
@@ -35,7 +35,7 @@ extension Transaction {
             FROM delivery d JOIN job j ON j.seq = d.job_seq
             WHERE d.state = 0 AND d.ns = ? AND d.destination_id = ? AND d.next_attempt_at <= ?
                 AND EXISTS (SELECT 1 FROM "trigger" t WHERE t.id = d.trigger_id)
-            ORDER BY d.next_attempt_at, d.id LIMIT ?
+            ORDER BY d.next_attempt_at, d.is_claimed, d.id LIMIT ?
             """)
         due.bind(1, namespace)
         due.bind(2, destination)
@@ -58,7 +58,7 @@ extension Transaction {
         }
         due.reset()
         for delivery in left { try detached(delivery, at: time) }
-        let hide = try prepare("UPDATE delivery SET next_attempt_at = ? WHERE id = ?")
+        let hide = try prepare("UPDATE delivery SET next_attempt_at = ?, is_claimed = 1 WHERE id = ?")
         for delivery in claimed {
             hide.bind(1, hiddenUntil)
             hide.bind(2, delivery.id)
@@ -68,12 +68,23 @@ extension Transaction {
     }
 
     func record(_ attempts: [DeliveryAttempt]) throws {
-        for attempt in attempts { try record(attempt) }
+        var filtered: [Int64: Int] = [:]
+        for attempt in attempts { try record(attempt, &filtered) }
+        for (destination, count) in filtered { try countFiltered(destination, count) }
+    }
+
+    /// For people: how many jobs filters left out.
+    func countFiltered(_ destination: Int64, _ count: Int) throws {
+        let update = try prepare("UPDATE destination SET filtered = filtered + ? WHERE id = ?")
+        update.bind(1, count)
+        update.bind(2, destination)
+        try update.run()
     }
 
     private struct Stored {
         var namespace: NamespaceID
         var isPending: Bool
+        var destination: Int64
         /// Nil unless its trigger is ordered.
         var order: (pair: OrderedPair, position: Int64)?
     }
@@ -84,16 +95,21 @@ extension Transaction {
         return try query.first { row in
             let namespace: NamespaceID = row.id(0)
             let pair = OrderedPair(namespace: namespace, destination: row.int(3), trigger: row.int(4))
-            return Stored(namespace: namespace, isPending: row.int(1) == 0, order: row.int(2) == 1 ? (pair, row.int(5)) : nil)
+            return Stored(
+                namespace: namespace, isPending: row.int(1) == 0, destination: row.int(3), order: row.int(2) == 1 ? (pair, row.int(5)) : nil
+            )
         }
     }
 
-    private func record(_ attempt: DeliveryAttempt) throws {
+    private func record(_ attempt: DeliveryAttempt, _ filtered: inout [Int64: Int]) throws {
         // Gone: its trigger or destination was removed meanwhile.
         guard let standing = try standing(attempt.delivery) else { return }
         switch attempt.outcome {
         case .filtered:
-            if standing.isPending { try settle(attempt, state: 3, reason: nil, attempts: 0) }
+            if standing.isPending {
+                try settle(attempt, state: 3, reason: nil, attempts: 0)
+                filtered[standing.destination, default: 0] += 1
+            }
             try follow(standing, attempt)
         case .putBack(let time):
             if standing.isPending { try wait(attempt, until: time, standing, attempts: 0) }
@@ -119,7 +135,8 @@ extension Transaction {
     private func settle(_ attempt: DeliveryAttempt, state: Int64, reason: String?, attempts: Int64) throws {
         let update = try prepare(
             """
-            UPDATE delivery SET state = ?1, reason = ?2, settled_at = ?3, attempts = attempts + ?4, last_status = CASE ?4 WHEN 0 THEN last_status ELSE ?5 END
+            UPDATE delivery SET state = ?1, reason = ?2, settled_at = ?3, is_claimed = 0, attempts = attempts + ?4,
+                last_status = CASE ?4 WHEN 0 THEN last_status ELSE ?5 END
             WHERE id = ?6
             """)
         update.bind(1, state)
@@ -134,7 +151,7 @@ extension Transaction {
     private func wait(_ attempt: DeliveryAttempt, until time: Timestamp, _ standing: Stored, attempts: Int64) throws {
         let isBehind = try standing.order.map { try isBlocked($0.pair, before: $0.position) } ?? false
         if attempts > 0 { try count(attempt) }
-        let update = try prepare("UPDATE delivery SET next_attempt_at = ?, reason = coalesce(?, reason) WHERE id = ?")
+        let update = try prepare("UPDATE delivery SET next_attempt_at = ?, reason = coalesce(?, reason), is_claimed = 0 WHERE id = ?")
         update.bind(1, isBehind ? Transaction.blocked : time)
         update.bind(2, attempts > 0 ? Transaction.words(attempt) : nil)
         update.bind(3, attempt.delivery)

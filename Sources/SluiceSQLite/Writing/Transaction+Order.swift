@@ -33,7 +33,7 @@ extension Transaction {
     /// Makes the first unsettled delivery due, if it waited behind another.
     func moveUp(_ pair: OrderedPair, at time: Timestamp) throws {
         guard let head = try head(pair), head.isPending, head.dueAt >= Transaction.blocked else { return }
-        let update = try prepare("UPDATE delivery SET next_attempt_at = ? WHERE id = ?")
+        let update = try prepare("UPDATE delivery SET next_attempt_at = ?, is_claimed = 0 WHERE id = ?")
         update.bind(1, time)
         update.bind(2, head.id)
         try update.run()
@@ -91,7 +91,8 @@ extension Transaction {
     private func block(_ pair: OrderedPair, behind position: Int64) throws {
         let update = try prepare(
             """
-            UPDATE delivery SET next_attempt_at = ?5 WHERE ns = ?1 AND destination_id = ?2 AND trigger_id = ?3 AND position > ?4
+            UPDATE delivery SET next_attempt_at = ?5, is_claimed = 0
+            WHERE ns = ?1 AND destination_id = ?2 AND trigger_id = ?3 AND position > ?4
                 AND is_ordered = 1 AND state IN (0, 2) AND state = 0 AND next_attempt_at < ?5
             """)
         bind(update, pair)

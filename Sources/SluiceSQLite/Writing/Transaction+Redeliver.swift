@@ -70,7 +70,7 @@ extension Transaction {
                 id, ns, destination_id, trigger_id, position, job_seq, next_attempt_at, created_at, pending_since, is_ordered)
             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?7, ?7, CASE WHEN ?8 = 1 THEN 0 ELSE (SELECT is_ordered FROM "trigger" WHERE id = ?4) END)
             ON CONFLICT (ns, job_seq, destination_id) DO UPDATE SET state = 0, attempts = 0, reason = NULL, settled_at = NULL,
-                next_attempt_at = excluded.next_attempt_at, pending_since = excluded.pending_since
+                next_attempt_at = excluded.next_attempt_at, is_claimed = 0, pending_since = excluded.pending_since
             WHERE state NOT IN (0, 4)
             """)
         put.bind(1, try allocate(.delivery))

@@ -135,7 +135,10 @@ extension API {
     func showCallback(_ call: APICall) async throws -> APIResponse {
         let id = call.parameter("id")
         let seconds = Int(try call.number("wait", 0...Int64(CallbackService.waitSecondsMax)) ?? 0)
-        if seconds > 0 { return try await show(try await desk().service.wait(id, seconds: seconds)) }
+        if seconds > 0 {
+            let service = try desk().service
+            return try await show(try await call.untilHangUp { try await service.wait(id, seconds: seconds) })
+        }
         guard let stored = try await parts.store.callback(.default, id: id) else {
             throw SluiceError(
                 .notFound,

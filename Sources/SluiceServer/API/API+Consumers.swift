@@ -75,16 +75,24 @@ extension API {
         order.visibility = try body.visibility()
         order.worker = try body.text("worker", bytesMax: FetchOrder.workerBytesMax)
         order.ack = try body.text("ack", bytesMax: 64)
-        let fetched = try await parts.consumers.fetch(call.parameter("name"), order)
+        let fetched = try await fetch(order, call)
         guard let lease = fetched.lease, !fetched.jobs.isEmpty else { return APIResponse(body: try await bytes(fetched)) }
         do {
             var response = APIResponse(body: try await bytes(fetched))
+            // It hung up while jobs were being taken: they go to somebody who is there.
+            if order.waitSeconds > 0, call.request.caller?.isGone ?? false { throw Caller.hasHungUp }
             response.undelivered = { [parts] in parts.consumers.giveBackSoon(lease) }
             return response
         } catch {
             await parts.consumers.giveBack(lease)
             throw error
         }
+    }
+
+    private func fetch(_ order: FetchOrder, _ call: APICall) async throws -> FetchedJobs {
+        let (consumers, name) = (parts.consumers, call.parameter("name"))
+        guard order.waitSeconds > 0 else { return try await consumers.fetch(name, order) }
+        return try await call.untilHangUp { try await consumers.fetch(name, order) }
     }
 
     private func bytes(_ fetched: FetchedJobs) async throws -> [UInt8] {
@@ -197,7 +205,7 @@ extension API {
         let first = try await stream.begin(query)
         let followed = query
         var response = APIResponse(body: [])
-        response.stream = { write in try await stream.run(followed, from: first, write: write) }
+        response.stream = { write in try await call.untilHangUp { try await stream.run(followed, from: first, write: write) } }
         return response
     }
 

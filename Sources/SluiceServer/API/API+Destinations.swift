@@ -31,6 +31,7 @@ extension API {
             if let secrets { describe(secrets, to: &writer) }
             writer.member("pending", Int64(backlog.pending))
             writer.member("dead_letters", Int64(backlog.dead))
+            writer.member("filtered", Int64(backlog.filtered))
             writer.member("next_attempt_at", backlog.nextAttemptAt)
             condition(&writer, stored)
             self.blocked(&writer, blocked, definitions)

@@ -13,8 +13,14 @@ extension API {
         if let name = wanted.triggerName { query.trigger = try await trigger(name).id }
         query.newestFirst = call.flag("newest")
         query.includesRecords = call.query("records") != "false"
-        let page = try await parts.jobs.read(query, waitSeconds: query.newestFirst ? 0 : wanted.waitSeconds)
+        let page = try await read(query, waitSeconds: query.newestFirst ? 0 : wanted.waitSeconds, call)
         return APIResponse(body: try await jobs(page))
+    }
+
+    private func read(_ query: JobQuery, waitSeconds: Int, _ call: APICall) async throws -> JobPage {
+        let feed = parts.jobs
+        guard waitSeconds > 0 else { return try await feed.read(query) }
+        return try await call.untilHangUp { try await feed.read(query, waitSeconds: waitSeconds) }
     }
 
     private func jobs(_ page: JobPage) async throws -> [UInt8] {

@@ -12,6 +12,12 @@ struct APICall: Sendable {
 
     func query(_ name: String) -> String? { request.query.last { $0.name == name }?.value }
 
+    /// Runs what may wait for long: it is cancelled where the caller hangs up.
+    func untilHangUp<Value: Sendable>(_ body: @escaping @Sendable () async throws -> Value) async throws -> Value {
+        guard let caller = request.caller else { return try await body() }
+        return try await caller.untilHangUp(body)
+    }
+
     func flag(_ name: String) -> Bool { query(name) == "true" }
 
     /// How many entries of a list are wanted.

@@ -16,6 +16,8 @@ public struct APIRequest: Sendable {
     /// The Last-Event-ID header: where a stream is resumed.
     public var lastEventID: String?
     public var body: [UInt8]
+    /// Nil inside the process.
+    var caller: Caller?
 
     public init(
         _ method: String, _ path: String, query: [(name: String, value: String)] = [], authorization: String? = nil,

@@ -229,6 +229,7 @@ public struct ApplyPlanner {
         if let other = sharedFile(spec) { issue(spec.line, other) }
         var notes: [String] = []
         if let stored {
+            if let problem = changeOfKind(stored, to: spec.kind) { issue(spec.line, problem) }
             if stored.kind != spec.kind { notes.append("kind \(stored.kind) → \(spec.kind)") }
             if stored.settings != spec.settings.json { notes.append("settings change") }
             if current.destinationSecrets[spec.name] != secrets {
@@ -250,6 +251,13 @@ public struct ApplyPlanner {
         let action: ApplyPlan.Action = stored == nil ? .create : notes.isEmpty ? .keep : .change
         if action != .keep { notes += CarriedDestinations.notes(spec.kind, spec.settings, options.places) }
         plan.steps.append(.init(action, "destination", spec.name, notes))
+    }
+
+    /// What waits for a consumer is kept in another way than what is carried, so neither becomes the other.
+    private func changeOfKind(_ stored: StoredDestination, to kind: String) -> String? {
+        guard stored.kind != kind, stored.kind == Consumer.kind || kind == Consumer.kind else { return nil }
+        return "destination \(stored.name): it is of the kind \(stored.kind), which cannot become \(kind): give the new one another name, "
+            + "and remove this one (`sluice apply --prune`) once nothing waits for it"
     }
 
     private mutating func noteFiles(_ manifest: Manifest) {

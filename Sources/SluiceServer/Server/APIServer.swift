@@ -5,7 +5,6 @@ import Logging
 import NIOCore
 import ServiceLifecycle
 import SluiceCore
-import Synchronization
 
 /// Puts the API behind HTTP, on a listener of its own.
 struct APIServer: Service {
@@ -21,10 +20,13 @@ struct APIServer: Service {
     let onShutdown: @Sendable () -> Void
 
     func run() async throws {
-        let responder = CallbackResponder<BasicRequestContext> { request, _ in await respond(to: request) }
+        let callers = Callers()
+        let responder = CallbackResponder<APIContext> { request, context in
+            await respond(to: request, from: callers.caller(context.channel))
+        }
         let application = Application(
             responder: responder,
-            server: .http1(configuration: .init(idleTimeout: .seconds(120))),
+            server: .http1(configuration: .init(additionalChannelHandlers: [CallerHandler(callers)], idleTimeout: .seconds(120))),
             configuration: ApplicationConfiguration(
                 address: .hostname(host, port: port), availableConnectionsDelegate: MaximumAvailableConnections(connectionsMax)),
             onServerRunning: { channel in await onBound(channel.localAddress?.port ?? port) },
@@ -36,7 +38,7 @@ struct APIServer: Service {
         }
     }
 
-    private func respond(to request: Request) async -> Response {
+    private func respond(to request: Request, from caller: Caller?) async -> Response {
         var request = request
         let isLong = (request.headers[.contentLength].flatMap { Int($0) } ?? 0) > APIRequest.bodyBytesMax
         guard !isLong, let body = try? await request.collectBody(upTo: APIRequest.bodyBytesMax) else {
@@ -47,21 +49,22 @@ struct APIServer: Service {
             authorization: request.headers[.authorization], contentType: request.headers[.contentType],
             body: Array(buffer: body))
         wanted.lastEventID = HTTPField.Name("Last-Event-ID").flatMap { request.headers[$0] }.flatMap { $0.isEmpty ? nil : $0 }
+        wanted.caller = caller
         let answer = await api.respond(to: wanted)
         // An answer to HEAD has no body, and would otherwise be taken for the beginning of the next one (RFC 9110, 9.3.2).
-        return request.method == .head ? Self.response(answer, hasBody: false) : Self.response(answer)
+        return Self.response(answer, to: caller, hasBody: request.method != .head)
     }
 
-    private static func response(_ answer: APIResponse, hasBody: Bool = true) -> Response {
+    private static func response(_ answer: APIResponse, to caller: Caller? = nil, hasBody: Bool = true) -> Response {
         var headers: HTTPFields = [.contentType: "application/json", .cacheControl: "no-store"]
         for (name, value) in answer.headers {
             if let name = HTTPField.Name(name) { headers[name] = value }
         }
-        let body = hasBody ? body(of: answer, &headers) : ResponseBody()
+        let body = hasBody ? body(of: answer, to: caller, &headers) : ResponseBody()
         return Response(status: .init(code: answer.status), headers: headers, body: body)
     }
 
-    private static func body(of answer: APIResponse, _ headers: inout HTTPFields) -> ResponseBody {
+    private static func body(of answer: APIResponse, to caller: Caller?, _ headers: inout HTTPFields) -> ResponseBody {
         if let stream = answer.stream {
             headers[.contentType] = "text/event-stream"
             // Proxies that gather an answer before they pass it on are asked not to.
@@ -76,19 +79,13 @@ struct APIServer: Service {
         guard let undelivered = answer.undelivered else { return ResponseBody(byteBuffer: bytes) }
         let handover = Handover(undelivered)
         return ResponseBody(contentLength: bytes.readableBytes) { writer in
+            // Done once the end of it was handed to the system: until then it may still be lost with its connection.
+            caller?.hands(over: handover)
             try await writer.write(bytes)
             try await writer.finish(nil)
-            handover.isDone.store(true, ordering: .relaxed)
+            if caller == nil { handover.done() }
         }
     }
-}
-
-/// Notices that an answer was let go of before it was written, also where not even its head could be.
-private final class Handover: Sendable {
-    let isDone = Atomic(false)
-    private let undelivered: @Sendable () -> Void
-    init(_ undelivered: @escaping @Sendable () -> Void) { self.undelivered = undelivered }
-    deinit { if !isDone.load(ordering: .relaxed) { undelivered() } }
 }
 
 /// One writer at a time: the stream's.

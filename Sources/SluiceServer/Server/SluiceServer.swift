@@ -187,6 +187,8 @@ public struct SluiceServer: Sendable {
                 triggers: catalogue.triggerNames)
         }
         catalogue.listenToRoutes { [gateway] in gateway.change(adding: $0, removing: $1) }
+        // One server owns a data directory: whatever is claimed was claimed by one that is gone.
+        try await delivery.releaseFormerClaims()
         var definitions = try await catalogue.refresh()
         subscriptions.load(definitions, try await opened.store.subscriptions(.default))
         if try await lifecycle.settleAll(definitions.triggers) { definitions = try await catalogue.refresh() }

@@ -80,10 +80,12 @@ public struct CarriedSinks: Sendable {
         case "program":
             return try await offPool {
                 let done = directory + "/done"
-                return try FileManager.default.contentsOfDirectory(atPath: done).compactMap { file in
+                return try FileManager.default.contentsOfDirectory(atPath: done).map { file in
                     let bytes = Array(try Data(contentsOf: URL(filePath: "\(done)/\(file)")))
-                    // A program that was killed while it wrote did not say that it is done.
-                    guard bytes.last == 0x0A else { return nil }
+                    // A program gets its job whole, also where Sluice is killed just then.
+                    guard bytes.last == 0x0A else {
+                        throw SluiceError(.internalError, "a program got \(bytes.count) bytes of its job, without the end of it")
+                    }
                     return Arrival(id: String(file[..<(file.lastIndex(of: ".") ?? file.endIndex)]), object: Array(bytes.dropLast()))
                 }
             }

@@ -445,6 +445,7 @@ extension StoreConformance {
         try expectEqual(answer.dead, 1, "dead letters")
         try expectEqual(answer.settled.inHand, 1, "in hand")
         try expectEqual(try await dead(bench, queue).map(\.reason), ["filter"], "the reason")
+        try expectEqual(try await bench.store.backlog(queue).filtered, 1, "how many were left out")
         try await say(bench, queue, batch.lease, .ack)
         try expectEqual(try await state(bench, queue).unacked, 0, "unacked")
         try expectEqual(try await dead(bench, queue).count, 1, "dead letters after the ack of the lease")

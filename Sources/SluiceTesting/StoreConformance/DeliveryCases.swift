@@ -6,6 +6,8 @@ extension StoreConformance {
         ConformanceCase("P9_aDeliveryIsIntendedWithItsJob", intendedWithJob),
         ConformanceCase("P9_nothingIsClaimedTwiceAtOnce", claimedOnce),
         ConformanceCase("P9_whatWasClaimedAndNotRecordedComesBack", hiddenComesBack),
+        ConformanceCase("P9_claimsOfAFormerProcessAreGivenBack", released),
+        ConformanceCase("P9_givingBackClaimsLeavesTheRest", releasedSparing),
         ConformanceCase("P9_attemptsDecideWhatBecomesOfADelivery", attempts),
         ConformanceCase("P9_whatIsFilteredIsSettledAndWhatIsPutBackWaits", filteredAndPutBack),
         ConformanceCase("P9_everyKindButPullIsCarried", kinds),
@@ -84,6 +86,73 @@ extension StoreConformance {
         try expectEqual(again.map(\.id), first.map(\.id), "claimed once no longer hidden")
     }
 
+    private static func released(_ bench: inout StoreBench) async throws {
+        let (trigger, destination, fence) = try await makeAttached(bench)
+        try await bench.apply([StoreBench.destination("second"), .attach(trigger: "orders", destination: "second", from: nil)])
+        let second = try await bench.destination("second")
+        try await bench.cycle(trigger, fence, 1, keys: ["a", "b", "c", "d"])
+        let first = try await claim(bench, destination, limit: 3, hide: .hours(1))
+        _ = try await claim(bench, second, limit: 1, hide: .hours(1))
+        // The second attempt of one of them was under way.
+        try await bench.store.recordAttempts([attempt(first[1].id, .retry(at: bench.start + .seconds(5)), at: bench.start)])
+        let later = bench.start + .seconds(5)
+        try expectEqual(try await claim(bench, destination, limit: 2, at: later, hide: .hours(1)).count, 2, "the retry and the fourth")
+        try await bench.reopen()
+        let observer = RecordingObserver()
+        bench.store.observe(observer)
+        try expectEqual(try await bench.store.releaseClaims(NamespaceID(2), limit: 100, at: later), 0, "of another namespace")
+        try expectEqual(try await bench.store.releaseClaims(.default, limit: 3, at: later), 3, "a bounded batch")
+        _ = try await observer.wait("what was given back") { $0.deliveries > 0 }
+        try expectEqual(try await bench.store.releaseClaims(.default, limit: 3, at: later), 2, "the rest")
+        try expectEqual(try await bench.store.releaseClaims(.default, limit: 3, at: later), 0, "none is left")
+        try await bench.cycle(trigger, fence, 2, keys: ["e"], at: bench.start + .seconds(1))
+        try await bench.reopen()
+        try expectEqual(try await bench.store.pendingDestinations(.default).map(\.dueAt), [bench.start, bench.start], "due at once")
+        let again = try await claim(bench, destination, at: later)
+        try expectEqual(again.map(\.job.position.rawValue), [1, 2, 3, 4, 5], "in their old places, before what came later")
+        try expectEqual(again.map(\.attempts), [0, 1, 0, 0, 0], "with the attempts that they had")
+        try expectEqual(try await claim(bench, second, at: later).map(\.job.position.rawValue), [1, 2, 3, 4, 5], "of all destinations")
+    }
+
+    private static func releasedSparing(_ bench: inout StoreBench) async throws {
+        let (trigger, destination, fence) = try await makeAttached(bench)
+        let ordered = try await bench.makeTrigger("ledger")
+        try await bench.apply([
+            StoreBench.destination("books"), .attach(trigger: "ledger", destination: "books", from: nil),
+            .setOrdered(trigger: "ledger", true), StoreBench.destination("queue", kind: "pull"),
+            .attach(trigger: "orders", destination: "queue", from: nil),
+        ])
+        try await bench.cycle(trigger, fence, 1, keys: ["retry", "back", "done", "dead", "replayed", "runs out"])
+        try await bench.cycle(ordered, fence, 1, keys: ["x", "y"])
+        let queue = try await bench.destination("queue")
+        let lease = try await bench.store.fetchJobs(
+            ConsumerFetch(consumer: queue, limit: 10, visibility: .hours(2), nonce: 7, at: bench.start))
+        let books = try await bench.destination("books")
+        let claimed = try await claim(bench, destination, hide: .hours(1))
+        let head = try await claim(bench, books, hide: .hours(1))
+        let (retryAt, backAt) = (bench.start + .hours(5), bench.start + .hours(6))
+        try await bench.store.recordAttempts([
+            attempt(claimed[0].id, .retry(at: retryAt), at: bench.start), attempt(claimed[1].id, .putBack(at: backAt), at: bench.start),
+            attempt(claimed[2].id, .delivered, at: bench.start), attempt(claimed[3].id, .dead(reason: "gone"), at: bench.start),
+            attempt(claimed[4].id, .dead(reason: "gone"), at: bench.start),
+        ])
+        let replayAt = bench.start + .minutes(10)
+        try expectEqual(try await bench.replay(DeadLetterSelection(deliveries: [claimed[4].id]), at: replayAt), 1, "replayed")
+        try await bench.reopen()
+        try expectEqual(try await bench.store.releaseClaims(.default, limit: 100, at: bench.start + .seconds(1)), 2, "what is claimed")
+        let stored = try await bench.store.deliveries(DeliveryQuery(destination: destination))
+        try expectEqual(
+            stored.map(\.nextAttemptAt), [bench.start, replayAt, nil, nil, backAt, retryAt], "due times, newest first: each keeps its own")
+        try expectEqual(stored.map(\.state), [.pending, .pending, .dead, .delivered, .pending, .pending], "states")
+        try expectEqual(stored.map(\.attempts), [0, 0, 1, 1, 0, 1], "attempts")
+        let now = bench.start + .seconds(1)
+        try expectEqual(
+            try await claim(bench, books, at: now).map(\.id), head.map(\.id), "of what is in order the first, and nothing behind it")
+        let other = try await bench.store.fetchJobs(ConsumerFetch(consumer: queue, limit: 10, visibility: .hours(2), nonce: 8, at: now))
+        try expectEqual(lease.jobs.count, 6, "a worker's jobs")
+        try expectEqual(other.jobs.count, 0, "stay with it")
+    }
+
     private static func attempts(_ bench: inout StoreBench) async throws {
         let (trigger, destination, fence) = try await makeAttached(bench)
         try await bench.cycle(trigger, fence, 1, keys: ["good", "slow", "bad"])
@@ -119,12 +188,15 @@ extension StoreConformance {
             attempt(claimed[2].id, .filtered, at: bench.start),
         ])
         // What is settled stays so.
-        try await bench.store.recordAttempts([attempt(claimed[2].id, .putBack(at: bench.start), at: bench.start)])
+        try await bench.store.recordAttempts([
+            attempt(claimed[2].id, .putBack(at: bench.start), at: bench.start), attempt(claimed[2].id, .filtered, at: bench.start),
+        ])
         try await bench.reopen()
         let stored = try await bench.store.deliveries(DeliveryQuery())
         try expectEqual(stored.map(\.state), [.filtered, .pending, .filtered], "states, newest first")
         try expectEqual(stored.map(\.attempts), [0, 0, 0], "attempts")
         try expectEqual(stored.map(\.nextAttemptAt), [nil, later, nil], "next attempt")
+        try expectEqual(try await bench.store.backlog(destination).filtered, 2, "how many were left out, each counted once")
         try expectEqual(
             try await bench.store.deliveries(DeliveryQuery(state: .filtered)).map(\.id), [claimed[2].id, claimed[0].id], "filtered")
         try expectEqual(try await claim(bench, destination, at: later - .milliseconds(1)).count, 0, "claimed before its time")

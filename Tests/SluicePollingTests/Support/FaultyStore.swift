@@ -131,6 +131,9 @@ final class FaultyStore: Store {
     ) async throws -> [ClaimedDelivery] {
         try await inner.claimDeliveries(destination, limit: limit, at: time, hiddenUntil: hiddenUntil)
     }
+    func releaseClaims(_ namespace: NamespaceID, limit: Int, at time: Timestamp) async throws -> Int {
+        try await inner.releaseClaims(namespace, limit: limit, at: time)
+    }
     func pendingDestinations(
         _ namespace: NamespaceID
     ) async throws -> [(destination: DestinationID, dueAt: Timestamp, pending: Int)] { try await inner.pendingDestinations(namespace) }

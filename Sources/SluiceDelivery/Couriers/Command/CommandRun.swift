@@ -76,16 +76,22 @@ struct CommandRun: Sendable {
             environment: .custom(Dictionary(uniqueKeysWithValues: all.map { (Environment.Key(stringLiteral: $0.key), $0.value) })),
             workingDirectory: .init("/"), platformOptions: options)
         do {
-            let result = try await Subprocess.run(configuration, input: .inputWriter, output: .sequence, error: .combinedWithOutput) {
-                execution in
-                async let writing: Void = CommandRun.write(input, to: execution.standardInputWriter)
-                do {
-                    for try await buffer in execution.standardOutput { buffer.withUnsafeBytes { output.append($0) } }
-                } catch {
-                    // What can no longer be read is not needed: the exit code is the answer.
+            let whole = CommandInput(input)
+            defer { withExtendedLifetime(whole) {} }
+            let result =
+                if let whole {
+                    try await Subprocess.run(
+                        configuration, input: .fileDescriptor(.init(rawValue: whole.descriptor), closeAfterSpawningProcess: false),
+                        output: .sequence, error: .combinedWithOutput
+                    ) { await CommandRun.read($0.standardOutput, into: output) }
+                } else {
+                    try await Subprocess.run(configuration, input: .inputWriter, output: .sequence, error: .combinedWithOutput) {
+                        execution in
+                        async let writing: Void = CommandRun.write(input, to: execution.standardInputWriter)
+                        await CommandRun.read(execution.standardOutput, into: output)
+                        await writing
+                    }
                 }
-                await writing
-            }
             // Everything of this session that still runs was left behind. The number cannot be another's while one of the
             // group lives; where none does, the call finds nobody, unless the system has gone through all its numbers since.
             kill(-result.processIdentifier.value, SIGKILL)
@@ -97,6 +103,14 @@ struct CommandRun: Sendable {
             return Ending(how: .notStarted(reason(error)), output: output.bytes)
         } catch {
             return Ending(how: .notStarted("\(error)"), output: output.bytes)
+        }
+    }
+
+    private static func read(_ stream: SubprocessOutputSequence, into output: KeptOutput) async {
+        do {
+            for try await buffer in stream { buffer.withUnsafeBytes { output.append($0) } }
+        } catch {
+            // What can no longer be read is not needed: the exit code is the answer.
         }
     }
 

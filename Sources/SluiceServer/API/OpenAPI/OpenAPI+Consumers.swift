@@ -92,7 +92,14 @@ extension OpenAPI {
         guard case .object(let job) = job.form else { return .any }
         return .object([
             Member("lease", .text.orNull), Member("expires_at", .time.orNull), Member("expires_at_ms", .whole.orNull),
-            Member("jobs", .list(of: .object(job + [Member("attempt", .whole(1...Int64.max), "Which time it is handed out.")]))),
+            Member(
+                "jobs",
+                .list(
+                    of: .object(
+                        job + [
+                            Member("attempt", .whole(1...Int64.max), "Which time it is handed out."),
+                            Member("projected", .flag, "The record is what the attachment asks for.", isOptional: true),
+                        ]))),
             Member("more", .flag, "Whether there are more at this moment."),
             Member("at_bound", .flag, "Whether so much is unacked that nothing more is handed out."),
         ])
