@@ -25,6 +25,7 @@ public struct StoreConformance: Sendable {
     public static let all: [ConformanceCase] =
         inbox + inboxReads + pages + cycles + dedup + jobs + deliveries + order + consumers + definitions + subscriptions + credentials
         + backfills + callbacks + upkeep + attachments + deadLetters + removals
+        + retention
 }
 
 /// One promise of a store.
