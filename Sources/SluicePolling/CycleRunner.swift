@@ -309,6 +309,7 @@ struct CycleRunner {
             case .fenced(let reason):
                 service.logger.info(
                     "a commit was fenced", metadata: ["trigger": "\(context.trigger.name)", "reason": "\(reason.rawValue)"])
+                service.fenced(reason)
                 return .fenced
             }
         }
@@ -391,7 +392,10 @@ struct CycleRunner {
             startedAt: start.cycle.startedAt, error: failure.error, failures: failures, retryAt: now + delay,
             dropsOpenCycle: kept == nil, at: now)
         do {
-            if case .fenced = try await service.store.recordFailure(record) { return .fenced }
+            if case .fenced(let reason) = try await service.store.recordFailure(record) {
+                service.fenced(reason)
+                return .fenced
+            }
         } catch {
             service.logger.error("a failed poll could not be recorded", metadata: ["error": "\(error)"])
         }

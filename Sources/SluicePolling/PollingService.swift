@@ -59,6 +59,8 @@ public final class PollingService: StoreObserver, Sendable {
     struct State {
         var schedule = Schedule()
         var fence: Fence?
+        /// Somebody else polls this shard now.
+        var isLeaseLost = false
         var lanes: [ConnectionID: PollHTTP] = [:]
         /// Access tokens, of connections that have them.
         var keepers: [ConnectionID: Keeping] = [:]
@@ -149,7 +151,7 @@ public final class PollingService: StoreObserver, Sendable {
         let now = time.now()
         let fence = try await store.acquireLease(shard: 0, holder: holder, at: now)
         state.withLock { state in
-            state.fence = fence
+            (state.fence, state.isLeaseLost) = (fence, false)
             for connection in definitions.connections { configure(connection.id, in: &state) }
             for connection in definitions.connections where connection.problem != nil {
                 state.schedule.setRefused(connection.id, probeAt: now)
@@ -304,6 +306,7 @@ public final class PollingService: StoreObserver, Sendable {
     }
 
     private func start(in state: inout State, at now: Timestamp) -> ([Schedule.Start], wake: Timestamp?) {
+        if state.isLeaseLost { return ([], nil) }
         let polls = state.running[Schedule.Lane.polls.rawValue]
         let room = max(0, limits.cyclesAtOnceMax - polls)
         let firsts = max(0, limits.cyclesAtOnceMax + limits.firstCyclesMax - polls - room)
@@ -323,6 +326,22 @@ public final class PollingService: StoreObserver, Sendable {
     private func perform(_ start: Schedule.Start) async {
         if ended(start, await CycleRunner(service: self, start: start).run()) { await reload(start.trigger) }
         waker.call()
+    }
+
+    /// A commit was refused. Where the lease is lost every other one would be: nothing is polled any more, so that the providers are
+    /// not asked in vain.
+    func fenced(_ reason: FenceReason) {
+        guard reason == .leaseLost else { return }
+        let slots = state.withLock { state -> [HeldSlot]? in
+            defer { state.isLeaseLost = true }
+            return state.isLeaseLost ? nil : Array(state.held.values)
+        }
+        guard let slots else { return }
+        logger.critical("another process has taken the lease: this one polls no more")
+        let message =
+            "another process polls this store now, so this one has stopped: end one of the two; this one polls again after a restart"
+        alarms.raise(Alarm(kind: .leaseLost, subject: "polls", message: message))
+        for slot in slots { slot.release() }
     }
 
     /// Whether the trigger must be read anew.
