@@ -148,7 +148,8 @@ let package = Package(
         .testTarget(
             name: "SluicePollingTests",
             dependencies: [
-                "SluicePolling", "SluiceOutgoing", "SluiceSQLite", "SluiceLua", "SluiceStore", "SluiceConnectors", "SluiceCore", "SluiceTesting",
+                "SluicePolling", "SluiceOutgoing", "SluiceSQLite", "SluiceLua", "SluiceStore", "SluiceConnectors", "SluiceCore",
+                "SluiceTesting",
                 httpClient,
                 nioCore, nioPosix, logging,
             ],
