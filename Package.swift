@@ -56,10 +56,11 @@ let package = Package(
         .target(name: "CLua", dependencies: ["CLua54"], cSettings: [.unsafeFlags(["-O2"])]),
         .target(name: "SluiceLua", dependencies: ["CLua", "SluiceConnectors", "SluiceCore", crypto], swiftSettings: pure),
         .target(name: "SluiceStore", dependencies: ["SluiceCore"], swiftSettings: strict),
+        .systemLibrary(name: "CSQLite", pkgConfig: "sqlite3", providers: [.apt(["libsqlite3-dev"])]),
         .target(
             name: "SluiceSQLite",
             dependencies: [
-                "SluiceStore", "SluiceCore", .product(name: "GRDB", package: "GRDB.swift"),
+                "CSQLite", "SluiceStore", "SluiceCore", .product(name: "GRDB", package: "GRDB.swift"),
                 .product(name: "GRDBSQLite", package: "GRDB.swift"),
             ],
             swiftSettings: strict),

@@ -68,5 +68,5 @@ while time.monotonic() < deadline:
         answer += part
     if int(field(answer.decode(), "cycles_completed")) > 0:
         end()
-    time.sleep(0.05)
+    time.sleep(0.01)
 end("the cycle did not end")

@@ -8,25 +8,38 @@ struct CycleRunner {
     let service: PollingService
     let start: Schedule.Start
 
-    /// Whose slice it is, and the right to commit it.
-    private struct Standing: Sendable {
-        var fence: Fence
-        var trigger: StoredTrigger
-        var timing: TriggerSchedule.Timing
+    /// Whose slice it is, and the right to commit it. Behind a reference, as all that is large here: ten thousand may be held at
+    /// once, and each copy in a function that waits takes its room in each of them.
+    private final class Standing: Sendable {
+        let fence: Fence
+        let trigger: StoredTrigger
+        let timing: TriggerSchedule.Timing
+
+        init(_ fence: Fence, _ trigger: StoredTrigger, _ timing: TriggerSchedule.Timing) {
+            (self.fence, self.trigger, self.timing) = (fence, trigger, timing)
+        }
     }
 
-    /// What the slice needs and does not change. Behind a reference, since ten thousand may be held at once.
+    private final class Planned: Sendable {
+        let plan: PollPlan
+
+        init(_ plan: PollPlan) { self.plan = plan }
+    }
+
+    /// What the slice needs and does not change.
     private final class Context: Sendable {
         let standing: Standing
-        let plan: PollPlan
+        let planned: Planned
         let http: any HTTPSending
         /// What the trigger holds at its provider; nil where nothing is to be held.
         let slot: HeldSlot?
         let keys: SliceKeys
 
-        init(_ standing: Standing, _ plan: PollPlan, _ keys: SliceKeys, _ http: any HTTPSending, _ slot: HeldSlot?) {
-            (self.standing, self.plan, self.keys, self.http, self.slot) = (standing, plan, keys, http, slot)
+        init(_ standing: Standing, _ planned: Planned, _ keys: SliceKeys, _ http: any HTTPSending, _ slot: HeldSlot?) {
+            (self.standing, self.planned, self.keys, self.http, self.slot) = (standing, planned, keys, http, slot)
         }
+
+        var plan: PollPlan { planned.plan }
 
         var fence: Fence { standing.fence }
         var trigger: StoredTrigger { standing.trigger }
@@ -50,6 +63,7 @@ struct CycleRunner {
     }
 
     /// In steps that are functions of their own: what waits for a provider holds little.
+    @inline(never)
     func run() async -> TriggerSchedule.Outcome {
         switch await begin() {
         case .over(let outcome): return outcome
@@ -59,7 +73,6 @@ struct CycleRunner {
 
     @inline(never)
     private func begin() async -> Beginning {
-        let openBefore = start.cycle.nextPage > 0 ? start.cycle : nil
         let standing: Standing
         do {
             guard let found = try await stand() else { return .over(.fenced) }
@@ -67,15 +80,40 @@ struct CycleRunner {
         } catch {
             return .over(unknown(error, openCycle: openBefore))
         }
-        let context: Context
         do {
-            let plan = try service.catalogue.plan(for: standing.trigger)
-            context = self.context(standing, plan, try await service.sliceKeys(standing.trigger, plan.connector))
+            return .ready(work(try await context(standing)))
         } catch {
             // Mended here, by loading a connector or a key, and not at the provider: tried again, never given up.
             let failure = PollFailure(.transient, PollFailure.classify(error).error)
             return .over(await failed(failure, standing, connectionName: nil, openCycle: openBefore))
         }
+    }
+
+    private var openBefore: OpenCycle? { start.cycle.nextPage > 0 ? start.cycle : nil }
+
+    @inline(never)
+    private func context(_ standing: Standing) async throws -> Context {
+        let planned = try planned(standing)
+        if hasUsualKeys(standing, planned) { return context(standing, planned, SliceKeys()) }
+        return context(standing, planned, try await changedKeys(standing, planned))
+    }
+
+    @inline(never)
+    private func planned(_ standing: Standing) throws -> Planned { Planned(try service.catalogue.plan(for: standing.trigger)) }
+
+    @inline(never)
+    private func hasUsualKeys(_ standing: Standing, _ planned: Planned) -> Bool {
+        let origin = PollingService.keyOrigin(standing.trigger.progress, planned.plan.connector.definition)
+        return origin == standing.trigger.progress.keyOrigin && origin.formers.isEmpty
+    }
+
+    @inline(never)
+    private func changedKeys(_ standing: Standing, _ planned: Planned) async throws -> SliceKeys {
+        try await service.sliceKeys(standing.trigger, planned.plan.connector)
+    }
+
+    @inline(never)
+    private func work(_ context: Context) -> Work {
         var cycle = start.cycle
         if cycle.nextPage == 0 { watchForGap(context) }
         // A changed connector may not understand the other's page state: it begins again from the cursor, in the same cycle.
@@ -84,7 +122,7 @@ struct CycleRunner {
         cycle.connector = connector
         let barren = service.state.withLock { $0.barrenPages[start.trigger] ?? 0 }
         let slice = CycleSlice(cycle: cycle, barrenPages: barren, limits: service.limits.slice, at: service.time.now())
-        return .ready(Work(context, slice))
+        return Work(context, slice)
     }
 
     @inline(never)
@@ -120,27 +158,31 @@ struct CycleRunner {
 
     /// The trigger as it is now. Nil if it is gone, or was changed after the schedule decided: what the slice would go on with
     /// is no longer true then, and the generation read now would let its commits pass.
-    private func stored() async throws -> StoredTrigger? {
-        guard let trigger = try await service.store.trigger(start.trigger), trigger.state.polls || trigger.state == .failed else {
-            return nil
-        }
-        guard start.cycle.nextPage > 0 else { return start.cycle.number > trigger.progress.lastCycle ? trigger : nil }
-        guard let open = trigger.progress.openCycle else { return nil }
-        let isSame = (open.number, open.nextPage) == (start.cycle.number, start.cycle.nextPage) && open.pageState == start.cycle.pageState
-        return isSame ? trigger : nil
-    }
-
+    @inline(never)
     private func stand() async throws -> Standing? {
-        guard let fence = service.state.withLock({ $0.fence }), let trigger = try await stored() else { return nil }
-        return Standing(fence: fence, trigger: trigger, timing: service.catalogue.timing(of: trigger))
+        guard let fence = service.state.withLock({ $0.fence }) else { return nil }
+        return standing(fence, try await service.store.trigger(start.trigger))
     }
 
-    private func context(_ standing: Standing, _ plan: PollPlan, _ keys: SliceKeys) -> Context {
+    @inline(never)
+    private func standing(_ fence: Fence, _ found: StoredTrigger?) -> Standing? {
+        guard let found, found.state.polls || found.state == .failed, isAsDecided(found.progress) else { return nil }
+        return Standing(fence, found, service.catalogue.timing(of: found))
+    }
+
+    private func isAsDecided(_ progress: TriggerProgress) -> Bool {
+        guard start.cycle.nextPage > 0 else { return start.cycle.number > progress.lastCycle }
+        guard let open = progress.openCycle else { return false }
+        return (open.number, open.nextPage) == (start.cycle.number, start.cycle.nextPage) && open.pageState == start.cycle.pageState
+    }
+
+    @inline(never)
+    private func context(_ standing: Standing, _ planned: Planned, _ keys: SliceKeys) -> Context {
         let lane = service.lane(standing.trigger.connection)
         guard start.cycle.cause == .hold, let slot = service.state.withLock({ $0.held[start.trigger] }) else {
-            return Context(standing, plan, keys, lane, nil)
+            return Context(standing, planned, keys, lane, nil)
         }
-        return Context(standing, plan, keys, HeldHTTP(polls: lane, slot: slot), slot)
+        return Context(standing, planned, keys, HeldHTTP(polls: lane, slot: slot), slot)
     }
 
     /// The source may have dropped what changed since the last success, for example while the trigger was paused (P7).

@@ -32,12 +32,17 @@ extension PollingService {
     /// Former connectors that are kept in memory.
     private static let formersMax = 32
 
+    /// By which connectors the keys of a trigger's records were and will be made.
+    static func keyOrigin(_ progress: TriggerProgress, _ definition: ConnectorDefinition) -> KeyOrigin {
+        KeyOrigin.next(
+            after: progress.keyOrigin, connector: definition.hash, mark: progress.cursorMark, floor: progress.dedupFloor,
+            cyclesCompleted: progress.cyclesCompleted)
+    }
+
     /// How the keys of a trigger's next page are made. The connector's text is kept before anything is keyed by it.
     func sliceKeys(_ trigger: StoredTrigger, _ connector: any Connector) async throws -> SliceKeys {
         let (definition, progress) = (connector.definition, trigger.progress)
-        let origin = KeyOrigin.next(
-            after: progress.keyOrigin, connector: definition.hash, mark: progress.cursorMark, floor: progress.dedupFloor,
-            cyclesCompleted: progress.cyclesCompleted)
+        let origin = PollingService.keyOrigin(progress, definition)
         if origin == progress.keyOrigin, origin.formers.isEmpty { return SliceKeys() }
         if let source = definition.source, !state.withLock({ $0.textsKept.contains(definition.hash) }) {
             try await store.keepConnectorText(source, hash: definition.hash, at: time.now())

@@ -58,6 +58,7 @@ final class PollHTTP: HTTPSending {
     /// Until when nothing is asked.
     var blockedUntil: Timestamp? { budget.withLock { $0.blockedUntil } }
 
+    @inline(never)
     func send(_ request: HTTPRequestPlan) async throws -> HTTPReply {
         if request.holdSpan != nil {
             throw PollFailure(
@@ -70,6 +71,7 @@ final class PollHTTP: HTTPSending {
 
     /// Makes an exchange with the connection's credentials. Where the access token is refused, by a reply or by a failure, once
     /// more with another one: a token that was given a moment ago is refused for another reason.
+    @inline(never)
     func authorized(
         _ request: HTTPRequestPlan, _ exchange: (HTTPRequestPlan) async throws -> HTTPReply
     ) async throws -> HTTPReply {

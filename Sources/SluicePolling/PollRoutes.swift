@@ -41,7 +41,11 @@ public final class PollRoutes: Sendable {
             throw SluiceError(.connector, "the host asked for holds characters that a host name cannot hold; check the base URL")
         }
         let addresses = try await resolve(host, allowed)
-        guard !addresses.isEmpty else { return nil }
+        return addresses.isEmpty ? nil : client(for: host, addresses, on: group)
+    }
+
+    @inline(never)
+    private func client(for host: String, _ addresses: [IPAddress], on group: any EventLoopGroup) -> PinnedPollClient {
         let (client, retired) = state.withLock { state -> (PinnedPollClient, [PinnedPollClient]) in
             let key = Key(host: host, address: addresses[(state.turns[host] ?? 0) % addresses.count])
             if let known = state.clients[key], known.begin() { return (known, []) }

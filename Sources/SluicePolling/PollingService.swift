@@ -309,17 +309,24 @@ public final class PollingService: StoreObserver, Sendable {
     }
 
     private func perform(_ start: Schedule.Start) async {
-        let outcome = await CycleRunner(service: self, start: start).run()
+        if ended(start, await CycleRunner(service: self, start: start).run()) { await reload(start.trigger) }
+        waker.call()
+    }
+
+    /// Whether the trigger must be read anew.
+    @inline(never)
+    private func ended(_ start: Schedule.Start, _ outcome: TriggerSchedule.Outcome) -> Bool {
         let now = time.now()
         state.withLock { state in
             state.running[start.lane.rawValue] -= 1
             state.schedule.finish(start.trigger, outcome, at: now)
         }
-        if case .fenced = outcome { await reload(start.trigger) }
-        waker.call()
+        if case .fenced = outcome { return true }
+        return false
     }
 
     /// What is true is in the store.
+    @inline(never)
     private func reload(_ id: TriggerID) async {
         do {
             guard let trigger = try await store.trigger(id) else { return triggerRemoved(id) }

@@ -11,7 +11,7 @@ import Testing
         "SluiceConnectors": ["SluiceCore"],
         "SluiceLua": ["CLua", "SluiceConnectors", "SluiceCore"],
         "SluiceStore": ["SluiceCore"],
-        "SluiceSQLite": ["SluiceStore", "SluiceCore"],
+        "SluiceSQLite": ["CSQLite", "SluiceStore", "SluiceCore"],
         "SluiceGateway": ["SluiceStore", "SluiceConnectors", "SluiceCore"],
         "SluicePolling": ["SluiceStore", "SluiceConnectors", "SluiceCore"],
         "SluiceDelivery": ["SluiceStore", "SluiceConnectors", "SluiceCore"],
@@ -65,7 +65,7 @@ import Testing
     }
 
     @Test func importsFollowTheArrows() throws {
-        let ours = Set(TidyTests.arrows.keys).union(["CLua", "CLua54", "CNATS", "SluicePostgres", "SluiceConsole"])
+        let ours = Set(TidyTests.arrows.keys).union(["CLua", "CLua54", "CNATS", "CSQLite", "SluicePostgres", "SluiceConsole"])
         let sources = try TidyTests.sources()
         #expect(sources.count > 30)
         for source in sources {

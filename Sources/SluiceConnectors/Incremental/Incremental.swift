@@ -1,4 +1,5 @@
 import SluiceCore
+import Synchronization
 
 /// A poll described as data: where records are listed, which field orders them, how pages go on, and what tells one
 /// record from another. Sluice runs it and minds the traps of cursors, so that a connector need not.
@@ -109,6 +110,7 @@ public struct Incremental: Sendable {
     /// Behind one reference, since whoever waits for an answer holds the description meanwhile, and ten thousand may wait.
     private final class Storage: Sendable {
         let rules: Rules
+        let exact = Mutex<Incremental?>(nil)
         init(_ rules: Rules) { self.rules = rules }
     }
 
@@ -186,6 +188,20 @@ public struct Incremental: Sendable {
     public var visibilityLag: Span { variantsOrSelf.map { $0.cursor?.visibilityLag ?? .zero }.max() ?? .zero }
     /// For `TriggerTypeDefinition.lookback`: how far below the committed mark a poll may read, in the cursor's unit.
     public var lookback: Int64 { variantsOrSelf.map { $0.cursor?.rereadUnits ?? 0 }.max() ?? 0 }
+
+    /// The same feed, asked for exactly what comes after the cursor: for who waits for news, and read everything before. Made once,
+    /// however many wait.
+    var exactlyAfterCursor: Incremental {
+        guard let cursor, cursor.lookback != 0 || cursor.isExclusive && cursor.overlap != 0 else { return self }
+        return storage.exact.withLock { known in
+            if let known { return known }
+            var rules = self
+            if cursor.isExclusive { rules.cursor?.overlap = 0 }
+            rules.cursor?.lookback = 0
+            known = rules
+            return rules
+        }
+    }
 
     /// The rules of each variant, or these.
     var variantsOrSelf: [Incremental] { shape.variants.map { Array($0.rules.values) } ?? [self] }

@@ -12,7 +12,7 @@ extension LongPollRule {
     /// One held request.
     public func longPoll(_ request: PollRequest, _ rules: Incremental, http: any HTTPSending) async throws -> PollPage {
         if watchesIDs { return try await watched(request, rules, http) }
-        return try await exact(rules).run(request, http: HoldingHTTP(inner: http, rule: self))
+        return try await rules.exactlyAfterCursor.run(request, http: HoldingHTTP(inner: http, rule: self))
     }
 
     @inline(never)
@@ -43,17 +43,8 @@ extension LongPollRule {
     ) async throws -> PollPage {
         var inner = request
         (inner.cursor, inner.pageState) = (watch.at, watch.pageState)
-        let page = try await exact(rules).run(inner, http: http)
+        let page = try await rules.exactlyAfterCursor.run(inner, http: http)
         return watch.read(page, consecutive: areIDsConsecutive, now: request.readBound)
-    }
-
-    /// The same feed, asked for exactly what comes after the cursor.
-    @inline(never)
-    private func exact(_ rules: Incremental) -> Incremental {
-        var rules = rules
-        if rules.cursor?.isExclusive == true { rules.cursor?.overlap = 0 }
-        rules.cursor?.lookback = 0
-        return rules
     }
 
     @inline(never)

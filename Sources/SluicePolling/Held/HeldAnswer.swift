@@ -30,12 +30,15 @@ final class HeldAnswer: HTTPClientResponseDelegate {
     /// More than this waits for its reader only where one line is longer.
     static let waitingBytesMax = 1 << 20
 
+    /// Whose answer it is.
+    let client: HTTPClient
     private let state: Mutex<State>
     private let isStream: Bool
     private let bytesMax: Int
 
     /// `whenOver` is called once.
-    init(isStream: Bool, bytesMax: Int, whenOver: @escaping @Sendable () -> Void) {
+    init(client: HTTPClient, isStream: Bool, bytesMax: Int, whenOver: @escaping @Sendable () -> Void) {
+        self.client = client
         self.isStream = isStream
         self.bytesMax = bytesMax
         state = Mutex(State(whenOver: whenOver))

@@ -21,10 +21,29 @@ extension PollHTTP {
     /// Beyond the time a provider holds a request: then the connection is dead, whatever it looks like.
     static let holdSlack = Span.seconds(15)
 
-    /// Sends a request that the provider may hold. It draws on no budget, but keeps to what the provider asked for.
+    /// Sends a request that the provider may hold. It draws on no budget, but keeps to what the provider asked for. In steps of
+    /// their own, so that what waits for the answer holds no more than it needs for it.
+    @inline(never)
     fileprivate func hold(_ request: HTTPRequestPlan, for span: Span, _ slot: HeldSlot) async throws -> HTTPReply {
-        let url = try PollHTTP.address(of: request)
-        let host = url.host() ?? ""
+        let host = try PollHTTP.address(of: request).host() ?? ""
+        let answer = try await answer(to: request, host, slot)
+        let timer = begin(request, answer, span)
+        defer { timer.cancel() }
+        do {
+            let head = try await answer.head()
+            if request.isStream {
+                timer.cancel()
+                if (200..<300).contains(head.status.code) { return try await read(answer, silence: span, slot) }
+            }
+            return try reply(to: request, head, try await answer.body(), answer, slot)
+        } catch {
+            throw brokenOff(answer, host, error, span, slot)
+        }
+    }
+
+    /// What will hold the answer, in its slot.
+    @inline(never)
+    private func answer(to request: HTTPRequestPlan, _ host: String, _ slot: HeldSlot) async throws -> HeldAnswer {
         try await guardAddress(host, settings.addresses)
         if let until = blockedUntil, until > time.now() {
             var failure = PollFailure(
@@ -33,35 +52,43 @@ extension PollHTTP {
             throw failure
         }
         let pinned = try await heldRoutes?.client(for: host, allowed: settings.addresses, on: heldClient.eventLoopGroup)
-        let answer = HeldAnswer(isStream: request.isStream, bytesMax: pageBytesMax) { pinned?.end() }
+        let answer = HeldAnswer(client: pinned?.client ?? heldClient, isStream: request.isStream, bytesMax: pageBytesMax) { pinned?.end() }
         try slot.hold(answer, isStream: request.isStream)
+        return answer
+    }
+
+    /// Sends the request; what comes back ends the answer if nothing has come in time.
+    @inline(never)
+    private func begin(_ request: HTTPRequestPlan, _ answer: HeldAnswer, _ span: Span) -> Scheduled<Void> {
         do {
-            let slack = min(PollHTTP.holdSlack, settings.requestSpanMax)
-            let task = (pinned?.client ?? heldClient).execute(request: try PollHTTP.outgoing(request), delegate: answer)
-            answer.began(task)
-            let timer = heldClient.eventLoopGroup.any().scheduleTask(in: .milliseconds((span + slack).milliseconds)) {
-                answer.end(HTTPClientError.deadlineExceeded)
-            }
-            defer { timer.cancel() }
-            let head = try await answer.head()
-            if request.isStream { timer.cancel() }
-            guard request.isStream, (200..<300).contains(head.status.code) else {
-                let reply = HTTPReply(
-                    status: Int(head.status.code), headers: head.headers.map { HTTPField($0.name, $0.value) }, body: try await answer.body()
-                )
-                slot.done(answer)
-                try PollHTTP.refuseRedirect(reply)
-                try check(reply, of: request)
-                return reply
-            }
-            return try await read(answer, silence: span, slot)
+            answer.began(answer.client.execute(request: try PollHTTP.outgoing(request), delegate: answer))
         } catch {
-            slot.done(answer)
             answer.end(error)
-            let failure = failure(of: error, span)
-            if (failure as? PollFailure)?.kind == .transient { heldRoutes?.failed(host) }
-            throw failure
         }
+        let slack = min(PollHTTP.holdSlack, settings.requestSpanMax)
+        return heldClient.eventLoopGroup.any().scheduleTask(in: .milliseconds((span + slack).milliseconds)) {
+            answer.end(HTTPClientError.deadlineExceeded)
+        }
+    }
+
+    @inline(never)
+    private func reply(
+        to request: HTTPRequestPlan, _ head: HTTPResponseHead, _ body: [UInt8], _ answer: HeldAnswer, _ slot: HeldSlot
+    ) throws -> HTTPReply {
+        let reply = HTTPReply(status: Int(head.status.code), headers: head.headers.map { HTTPField($0.name, $0.value) }, body: body)
+        slot.done(answer)
+        try PollHTTP.refuseRedirect(reply)
+        try check(reply, of: request)
+        return reply
+    }
+
+    @inline(never)
+    private func brokenOff(_ answer: HeldAnswer, _ host: String, _ error: any Error, _ span: Span, _ slot: HeldSlot) -> any Error {
+        slot.done(answer)
+        answer.end(error)
+        let failure = failure(of: error, span)
+        if (failure as? PollFailure)?.kind == .transient { heldRoutes?.failed(host) }
+        return failure
     }
 
     /// The next lines of a stream. One that has ended, or says nothing, gives none, and the next request opens it anew.
