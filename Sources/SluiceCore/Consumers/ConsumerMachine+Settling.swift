@@ -186,7 +186,7 @@ extension ConsumerMachine {
         var free = jobs
         for group in returned.values where !free.isEmpty { free.remove(group.jobs) }
         for lease in leases.values {
-            for share in lease.held where !free.isEmpty { free.remove(share.jobs) }
+            for share in lease.held where free.isEmpty { free.remove(share.jobs) }
         }
         return free
     }

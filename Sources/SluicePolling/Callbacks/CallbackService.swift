@@ -36,8 +36,8 @@ public final class CallbackService: Sendable {
         /// Polls under way, with the signals that each will cover.
         var underWay: [String: Int64] = [:]
         var running: [ConnectionID: Int] = [:]
-        /// When the loop wakes by itself; nil while it is awake.
         var hasBegun = false
+        /// When the loop wakes by itself; nil while it is awake.
         var wakeAt: Timestamp?
         /// Connections that are asked first next time.
         var turn = 0

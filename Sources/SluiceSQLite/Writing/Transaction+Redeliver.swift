@@ -25,6 +25,7 @@ extension Transaction {
         destinations.bind(2, trigger)
         var again: Set<Int64> = []
         for (destination, isPulled) in try destinations.all({ ($0.id(0) as DestinationID, $0.int(1) == 1) }) {
+            if isPulled { continue }
             if isPulled {
                 again.formUnion(try handOutAgain(namespace, trigger, jobs, destination, at: time))
                 continue
