@@ -97,12 +97,25 @@ package struct SecretFinder: Sendable {
         switch bytes[index] {
         case UInt8(ascii: "%"):
             guard let byte = hex(bytes, index + 1, 2) else { return nil }
-            if byte == 0x25, let inner = hex(bytes, index + 3, 2) { return ([UInt8(inner)], 5) }
+            // Encoded once more: the digits may be encoded as well, or not.
+            if byte == 0x25, let (high, next) = hexDigit(bytes, index + 3), let (low, end) = hexDigit(bytes, next) {
+                return ([high << 4 | low], end - index)
+            }
             return ([UInt8(byte)], 3)
         case UInt8(ascii: "\\"): return jsonEscape(bytes, index)
         case UInt8(ascii: "&"): return entity(bytes, index)
         default: return nil
         }
+    }
+
+    /// A hexadecimal digit, as it is or percent-encoded, and where it ends.
+    private static func hexDigit(_ bytes: [UInt8], _ index: Int) -> (value: UInt8, end: Int)? {
+        guard index < bytes.count else { return nil }
+        if bytes[index] == UInt8(ascii: "%") {
+            guard let byte = hex(bytes, index + 1, 2), let digit = hex([UInt8(byte)], 0, 1) else { return nil }
+            return (UInt8(digit), index + 3)
+        }
+        return hex(bytes, index, 1).map { (UInt8($0), index + 1) }
     }
 
     private static func jsonEscape(_ bytes: [UInt8], _ index: Int) -> (text: [UInt8], length: Int)? {

@@ -64,12 +64,15 @@ extension Trial {
             return trial
         }
         await lane.close()
+        // It holds the lane, which holds those who tell it.
+        asked.listener = nil
         finish(recorder, secrets.add(to: scrubber))
         if let newest = tokens?.newest, let file = poll.order.tokensFile, let seed = Trial.seed(poll), newest != seed {
             notes.append(
                 "the provider has given another refresh token: \(file) holds the newest one. The one that you gave may be good no more, "
                     + "also for a server that has it.")
         }
+        tokens?.release()
     }
 
     /// From a recording.

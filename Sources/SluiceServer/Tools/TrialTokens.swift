@@ -33,6 +33,9 @@ final class TrialTokens: CredentialKeeping {
 
     deinit { close(lock) }
 
+    /// Lets another try in. The object must not be used again.
+    func release() { flock(lock, LOCK_UN) }
+
     /// The newest of the tokens; nil before the first one was spent.
     var newest: String? { (try? chain())?.tokens.first }
 
