@@ -3,8 +3,9 @@ import SluiceStore
 
 /// Delivering jobs again: new attempts of the same jobs.
 extension Transaction {
-    /// Delivers a job again to every destination of its trigger; a delivery that is still pending stays as it is. Returns to how
-    /// many it goes; none where the job is gone.
+    /// Delivers a job again to every destination of its trigger; a delivery that is still pending stays as it is, and one that was
+    /// discarded is so no more. Returns to how many it goes; none where the job is gone. Where the trigger is ordered, `settleOrder`
+    /// must follow in the same transaction: until then each of them is due.
     func redeliver(_ namespace: NamespaceID, _ trigger: TriggerID, _ position: JobPosition, at time: Timestamp) throws -> Int {
         let find = try prepare("SELECT seq FROM job WHERE ns = ? AND trigger_id = ? AND position = ?")
         find.bind(1, namespace)
@@ -36,7 +37,8 @@ extension Transaction {
             INSERT INTO delivery (
                 id, ns, destination_id, trigger_id, position, job_seq, next_attempt_at, created_at, pending_since, is_ordered)
             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?7, ?7, (SELECT is_ordered FROM "trigger" WHERE id = ?4))
-            ON CONFLICT (ns, job_seq, destination_id) DO UPDATE SET state = 0, attempts = 0, reason = NULL, settled_at = NULL,
+            ON CONFLICT (ns, job_seq, destination_id) DO UPDATE SET is_ordered = excluded.is_ordered, discarded_at = NULL,
+                discarded_by = NULL, discard_note = NULL, state = 0, attempts = 0, reason = NULL, settled_at = NULL,
                 next_attempt_at = excluded.next_attempt_at, pending_since = excluded.pending_since
             WHERE state <> 0
             """)

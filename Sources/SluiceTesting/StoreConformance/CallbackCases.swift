@@ -102,6 +102,9 @@ extension StoreConformance {
         try expectEqual(
             claimed.map { String(decoding: $0.job.dedupKey, as: UTF8.self) }, ["cb_1", "cb_3"],
             "to the destination that was named, and to the one that is attached")
+        // Attached or not: the callback named it.
+        try await bench.apply([.detach(trigger: "callbacks:shop", destination: "own")])
+        try expectEqual(try await bench.replay(DeadLetterSelection(destination: own), at: bench.start), 2, "replayed without an attachment")
     }
 
     private static func endedOnce(_ bench: inout StoreBench) async throws {
