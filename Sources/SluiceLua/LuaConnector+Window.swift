@@ -24,7 +24,7 @@ extension LuaConnector {
         guard let function = try trigger(triggerType).cursorAt else { return nil }
         return try named {
             try pool.with { state in
-                let seconds = try JSONDocument(Array(String(LuaConnector.wholeSeconds(time) + 1).utf8))
+                let seconds = try JSONDocument(Array(String(LuaConnector.wholeSeconds(time)).utf8))
                 guard case .done(let result) = try state.start(function, arguments: [seconds, input], limits) else {
                     throw state.error("cannot send requests: return what the poll is to get as its closure", function)
                 }

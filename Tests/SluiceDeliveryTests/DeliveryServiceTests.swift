@@ -171,8 +171,9 @@ import Testing
                 try await eventually("delivered") { store.delivery(id).state == .delivered }
             }
             #expect(store.attempts(id)[0].response == Array(repeating: UInt8(ascii: "z"), count: 4096))
+            // 64 KiB are read; the rest lies between the two sockets, in buffers of 4 and 6 MiB at most unless the system is set otherwise.
             let sent = sink.bytesSent
-            #expect(sent < 32 * 1024 * 1024)
+            #expect(sent < 12 * 1024 * 1024, "\(sent) bytes")
         }
     }
 

@@ -152,7 +152,7 @@ public final class BackfillService: Sendable {
             guard let trigger = try await store.trigger(id) else { return }
             let subject = "trigger \(trigger.name)"
             let last = try await store.backfills(BackfillQuery(trigger: id, limit: 2)).first { $0.state.hasEnded }
-            guard let last, last.state == .paused else { return polling.alarms.clear(.backfillFailed, subject: subject) }
+            guard let last, last.state == .failed else { return polling.alarms.clear(.backfillFailed, subject: subject) }
             let what = last.isAudit ? "audit" : "backfill"
             polling.alarms.raise(
                 Alarm(

@@ -109,7 +109,7 @@ enum BackfillSource {
     func inWindow(_ page: PollPage, _ window: BackfillWindow, _ request: PollRequest) throws -> PollPage {
         guard case .code = self else { return page }
         let places = try places(window, request, records: page.records)
-        let kept = places.indices.filter { _ in true }
+        let kept = places.indices.filter { places[$0] != false }
         var page = page
         page.records = kept.map { page.records[$0] }
         page.keys = page.keys.map { keys in kept.map { keys[$0] } }

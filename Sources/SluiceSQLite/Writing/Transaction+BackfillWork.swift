@@ -34,7 +34,11 @@ extension Transaction {
             backfill.gathered = max(backfill.gathered, through)
             if isLast || backfill.gathered >= backfill.gatherTo { try passOn(&backfill, standing) }
         case .page(let records, let quarantined, let end):
+            let redelivered = backfill.counts[.redelivered]
             try take(records, quarantined, commit, standing, &backfill)
+            if backfill.counts[.redelivered] > redelivered, try isOrdered(trigger: commit.trigger.rawValue) {
+                try settleOrder(standing.namespace, at: commit.at)
+            }
             if let end {
                 backfill.counts[.pages] += 1
                 if let cursor = end.cursor { backfill.cursor = cursor }

@@ -45,7 +45,7 @@ extension Transaction {
         var bytes = 0
         var left: [Int64] = []
         while bytes < Transaction.claimBytesMax, try due.step() {
-            if due.int(13) == 2 {
+            if due.int(13) == 1 {
                 left.append(due.int(8))
                 continue
             }

@@ -4,7 +4,8 @@ import SluiceStore
 /// Delivering jobs again: new attempts of the same jobs.
 extension Transaction {
     /// Delivers jobs again to every destination of their trigger, consumers included. What is still to be delivered somewhere stays as it
-    /// is there, and so does a dead letter that was discarded. Returns how many jobs go to one destination at least.
+    /// is there, and so does a dead letter that was discarded. Returns how many jobs go to one destination at least. Where the trigger is
+    /// ordered, `settleOrder` must follow in the same transaction: until then each of them is due.
     func redeliver(_ namespace: NamespaceID, _ trigger: TriggerID, _ positions: [JobPosition], at time: Timestamp) throws -> Int64 {
         guard !positions.isEmpty else { return 0 }
         let find = try prepare("SELECT seq FROM job WHERE ns = ? AND trigger_id = ? AND position = ?")
@@ -25,7 +26,6 @@ extension Transaction {
         destinations.bind(2, trigger)
         var again: Set<Int64> = []
         for (destination, isPulled) in try destinations.all({ ($0.id(0) as DestinationID, $0.int(1) == 1) }) {
-            if isPulled { continue }
             if isPulled {
                 again.formUnion(try handOutAgain(namespace, trigger, jobs, destination, at: time))
                 continue
@@ -70,8 +70,8 @@ extension Transaction {
             INSERT INTO delivery (
                 id, ns, destination_id, trigger_id, position, job_seq, next_attempt_at, created_at, pending_since, is_ordered)
             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?7, ?7, CASE WHEN ?8 = 1 THEN 0 ELSE (SELECT is_ordered FROM "trigger" WHERE id = ?4) END)
-            ON CONFLICT (ns, job_seq, destination_id) DO UPDATE SET state = 0, attempts = 0, reason = NULL, settled_at = NULL,
-                next_attempt_at = excluded.next_attempt_at, is_claimed = 0, pending_since = excluded.pending_since
+            ON CONFLICT (ns, job_seq, destination_id) DO UPDATE SET is_ordered = excluded.is_ordered, state = 0, attempts = 0, reason = NULL,
+                settled_at = NULL, next_attempt_at = excluded.next_attempt_at, is_claimed = 0, pending_since = excluded.pending_since
             WHERE state NOT IN (0, 4)
             """)
         put.bind(1, try allocate(.delivery))

@@ -324,7 +324,7 @@ public struct ApplyPlanner {
     private mutating func putSource(_ spec: TriggerSpec) {
         let stored = known.triggers[spec.name]
         var notes: [String] = []
-        if false { plan.changes += CallbackAttachments.source(spec, uid: names.triggerUID()).map { .plain($0) } }
+        if stored == nil { plan.changes += CallbackAttachments.source(spec, uid: names.triggerUID()).map { .plain($0) } }
         attach(spec, stored, &notes)
         plan.steps.append(.init(stored == nil ? .create : notes.isEmpty ? .keep : .change, "trigger", spec.name, notes))
     }

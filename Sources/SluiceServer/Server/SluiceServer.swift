@@ -134,8 +134,7 @@ public struct SluiceServer: Sendable {
             store: store, time: clock, wallTime: WallClock(), alarms: alarms, logger: logger, sieve: { [catalogue] in catalogue.sieve($0) },
             destinationGone: { await stops.gone($0, target: $1, reason: $2) })
         feed = JobFeed(store: store)
-        consumers = ConsumerService(
-            store: store, time: clock, alarms: alarms, sieves: { [catalogue] in catalogue.sieves.sieve($0, $1) })
+        consumers = ConsumerService(store: store, time: clock, alarms: alarms, sieves: catalogue.sieves.ofConsumers)
         var gatewayLimits = GatewayLimits()
         // What the benchmarks compare with: the same listener, reading the same bodies and keeping nothing.
         gatewayLimits.enablesBaseline = options.environment["SLUICE_BENCHMARK_BASELINE"] == "1"
@@ -248,7 +247,8 @@ public struct SluiceServer: Sendable {
                 store: opened.store, polling: polling,
                 unread: UnreadWatch(
                     store: opened.store, gateway: gateway, alarms: alarms, unreadMax: options.unreadWebhooksMax, logger: logger),
-                refusals: refusals, clock: opened.clock, retention: options.retention, logger: logger),
+                refusals: refusals, expired: ExpiredLetters(store: opened.store, alarms: alarms), clock: opened.clock,
+                retention: options.retention, logger: logger),
             APIServer(
                 api: api, host: options.api.host, port: options.api.port,
                 connectionsMax: max(2000, OpenFiles.raise() * 3 / 4), logger: logger, onBound: { bound.api($0) },

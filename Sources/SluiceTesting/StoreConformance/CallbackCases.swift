@@ -110,6 +110,9 @@ extension StoreConformance {
         _ = try await bench.store.recordCallback(ended(fourth, .settled, "1", at: bench.start))
         let next = try await bench.store.fetchJobs(ConsumerFetch(consumer: worker, limit: 10, nonce: 2, at: bench.start))
         try expectEqual(next.jobs.map { String(decoding: $0.job.dedupKey, as: UTF8.self) }, ["cb_4"], "and the next")
+        // Attached or not: the callback named it.
+        try await bench.apply([.detach(trigger: "callbacks:shop", destination: "own")])
+        try expectEqual(try await bench.replay(DeadLetterSelection(destination: own), at: bench.start), 2, "replayed without an attachment")
     }
 
     private static func endedOnce(_ bench: inout StoreBench) async throws {
