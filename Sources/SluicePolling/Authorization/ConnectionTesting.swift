@@ -63,7 +63,7 @@ extension PollingService {
         } catch let failure as PollFailure {
             result = PollingService.judge(failure)
         }
-        result.message = SecretScrubber(rules.secrets).scrubbed(result.message)
+        result.message = scrubber(of: connection).scrubbed(result.message)
         result.milliseconds = (time.now() - start).milliseconds
         if result.outcome == .ok, state.withLock({ $0.schedule.isRefused(connection) }) {
             let now = time.now()
