@@ -60,6 +60,13 @@ extension PollingService {
                 after: TokenKeeper.timer(on: client.eventLoopGroup.any())))
     }
 
+    /// Of what a provider may repeat: the connection's secrets, and the access tokens that its requests show or showed.
+    func scrubber(of connection: ConnectionID) -> SecretScrubber {
+        let desk = state.withLock { $0.keepers[connection]?.keeper }?.desk
+        let tokens = [desk?.access, desk?.former, desk?.refused].compactMap { $0?.value }
+        return SecretScrubber((catalogue.authorization(of: connection)?.secrets ?? []) + tokens)
+    }
+
     /// What is known of a connection's credentials and budget.
     public func connectionStatus(_ connection: ConnectionID) -> ConnectionStatus {
         let now = time.now()

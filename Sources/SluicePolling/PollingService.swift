@@ -68,6 +68,7 @@ public final class PollingService: StoreObserver, Sendable {
         var barrenPages: [TriggerID: Int] = [:]
         /// Failures in a row of one kind, of triggers whose last cycle failed.
         var streaks: [TriggerID: FailureStreak] = [:]
+        var doubts: [ConnectionID: CredentialDoubt] = [:]
         /// Cycles that run, lane by lane.
         var running = Schedule.Lane.allCases.map { _ in 0 }
         /// What long-polling triggers hold.
@@ -169,6 +170,7 @@ public final class PollingService: StoreObserver, Sendable {
         let now = time.now()
         state.withLock { state in
             configure(id, in: &state)
+            state.doubts[id]?.changed()
             // One that was refused is tried at once; the success takes the mark and the alarm away.
             state.schedule.setRefused(id, probeAt: state.schedule.isRefused(id) ? now : nil)
         }
@@ -374,6 +376,7 @@ public final class PollingService: StoreObserver, Sendable {
     private func put(_ trigger: StoredTrigger, in state: inout State, at now: Timestamp) {
         if trigger.isCallbackSource { return }
         let progress = trigger.progress
+        if progress.lastSuccessAt != nil { state.doubts[trigger.connection, default: CredentialDoubt()].succeeded() }
         let stored = TriggerSchedule.Stored(
             covered: progress.coveredSequence, lastStartAt: progress.lastStartAt, safetyDueAt: progress.safetyDueAt,
             failures: progress.failures, retryAt: progress.retryAt, openCycle: progress.openCycle, lastCycle: progress.lastCycle)

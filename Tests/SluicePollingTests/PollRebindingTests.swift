@@ -31,7 +31,7 @@ import Testing
         var settings = ConnectionPollSettings()
         settings.allowedNetworks = [try #require(IPNetwork("127.0.0.1"))]
         let http = PollHTTP(
-            client: client, settings: settings, time: ManualClock(), pageBytesMax: 1 << 20,
+            client: client, settings: settings, time: ManualTime(), pageBytesMax: 1 << 20,
             guardAddress: { _, _ in }, routes: routes)
         let url = "http://rebind.invalid:\(outside.port)/list"
         do {

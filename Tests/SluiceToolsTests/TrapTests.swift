@@ -18,7 +18,11 @@ import Testing
     /// Show b: the whole catalogue passes every trap.
     @Test func b_everyConnectorOfTheCataloguePassesEveryTrap() async throws {
         let files = try ConnectorFile.all(in: [Repository.path("connectors")])
-        #expect(files.count >= 3)
+        let page = try String(contentsOfFile: Repository.path("docs/CATALOGUE.md"), encoding: .utf8)
+        let named = page.split(separator: "\n").filter { $0.hasPrefix("| ") && !$0.hasPrefix("| connector ") }
+            .compactMap { $0.dropFirst(2).split(separator: " ").first.map(String.init) }
+        let found = files.compactMap { $0.split(separator: "/").dropLast().last.map(String.init) }
+        #expect(found.sorted() == named.sorted(), "each connector of docs/CATALOGUE.md is run, and no other")
         for file in files {
             for report in try await TrapTests.reports(file) {
                 if report.readsNoList { continue }
@@ -31,6 +35,13 @@ import Testing
                 #expect(report.passed >= 3, "\(file), \(report.trigger)")
             }
         }
+    }
+
+    /// The page says of each trap how it shows at a provider.
+    @Test func eachTrapIsShownAsItIsInTheWild() throws {
+        let page = try String(contentsOfFile: Repository.path("docs/CONNECTORS.md"), encoding: .utf8)
+        let section = try #require(page.split(separator: "\n## ").first { $0.hasPrefix("What each trap looks like in the wild") })
+        for trap in ConnectorTrap.allCases { #expect(section.contains("`\(trap.rawValue)`"), "the page says nothing of \(trap.rawValue)") }
     }
 
     /// Show b: a description without its overlap loses records in each trap that the overlap is for.

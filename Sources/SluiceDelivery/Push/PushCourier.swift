@@ -13,6 +13,9 @@ struct PushCourier: Courier {
     /// Or why there is none.
     private let signer: Result<WebhookSigner, SluiceError>
     private let sender: PushSender
+    /// Some receivers repeat what they were sent.
+    private let scrubber: SecretScrubber
+    private let responseBytesKept: Int
     private let wallTime: any TimeSource
 
     init(_ destination: PushDestination, _ tools: CourierTools) {
@@ -31,6 +34,8 @@ struct PushCourier: Courier {
             route = .failure(error)
         }
         sender = PushSender(destination, options: tools.options)
+        scrubber = SecretScrubber(destination.credentials)
+        responseBytesKept = tools.options.responseBytesKept
         wallTime = tools.wallTime
     }
 
@@ -55,8 +60,10 @@ struct PushCourier: Courier {
         defer { client.end() }
         let body = JobJSON.pushBody(
             parcel.job, triggerName: parcel.trigger.name, uid: parcel.trigger.uid, id: parcel.id, isProjected: parcel.isProjected)
-        let answer = await sender.send(
+        var answer = await sender.send(
             body, id: parcel.id, signedBy: signer, with: client, at: wallTime.now(), until: deadline, now: { wallTime.now() })
+        answer.error = answer.error.map(scrubber.scrubbed)
+        answer.response = Array(scrubber.scrubbed(answer.response).prefix(responseBytesKept))
         if answer.isConnectFailure { route.failed(client) }
         return answer
     }

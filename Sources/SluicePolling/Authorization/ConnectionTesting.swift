@@ -71,8 +71,7 @@ extension PollingService {
         } catch let failure as PollFailure {
             result = PollingService.judge(failure)
         }
-        let token = state.withLock { $0.keepers[connection]?.keeper }?.desk.access?.value
-        result.message = SecretScrubber(rules.secrets + [token].compactMap(\.self)).scrubbed(result.message)
+        result.message = scrubber(of: connection).scrubbed(result.message)
         result.milliseconds = (time.now() - start).milliseconds
         if result.outcome == .ok, state.withLock({ $0.schedule.isRefused(connection) }) {
             let now = time.now()

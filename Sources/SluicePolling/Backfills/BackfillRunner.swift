@@ -139,7 +139,10 @@ struct BackfillRunner {
             throw PollFailure(
                 .permanent, SluiceError(.connector, "no progress: two pages end at the same place and say that there is more"))
         }
-        for warning in page.warnings.prefix(5) { service.logger.info("\(warning)", metadata: ["backfill": "\(id)"]) }
+        let scrubber = page.warnings.isEmpty ? nil : service.polling.scrubber(of: backfill.connection)
+        for warning in page.warnings.prefix(5) {
+            service.logger.info("\(scrubber?.scrubbed(warning) ?? warning)", metadata: ["backfill": "\(id)"])
+        }
         let (records, quarantined) = try PageKeys.keyed(
             page, triggerType: context.trigger.type, context.plan.connector,
             formers: context.keys.formerKeys(page, context.trigger.type))
@@ -170,7 +173,7 @@ struct BackfillRunner {
 
     private func failed(_ backfill: StoredBackfill, _ error: any Error) async {
         if error is CancellationError || Task.isCancelled { return }
-        let failure = PollFailure.classify(error)
+        let failure = PollFailure.classify(error).scrubbed(by: service.polling.scrubber(of: backfill.connection))
         let now = service.time.now()
         // Chunks of a page were committed since: what is true is in the store.
         let stored = (try? await service.store.backfill(.default, id)) ?? backfill

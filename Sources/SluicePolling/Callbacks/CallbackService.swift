@@ -54,6 +54,7 @@ public final class CallbackService: Sendable {
     private let logger: Logger
     private let random: @Sendable () -> Double
     private let http: @Sendable (ConnectionID) -> any HTTPSending
+    private let scrubber: @Sendable (ConnectionID) -> SecretScrubber
     private let state = Mutex(State())
     private let waiters: CallbackWaiters
     private let waker: Waker
@@ -72,6 +73,7 @@ public final class CallbackService: Sendable {
         self.random = random
         self.limits = limits
         http = { polling.lane($0) }
+        scrubber = { polling.scrubber(of: $0) }
         let loops = polling.client.eventLoopGroup
         waker = Waker(eventLoop: loops.any())
         waiters = CallbackWaiters(loops: loops, waitersMax: limits.waitersMax)
@@ -297,7 +299,7 @@ public final class CallbackService: Sendable {
             return (.none(reason: "the connector's result is not JSON: it \(error)"), nil)
         } catch {
             if error is CancellationError || Task.isCancelled { return nil }
-            let failure = PollFailure.classify(error)
+            let failure = PollFailure.classify(error).scrubbed(by: scrubber(stored.connection))
             report(failure, stored)
             return (
                 .none(reason: failure.error.message, retryAfter: failure.retryAfter, isHeldBack: failure.isHeldBack), nil
