@@ -3,7 +3,7 @@ import GRDB
 /// The tables, by versioned migrations. A released migration is never changed; a change is a new one.
 ///
 /// - Every logical key begins with the namespace `ns`, or with an id that stands for it: ids come from one sequence over all
-///   namespaces. What belongs to the server has none: `api_token`, `lease`, `fact`, `counter` (decision 61).
+///   namespaces. What belongs to the server has none: `api_token`, `lease`, `fact`, `counter` (decision 63).
 /// - Numbers are never used again: small tables leave that to AUTOINCREMENT, the fast ones (inbox, job, delivery) to
 ///   `counter`, written once a transaction rather than once a row.
 /// - `job.seq` is the order of commits, because there is one writer: whoever reads on after a seq misses nothing.

@@ -83,9 +83,10 @@ extension OpenAPI {
 
     private static func whole(_ range: ClosedRange<Int>) -> ClosedRange<Int64> { Int64(range.lowerBound)...Int64(range.upperBound) }
     private static let delaySecondsMax = ConsumerMachine.delayMax.milliseconds / 1000
-    private static let visibilitySeconds =
-        (ConsumerSettings.visibilityRange.lowerBound.milliseconds / 1000)
-        ...(ConsumerSettings.visibilityRange.upperBound.milliseconds / 1000)
+    private static let visibilitySeconds: ClosedRange<Int64> = {
+        let range = ConsumerSettings.visibilityRange
+        return range.lowerBound.milliseconds / 1000...range.upperBound.milliseconds / 1000
+    }()
 
     private static let consumerName = Parameter.path("name", .name, "The consumer.", example: "workers")
     private static let lease = Member("lease", .text(max: 64), "As the fetch gave it.")
