@@ -71,26 +71,30 @@ let package = Package(
                 crypto, logging, lifecycle, .product(name: "DequeModule", package: "swift-collections"),
             ],
             swiftSettings: strict),
+        .target(name: "SluiceOutgoing", dependencies: ["SluiceCore", httpClient, nioCore, nioPosix], swiftSettings: strict),
         .target(
             name: "SluicePolling",
-            dependencies: ["SluiceStore", "SluiceConnectors", "SluiceCore", httpClient, nioCore, nioPosix, nioHTTP1, crypto, logging],
+            dependencies: [
+                "SluiceOutgoing", "SluiceStore", "SluiceConnectors", "SluiceCore", httpClient, nioCore, nioPosix, nioHTTP1, crypto, logging,
+            ],
             swiftSettings: strict),
         .target(
             name: "SluiceDelivery",
             dependencies: [
-                "SluiceStore", "SluiceConnectors", "SluiceCore", httpClient, hummingbird, nioCore, nioPosix, nioHTTP1, crypto, logging,
+                "SluiceOutgoing", "SluiceStore", "SluiceConnectors", "SluiceCore", httpClient, hummingbird, nioCore, nioPosix, nioHTTP1,
+                crypto, logging,
                 .product(name: "Subprocess", package: "swift-subprocess"),
             ],
             swiftSettings: strict),
         .systemLibrary(name: "CNATS", pkgConfig: "libnats", providers: [.apt(["libnats-dev"])]),
         .target(
-            name: "SluiceNATS", dependencies: ["CNATS", "SluiceDelivery", "SluiceConnectors", "SluiceCore", crypto],
+            name: "SluiceNATS", dependencies: ["CNATS", "SluiceDelivery", "SluiceOutgoing", "SluiceConnectors", "SluiceCore", crypto],
             swiftSettings: strict),
         .target(
             name: "SluiceServer",
             dependencies: [
                 "SluiceCore", "SluiceConnectors", "SluiceLua", "SluiceStore", "SluiceSQLite", "SluiceGateway",
-                "SluicePolling", "SluiceDelivery", "SluiceNATS", hummingbird, httpClient, crypto, logging, lifecycle,
+                "SluicePolling", "SluiceDelivery", "SluiceOutgoing", "SluiceNATS", hummingbird, httpClient, crypto, logging, lifecycle,
                 .product(name: "Yams", package: "Yams"),
             ],
             swiftSettings: strict),
@@ -138,16 +142,23 @@ let package = Package(
             ],
             swiftSettings: strict),
         .testTarget(
+            name: "SluiceOutgoingTests",
+            dependencies: ["SluiceOutgoing", "SluiceCore", "SluiceTesting", httpClient, nioCore, nioPosix, nioHTTP1],
+            swiftSettings: strict),
+        .testTarget(
             name: "SluicePollingTests",
             dependencies: [
-                "SluicePolling", "SluiceSQLite", "SluiceLua", "SluiceStore", "SluiceConnectors", "SluiceCore", "SluiceTesting", httpClient,
+                "SluicePolling", "SluiceOutgoing", "SluiceSQLite", "SluiceLua", "SluiceStore", "SluiceConnectors", "SluiceCore",
+                "SluiceTesting",
+                httpClient,
                 nioCore, nioPosix, logging,
             ],
             swiftSettings: strict),
         .testTarget(
             name: "SluiceDeliveryTests",
             dependencies: [
-                "SluiceDelivery", "SluiceSQLite", "SluiceTesting", "SluiceStore", "SluiceConnectors", "SluiceCore", nioCore, nioPosix,
+                "SluiceDelivery", "SluiceOutgoing", "SluiceSQLite", "SluiceTesting", "SluiceStore", "SluiceConnectors", "SluiceCore",
+                nioCore, nioPosix,
                 nioHTTP1, crypto, logging,
             ],
             swiftSettings: strict),
@@ -158,13 +169,15 @@ let package = Package(
         .testTarget(
             name: "SluiceServerTests",
             dependencies: [
-                "SluiceServer", "SluiceCore", "SluiceConnectors", "SluiceStore", "SluiceSQLite", "SluiceDelivery", "SluiceNATS",
+                "SluiceServer", "SluiceCore", "SluiceConnectors", "SluiceStore", "SluiceSQLite", "SluiceDelivery", "SluiceOutgoing",
+                "SluiceNATS", "SluiceLua",
             ],
             swiftSettings: strict),
         .testTarget(
             name: "SluiceToolsTests",
-            dependencies: ["SluiceServer", "SluiceSimulation", "SluiceLua", "SluiceConnectors", "SluiceCore", "SluiceTesting"],
-            swiftSettings: strict),
+            dependencies: [
+                "SluiceServer", "SluiceSimulation", "SluiceLua", "SluiceConnectors", "SluiceCore", "SluiceTesting", nioCore, nioPosix,
+            ], swiftSettings: strict),
         .testTarget(name: "SluiceTestingTests", dependencies: ["SluiceTesting", "SluiceCore", httpClient], swiftSettings: strict),
         .testTarget(name: "SluiceTidyTests", swiftSettings: strict),
         .testTarget(

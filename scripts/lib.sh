@@ -19,9 +19,25 @@ need_packages() {
     if [ ${#missing[@]} -eq 0 ]; then say "Debian packages: all there"; return; fi
     say "Debian packages: installing ${missing[*]}"
     as_root apt-get update -q >/dev/null || fail "apt-get update failed: check the network, then try again"
-    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "${missing[@]}" >/dev/null \
-        || fail "apt-get could not install ${missing[*]}"
+    as_root bash -c "$INSTALL_WITHOUT_STARTING" install "${missing[@]}" >/dev/null || fail "apt-get could not install ${missing[*]}"
 }
+
+# Debian starts the services that it installs, now and with each boot. The tests start etcd and NATS themselves, on free ports and with data
+# of their own: neither is started or enabled here. A policy that the system has already is left alone.
+INSTALL_WITHOUT_STARTING='
+    policy=/usr/sbin/policy-rc.d
+    if [ ! -e $policy ]; then
+        trap "rm -f $policy" EXIT
+        printf "#!/bin/sh\nexit 101\n" >$policy && chmod 755 $policy
+    fi
+    DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "$@" || exit
+    command -v systemctl >/dev/null || exit 0
+    for package in "$@"; do
+        case $package in
+            etcd-server) systemctl disable --quiet etcd || true ;;
+            nats-server) systemctl disable --quiet nats-server || true ;;
+        esac
+    done'
 
 need_swift() {
     command -v swift >/dev/null 2>&1 || fail "swift is not on the PATH: install Swift 6.3 for Debian 12 from swift.org, then try again"
@@ -41,8 +57,13 @@ build() {
     started=$(date +%s)
     say "building $label (the first time takes several minutes; what it prints is in $log)"
     if [ -t 1 ]; then
-        swift build "$@" 2>&1 | tee "$log" | stdbuf -oL grep -oE '^\[[0-9]+/[0-9]+\]' | while read -r step; do printf '\r    %s ' "$step"; done
-        status=${PIPESTATUS[0]}
+        # In a condition: a build that fails must not end the script before it is said why.
+        if swift build "$@" 2>&1 | tee "$log" | stdbuf -oL grep -oE '^\[[0-9]+/[0-9]+\]' \
+            | while read -r step; do printf '\r    %s ' "$step"; done; then
+            status=0
+        else
+            status=${PIPESTATUS[0]}
+        fi
         printf '\r'
     else
         # Without a terminal: a line every twenty seconds.
@@ -67,4 +88,7 @@ build() {
     say "built $label in $(($(date +%s) - started)) s"
 }
 
-BUILD_PACKAGES=(libsqlite3-dev liblua5.4-dev libnats-dev libc6-dev pkg-config git ca-certificates)
+# What a Swift from swift.org's archive needs of Debian 12 to build and link (its page "Installation via Tarball", without what only its
+# debugger needs), then what Sluice links.
+BUILD_PACKAGES=(binutils gcc g++ libc6-dev zlib1g-dev libcurl4 libncurses6 libxml2 tzdata ca-certificates git pkg-config
+    libsqlite3-dev liblua5.4-dev libnats-dev)

@@ -401,8 +401,14 @@ static void emit_result(lua_State *L, int index) {
             if (lua_toboolean(L, value)) check_emitted(L, CLUA_EMIT_MORE, NULL, 0, NULL);
         } else if (strcmp(key, "warnings") == 0) {
             emit_warnings(L, value);
+        } else if (strcmp(key, "epoch") == 0) {
+            size_t length = 0;
+            const char *text = lua_type(L, value) == LUA_TSTRING ? lua_tolstring(L, value, &length) : NULL;
+            // Part of each dedup key: 1 KB in all, KeyedRecord.dedupKeyBytesMax.
+            if (!text || length == 0 || length > 200) luaL_error(L, "returned an epoch that is no text of at most 200 bytes");
+            check_emitted(L, CLUA_EMIT_EPOCH, text, length, NULL);
         } else {
-            luaL_error(L, "returned an unknown key '%s'; known are events, next_poll, can_poll_more, warnings", key);
+            luaL_error(L, "returned an unknown key '%s'; known are events, next_poll, can_poll_more, epoch, warnings", key);
         }
         lua_settop(L, value - 1);
     }

@@ -40,6 +40,14 @@ public protocol Connector: Sendable {
     /// The description of a trigger type's poll; nil where the poll is code. For tools.
     func incremental(triggerType: String) -> Incremental?
 
+    /// For a poll that is code (`cursor_at`): a cursor, JSON, from which it reads everything that was changed at `time` or later. Nil
+    /// where the trigger type does not say. `input` is a JSON object. Throws `SluiceError` for a fault of the connector.
+    func cursorAt(_ time: Timestamp, triggerType: String, input: JSONDocument) throws -> [UInt8]?
+
+    /// For a poll that is code (`record_time`): when each record was changed, in the same order; nil for one without a readable time.
+    /// Nil where the trigger type does not say.
+    func recordTimes(triggerType: String, records: [Record]) throws -> [Timestamp?]?
+
     /// What a trigger type says for its simulation; nil where it says nothing. For tools.
     func simulation(triggerType: String) -> SimulatedFeed?
 
@@ -49,14 +57,23 @@ public protocol Connector: Sendable {
     func checkSubscription(_ request: SubscriptionRequest, http: any HTTPSending) async throws -> SubscriptionAnswer
     func unsubscribe(_ request: SubscriptionRequest, http: any HTTPSending) async throws
 
+    /// Whether a connection works (`connection.test` as a function), by what the connector asks; nil where it has no such
+    /// function. Throws as `poll`. `connection`: a JSON object.
+    func testConnection(_ connection: JSONDocument, http: any HTTPSending) async throws -> ConnectionTestAnswer?
+
     // For callbacks; see `Callbacks/CallbackCalls.swift`.
     func callbackStatus(_ request: CallbackRequest, http: any HTTPSending) async throws -> CallbackAnswer
 }
 
 extension Connector {
+    public func testConnection(_ connection: JSONDocument, http: any HTTPSending) async throws -> ConnectionTestAnswer? { nil }
+
     public func longPoll(_ request: PollRequest, http: any HTTPSending) async throws -> PollPage {
         throw SluiceError(.connector, "the connector \(definition.name) defines no long_poll for \(request.triggerType)")
     }
+
+    public func cursorAt(_ time: Timestamp, triggerType: String, input: JSONDocument) throws -> [UInt8]? { nil }
+    public func recordTimes(triggerType: String, records: [Record]) throws -> [Timestamp?]? { nil }
 
     /// The body as one record: see `WebhookRequest.bodyRecord`.
     public func webhookNotification(
@@ -163,6 +180,10 @@ public struct TriggerTypeDefinition: Sendable {
     public var subscription: SubscriptionTraits?
     /// A webhook-only type without a `dedup` of its own: a record counts once for each delivery, see `WebhookKeys`.
     public var countsByDelivery: Bool
+    /// Its poll is code, and `Connector.cursorAt` gives a cursor for a time.
+    public var hasCursorAt = false
+    /// Its poll is code, and `Connector.recordTimes` gives the times of records.
+    public var hasRecordTime = false
 
     public init(
         name: String, title: String, kind: TriggerKind, inputFields: [Field] = [], outputFields: [Field] = [],

@@ -25,7 +25,7 @@ final class ConnectionGate: Sendable {
         state.withLock { $0.watch.failed(reason, at: now) }
     }
 
-    func verificationSucceeded() -> VerificationWatch.Action { state.withLock { $0.watch.succeeded() } }
+    func verificationSucceeded(at now: Timestamp) -> VerificationWatch.Action { state.withLock { $0.watch.succeeded(at: now) } }
 
     func count(_ answer: GatewayAnswer) {
         state.withLock { state in

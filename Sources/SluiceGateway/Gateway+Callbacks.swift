@@ -43,7 +43,7 @@ extension Gateway {
             return count(.notStored(error))
         }
         let route = callbackRoute(target.connection)
-        if let seconds = route?.gate.take(at: now) {
+        if let seconds = route.flatMap({ take($0.gate, at: now) }) {
             return count(.rateLimited(retryAfterSeconds: seconds), route?.connection, route?.gate)
         }
         if request.method != "POST", request.method != "PUT" {

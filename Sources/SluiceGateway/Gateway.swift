@@ -183,7 +183,7 @@ public final class Gateway: Sendable {
         guard let route, now < route.expiresAt ?? .distantFuture else { return .answered(count(isWebhook ? .unknown : .wrongMethod)) }
         // Whether a token is known shows in no method that its connection does not take.
         if !isWebhook, !route.connection.takes(request.method) { return .answered(count(.wrongMethod)) }
-        if let seconds = route.gate.take(at: now) {
+        if let seconds = take(route.gate, at: now) {
             if isWebhook { observer.webhooksRefused(route.connection.id, at: now) }
             return .answered(count(.rateLimited(retryAfterSeconds: seconds), route.connection, route.gate))
         }
@@ -235,6 +235,13 @@ public final class Gateway: Sendable {
             shared.inFlight += 1
             return .route(shared.routes[token])
         }
+    }
+
+    /// Nil: go ahead; otherwise the seconds to wait. What a connection asks for beyond its own rate is not charged to all (P12).
+    func take(_ gate: ConnectionGate, at now: Timestamp) -> Int? {
+        let seconds = gate.take(at: now)
+        if seconds != nil { shared.withLock { $0.bucket.giveBack() } }
+        return seconds
     }
 
     private func leave() { shared.withLock { $0.inFlight -= 1 } }
@@ -302,7 +309,7 @@ public final class Gateway: Sendable {
             return .answered(count(answer, connection, gate, detail: refusal.reason.rawValue))
         }
         // Scheme `none` proves nothing, so it must not clear an alarm that stands from a safer scheme before.
-        if connection.scheme.isSafe { act(on: gate?.verificationSucceeded() ?? .none, connection, nil) }
+        if connection.scheme.isSafe { act(on: gate?.verificationSucceeded(at: now) ?? .none, connection, nil) }
         if let asked {
             let step = handshake(asked, request, connection, isVerified: true)
             if let handling = handling(of: step, request, connection, gate) { return handling }

@@ -13,10 +13,10 @@ public struct GatewayLimits: Sendable {
     public var idleDeadlineSeconds = 75.0
     /// How long an answered client may take to close, when its connection cannot be used again.
     public var lingerSeconds = 2.0
-    /// All connections together; beyond: 429.
+    /// All connections together; beyond: 429. Twice what one connection may use, so that a noisy one leaves room for the others (P12).
     public var requestsPerSecondMax = 60_000
     /// One connection, unless it says otherwise; beyond: 429.
-    public var requestsPerSecondPerConnectionMax = 60_000
+    public var requestsPerSecondPerConnectionMax = 30_000
     /// Requests read and not yet answered; beyond: 503.
     public var requestsInFlightMax = 20_000
     /// Bodies held at the same time, whole or in part; beyond: 503.

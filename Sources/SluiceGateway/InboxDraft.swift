@@ -16,7 +16,8 @@ enum InboxDraft {
         let digest = connection.scheme.signsBody ? deliveryID.map { Self.digest(connection, request, deliveryID: $0) } : nil
         return InboxEntry(
             namespace: connection.namespace, connection: connection.id, receivedAt: now, method: request.method,
-            path: visiblePath(request.path), query: request.query, headers: visibleHeaders(request.headers, of: connection),
+            path: visiblePath(request.path), query: connection.scheme.visibleQuery(request.query),
+            headers: visibleHeaders(request.headers, of: connection),
             body: request.body, deliveryID: deliveryID, deliveryDigest: digest, isForced: isForced, topics: match.topics,
             unmatchedReason: match.unmatchedReason)
     }

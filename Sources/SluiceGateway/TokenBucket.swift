@@ -26,6 +26,9 @@ struct TokenBucket: Sendable {
         return nil
     }
 
+    /// What was taken for nothing.
+    mutating func giveBack() { thousandths = min(Int64(perSecondMax) * 1000, thousandths + 1000) }
+
     /// Keeps what is left, up to the new rate.
     mutating func change(perSecondMax newMax: Int) {
         guard newMax != perSecondMax else { return }

@@ -1,43 +1,67 @@
 import SluiceConnectors
 import SluiceCore
 
-/// Decides when refused signatures become an alarm: `failuresMax` within `window` with no success between them (P8: a
-/// wrong secret must not quietly become a twelve-hour poll). The next success clears it.
+/// Decides when refused signatures become an alarm (P8: a wrong secret must not quietly become a twelve-hour poll). The next
+/// success clears it.
 ///
-///     quiet ──5th failure in 10 min──▶ alarmed ──success──▶ quiet
+///     quiet ──5 failures in 10 min, the last success a minute ago or longer──▶ alarmed ──success──▶ quiet
+///     quiet ──3 failures, the last success an hour ago or longer, or never──▶ alarmed
+///     quiet ──2 failures an hour apart──▶ alarmed
+///
+/// All count failures with no success between them. A connection that gets a webhook every few minutes, or one a day, is found by
+/// the slower rules; where webhooks verify, forgeries between them raise nothing.
 struct VerificationWatch: Sendable {
     enum Action: Equatable { case none, raise(failures: Int), clear }
 
     static let failuresMax = 5
     static let window = Span.minutes(10)
+    /// A success as recent as this: the secret is right, and the failures are somebody else's.
+    static let healthySpan = Span.minutes(1)
+    static let quietFailuresMax = 3
+    static let quietSpan = Span.hours(1)
 
     /// The last few failures, oldest first; never more than `failuresMax`.
-    private var failures: [Timestamp] = []
+    private var recent: [Timestamp] = []
+    /// Since the last success.
+    private var failures = 0
+    private var firstFailureAt: Timestamp?
+    /// Nil: none since this process started.
+    private var lastSuccessAt: Timestamp?
     private var lastReason: Refusal.Reason?
+    private var raisedAt: Timestamp?
     /// An alarm may stand from before this process started, so the first success clears as well.
     private var mayBeAlarmed = true
-    private var isAlarmed = false
 
     init() {}
 
     mutating func failed(_ reason: Refusal.Reason, at now: Timestamp) -> Action {
-        failures.removeAll { $0 < now - VerificationWatch.window }
-        if failures.count == VerificationWatch.failuresMax { failures.removeFirst() }
-        failures.append(now)
-        guard failures.count == VerificationWatch.failuresMax else { return .none }
+        failures += 1
+        firstFailureAt = firstFailureAt ?? now
+        recent.removeAll { $0 < now - VerificationWatch.window }
+        if recent.count == VerificationWatch.failuresMax { recent.removeFirst() }
+        recent.append(now)
+        guard isFailing(at: now) else { return .none }
         // Raised again only when it would say something else: a flood of forgeries must not become a flood of alarms.
-        guard !isAlarmed || reason != lastReason else { return .none }
-        isAlarmed = true
-        mayBeAlarmed = true
-        lastReason = reason
-        return .raise(failures: failures.count)
+        if let raisedAt, reason == lastReason || now - raisedAt < VerificationWatch.window { return .none }
+        (raisedAt, lastReason, mayBeAlarmed) = (now, reason, true)
+        return .raise(failures: failures)
     }
 
-    mutating func succeeded() -> Action {
-        guard mayBeAlarmed || !failures.isEmpty else { return .none }
+    private func isFailing(at now: Timestamp) -> Bool {
+        if recent.count == VerificationWatch.failuresMax, isLong(since: lastSuccessAt, VerificationWatch.healthySpan, now) { return true }
+        if failures >= VerificationWatch.quietFailuresMax, isLong(since: lastSuccessAt, VerificationWatch.quietSpan, now) { return true }
+        return firstFailureAt.map { now - $0 >= VerificationWatch.quietSpan } ?? false
+    }
+
+    private func isLong(since time: Timestamp?, _ span: Span, _ now: Timestamp) -> Bool { time.map { now - $0 >= span } ?? true }
+
+    mutating func succeeded(at now: Timestamp) -> Action {
         let clears = mayBeAlarmed
-        self = VerificationWatch()
-        mayBeAlarmed = false
+        if failures > 0 || clears {
+            self = VerificationWatch()
+            mayBeAlarmed = false
+        }
+        lastSuccessAt = now
         return clears ? .clear : .none
     }
 }

@@ -223,6 +223,9 @@ extension LuaContext {
             result.records.append(Record(bytes: Array(bytes)[...], isDerived: true))
         case CLUA_EMIT_NEXT: result.next = Array(bytes)
         case CLUA_EMIT_MORE: result.more = true
+        case CLUA_EMIT_EPOCH:
+            result.epoch = String(validating: bytes, as: UTF8.self)
+            if result.epoch == nil { out.fail("returned an epoch that is not UTF-8") }
         default: result.warnings.append(String(decoding: bytes, as: UTF8.self))
         }
     }

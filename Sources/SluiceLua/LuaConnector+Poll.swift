@@ -80,9 +80,9 @@ extension LuaConnector {
                 throw state.error(
                     "returned can_poll_more with the next_poll it was called with: the next page would be the same for ever", function)
             }
-            return PollPage(records: result.records, pageState: next, more: true, warnings: result.warnings)
+            return PollPage(records: result.records, pageState: next, more: true, warnings: result.warnings, epoch: result.epoch)
         }
-        return PollPage(records: result.records, cursor: result.next, more: false, warnings: result.warnings)
+        return PollPage(records: result.records, cursor: result.next, more: false, warnings: result.warnings, epoch: result.epoch)
     }
 
     public func dedupKeys(triggerType: String, records: [Record]) throws -> [Result<[UInt8], SluiceError>] {

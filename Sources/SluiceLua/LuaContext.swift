@@ -80,6 +80,7 @@ struct LuaPollResult {
     var next: [UInt8]?
     var more = false
     var warnings: [String] = []
+    var epoch: String?
 }
 
 /// Writes a value for C. A thin wrapper that knows the state's scratch buffer.

@@ -12,6 +12,13 @@ extension LuaDefinition {
             throw table.error("simulate", "cannot be read: \(error)")
         }
         var feed = SimulatedFeed(connection: root["connection"], input: root["input"])
+        if let word = root["dialect"] {
+            guard let dialect = word.string.flatMap(SimulatedFeed.Dialect.init) else {
+                let known = SimulatedFeed.Dialect.allCases.map { "\"\($0.rawValue)\"" }.joined(separator: ", ")
+                throw table.error("simulate", "knows the dialects \(known) only")
+            }
+            feed.dialect = dialect
+        }
         guard root.members?.contains(where: { $0.key != "connection" && $0.key != "input" }) != false else { return feed }
         if table["incremental"] != nil {
             throw table.error("simulate", "takes connection and input only: the list is described by incremental already")

@@ -20,6 +20,8 @@ struct LuaDefinition: Sendable {
         var subscription: SubscriptionRules?
         var notification: LuaFunction?
         var longPoll: LongPoll?
+        var cursorAt: LuaFunction?
+        var recordTime: LuaFunction?
     }
 
     /// A value that is read through a reference.
@@ -40,6 +42,8 @@ struct LuaDefinition: Sendable {
     var version: String
     var connectionFields: [Field]
     var access: ConnectionAccess
+    /// `connection.test`, where it is a function.
+    var test: LuaFunction?
     var webhook: WebhookDescription?
     var webhookKeys: LuaFunction?
     var help: LuaFunction?
@@ -73,6 +77,7 @@ struct LuaDefinition: Sendable {
         isExperimental = try table.flag("experimental")
         webhook = try LuaDefinition.webhook(table, connectionFields)
         access = try connection.map { table throws(SluiceError) in try LuaDefinition.access(table) } ?? ConnectionAccess()
+        if let connection, LuaDefinition.isFunction(connection, "test") { test = try connection.function("test") }
         webhookKeys = try table.function("webhook_keys")
         help = try table.function("help")
         sign = try table.function("sign")
@@ -108,11 +113,13 @@ struct LuaDefinition: Sendable {
 
     private static let accessKeys = ["base_url", "authorization", "test", "rate_limit"]
 
+    private static func isFunction(_ table: LuaTable, _ key: String) -> Bool { key == "test" && table[key]?["$function"] != nil }
+
     /// What `connection` says besides its fields.
     private static func access(_ table: LuaTable) throws(SluiceError) -> ConnectionAccess {
         var writer = JSONWriter()
         var data: [(String, [UInt8])] = []
-        for key in accessKeys { if let json = try table.data(key) { data.append((key, json)) } }
+        for key in accessKeys where !isFunction(table, key) { if let json = try table.data(key) { data.append((key, json)) } }
         writer.object { writer in
             for (key, json) in data {
                 writer.key(key)
@@ -141,7 +148,8 @@ struct LuaDefinition: Sendable {
     private static let triggerKeys = [
         "title", "input_fields", "output_fields", "sample_output", "visibility_lag_seconds", "lookback", "retention_seconds",
         "webhook_key", "poll", "dedup", "incremental", "subscription", "subscription_input", "webhook_subscribe", "webhook_refresh",
-        "webhook_check", "webhook_unsubscribe", "webhook_notification", "long_poll", "simulate",
+        "webhook_check", "webhook_unsubscribe", "webhook_notification", "long_poll", "cursor_at", "record_time",
+        "simulate",
     ]
 
     private static func trigger(_ name: String, _ view: JSONView, _ path: String, takesWebhooks: Bool) throws(SluiceError) -> Trigger {
@@ -155,6 +163,7 @@ struct LuaDefinition: Sendable {
             type: TriggerTypeDefinition(name: name, title: name, kind: .polling), webhookKey: key, poll: poll, dedup: dedup,
             incremental: incremental, notification: try table.function("webhook_notification"), longPoll: longPoll)
         trigger.simulation = try simulation(table)
+        try trigger.readWindow(table)
         let traits = try trigger.readSubscription(table)
         let kind = try kind(
             table, polls: poll != nil || incremental != nil, takesWebhooks: key != nil || trigger.notification != nil || traits != nil,
@@ -176,6 +185,8 @@ struct LuaDefinition: Sendable {
             lookback: try table.whole("lookback") ?? incremental?.lookback ?? 0,
             retention: try table.seconds("retention_seconds") ?? incremental?.retention, subscription: traits,
             countsByDelivery: kind == .webhook && dedup == nil)
+        trigger.type.hasCursorAt = trigger.cursorAt != nil
+        trigger.type.hasRecordTime = trigger.recordTime != nil
         return trigger
     }
 

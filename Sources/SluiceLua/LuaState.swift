@@ -171,6 +171,17 @@ final class LuaState: @unchecked Sendable {
         return LuaState.output(raw)
     }
 
+    /// The text that a function makes of one record, or nil. Ends the call.
+    func optionalText(_ function: LuaFunction, _ record: Record, _ limits: LuaLimits) throws -> String? {
+        defer { endCall() }
+        recordPage.bytes = record.bytes
+        defer { recordPage.bytes = [] }
+        guard record.view.kind == .object || record.view.kind == .array else { return nil }
+        var argument = LuaState.argument(CLUA_HANDLE_VIEW, Unmanaged.passUnretained(recordPage).toOpaque(), length: record.bytes.count)
+        try check(clua_call(raw, function.number, &argument, 1, CLUA_RESULT_OPTIONAL_TEXT, limits.call), function)
+        return clua_result_is_nil(raw) ? nil : String(decoding: LuaState.output(raw), as: UTF8.self)
+    }
+
     /// What a filter says of one record. Ends the call.
     func flag(_ function: LuaFunction, _ record: ArraySlice<UInt8>, _ job: LuaJob, _ limits: LuaLimits) throws -> Bool {
         defer { endCall() }

@@ -1,5 +1,6 @@
 import SluiceCore
 import SluiceDelivery
+import SluiceOutgoing
 import Synchronization
 
 /// Publishes jobs to a JetStream, each under its job's id (`Nats-Msg-Id`), and counts one as delivered once the stream has

@@ -309,13 +309,15 @@ struct CycleRunner {
             case .fenced(let reason):
                 service.logger.info(
                     "a commit was fenced", metadata: ["trigger": "\(context.trigger.name)", "reason": "\(reason.rawValue)"])
+                service.fenced(reason)
                 return .fenced
             }
         }
         if !quarantined.isEmpty {
             warn(.quarantined, context, "\(quarantined.count) records could not be keyed and were set aside: \(quarantined[0].reason)")
         }
-        for warning in page.warnings.prefix(5) {
+        let scrubber = page.warnings.isEmpty ? nil : service.scrubber(of: start.connection)
+        for warning in page.warnings.prefix(5).map({ scrubber?.scrubbed($0) ?? $0 }) {
             service.logger.warning("\(warning)", metadata: ["trigger": "\(context.trigger.name)"])
             // It stands until somebody has read everything again: no later poll can find what is gone.
             if warning.hasPrefix("gap:") { warn(.gap, context, warning) }
@@ -354,7 +356,10 @@ struct CycleRunner {
         let subject = "trigger \(context.trigger.name)"
         service.alarms.clear(.triggerFailing, subject: subject)
         service.alarms.clear(.triggerResting, subject: subject)
-        service.state.withLock { $0.streaks[start.trigger] = nil }
+        service.state.withLock { state in
+            state.streaks[start.trigger] = nil
+            if start.lane != .inbox { state.doubts[start.connection, default: CredentialDoubt()].succeeded() }
+        }
         // The inbox says nothing about the provider.
         if start.lane != .inbox, service.state.withLock({ $0.schedule.isRefused(start.connection) }) {
             service.state.withLock { $0.schedule.setRefused(start.connection, probeAt: nil) }
@@ -368,7 +373,7 @@ struct CycleRunner {
     private func unknown(_ error: any Error, openCycle: OpenCycle?) -> TriggerSchedule.Outcome {
         if error is CancellationError || Task.isCancelled { return .fenced }
         service.logger.error(
-            "a poll could not begin", metadata: ["trigger": "\(start.trigger)", "error": "\(PollFailure.classify(error).error)"])
+            "a poll could not begin", metadata: ["trigger": "\(start.trigger)", "error": "\(told(error).error)"])
         return .failed(openCycle: openCycle, delay: .seconds(30))
     }
 
@@ -376,12 +381,14 @@ struct CycleRunner {
         _ error: any Error, _ standing: Standing, connectionName: String?, openCycle: OpenCycle?
     ) async -> TriggerSchedule.Outcome {
         if error is CancellationError || Task.isCancelled { return .fenced }
-        let failure = PollFailure.classify(error)
+        let failure = told(error)
         let now = service.time.now()
         let (failures, streak) = count(failure)
         let backoff = Backoff.delay(failures: failures, random: service.random())
         let delay = max(failure.retryAfter ?? .zero, backoff)
-        let kept = failure.kind == .pageStateExpired ? nil : openCycle
+        // A page token that died may be refused in words that nobody foresaw: it must not be asked with for ever.
+        let isStuck = failure.kind == .permanent && streak >= service.limits.stuckFailuresMax
+        let kept = failure.kind == .pageStateExpired || isStuck ? nil : openCycle
         service.logger.warning(
             "a poll failed", metadata: ["trigger": "\(standing.trigger.name)", "failures": "\(failures)", "error": "\(failure.error)"])
         let record = CycleFailure(
@@ -389,7 +396,10 @@ struct CycleRunner {
             startedAt: start.cycle.startedAt, error: failure.error, failures: failures, retryAt: now + delay,
             dropsOpenCycle: kept == nil, at: now)
         do {
-            if case .fenced = try await service.store.recordFailure(record) { return .fenced }
+            if case .fenced(let reason) = try await service.store.recordFailure(record) {
+                service.fenced(reason)
+                return .fenced
+            }
         } catch {
             service.logger.error("a failed poll could not be recorded", metadata: ["error": "\(error)"])
         }
@@ -400,6 +410,11 @@ struct CycleRunner {
         service.alarms.raise(Alarm(kind: .triggerFailing, subject: "trigger \(standing.trigger.name)", message: message))
         await consequences(of: failure, streak: streak, standing, connectionName: connectionName, at: now)
         return .failed(openCycle: kept, delay: delay)
+    }
+
+    /// What may be told of an error: providers repeat the credentials that they were shown.
+    private func told(_ error: any Error) -> PollFailure {
+        PollFailure.classify(error).scrubbed(by: service.scrubber(of: start.connection))
     }
 
     /// Failures in a row with this one, and those of its kind.
@@ -416,6 +431,11 @@ struct CycleRunner {
     ) async {
         switch failure.kind {
         case .unauthorized where streak >= 2 || failure.isFinal || service.state.withLock({ $0.schedule.isRefused(start.connection) }):
+            guard speaksOfTheConnection(failure, standing.trigger) else {
+                if streak < service.limits.permanentFailuresMax { return }
+                let advice = "other triggers of the connection may read: check what its credentials may do with what this one reads"
+                return await setState(standing.trigger, .failedForGood(reason: "\(failure.error.description); \(advice)"))
+            }
             let probeAt = now + standing.timing.safetyInterval
             service.state.withLock { $0.schedule.setRefused(start.connection, probeAt: probeAt) }
             guard let connectionName else { return }
@@ -426,6 +446,17 @@ struct CycleRunner {
         case .permanent where streak >= service.limits.permanentFailuresMax:
             await setState(standing.trigger, .failedForGood(reason: failure.error.description))
         default: break
+        }
+    }
+
+    /// A 403 may be about what one trigger reads: then the others go on (P12).
+    private func speaksOfTheConnection(_ failure: PollFailure, _ trigger: StoredTrigger) -> Bool {
+        guard failure.error.context["status"] == "403", !failure.isFinal else { return true }
+        return service.state.withLock { state in
+            if state.schedule.isRefused(start.connection) { return true }
+            let isOnly = state.schedule.triggerCount(of: start.connection) <= 1
+            return state.doubts[start.connection, default: CredentialDoubt()].isConnectionRefused(
+                by: start.trigger, worked: trigger.progress.lastSuccessAt != nil, isOnly: isOnly)
         }
     }
 

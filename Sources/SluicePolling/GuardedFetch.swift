@@ -1,6 +1,7 @@
 import AsyncHTTPClient
 import SluiceConnectors
 import SluiceCore
+import SluiceOutgoing
 
 /// One request outside a poll, within the guard that polls have: only to public addresses that were checked, no redirect
 /// followed, the answer bounded in size and time.
@@ -10,7 +11,7 @@ public struct GuardedFetch: Sendable {
     private let http: PollHTTP
 
     /// `spanMax`: for connecting, sending and reading together.
-    public init(client: HTTPClient, time: any TimeSource, routes: PollRoutes, spanMax: Span = .seconds(10)) {
+    public init(client: HTTPClient, time: any TimeSource, routes: OutgoingRoutes, spanMax: Span = .seconds(10)) {
         http = PollHTTP(
             client: client, settings: ConnectionPollSettings(requestSpanMax: spanMax), time: time,
             pageBytesMax: GuardedFetch.answerBytesMax, guardAddress: { _, _ in }, routes: routes)

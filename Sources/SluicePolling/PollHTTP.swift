@@ -5,6 +5,7 @@ import NIOHTTP1
 import NIOPosix
 import SluiceConnectors
 import SluiceCore
+import SluiceOutgoing
 import Synchronization
 
 /// A connection's way to its provider: keeps its budget, its limits and its address guard.
@@ -14,10 +15,10 @@ final class PollHTTP: HTTPSending {
     let time: any TimeSource
     let guardAddress: AddressCheck
     let pageBytesMax: Int
-    private let routes: PollRoutes?
+    private let routes: OutgoingRoutes?
     /// For requests that are held: very many to one host may be open.
     let heldClient: HTTPClient
-    let heldRoutes: PollRoutes?
+    let heldRoutes: OutgoingRoutes?
     private let budget: Mutex<RequestBudget>
     private let authorization: LaneAuthorization?
     private let rateLimit: RateLimitRule
@@ -31,7 +32,8 @@ final class PollHTTP: HTTPSending {
 
     init(
         client: HTTPClient, settings: ConnectionPollSettings, time: any TimeSource, pageBytesMax: Int,
-        guardAddress: @escaping AddressCheck, routes: PollRoutes? = nil, heldClient: HTTPClient? = nil, heldRoutes: PollRoutes? = nil,
+        guardAddress: @escaping AddressCheck, routes: OutgoingRoutes? = nil, heldClient: HTTPClient? = nil,
+        heldRoutes: OutgoingRoutes? = nil,
         authorization: LaneAuthorization? = nil, rateLimit: RateLimitRule = RateLimitRule(),
         blocked: @escaping @Sendable (Timestamp) -> Void = { _ in }
     ) {
@@ -162,15 +164,17 @@ final class PollHTTP: HTTPSending {
         return failure
     }
 
+    /// For the name service.
+    var resolvingMax: Duration { .milliseconds(settings.requestSpanMax.milliseconds) }
+
     private func exchange(_ plan: HTTPRequestPlan, _ host: String) async throws -> HTTPReply {
-        guard let pinned = try await routes?.client(for: host, allowed: settings.addresses, on: client.eventLoopGroup) else {
-            return try await exchange(plan, with: client)
-        }
+        guard let routes else { return try await exchange(plan, with: client) }
+        let pinned = try await routes.client(for: host, allowed: settings.addresses, within: resolvingMax)
         defer { pinned.end() }
         do {
             return try await exchange(plan, with: pinned.client)
         } catch let failure as PollFailure where failure.kind == .transient {
-            routes?.failed(host)
+            routes.failed(pinned)
             throw failure
         }
     }

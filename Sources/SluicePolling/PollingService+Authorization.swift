@@ -56,7 +56,15 @@ extension PollingService {
                 connection: connection, name: rules.name,
                 request: TokenRequest(grant: grant, values: rules.values, secrets: rules.secrets), credentials: credentials,
                 send: { try await lane.exchangeOnce($0) }, fence: { [weak self] in self?.state.withLock { $0.fence } }, time: time,
-                random: random, node: node, begin: { [renewer] in renewer.begin($0) }))
+                random: random, node: node, begin: { [renewer] in renewer.begin($0) },
+                after: TokenKeeper.timer(on: client.eventLoopGroup.any())))
+    }
+
+    /// Of what a provider may repeat: the connection's secrets, and the access tokens that its requests show or showed.
+    func scrubber(of connection: ConnectionID) -> SecretScrubber {
+        let desk = state.withLock { $0.keepers[connection]?.keeper }?.desk
+        let tokens = [desk?.access, desk?.former, desk?.refused].compactMap { $0?.value }
+        return SecretScrubber((catalogue.authorization(of: connection)?.secrets ?? []) + tokens)
     }
 
     /// What is known of a connection's credentials and budget.

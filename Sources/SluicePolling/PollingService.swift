@@ -3,6 +3,7 @@ import Logging
 import NIOCore
 import SluiceConnectors
 import SluiceCore
+import SluiceOutgoing
 import SluiceStore
 import Synchronization
 
@@ -28,6 +29,8 @@ public final class PollingService: StoreObserver, Sendable {
         public var slice: CycleSlice.Limits
         /// Permanent failures in a row after which a trigger counts as failed.
         public var permanentFailuresMax: Int
+        /// After so many of them in the middle of a cycle it begins again from the cursor, without the page state that it stood at.
+        public var stuckFailuresMax: Int
         /// A larger answer of a provider is refused.
         public var pageBytesMax: Int
         public init(
@@ -36,7 +39,7 @@ public final class PollingService: StoreObserver, Sendable {
             recordsPerCommitMax: Int = 1000,
             catchUpSpanPerTrigger: Span = .milliseconds(20),
             catchUpWindowMax: Span = .minutes(10), slice: CycleSlice.Limits = CycleSlice.Limits(), permanentFailuresMax: Int = 5,
-            pageBytesMax: Int = PollLimits.pageBytesMax
+            stuckFailuresMax: Int = 3, pageBytesMax: Int = PollLimits.pageBytesMax
         ) {
             self.cyclesAtOnceMax = cyclesAtOnceMax
             self.firstCyclesMax = firstCyclesMax
@@ -48,6 +51,7 @@ public final class PollingService: StoreObserver, Sendable {
             self.catchUpWindowMax = catchUpWindowMax
             self.slice = slice
             self.permanentFailuresMax = permanentFailuresMax
+            self.stuckFailuresMax = stuckFailuresMax
             self.pageBytesMax = pageBytesMax
         }
     }
@@ -55,6 +59,8 @@ public final class PollingService: StoreObserver, Sendable {
     struct State {
         var schedule = Schedule()
         var fence: Fence?
+        /// Somebody else polls this shard now.
+        var isLeaseLost = false
         var lanes: [ConnectionID: PollHTTP] = [:]
         /// Access tokens, of connections that have them.
         var keepers: [ConnectionID: Keeping] = [:]
@@ -62,6 +68,7 @@ public final class PollingService: StoreObserver, Sendable {
         var barrenPages: [TriggerID: Int] = [:]
         /// Failures in a row of one kind, of triggers whose last cycle failed.
         var streaks: [TriggerID: FailureStreak] = [:]
+        var doubts: [ConnectionID: CredentialDoubt] = [:]
         /// Cycles that run, lane by lane.
         var running = Schedule.Lane.allCases.map { _ in 0 }
         /// What long-polling triggers hold.
@@ -84,8 +91,8 @@ public final class PollingService: StoreObserver, Sendable {
     let logger: Logger
     let random: @Sendable () -> Double
     let guardAddress: @Sendable (_ host: String, _ allowed: AddressAllowance) async throws -> Void
-    let routes: PollRoutes?
-    let heldRoutes: PollRoutes?
+    let routes: OutgoingRoutes?
+    let heldRoutes: OutgoingRoutes?
     /// Told when a trigger's state changed because of its polls.
     let stateChanged: @Sendable (StoredTrigger) -> Void
     let state = Mutex(State())
@@ -98,8 +105,8 @@ public final class PollingService: StoreObserver, Sendable {
     public init(
         store: any Store, catalogue: any PollingCatalogue, time: any TimeSource, alarms: any AlarmReporting, client: HTTPClient,
         limits: Limits = Limits(), logger: Logger, random: @escaping @Sendable () -> Double,
-        guardAddress: @escaping @Sendable (_ host: String, _ allowed: AddressAllowance) async throws -> Void, routes: PollRoutes? = nil,
-        heldClient: HTTPClient? = nil, heldRoutes: PollRoutes? = nil, credentials: (any CredentialKeeping)? = nil,
+        guardAddress: @escaping @Sendable (_ host: String, _ allowed: AddressAllowance) async throws -> Void, routes: OutgoingRoutes? = nil,
+        heldClient: HTTPClient? = nil, heldRoutes: OutgoingRoutes? = nil, credentials: (any CredentialKeeping)? = nil,
         stateChanged: @escaping @Sendable (StoredTrigger) -> Void = { _ in }
     ) {
         self.routes = routes
@@ -145,7 +152,7 @@ public final class PollingService: StoreObserver, Sendable {
         let now = time.now()
         let fence = try await store.acquireLease(shard: 0, holder: holder, at: now)
         state.withLock { state in
-            state.fence = fence
+            (state.fence, state.isLeaseLost) = (fence, false)
             for connection in definitions.connections { configure(connection.id, in: &state) }
             for connection in definitions.connections where connection.problem != nil {
                 state.schedule.setRefused(connection.id, probeAt: now)
@@ -163,10 +170,19 @@ public final class PollingService: StoreObserver, Sendable {
         let now = time.now()
         state.withLock { state in
             configure(id, in: &state)
+            state.doubts[id]?.changed()
             // One that was refused is tried at once; the success takes the mark and the alarm away.
             state.schedule.setRefused(id, probeAt: state.schedule.isRefused(id) ? now : nil)
         }
         waker.call()
+    }
+
+    /// A connection was removed, with its triggers before it: its credentials stay in no memory.
+    public func connectionRemoved(_ id: ConnectionID) {
+        state.withLock { state in
+            state.lanes[id] = nil
+            state.keepers[id] = nil
+        }
     }
 
     /// A trigger was made or changed; with `cause` it polls at once.
@@ -292,6 +308,7 @@ public final class PollingService: StoreObserver, Sendable {
     }
 
     private func start(in state: inout State, at now: Timestamp) -> ([Schedule.Start], wake: Timestamp?) {
+        if state.isLeaseLost { return ([], nil) }
         let polls = state.running[Schedule.Lane.polls.rawValue]
         let room = max(0, limits.cyclesAtOnceMax - polls)
         let firsts = max(0, limits.cyclesAtOnceMax + limits.firstCyclesMax - polls - room)
@@ -311,6 +328,22 @@ public final class PollingService: StoreObserver, Sendable {
     private func perform(_ start: Schedule.Start) async {
         if ended(start, await CycleRunner(service: self, start: start).run()) { await reload(start.trigger) }
         waker.call()
+    }
+
+    /// A commit was refused. Where the lease is lost every other one would be: nothing is polled any more, so that the providers are
+    /// not asked in vain.
+    func fenced(_ reason: FenceReason) {
+        guard reason == .leaseLost else { return }
+        let slots = state.withLock { state -> [HeldSlot]? in
+            defer { state.isLeaseLost = true }
+            return state.isLeaseLost ? nil : Array(state.held.values)
+        }
+        guard let slots else { return }
+        logger.critical("another process has taken the lease: this one polls no more")
+        let message =
+            "another process polls this store now, so this one has stopped: end one of the two; this one polls again after a restart"
+        alarms.raise(Alarm(kind: .leaseLost, subject: "polls", message: message))
+        for slot in slots { slot.release() }
     }
 
     /// Whether the trigger must be read anew.
@@ -343,6 +376,7 @@ public final class PollingService: StoreObserver, Sendable {
     private func put(_ trigger: StoredTrigger, in state: inout State, at now: Timestamp) {
         if trigger.isCallbackSource { return }
         let progress = trigger.progress
+        if progress.lastSuccessAt != nil { state.doubts[trigger.connection, default: CredentialDoubt()].succeeded() }
         let stored = TriggerSchedule.Stored(
             covered: progress.coveredSequence, lastStartAt: progress.lastStartAt, safetyDueAt: progress.safetyDueAt,
             failures: progress.failures, retryAt: progress.retryAt, openCycle: progress.openCycle, lastCycle: progress.lastCycle)

@@ -167,7 +167,9 @@ struct SubscriptionRunner {
                 return .success(nil)
             }
         } catch {
-            return .failure(Failed(failure: PollFailure.classify(error), mayHaveActed: http.mayHaveActed))
+            let own = SecretScrubber([row.secrets.offered, row.secrets.secret].compactMap { $0 })
+            let failure = PollFailure.classify(error).scrubbed(by: service.scrubber(row.stored.connection)).scrubbed(by: own)
+            return .failure(Failed(failure: failure, mayHaveActed: http.mayHaveActed))
         }
     }
 

@@ -79,6 +79,7 @@ public final class SubscriptionService: Sendable {
     let random: @Sendable () -> Double
     let newToken: @Sendable () -> String
     let http: @Sendable (ConnectionID) -> any HTTPSending
+    let scrubber: @Sendable (ConnectionID) -> SecretScrubber
     let listener: Listener
     let limits: Limits
     let state = Mutex(State())
@@ -98,6 +99,7 @@ public final class SubscriptionService: Sendable {
         self.newToken = newToken
         self.limits = limits
         http = { polling.lane($0) }
+        scrubber = { polling.scrubber(of: $0) }
         listener = Listener(
             triggerChanged: { polling.triggerChanged($0) }, webhooksMissed: { polling.webhooksMissed(trigger: $0) })
         waker = Waker(eventLoop: polling.client.eventLoopGroup.any())

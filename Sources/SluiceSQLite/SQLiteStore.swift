@@ -161,6 +161,12 @@ public final class SQLiteStore: Store {
         try await read { try JobRows.quarantine($0, namespace, trigger, limit: limit) }
     }
 
+    public func retryQuarantine(_ retry: QuarantineRetry) async throws -> QuarantineRetryReport {
+        let keyed = retry.records.flatMap { $0.keyed }
+        let bytes = keyed.reduce(256) { $0 + $1.record.bytes.count + $1.dedupKey.count + 64 }
+        return try await write(bytes: bytes, records: max(1, keyed.count)) { try $0.retryQuarantine(retry) }
+    }
+
     // MARK: Deliveries
 
     public func claimDeliveries(

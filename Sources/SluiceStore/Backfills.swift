@@ -185,11 +185,14 @@ public struct BackfillCommit: Sendable {
     /// Where the backfill stands, as it was read.
     public var step: Int64
     public var work: Work
+    /// Marks of records say whether they have a readable time, and nothing else: jobs are made without them.
+    public var hasOwnMarks: Bool
     public var at: Timestamp
     public init(
         fence: Fence, namespace: NamespaceID = .default, backfill: BackfillID, trigger: TriggerID, generation: Generation, step: Int64,
-        work: Work, at: Timestamp
+        work: Work, hasOwnMarks: Bool = false, at: Timestamp
     ) {
+        self.hasOwnMarks = hasOwnMarks
         self.fence = fence
         self.namespace = namespace
         self.backfill = backfill

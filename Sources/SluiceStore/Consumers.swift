@@ -5,19 +5,22 @@ import SluiceCore
 /// Of a consumer only its position is kept and what is in hand: a job that was acked leaves no trace. `ConsumerMachine` decides.
 public protocol ConsumerStore: Sendable {
     /// Hands out jobs: first what comes again, then what is new, in the order of their commits. Nothing that is committed
-    /// later comes earlier, and no job is in two valid leases. Durable once it returns. Throws `.notFound` if the
-    /// destination is gone or no consumer.
+    /// later comes earlier, and no job is in two valid leases. What comes again of a trigger that was detached meanwhile becomes
+    /// a dead letter, `detached`: with the attachment went its filter. Durable once it returns. Throws `.notFound` if the destination
+    /// is gone or no consumer.
     func fetchJobs(_ fetch: ConsumerFetch) async throws -> ConsumerBatch
     /// Acks, nacks, extends or gives back. Throws `.notFound` for a lease or a job that is not this consumer's, `.fenced`
-    /// where the lease ran out and somebody else has the job, `.conflict` where the opposite was said before, `.invalid` for
-    /// a token that is none; nothing is changed then. Saying the same again changes nothing and is no error.
+    /// where the lease ran out and somebody else has the job, `.conflict` where the opposite was said before (of a whole lease: a
+    /// nack where everything was acked), `.invalid` for a token that is none; nothing is changed then. Saying the same again
+    /// changes nothing and is no error.
     func settleJobs(_ settlement: LeaseSettlement) async throws -> LeaseAnswer
     /// The jobs that were handed out with a lease and are kept, without their records. Throws `.notFound`.
     func leaseJobs(_ consumer: DestinationID, _ lease: LeaseID) async throws -> [StoredJob]
     /// Where consumers stand, in the order of their numbers; nil: all of a namespace.
     func consumers(_ namespace: NamespaceID, only consumer: DestinationID?, at time: Timestamp) async throws -> [StoredConsumer]
     /// Moves a consumer to another place, as if everything before it were acked and nothing after it. What is in hand is
-    /// given up. Throws `.notFound`, or `.invalid` for a token that is none.
+    /// given up. Throws `.notFound`, `.invalid` for a token that is none, and `.pastRetention`, with `next` to go on with what is
+    /// kept, where jobs of its triggers behind that place were removed: nothing is changed then. `.oldest` passes over them.
     func seekConsumer(_ consumer: DestinationID, to target: SeekTarget, at time: Timestamp) async throws -> SeekOutcome
 }
 
@@ -74,6 +77,9 @@ public struct ConsumerBatch: Sendable {
     public var lease: LeaseID?
     public var expiresAt: Timestamp
     public var jobs: [Job]
+    /// What the attachments of these jobs' triggers say, by trigger, as it was when the jobs were handed out. Triggers whose
+    /// attachment says nothing are missing.
+    public var settings: [TriggerID: [UInt8]]
     /// Whether more may be there now.
     public var more: Bool
     /// As many jobs are unacked as may be: nothing new is handed out until some are acked.
@@ -83,11 +89,13 @@ public struct ConsumerBatch: Sendable {
     /// Jobs that became dead letters by the way.
     public var dead: Int
     public init(
-        lease: LeaseID?, expiresAt: Timestamp, jobs: [Job], more: Bool, isAtBound: Bool, nextDueAt: Timestamp?, dead: Int
+        lease: LeaseID?, expiresAt: Timestamp, jobs: [Job], settings: [TriggerID: [UInt8]] = [:], more: Bool, isAtBound: Bool,
+        nextDueAt: Timestamp?, dead: Int
     ) {
         self.lease = lease
         self.expiresAt = expiresAt
         self.jobs = jobs
+        self.settings = settings
         self.more = more
         self.isAtBound = isAtBound
         self.nextDueAt = nextDueAt

@@ -9,7 +9,8 @@ public protocol DeadLetterStore: Sendable {
     func deliveryDetail(_ namespace: NamespaceID, _ delivery: Int64, attemptsMax: Int) async throws -> DeliveryDetail?
     /// Makes dead letters pending again: further attempts of the same jobs. Looks at no more than `limit` of them, those that died
     /// first first, so that nobody who writes waits for long; call again with `next` while there is one. What is named by its
-    /// number may also have been discarded.
+    /// number may also have been discarded. Left alone is what its trigger no longer delivers there: with the attachment went its
+    /// filter and its projection. A callback's result needs none.
     func replayDeadLetters(_ selection: DeadLetterSelection, after: DeadLetterMark?, limit: Int, at time: Timestamp) async throws
         -> DeadLetterBatch
     /// Says of dead letters that nobody is to deliver them, in batches like `replayDeadLetters`.
@@ -113,13 +114,16 @@ public struct DeadLetter: Sendable {
 public struct DeadLetterBatch: Sendable, Equatable {
     /// How many were replayed or discarded.
     public var changed: Int
-    /// Named by number, and neither dead nor, for a replay, discarded.
+    /// Named by number, and neither dead nor, for a replay, discarded; or not attached any more.
     public var refused: [Int64]
+    /// How many a replay left alone since their trigger no longer delivers there, named by number or not.
+    public var detached: Int
     /// Go on after this; nil: nothing more is to be had.
     public var next: DeadLetterMark?
-    public init(changed: Int = 0, refused: [Int64] = [], next: DeadLetterMark? = nil) {
+    public init(changed: Int = 0, refused: [Int64] = [], detached: Int = 0, next: DeadLetterMark? = nil) {
         self.changed = changed
         self.refused = refused
+        self.detached = detached
         self.next = next
     }
 }

@@ -213,7 +213,8 @@ public enum DefinitionChange: Sendable {
     case putConnection(name: String, connector: String, fields: [UInt8], sealedSecrets: [UInt8], settings: [UInt8])
     /// Marks why a connection's polls are refused, or clears it.
     case setConnectionProblem(name: String, problem: String?)
-    case removeConnection(name: String)
+    /// One without triggers, pending callbacks and subscriptions, with the jobs of its callbacks. `discardsUndelivered`: as for a trigger.
+    case removeConnection(name: String, discardsUndelivered: Bool = false)
     /// A new address; the others of this connection expire then (nil: they stay).
     case addEndpoint(connection: String, token: String, othersExpireAt: Timestamp?)
     /// Creates in state `created`, or changes input, settings, topics and, with `resets`, type and connection: then the
@@ -225,14 +226,16 @@ public enum DefinitionChange: Sendable {
     case setTriggerState(name: String, from: TriggerState, to: TriggerState)
     /// Whether a trigger is webhook-only: the inbox is what it reads, so that retention keeps each webhook until it has.
     case readsInbox(trigger: String, Bool)
-    /// Only a stopped or created trigger; its jobs, keys and deliveries go with it.
-    case removeTrigger(name: String)
+    /// Only a stopped or created trigger; its jobs, keys and deliveries go with it. Throws `.conflict` if some of them were not
+    /// delivered or are dead letters, unless `discardsUndelivered`.
+    case removeTrigger(name: String, discardsUndelivered: Bool = false)
     case putDestination(name: String, kind: String, settings: [UInt8], sealedSecrets: [UInt8])
     /// Stops a destination or lets it go on. `ifSettings`: only while its settings are these; nil: whatever they are.
     case setDestinationState(name: String, state: DestinationState, reason: String?, ifSettings: [UInt8]?)
     /// Whether the jobs of a trigger are delivered to each destination one after the other, in the order of their positions.
     case setOrdered(trigger: String, Bool)
-    case removeDestination(name: String)
+    /// Throws `.conflict` if a trigger is attached to it, or if something was not delivered, unless `discardsUndelivered`.
+    case removeDestination(name: String, discardsUndelivered: Bool = false)
     /// `from` nil: jobs from now on; a position: that one and all after it that are still kept.
     case attach(trigger: String, destination: String, from: JobPosition?)
     case detach(trigger: String, destination: String)

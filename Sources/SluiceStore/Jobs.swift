@@ -5,7 +5,6 @@ public protocol JobStore: Sendable {
     /// The jobs after a token, oldest first. Throws `.invalid` for a token that is none, and `.pastRetention` where jobs
     /// behind the token were removed after their time since it was given.
     func jobs(_ query: JobQuery) async throws -> JobPage
-    func quarantine(_ namespace: NamespaceID, trigger: TriggerID, limit: Int) async throws -> [QuarantinedRecord]
 }
 
 public struct JobQuery: Sendable {

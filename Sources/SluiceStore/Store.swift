@@ -10,7 +10,7 @@ import SluiceCore
 /// - Time, identity and randomness come in with the call.
 /// - Errors are `SluiceError`: `.diskFull`, `.overloaded` (too much is waiting; nothing was taken), `.fenced`, `.conflict`,
 ///   `.notFound`, `.storage`.
-public protocol Store: InboxStore, DefinitionStore, SubscriptionStore, CredentialStore, PollStore, JobStore, DeliveryStore,
+public protocol Store: InboxStore, DefinitionStore, SubscriptionStore, CredentialStore, PollStore, JobStore, QuarantineStore, DeliveryStore,
     DestinationStore, DeadLetterStore, CatchUpStore, ConsumerStore, BackfillStore, CallbackStore, ConnectorTextStore, TokenStore,
     MaintenanceStore
 {

@@ -86,7 +86,18 @@ enum Table {
 struct Single: ParsableArguments {
     @Flag(help: "Print the API's answer as JSON.") var json = false
 
-    func show(_ answer: JSONView) {
-        Terminal.out(json ? String(decoding: answer.bytes, as: UTF8.self) : Show.members(answer))
+    /// Those that are named `first` before the others.
+    func show(_ answer: JSONView, first: [String] = []) { show(answer, asText: Show.members(answer, first: first)) }
+
+    /// For people another text than its members.
+    func show(_ answer: JSONView, asText text: @autoclosure () -> String) {
+        Terminal.out(json ? String(decoding: answer.bytes, as: UTF8.self) : text())
+    }
+
+    /// What became of the state of `name`.
+    func showChange(_ answer: JSONView, of name: String, saysAlready: Bool = true, more: String = "") {
+        let (before, now) = (Show.text(answer["state_before"]), Show.text(answer["state"]))
+        show(answer, asText: "\(name): " + (before == now ? now + (saysAlready ? " already" : "") : "\(before) → \(now)") + more)
+        if !json, let note = answer["note"]?.string { Terminal.error("Note: \(note)") }
     }
 }

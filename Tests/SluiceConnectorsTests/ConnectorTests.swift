@@ -101,6 +101,40 @@ import Testing
         #expect(try connector.webhookKeys(WebhookRequest(method: "POST", path: "/", query: "", headers: [], body: [])) == [])
     }
 
+    /// A poll that starts with its webhook may come before the record shows: it must not be the last one for it.
+    @Test func P2_whoeverReadsAgainBelowTheMarkSupposesALag() throws {
+        func lag(_ kind: CursorRule.Kind, lookback: Int64, declared: Span? = nil) -> Span {
+            var rule = CursorRule(field: JSONPath(["at"]), parameter: "since", kind: kind)
+            (rule.lookback, rule.declaredVisibilityLag) = (lookback, declared)
+            return rule.signalLag
+        }
+        #expect(lag(.unixSeconds, lookback: 60) == .seconds(10) && lag(.rfc3339, lookback: 60_000) == .seconds(10))
+        #expect(lag(.unixSeconds, lookback: 3) == .seconds(3) && lag(.unixNanoseconds, lookback: 1_500_000_000) == .milliseconds(1500))
+        #expect(lag(.unixSeconds, lookback: 0) == .zero && lag(.integer, lookback: 60) == .zero)
+        #expect(
+            lag(.unixSeconds, lookback: 60, declared: .zero) == .zero
+                && lag(.unixSeconds, lookback: 60, declared: .seconds(90)) == .seconds(90))
+        #expect(lag(.unixNanoseconds, lookback: .max) == .seconds(10))
+
+        func trigger(_ lag: String) throws -> TriggerTypeDefinition? {
+            let json = """
+                {"base_url": "https://a.test", "path": "/x", "records": "list", "dedup": {"id": "id", "version": "at"},
+                 "cursor": {"field": "at", "parameter": "since", "type": "rfc3339", "order": "asc", "lookback_seconds": 60\(lag)}}
+                """
+            let rules = try Incremental(json: JSONDocument(Array(json.utf8), depthMax: 80))
+            return ConnectorDescription("orders", title: "Orders", version: "2") {
+                TriggerType("updated", title: "Updated") {
+                    WebhookKey { _ in "order" }
+                    Poll(rules)
+                }
+            }.definition.trigger("updated")
+        }
+        #expect(try trigger("")?.kind == .hybrid)
+        #expect(try trigger("")?.visibilityLag == .seconds(10))
+        #expect(try trigger(", \"visibility_lag_seconds\": 0")?.visibilityLag == .zero)
+        #expect(try trigger(", \"visibility_lag_seconds\": 25")?.visibilityLag == .seconds(25))
+    }
+
     @Test func oneRecordWithoutAKeyDoesNotBreakTheOthers() throws {
         let records = [#"{"id":"a","updated_at":1}"#, #"{"id":"b"}"#].map { Record(bytes: Array($0.utf8)[...]) }
         let keys = try ChargebeeSwift.connector.dedupKeys(triggerType: "updated_record", records: records)

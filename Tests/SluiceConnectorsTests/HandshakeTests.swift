@@ -184,9 +184,44 @@ import Testing
         }
     }
 
+    /// Who knows the address of X must not get the signature of a body, nor of anything that could be one.
+    @Test(arguments: [
+        #"{"for_user_id":"2244994945"}"#, "{}", "[]", "1 2", "a:b", "v0:1:a", "a.b", "\"a\"", String(repeating: "a", count: 129), "<a>",
+        "%", "~",
+    ])
+    func P8_aChallengeThatCouldBeABodyIsNotSigned(_ challenge: String) {
+        var zoom = JSONWriter()
+        zoom.object { writer in
+            writer.member("event", "endpoint.url_validation")
+            writer.key("payload")
+            writer.object { $0.member("plainToken", challenge) }
+        }
+        let x = Example(name: "x", method: "GET", query: "crc_token=" + WebURL.encode(challenge))
+        for example in [x, Example(name: "zoom", body: zoom.string)] {
+            guard case .refused(400, let reason) = HandshakeTests.outcome(example) else {
+                Issue.record("\(example.name) signs \(challenge)")
+                continue
+            }
+            #expect(!reason.contains(challenge), "\(reason)")
+        }
+    }
+
+    /// What X sends: a UUID, base64 of one, and in base64's other letters.
+    @Test(arguments: [
+        "9b4507b3-9040-4669-9ca3-6b94edb50553", "OWI0NTA3YjMtOTA0MC00NjY5LTljYTMtNmI5NGVkYjUwNTUz", "a+b/c_d-e==",
+        String(repeating: "Z", count: 128),
+    ])
+    func whatXSendsIsSigned(_ challenge: String) {
+        let example = Example(name: "x", method: "GET", query: "crc_token=" + WebURL.encode(challenge))
+        guard case .answer = HandshakeTests.outcome(example) else {
+            Issue.record("\(challenge) is refused")
+            return
+        }
+    }
+
     @Test func markupIsReflectedAsTextOnly() {
         let markup = "<script>alert(1)</script>"
-        for example in HandshakeTests.reflecting(markup) where example.name != "asana" {
+        for example in HandshakeTests.reflecting(markup) where !["asana", "x"].contains(example.name) {
             guard case .answer(let answer, nil) = HandshakeTests.outcome(example) else {
                 Issue.record("\(example.name)")
                 return

@@ -138,7 +138,7 @@ import Testing
             triggerType: "t", connection: try JSONDocument(Array("{}".utf8)), input: try JSONDocument(Array("{}".utf8)), cursor: nil,
             pageState: nil, readBound: Timestamp(seconds: Replies.now))
         let error = #expect(throws: SluiceError.self) { try rules.windowStart(window(0, 1), request) }
-        #expect(error?.message.contains(reason) == true && error?.message.contains("trigger cursor set") == true, "\(error?.message ?? "")")
+        #expect(error?.message.contains(reason) == true && error?.message.contains("--cursor JSON") == true, "\(error?.message ?? "")")
     }
 
     @Test func timesForPeopleNeedAZone() throws {

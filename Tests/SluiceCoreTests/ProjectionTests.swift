@@ -33,6 +33,17 @@ import Testing
                 == #"{"a.b":{"c":2}}"#)
     }
 
+    /// As deep as a path may be; and what lies deeper is taken whole.
+    @Test func aDeepPathIsFollowed() throws {
+        let keys = [String](repeating: "k", count: 16)
+        let record = String(repeating: #"{"o":0,"k":"#, count: 40) + "1e400" + String(repeating: "}", count: 40)
+        let whole = String(repeating: #"{"o":0,"k":"#, count: 24) + "1e400" + String(repeating: "}", count: 24)
+        let wanted = String(repeating: #"{"k":"#, count: 16) + whole + String(repeating: "}", count: 16)
+        let kept = try JSONProjection([JSONPath(keys)]).project(Array(record.utf8)[...])
+        #expect(kept.map { String(decoding: $0, as: UTF8.self) } == wanted)
+        #expect(try JSONProjection([JSONPath(keys)]).project(Array(#"{"k":{"k":[{"k":1}]}}"#.utf8)[...]) == Array("{}".utf8))
+    }
+
     @Test func ofAKeyThatStandsTwiceTheFirstCounts() throws {
         #expect(try ProjectionTests.project(#"{"id":1,"id":2,"a":{"b":3},"a":{"b":4}}"#, ["id", "a.b"]) == #"{"id":1,"a":{"b":3}}"#)
     }

@@ -93,7 +93,6 @@ final class FakeStore: JobStore, DeliveryStore {
             return JobPage(jobs: page, next: page.last?.token ?? query.after ?? "0", more: all.count > page.count)
         }
     }
-    func quarantine(_ namespace: NamespaceID, trigger: TriggerID, limit: Int) async throws -> [QuarantinedRecord] { [] }
 
     func claimDeliveries(
         _ destination: DestinationID, limit: Int, at time: Timestamp, hiddenUntil: Timestamp

@@ -1,5 +1,6 @@
 import Logging
 import SluiceCore
+import SluiceOutgoing
 import Synchronization
 import Testing
 

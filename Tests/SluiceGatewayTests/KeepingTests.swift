@@ -114,6 +114,35 @@ struct KeepingTests {
         #expect(entry.path == "/hooks/secr…")
     }
 
+    /// CloudEvents lets the token stand in the query: it is verified there, and is not kept.
+    @Test(arguments: ["access_token=", "a=b&access_token=", "acces%73_token=", "access_token=wrong&access_token="])
+    func P8_theTokenInAQueryIsNotKept(prefix: String) async throws {
+        let scheme = try #require(SignatureScheme.named("cloudevents"))
+        let bench = Bench(scheme: scheme)
+        func webhook(_ query: String) -> WebhookRequest {
+            WebhookRequest(method: "POST", path: Bench.path, query: query, headers: [], body: Array(#"{"type":"order"}"#.utf8))
+        }
+        let query = prefix.replacing("wrong", with: Bench.secret) + Bench.secret + "&after=1"
+        #expect(await bench.accept(webhook(query)).status == 200, "\(query)")
+        #expect(await bench.accept(webhook("access_token=another")).status == 401)
+        let entry = try #require(bench.inbox.entries.first)
+        #expect(bench.inbox.entries.count == 1)
+        #expect(!entry.query.contains(Bench.secret) && entry.query.hasSuffix("[redacted]&after=1"), "\(entry.query)")
+        #expect(!bench.logs.text.contains(Bench.secret))
+        // What is kept of it can be matched again.
+        let again = WebhookRequest(method: entry.method, path: entry.path, query: entry.query, headers: [], body: entry.body)
+        let answer = await bench.gateway.keep(again, connection: bench.connection, isForced: true)
+        #expect(answer.status == 200 && bench.inbox.entries.last?.topics == [Bench.orders])
+    }
+
+    @Test func aQueryWithoutCredentialsIsKeptAsItCame() throws {
+        let scheme = try #require(SignatureScheme.named("cloudevents"))
+        for query in ["", "a=b", "a=%20&&b=+&c", "=", "&", "token=a&access_tokens=b"] {
+            #expect(scheme.visibleQuery(query) == query)
+        }
+        #expect(SignatureScheme.named("github")?.visibleQuery("access_token=a&b=c") == "access_token=[redacted]&b=c")
+    }
+
     @Test(arguments: [(SluiceError.Code.overloaded, "overloaded"), (.diskFull, "disk_full"), (.storage, "storage")])
     func P6_whatCannotBeStoredIsAnswered503AndTheObserverHearsOfIt(_ code: SluiceError.Code, _ reason: String) async {
         let bench = Bench()

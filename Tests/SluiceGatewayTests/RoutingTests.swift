@@ -87,6 +87,27 @@ struct RoutingTests {
         #expect(await respond(bench, path: "/hooks/other").status == 200)
     }
 
+    /// However much is sent to one, what is left for the others is the difference of the two limits.
+    @Test func P12_oneConnectionMayNotUseTheWholeRate() async {
+        let bench = Bench {
+            $0.requestsPerSecondMax = 4
+            $0.requestsPerSecondPerConnectionMax = 2
+        }
+        var other = bench.connection
+        other.id = ConnectionID(8)
+        bench.gateway.update(GatewayRoutes(connectionsByToken: [Bench.token: bench.connection, "other": other]))
+        var accepted = 0
+        for _ in 1...50 {
+            let answer = await respond(bench)
+            if answer.status == 200 { accepted += 1 }
+        }
+        #expect(accepted == 2)
+        for _ in 1...2 { #expect(await respond(bench, path: "/hooks/other").status == 200) }
+        #expect(await respond(bench, path: "/hooks/other").status == 429)
+        let limits = GatewayLimits()
+        #expect(limits.requestsPerSecondPerConnectionMax * 2 <= limits.requestsPerSecondMax)
+    }
+
     @Test func P10_allConnectionsTogetherHaveALimit() async {
         let bench = Bench { $0.requestsPerSecondMax = 2 }
         for _ in 1...2 { #expect(await respond(bench).status == 200) }

@@ -45,7 +45,7 @@ extension Live {
                 extra: """
                     destinations:
                       worker: { kind: pull }
-                      out: { kind: push, url: "http://127.0.0.1:9/", secret: "whsec_YXBpYXBpYXBpYXBpYXBpYXBpYXBp", allow_private: true, retries: [1s] }
+                      out: { kind: push, url: "http://127.0.0.1:9/", secret: "whsec_YXBpYXBpYXBpYXBpYXBpYXBpYXBpYXBpYXBp", allow_private: true, retries: [1s] }
                     """
             ).replacing("safety_interval: 12h", with: "safety_interval: 12h, destinations: [worker, out]")
         }

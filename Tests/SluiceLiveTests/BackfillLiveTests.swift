@@ -19,11 +19,11 @@ extension Live {
             func move(to time: Timestamp?) { set.withLock { $0 = time } }
         }
 
-        static func configuration(_ provider: String, since: Timestamp) -> String {
+        static func configuration(_ provider: String, since: Timestamp, connector: String) -> String {
             """
             connections:
               demo:
-                connector: chargebee
+                connector: \(connector)
                 fields: { site_url: "\(provider)", api_key: "${env:DEMO_KEY}" }
                 webhook: { secrets: ["${env:DEMO_HOOK}"] }
                 allow_private: true
@@ -31,7 +31,7 @@ extension Live {
               subscriptions:
                 connection: demo
                 type: updated_record
-                input: { resource: subscription, since: "\(since)" }
+                input: { resource: subscription, since: \(connector == "chargebee-lua" ? "\(since.seconds)" : "\"\(since)\"") }
                 safety_interval: 2s
             """
         }
@@ -67,7 +67,9 @@ extension Live {
         }
 
         /// A provider with a past, a server that has made a job of all of it, and live changes from then on.
-        static func with(_ count: Int, _ body: @escaping @Sendable (Scene) async throws -> Void) async throws {
+        static func with(_ count: Int, connector: String = "chargebee", _ body: @escaping @Sendable (Scene) async throws -> Void)
+            async throws
+        {
             let now = Timestamp(seconds: SystemTime.now().seconds)
             let (from, to) = (now - .hours(2), now - .minutes(2))
             let clock = PastClock(from)
@@ -80,7 +82,8 @@ extension Live {
                     fill(provider, clock, count, from: from, to: to)
                     let sluice = try SluiceProcess(
                         .init(
-                            directory: directory, configuration: configuration(provider.baseURL, since: from - .hours(1)),
+                            directory: directory,
+                            configuration: configuration(provider.baseURL, since: from - .hours(1), connector: connector),
                             environment: Chargebee.environment))
                     defer { sluice.kill9() }
                     try await sluice.start()
@@ -164,6 +167,36 @@ extension Live {
                 let made = try await scene.sluice.send("GET", "/v1/backfills/\(id)/differences?kind=missing&limit=1000").json()
                 #expect(made["differences"]?.elements?.count == lost)
                 #expect(made["differences"]?.elements?.allSatisfy { $0["position"]?.int64 ?? 0 > Int64(before) } == true)
+            }
+        }
+
+        /// The same service by lambdas: `cursor_at` and `record_time` keep the window, to the second.
+        @Test func g_aTriggerByLambdasIsAuditedAndMended() async throws {
+            let count = 600
+            try await Self.with(count, connector: "chargebee-lua") { scene in
+                _ = await scene.sluice.terminate()
+                let lost = try Self.lose(scene.sluice, every: 100)
+                try await scene.sluice.start()
+                let command = Command(scene.sluice.options.directory)
+                let window = ["subscriptions", "--from", "\(scene.from)", "--data", scene.sluice.dataDirectory]
+                // A part of it, whose records are counted by when they were changed.
+                let middle = Timestamp(seconds: scene.from.seconds + 3600)
+                let part = scene.provider.changes.filter { $0.madeAt < middle }.count
+                let looked = try await command.run(["audit"] + window + ["--to", "\(middle)"])
+                #expect(looked.code == 1 && looked.text.contains("the provider had \(part) records"), "\(part): \(looked.text)")
+                let mended = try await command.run(
+                    ["backfill", "start"] + window + ["--to", "\(scene.to)", "--mode", "missing-only", "--wait"])
+                #expect(
+                    mended.code == 0
+                        && mended.text.contains(
+                            "the provider had \(count) records, Sluice has \(count) of them, \(lost) repaired. Nothing is missing."),
+                    "\(mended.text)")
+                let jobs = try await scene.sluice.jobs()
+                #expect(Set(jobs.map(\.dedupKey)) == Set(scene.provider.changes.map(\.key)) && jobs.count == count)
+                let bad = try await command.run(["audit"] + window + ["--cursor", "{mark"])
+                #expect(bad.code == 2 && bad.text.contains("--cursor is JSON"), "\(bad.text)")
+                let given = try await command.run(["audit"] + window + ["--cursor", #"{"mark":\#(middle.seconds)}"#])
+                #expect(given.text.contains("It began at a cursor given by hand"), "\(given.text)")
             }
         }
 

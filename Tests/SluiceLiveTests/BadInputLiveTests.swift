@@ -54,11 +54,16 @@ extension Live {
             try await Self.served { provider, sluice in
                 let command = Command(sluice)
                 let url = try await sluice.webhookURL("demo")
+                try await Self.refused(url, try await sluice.webhookURL("pay"), sluice)
+                let alarms = try await sluice.send("GET", "/v1/alarms").text
+                #expect(alarms.contains("verification_failing") && alarms.contains("compare the webhook secret"))
+                #expect(alarms.contains("connection demo"), "\(alarms)")
+                let status = try await command.run(["status"])
+                #expect(status.code == 1 && status.text.contains("compare the webhook secret"), "\(status.text)")
                 for (name, body, _) in Self.accepted {
                     let answer = try await Hook.post(url, body, [Hook.basic(Chargebee.password)])
                     #expect(answer.status == 200, "\(name): \(answer.text)")
                 }
-                try await Self.refused(url, try await sluice.webhookURL("pay"), sluice)
                 let listed = try await command.json(["inbox", "list", "--json"])["webhooks"]?.elements ?? []
                 #expect(listed.count == Self.accepted.count, "what was accepted is in the inbox, and nothing else")
                 for (item, webhook) in zip(listed.reversed(), Self.accepted) {
@@ -70,10 +75,6 @@ extension Live {
                     }
                     #expect(item["body_bytes"]?.int64 == Int64(webhook.body.count), "\(webhook.name) is kept whole")
                 }
-                let alarms = try await sluice.send("GET", "/v1/alarms").text
-                #expect(alarms.contains("verification_failing") && alarms.contains("compare the webhook secret"))
-                let status = try await command.run(["status"])
-                #expect(status.code == 1 && status.text.contains("compare the webhook secret"), "\(status.text)")
                 provider.makeChanges(6)
                 _ = try await Hook.post(url, Self.accepted[0].body + [0x20], [Hook.basic(Chargebee.password)])
                 try await waitUntil("the alarm is gone", seconds: 10) {

@@ -94,6 +94,53 @@ extension Live {
             #expect(try await sluice.send("POST", "/v1/callbacks/cb_nobody/cancel", body: "{}").status == 404)
         }
 
+        /// The programs of examples/clients, as they are: the service never calls, so each hears of its payment by Sluice's own polls.
+        @Test func theExamplesOfEachLanguageHearOfACallThatNeverComes() async throws {
+            let folder = ClientExamplesLiveTests.folder
+            let examples = [
+                (name: "python", executable: "python3", arguments: [folder + "/python/callback.py"], order: "1"),
+                (name: "bash", executable: folder + "/bash/callback.sh", arguments: [], order: "9"),
+                (name: "swift", executable: ClientExamplesLiveTests.swift, arguments: ["callback"], order: "17"),
+            ]
+            try await with { sluice, psp, directory in
+                let made = try await sluice.send("POST", "/v1/tokens", body: #"{"name":"examples"}"#).json()
+                let environment = ["SLUICE_URL": sluice.apiURL, "SLUICE_TOKEN": try #require(made["token"]?.string)]
+                var children: [ChildProcess] = []
+                defer { for child in children { child.kill9() } }
+                for example in examples {
+                    let input = #"{"order": "\#(example.order)"}"#
+                    children.append(
+                        try ClientExamplesLiveTests.start(
+                            .init(name: example.name, executable: example.executable, arguments: example.arguments + ["psp", input]),
+                            directory, environment))
+                }
+                for (example, child) in zip(examples, children) {
+                    try await waitUntil("\(example.name) says which URL the provider is to call", seconds: 60, everyMilliseconds: 50) {
+                        if !child.isRunning { return true }
+                        return try await child.output().contains("\n")
+                    }
+                    let said = try await child.output()
+                    let url = try #require(said.split(separator: "\n").first?.split(separator: " ").last.map(String.init), "\(said)")
+                    #expect(url.hasPrefix("http") && url.contains("/callbacks/"), "\(example.name): \(said)")
+                    let payment = try await Web.put(
+                        psp + "/payments/\(example.order)", "{\"amount\":\"10.10\",\"callback_url\":\"\(url)\"}", token: "psp-key-canary")
+                    #expect(payment == 200)
+                }
+                for (example, child) in zip(examples, children) {
+                    let exit = try await child.waitForExit(seconds: 90)
+                    let output = try await child.output()
+                    #expect(exit == .code(0), "\(example.name): \(output)")
+                    let words = output.split(separator: "\n").last?.split(separator: " ", maxSplits: 2).map(String.init) ?? []
+                    try #require(words.count == 3, "\(example.name): \(output)")
+                    #expect(words[0].hasPrefix("cb_") && words[1] == "settled", "\(example.name): \(output)")
+                    let result = try JSONDocument(Array(words[2].utf8)).root
+                    #expect(result["order"]?.string == example.order && result["status"]?.string == "paid", "\(example.name): \(output)")
+                    let ended = try await sluice.send("GET", "/v1/callbacks/\(words[0])").json()
+                    #expect(ended["ended_by"]?.string == "status" && ended["calls"]?.int64 ?? 0 == 0, "\(example.name): nobody called")
+                }
+            }
+        }
+
         /// The caller's own URL gets the result, signed: first refused, then again under the same id.
         @Test func theResultIsPushedToTheCallersOwnURL() async throws {
             try await with { sluice, psp, directory in

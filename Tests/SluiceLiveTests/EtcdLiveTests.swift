@@ -1,3 +1,4 @@
+import Foundation
 import SluiceCore
 import SluiceTesting
 import Synchronization
@@ -69,6 +70,57 @@ extension Live {
                     let trigger = try await sluice.trigger("changes")
                     #expect(trigger["kind"]?.string == "long_polling")
                     #expect(trigger["polls_by_cause"]?["long_poll"]?.int64 ?? 0 > 0)
+                }
+            }
+        }
+
+        /// An etcd whose data were removed counts from 1 again, and with the same configuration has the same cluster_id: while Sluice
+        /// watches it, and while Sluice is down and the new revisions pass the old ones.
+        @Test func d_anEtcdThatWasWipedIsReadAnew() async throws {
+            try await withTemporaryDirectory("sluice-etcd") { directory in
+                let ports = (clients: try LocalPort.free(), peers: try LocalPort.free())
+                let configuration = """
+                    connections:
+                      store: { connector: etcd, fields: { base_url: "http://127.0.0.1:\(ports.clients)" }, allow_private: true }
+                    triggers:
+                      changes: { connection: store, type: changed_key, input: { prefix: "app/" } }
+                    """
+                let sluice = try SluiceProcess(.init(directory: directory, configuration: configuration))
+                defer { sluice.kill9() }
+                var written: Set<String> = []
+                for (life, count) in [3, 5, 9].enumerated() {
+                    try? FileManager.default.removeItem(atPath: directory + "/etcd")
+                    let values = (0..<count).map { "\($0) of life \(life)" }
+                    let (isDown, before) = (life == 2, written)
+                    if isDown { sluice.kill9() }
+                    try await Etcd.with(directory: directory, ports: ports) { etcd in
+                        // The same keys at the same revisions, and further ones.
+                        for (number, value) in values.enumerated() { _ = try await etcd.put("app/\(number)", value) }
+                        if life == 0 || isDown { try await sluice.start() }
+                        let expected = before.union(values)
+                        try? await waitUntil("each change is a job", seconds: 60, everyMilliseconds: 300) {
+                            try await Self.values(sluice).count >= expected.count
+                        }
+                        let jobs = try await Self.values(sluice)
+                        #expect(Set(jobs) == expected, "life \(life): missing \(expected.subtracting(jobs).sorted())")
+                        #expect(jobs.count == expected.count, "life \(life): none twice")
+                        #expect(try await Self.alarms(sluice).contains { $0.contains("begun anew") } == (life > 0))
+                        // The watch goes on in the new life.
+                        _ = try await etcd.put("app/later", "later in life \(life)")
+                        try? await waitUntil("what comes later", seconds: 30, everyMilliseconds: 300) {
+                            try await Self.values(sluice).contains("later in life \(life)")
+                        }
+                        #expect(try await Self.values(sluice).count == expected.count + 1)
+                    }
+                    written.formUnion(values + ["later in life \(life)"])
+                }
+            }
+        }
+
+        private static func values(_ sluice: SluiceProcess) async throws -> [String] {
+            try await sluice.jobs(trigger: "changes").compactMap { job in
+                try JSONDocument(job.record).root["value"]?.string.flatMap { Data(base64Encoded: $0) }.map {
+                    String(decoding: $0, as: UTF8.self)
                 }
             }
         }

@@ -28,6 +28,9 @@ import Testing
                   base_url = "https://a", path = "/x", records = "list", dedup = { id = "id", version = "at" },
                   cursor = { field = "at", parameter = "since", type = "unix_seconds", order = "asc", lookback_seconds = 30,
                     visibility_lag_seconds = 4 } } },
+                woken = { webhook_key = function() return "a" end, incremental = {
+                  base_url = "https://a", path = "/x", records = "list", dedup = { id = "id", version = "at" },
+                  cursor = { field = "at", parameter = "since", type = "unix_seconds", order = "asc", lookback_seconds = 30 } } },
               } }
             """)
         let definition = lua.definition
@@ -44,6 +47,7 @@ import Testing
         #expect(definition.trigger("polled")?.sampleOutput.map { text($0) } == #"{"id":1}"#)
         #expect(definition.trigger("data")?.visibilityLag == .seconds(4))
         #expect((definition.trigger("data")?.lookback ?? 0) >= 30)
+        #expect(definition.trigger("woken")?.kind == .hybrid && definition.trigger("woken")?.visibilityLag == .seconds(10))
         let records = [Record(bytes: Array(#"{"id":"a","at":7}"#.utf8)[...]), Record(bytes: Array(#"{"at":7}"#.utf8)[...])]
         let keys = try lua.dedupKeys(triggerType: "data", records: records)
         #expect((try? keys[0].get()).map { text($0) } == "a@7")

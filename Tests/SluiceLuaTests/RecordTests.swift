@@ -72,6 +72,14 @@ import Testing
             ])
     }
 
+    /// What a source's numbers count within: the polling service makes it a part of the dedup keys.
+    @Test func anEpochGoesWithItsPage() async throws {
+        let lua = try connector(poll: "return { events = {}, epoch = '17.' .. (closure and 1 or 0), next_poll = 1 }")
+        #expect(try await lua.poll(pollRequest(cursor: "1", recordsMax: 10), http: FakeHTTP(json: "{}")).epoch == "17.1")
+        let plain = try connector(poll: "return { events = {} }")
+        #expect(try await plain.poll(pollRequest(cursor: "1", recordsMax: 10), http: FakeHTTP(json: "{}")).epoch == nil)
+    }
+
     @Test(arguments: [
         ("return nil", "returned a nil"), ("return 1", "returned a number"), ("return {}", "returned no events"),
         ("return { events = 1 }", "events of type number"), ("return { events = { 1 } }", "event 1 as a number"),
@@ -82,6 +90,8 @@ import Testing
         ("return { events = {}, next_poll = function() end }", "function"),
         ("return { events = {}, next_poll = { x = 0/0 } }", "not finite"),
         ("return { events = {}, next_poll = ('x'):rep(70000) }", "more than 65536 bytes"),
+        ("return { events = {}, epoch = 1 }", "epoch"), ("return { events = {}, epoch = '' }", "epoch"),
+        ("return { events = {}, epoch = ('x'):rep(201) }", "at most 200 bytes"), ("return { events = {}, epoch = '\\255' }", "not UTF-8"),
         ("local t = {} t.t = t return { events = {}, next_poll = t }", "contains itself"),
         ("return { events = {}, next_poll = closure, can_poll_more = true }", "the same for ever"),
         ("return { events = connection }", "object of the answer, expected an array"),

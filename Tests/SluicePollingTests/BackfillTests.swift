@@ -202,6 +202,73 @@ import Testing
         }
     }
 
+    /// A record that changes while an audit reads: before its page is read the provider no longer lists it in the window, afterwards it
+    /// does not matter any more. Each is counted once, and what was there before is named.
+    @Test func g_recordsThatChangeMeanwhileAreCountedOnce() async throws {
+        let time = ManualTime()
+        let feed = try WindowFeed(time: time, pageSize: 5)
+        let all = Self.items(60)
+        feed.put(all)
+        try await Self.with(feed, time) { bench in
+            let trigger = try await bench.trigger()
+            let (read, unread) = (all[2], all[50])
+            let id = try await Self.begin(bench, Self.wanted(trigger, Self.start - 1000, Self.start, .missingOnly))
+            let pages = Mutex(0)
+            bench.store.faultBackfills { commit in
+                guard case .page = commit.work else { return nil }
+                let page = pages.withLock { count in
+                    count += 1
+                    return count
+                }
+                if page == 5 {
+                    feed.remove { $0.id == read.id || $0.id == unread.id }
+                    feed.put([WindowFeed.Item(id: read.id, at: Self.start + 5), WindowFeed.Item(id: unread.id, at: Self.start + 6)])
+                    bench.service.pollNow(trigger)
+                }
+                return nil
+            }
+            let ended = try await Self.run(bench, id)
+            bench.store.faultBackfills(nil)
+            #expect(ended.counts[.provider] == 59 && ended.counts[.kept] == 59 && ended.counts[.missing] == 0)
+            #expect(ended.counts[.extra] == 1)
+            let extra = try await bench.store.backfillDifferences(BackfillDifferenceQuery(backfill: id, kind: .extra))
+            #expect(extra.map { String(decoding: $0.key, as: UTF8.self) } == [Self.key(unread)])
+            let statement = BackfillStatement.text(ended.window, ended.mode, ended.counts, notes: ended.notes)
+            #expect(statement.contains("the provider had 59 records, Sluice has 59 of them, 0 repaired. Nothing is missing."))
+            #expect(statement.contains("1 more jobs of this time that the provider no longer lists"), "\(statement)")
+            bench.service.pollNow(trigger)
+            try await waitUntil("the changes are jobs", seconds: 30) { try await Self.keys(bench).count == 62 }
+            #expect(Set(try await Self.keys(bench)).count == 62, "none is doubled")
+        }
+    }
+
+    /// Jobs that retention removed: those whose keys are kept are known by them, the others count as missing, and the sum is right.
+    @Test func g_anAuditPastRetentionSaysWhatItCanKnow() async throws {
+        let time = ManualTime()
+        let feed = try WindowFeed(time: time)
+        let old = Self.items(30)
+        feed.put(old)
+        try await Self.with(feed, time) { bench in
+            time.advance(by: .days(40))
+            feed.put([WindowFeed.Item(id: "new", at: time.now().seconds - 5)])
+            bench.service.lookAgain()
+            bench.service.pollNow(try await bench.trigger())
+            try await waitUntil("the new one", seconds: 30) { try await Self.keys(bench).contains { $0.hasPrefix("new@") } }
+            _ = try await bench.store.prune(RetentionPolicy(), at: time.now())
+            #expect(try await Self.keys(bench).count == 1, "jobs older than their time are gone")
+            let id = try await Self.begin(
+                bench, Self.wanted(try await bench.trigger(), Self.start - 1000, time.now().seconds, .dryRun, keys: .unknown))
+            let ended = try await Self.run(bench, id)
+            let counts = ended.counts
+            #expect(ended.state == .done && counts[.provider] == 31 && counts[.kept] == 1 && counts[.extra] == 0)
+            #expect(counts[.keyOnly] + counts[.missing] == 30, "\(counts[.keyOnly]) by key, \(counts[.missing]) missing")
+            let statement = BackfillStatement.text(ended.window, ended.mode, counts, notes: ended.notes)
+            #expect(
+                statement.contains("the provider had 31 records, Sluice has \(1 + counts[.keyOnly]) of them, 0 repaired."), "\(statement)")
+            #expect(statement.contains("were removed by retention"), "\(statement)")
+        }
+    }
+
     // MARK: What is refused, and what ends it
 
     @Test func P4_whatReachesPastRetentionSaysSoFirst() async throws {

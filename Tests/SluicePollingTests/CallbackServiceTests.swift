@@ -77,6 +77,7 @@ extension BenchCatalogue: CallbackCatalogue {
     ) async throws {
         let provider = Provider()
         let connector = ConnectorDescription("psp", title: "PSP", version: "1") {
+            Field("api_key", isSecret: true)
             CallbackType("payment", inputFields: [Field("n")]) { request, _ in try await provider.status(request) }
         }
         let all = connections.map { BenchConnection(name: $0, connector: connector, url: "http://127.0.0.1:1", triggers: []) }
@@ -89,6 +90,7 @@ extension BenchCatalogue: CallbackCatalogue {
             try await withThrowingTaskGroup(of: Void.self) { group in
                 group.addTask { await service.run() }
                 defer { group.cancelAll() }
+                try await waitUntil("the service runs", seconds: 30, everyMilliseconds: 2) { service.hasBegun }
                 try await body(Fixture(bench: bench, service: service, provider: provider))
             }
         }
@@ -153,7 +155,9 @@ extension BenchCatalogue: CallbackCatalogue {
     @Test func aProviderThatRefusesOrAnswersGarbageIsAskedAgainAndShown() async throws {
         try await with { fixture in
             fixture.provider.says(
-                "a", .failure(PollFailure(.unauthorized, SluiceError(.providerAuth, "the provider refuses the credentials"))))
+                "a",
+                .failure(
+                    PollFailure(.unauthorized, SluiceError(.providerAuth, "the provider refuses the credentials \(BenchConnection.key)"))))
             fixture.provider.says("b", .success(.over(result: Array("{oops".utf8))))
             for name in ["a", "b"] { _ = try await fixture.add(name) }
             fixture.advance(by: .seconds(5))
@@ -162,7 +166,9 @@ extension BenchCatalogue: CallbackCatalogue {
                 return true
             }
             #expect(try await fixture.stored("b").state.lastError?.contains("not JSON") == true)
-            #expect(fixture.bench.alarms.message(.callbackStatus, "connection shop")?.contains("refuses") == true)
+            let alarm = try #require(fixture.bench.alarms.message(.callbackStatus, "connection shop"))
+            #expect(alarm.hasSuffix("refuses the credentials [secret]"), "\(alarm)")
+            #expect(try await fixture.stored("a").state.lastError == "the provider refuses the credentials [secret]")
             for name in ["a", "b"] { fixture.provider.says(name, .success(.over(result: Array("1".utf8)))) }
             fixture.advance(by: .hours(2))
             try await waitUntil("both are settled", seconds: 30) { try await fixture.jobs().count == 2 }

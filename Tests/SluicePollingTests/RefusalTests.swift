@@ -2,6 +2,7 @@ import SluiceCore
 import SluicePolling
 import SluiceStore
 import SluiceTesting
+import Synchronization
 import Testing
 
 /// Providers that say no: wait, wrong credentials, go elsewhere; and addresses that may not be asked.
@@ -30,6 +31,28 @@ import Testing
                     try await bench.advanceUntil("3 jobs of \(name)") { try await bench.keys(name) == server.keys }
                 }
                 #expect(server.requests.dropFirst().allSatisfy { $0.at >= start + .seconds(120) })
+            }
+        }
+    }
+
+    /// A page token that is refused for good, in words that do not say that it has expired: the cycle begins again from the cursor.
+    @Test func P10_aDeadPageTokenIsNotAskedWithForEver() async throws {
+        let time = ManualTime()
+        let server = FeedServer(clock: time)
+        server.add(5)
+        let refused = Mutex(0)
+        server.setFault { request in
+            guard request.after == 2,
+                refused.withLock({
+                    $0 += 1; return $0
+                }) <= 3
+            else { return nil }
+            return .whole("422 Unprocessable Content", "{}")
+        }
+        try await server.with {
+            try await Bench.with([BenchConnection(connector: try feed(), url: server.url)], time: time) { bench in
+                try await bench.advanceUntil("5 jobs") { try await bench.keys() == server.keys }
+                #expect(server.requests.prefix(7).map(\.after) == [0, 2, 2, 2, 0, 2, 4], "the same page first, then from the cursor")
             }
         }
     }
@@ -84,6 +107,80 @@ import Testing
                 try await bench.advanceUntil("3 jobs of the other") { try await bench.keys("two") == server.keys }
                 #expect(bench.alarms.message(.connectionRefused, "connection shop") == nil)
                 try await waitUntil("the mark is gone") { try await Self.problem(bench) == nil }
+            }
+        }
+    }
+
+    /// A path for each trigger, as a repository each.
+    private static let ownPath = """
+        local answer = get(connection.url .. "/" .. input.trigger, { params = { after = closure and closure.after or 0 } })
+        if answer.status ~= 200 then error("the list answered " .. answer.status) end
+        return { events = answer.json.items, next_poll = { after = answer.json.next }, can_poll_more = answer.json.more }
+        """
+
+    /// 403 for what one trigger reads: it fails by itself and says what to check; the other goes on, also after days without news.
+    @Test(arguments: [["barred", "open"], ["open", "barred"]])
+    func P12_aTriggerThatMayNotReadItsOwnDoesNotSilenceTheOthers(names: [String]) async throws {
+        let time = ManualTime()
+        let server = FeedServer(clock: time)
+        server.add(3)
+        server.setFault { $0.target.contains("barred") ? .whole("403 Forbidden", "{}") : nil }
+        try await server.with {
+            let connection = BenchConnection(connector: try feed(poll: Self.ownPath), url: server.url, triggers: names)
+            try await Bench.with([connection], time: time) { bench in
+                try await waitUntil("3 jobs") { try await bench.keys("open") == server.keys }
+                try await bench.advanceUntil("it has failed") { try await bench.trigger("barred").state == .failed }
+                let reason = try #require(try await bench.trigger("barred").stateReason)
+                #expect(reason.contains("status=403") && reason.contains("check what its credentials may do"), "\(reason)")
+                #expect(bench.alarms.message(.connectionRefused, "connection shop") == nil)
+                #expect(try await Self.problem(bench) == nil)
+                server.add(2)
+                try await bench.pollNow("open")
+                try await waitUntil("5 jobs") { try await bench.keys("open") == server.keys }
+                // It is tried again at the safety interval, and works once it may read.
+                server.setFault(nil)
+                bench.advance(by: .hours(14))
+                try await bench.advanceUntil("it runs again") { try await bench.keys("barred") == server.keys }
+                try await waitUntil("it is revived") { try await bench.trigger("barred").state == .running }
+            }
+        }
+    }
+
+    /// 403 for everything, after it worked: two triggers that it concerns are enough, and nobody else asks.
+    @Test func credentialsThatLostTheirRightsMarkTheConnection() async throws {
+        let time = ManualTime()
+        let server = FeedServer(clock: time)
+        server.add(3)
+        let names = (0..<6).map { "t\($0)" }
+        try await server.with {
+            let connection = BenchConnection(connector: try feed(poll: Self.ownPath), url: server.url, triggers: names)
+            try await Bench.with([connection], time: time) { bench in
+                for name in names { try await waitUntil("jobs of \(name)") { try await bench.keys(name) == server.keys } }
+                server.setFault { _ in .whole("403 Forbidden", "{}") }
+                for name in names.prefix(2) { try await bench.pollNow(name) }
+                try await bench.advanceUntil("the alarm") { bench.alarms.message(.connectionRefused, "connection shop") != nil }
+                try await waitUntil("nothing runs") { bench.service.cyclesRunning == 0 }
+                let asked = server.requests.count
+                bench.advance(by: .hours(1))
+                try await Task.sleep(for: .milliseconds(200))
+                #expect(server.requests.count == asked, "nobody asks with credentials that lost their rights")
+                server.setFault(nil)
+                server.add(1)
+                try await bench.pollNow("t5")
+                for name in names { try await bench.advanceUntil("jobs of \(name)") { try await bench.keys(name) == server.keys } }
+                #expect(bench.alarms.message(.connectionRefused, "connection shop") == nil)
+            }
+        }
+    }
+
+    /// 403 of a connection's only trigger says as much as 401.
+    @Test func aConnectionsOnlyTriggerSpeaksForIt() async throws {
+        let time = ManualTime()
+        let server = FeedServer(clock: time)
+        server.setFault { _ in .whole("403 Forbidden", "{}") }
+        try await server.with {
+            try await Bench.with([BenchConnection(connector: try feed(), url: server.url)], time: time) { bench in
+                try await bench.advanceUntil("the alarm") { bench.alarms.message(.connectionRefused, "connection shop") != nil }
             }
         }
     }

@@ -79,6 +79,28 @@ import Testing
         #expect(refusal.message.contains("another program"))
     }
 
+    @Test func whatWasNotedOfRemovedJobsIsCarriedForward() async throws {
+        let directory = try TemporaryDirectory()
+        await (try TemporaryDirectory.open(directory.options())).close()
+        try change(
+            directory,
+            """
+            DROP INDEX removal_trigger;
+            ALTER TABLE removal DROP COLUMN position;
+            ALTER TABLE removal DROP COLUMN made_at;
+            CREATE TABLE removed_jobs (trigger_id INTEGER PRIMARY KEY, position INTEGER NOT NULL, made_at INTEGER NOT NULL);
+            INSERT INTO progress (trigger_id, ns, dedup_space) VALUES (7, 1, 1), (8, 1, 2);
+            INSERT INTO removal (ns, trigger_id, max_seq) VALUES (1, 7, 40), (1, 7, 30), (1, 99, 50);
+            INSERT INTO removed_jobs (trigger_id, position, made_at) VALUES (7, 5, 1000), (8, 6, 2000), (99, 7, 3000);
+            DELETE FROM grdb_migrations WHERE identifier = '14 removals';
+            """)
+        let store = try await TemporaryDirectory.open(directory.options())
+        #expect(try await store.removedJobs(TriggerID(7))?.through == JobPosition(5))
+        #expect(try await store.removedJobs(TriggerID(8))?.madeAt == Timestamp(milliseconds: 2000))
+        #expect(try await store.removedJobs(TriggerID(99)) == nil, "of a trigger that is gone nothing is kept")
+        await store.close()
+    }
+
     private func change(_ directory: TemporaryDirectory, _ sql: String) throws {
         let queue = try DatabaseQueue(path: directory.path + "/data/sluice.db")
         try queue.writeWithoutTransaction { try $0.execute(sql: sql) }

@@ -143,6 +143,47 @@ import Testing
         }
     }
 
+    /// What the document allows is what is done, to its last second and byte.
+    @Test func aNacksBoundsAreThoseOfTheDocument() async throws {
+        try await Self.withConsumers { api, store in
+            try await Self.commit(store, cycle: 1, keys: ["a", "b"])
+            let path = "/v1/consumers/billing/nack"
+            let first = try await Self.fetch(api, #"{"max":1}"#)
+            for (delay, reason) in [(86_401, 1), (0, 1025)] {
+                let words = String(repeating: "x", count: reason)
+                #expect(await api.ask("POST", path, #"{"lease":"\#(first.lease)","delay":\#(delay),"reason":"\#(words)"}"#).status == 400)
+            }
+            let words = String(repeating: "x", count: 1024)
+            let most = await api.ask("POST", path, #"{"lease":"\#(first.lease)","delay":86400,"reason":"\#(words)"}"#)
+            #expect(most.status == 200 && most.text.contains(#""settled":1"#), "\(most.text)")
+            // Of a lease that was acked nothing comes again.
+            let second = try await Self.fetch(api)
+            #expect(await api.ask("POST", "/v1/consumers/billing/ack", #"{"lease":"\#(second.lease)"}"#).status == 200)
+            let refused = await api.ask("POST", path, #"{"lease":"\#(second.lease)"}"#)
+            #expect(refused.status == 409 && refused.text.contains("conflict"), "\(refused.text)")
+        }
+    }
+
+    @Test func P9_aSeekBehindRetentionIsRefused() async throws {
+        try await Self.withConsumers { api, store in
+            try await Self.commit(store, cycle: 1, keys: ["a", "b"])
+            for name in ["billing", "stock"] {
+                let (lease, _) = try await Self.fetch(api, from: name)
+                #expect(await api.ask("POST", "/v1/consumers/\(name)/ack", #"{"lease":"\#(lease)"}"#).status == 200)
+            }
+            let policy = RetentionPolicy(jobs: .days(1), rowsPerBatchMax: 100)
+            let later = Timestamp(milliseconds: 1_800_000_000_000) + .days(2)
+            for _ in 0..<100 { if try await !store.prune(policy, at: later).isPartial { break } }
+            let path = "/v1/consumers/billing/position"
+            let gone = await api.ask("PUT", path, #"{"time":"2027-01-15T08:00:00Z"}"#)
+            #expect(gone.status == 410 && gone.text.contains("past_retention"), "\(gone.text)")
+            let context = try JSONDocument(Array(gone.text.utf8)).root["error"]?["context"]
+            let next = try #require(context?["next"]?.string)
+            #expect(await api.ask("PUT", path, #"{"after":"\#(next)"}"#).status == 200)
+            #expect(await api.ask("PUT", path, #"{"to":"oldest"}"#).status == 200)
+        }
+    }
+
     @Test func P9_aSeekOverTheAPISaysWhatItSkips() async throws {
         try await Self.withConsumers { api, store in
             try await Self.commit(store, cycle: 1, keys: ["a", "b", "c"])
@@ -154,6 +195,24 @@ import Testing
             #expect(try await Self.fetch(api).jobs.count == 3)
             let future = await api.ask("PUT", "/v1/consumers/billing/position", #"{"time":"2099-01-01T00:00:00Z"}"#)
             #expect(future.text.contains(#""skipped":3"#), "\(future.text)")
+        }
+    }
+
+    /// What retention makes of jobs that nobody fetches is told of, as any other dead letter is.
+    @Test func P9_jobsThatExpireAreToldOf() async throws {
+        try await Self.withConsumers { api, store in
+            try await Self.commit(store, cycle: 1, keys: ["a", "b"])
+            let alarms = AlarmBoard(clock: api.parts.clock)
+            let expired = ExpiredLetters(store: store, alarms: alarms)
+            let later = Timestamp(milliseconds: 1_800_000_000_000) + .days(8)
+            let policy = RetentionPolicy(jobs: .days(9), pendingDeliveries: .days(7), rowsPerBatchMax: 100)
+            var report = try await store.prune(policy, at: later)
+            for _ in 0..<100 where report.isPartial { report = try await store.prune(policy, at: later) }
+            try await expired.tell(since: later + .milliseconds(1))
+            #expect(alarms.standing().isEmpty, "nothing died since")
+            try await expired.tell(since: later)
+            #expect(Set(alarms.standing().map(\.alarm.subject)) == ["destination billing", "destination stock"])
+            #expect(alarms.standing().allSatisfy { $0.alarm.kind == .deadLetters && $0.alarm.message.contains("expired") })
         }
     }
 
@@ -169,8 +228,12 @@ import Testing
             }
         }
         try await Self.withConsumers { api, store in
+            let settings = AttachmentSettings(filter: "true").json
+            try await store.apply(
+                [.setAttachment(trigger: "orders", destination: "billing", settings: settings)], namespace: .default,
+                at: api.parts.clock.now())
             let alarms = AlarmBoard(clock: api.parts.clock)
-            let consumers = ConsumerService(store: store, time: api.parts.clock, alarms: alarms, sieves: { _, _ in Sieve() })
+            let consumers = ConsumerService(store: store, time: api.parts.clock, alarms: alarms, sieves: { _, _, _, _ in Sieve() })
             try await Self.commit(store, cycle: 1, keys: ["s1", "s2", "f1", "s3", "p1", "s4"])
             let first = try await consumers.fetch("billing", FetchOrder(jobsMax: 2))
             #expect(first.jobs.map { String(decoding: $0.job.dedupKey, as: UTF8.self) } == ["p1"], "batches without any are read on from")

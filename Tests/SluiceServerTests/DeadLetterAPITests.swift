@@ -91,13 +91,20 @@ import Testing
         }
     }
 
-    @Test func theWordsOfBeforeStillWork() async throws {
+    /// With its attachment a destination lost what says how much of a record it may get.
+    @Test func whatIsNoLongerDeliveredThereIsLeftAlone() async throws {
         try await Fixture.withAPI { api, store in
-            let ids = try await DeadLetterAPITests.makeDead(4, api, store)
-            #expect(await api.ask("POST", "/v1/deliveries/replay", #"{"delivery":\#(ids[1])}"#).text.contains(#""replayed":1"#))
-            #expect(await api.ask("POST", "/v1/deliveries/replay", #"{"delivery":\#(ids[1])}"#).status == 404)
-            #expect(await api.ask("POST", "/v1/deliveries/replay", #"{"destination":"out"}"#).text.contains(#""replayed":3"#))
-            #expect(await api.ask("POST", "/v1/deliveries/replay", #"{"all":true}"#).text.contains(#""replayed":0"#))
+            let ids = try await DeadLetterAPITests.makeDead(3, api, store)
+            try await store.apply(
+                [.detach(trigger: "orders", destination: "out")], namespace: .default, at: DeadLetterAPITests.clockStart)
+            let one = await api.ask("POST", "/v1/dead-letters/replay", #"{"deliveries":[\#(ids[0])]}"#)
+            #expect(one.status == 409 && one.text.contains("orders no longer delivers to out"), "\(one.text)")
+            let all = try DeadLetterAPITests.json(await api.ask("POST", "/v1/dead-letters/replay", #"{"all":true}"#))
+            #expect(all["replayed"]?.int64 == 0 && all["detached"]?.int64 == 3)
+            let named = try DeadLetterAPITests.json(
+                await api.ask("POST", "/v1/dead-letters/replay", #"{"deliveries":[\#(ids[0]),\#(ids[1])]}"#))
+            #expect(named["detached"]?.int64 == 2 && named["refused"]?.elements?.count == 2)
+            #expect(try await store.deliveries(DeliveryQuery(state: .pending)).isEmpty)
         }
     }
 

@@ -47,9 +47,9 @@ import Testing
                     durationMilliseconds: 1)
             ])
             api.parts.alarms.raise(Alarm(kind: .deadLetters, subject: "destination out", message: "1 delivery"))
-            #expect(await api.ask("POST", "/v1/deliveries/replay", #"{"delivery":999999}"#).status == 404)
+            #expect(await api.ask("POST", "/v1/dead-letters/replay", #"{"deliveries":[999999]}"#).status == 404)
             #expect(api.parts.alarms.standing().count == 1)
-            #expect(await api.ask("POST", "/v1/deliveries/replay", #"{"destination":"out"}"#).text.contains(#""replayed":1"#))
+            #expect(await api.ask("POST", "/v1/dead-letters/replay", #"{"destination":"out"}"#).text.contains(#""replayed":1"#))
             #expect(api.parts.alarms.standing().isEmpty)
         }
     }

@@ -89,6 +89,49 @@ import Testing
         #expect(throws: SluiceError.self) { try list.sift(SieveTests.job("[1]")) }
     }
 
+    /// Numbers beyond 64 bits and beyond a float, escapes and spaces: what passes is what came, byte for byte, and so is what is kept of it.
+    @Test func whatPassesIsTheSameBytes() throws {
+        let record =
+            #"{ "big" : 18446744073709551615,"id":9223372036854775807, "low":-9223372036854775808,"huge":1e400,"tiny": -1E-400,"#
+            + #""exact":0.10,"#
+            + #""text":"\u0041\/\ud83d\ude00","deep":{"a":{"b":[1e400,{"c":18446744073709551616}]}} }"#
+        let filter = """
+            local big, low, deep = record.big, record.low, record.deep.a.b
+            return record.id == 9223372036854775807 and tostring(big) == "18446744073709551615" and low == math.mininteger
+              and tostring(record.huge) == "1e400" and tostring(deep[2].c) == "18446744073709551616" and record.exact < 1
+              and record.text:sub(1, 2) == "A/"
+            """
+        let whole = try SieveTests.sieve(AttachmentSettings(filter: filter))
+        #expect(try whole.sift(SieveTests.job(record)) == .pass(record: Array(record.utf8), isProjected: false))
+        let fields = ["huge", "deep.a", "big", "text", "deep.a.b.c", "missing.x"].compactMap { JSONPath(text: $0) }
+        let part = try SieveTests.sieve(AttachmentSettings(filter: filter, fields: fields))
+        let kept =
+            #"{"big":18446744073709551615,"huge":1e400,"text":"\u0041\/\ud83d\ude00","#
+            + #""deep":{"a":{"b":[1e400,{"c":18446744073709551616}]}}}"#
+        #expect(try part.sift(SieveTests.job(record)) == .pass(record: Array(kept.utf8), isProjected: true))
+    }
+
+    /// What a filter does to itself stays with the job: a dead letter that names its line, and the next job is asked.
+    @Test(arguments: [
+        ("while true do end", "instructions"), ("local s = 'x' while true do s = s .. s end", "filter:2"), ("error({})", "filter:2"),
+        ("return 1", "returned a number"), ("return 'false'", "returned a string"), ("return {}", "returned a table"),
+        ("return coroutine", "`coroutine`"), ("string.rep('x', 1 << 30) return true", "filter:2"),
+    ])
+    func aFilterThatFailsIsTheJobsOwn(_ code: String, _ part: String) throws {
+        let text =
+            "if record.n == 1 then\n\(code.hasSuffix("true") || code.hasPrefix("return") ? "do \(code) end" : code)\nend\nreturn true"
+        guard !code.contains("coroutine") else {
+            let refused = try #require(throws: SluiceError.self) { try SieveTests.sieve(AttachmentSettings(filter: text)) }
+            return #expect(refused.message.contains(part), "\(refused.message)")
+        }
+        let sieve = try SieveTests.sieve(AttachmentSettings(filter: text, fields: [JSONPath(["n"])]))
+        for _ in 0..<2 {
+            let failure = try #require(throws: SluiceError.self) { try sieve.sift(SieveTests.job(#"{"n":1}"#)) }
+            #expect(failure.code == .filter && failure.message.contains(part), "\(failure.message)")
+            #expect(try sieve.sift(SieveTests.job(#"{"n":2}"#)) == .pass(record: Array(#"{"n":2}"#.utf8), isProjected: true))
+        }
+    }
+
     @Test func theShelfKeepsWhatStaysTheSame() throws {
         let shelf = SieveShelf()
         let names: [TriggerID: JobJSON.TriggerNames] = [TriggerID(1): (name: "orders", uid: "u")]

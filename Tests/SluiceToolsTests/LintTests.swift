@@ -28,6 +28,85 @@ import Testing
         #expect(Set(own).isSuperset(of: ["new-by-updated", "no-lookback"]), "\(own)")
     }
 
+    /// A trigger whose poll is data, with other keys in its cursor and beside it.
+    private func described(_ cursor: String, _ beside: String = "query = { sort = \"at\" }", trigger: String = "") -> String {
+        """
+        return { name = "test", title = "Test", version = "1", connection = { fields = {} },
+          webhook = { scheme = "github" }, webhook_keys = function(request) return { "a" } end,
+          triggers = { updated_item = { webhook_key = function(input) return "a" end, \(trigger)
+            incremental = { base_url = "https://a.test", path = "/x", records = "list", dedup = { id = "id", version = "at" },
+              default_since_seconds_ago = 3600,
+              cursor = { field = "at", parameter = "since", type = "unix_seconds", \(cursor) },
+              \(beside) } } } }
+        """
+    }
+
+    private func lints(_ source: String) throws -> [String] {
+        let directory = FileManager.default.temporaryDirectory.appendingPathComponent("sluice-lints-\(UUID().uuidString)/test")
+        try FileManager.default.createDirectory(at: directory, withIntermediateDirectories: true)
+        defer { try? FileManager.default.removeItem(at: directory.deletingLastPathComponent()) }
+        let file = directory.appendingPathComponent("connector.lua")
+        try source.write(to: file, atomically: true, encoding: .utf8)
+        return try ConnectorLints(file: file.path).findings.map { $0.severity == .error ? $0.text : $0.lint }
+    }
+
+    @Test(
+        arguments: [
+            ("lookback_seconds = 60, order = \"asc\", overlap = 5", ["lookback-overridden"]),
+            ("exclusive = true, lookback_seconds = 60, order = \"asc\", overlap = 0", ["exclusive-without-overlap"]),
+            ("order = \"asc\"", ["no-lookback"]), ("lookback_seconds = 60, order = \"asc\"", []),
+            ("lookback_seconds = 60, order = \"asc\", visibility_lag_seconds = 0", ["webhook-covered-early"]),
+        ]) func eachMistakeInACursorIsNamed(_ cursor: String, _ expected: [String]) throws
+    {
+        #expect(try lints(described(cursor)) == expected)
+    }
+
+    @Test func aLagThatIsSaidBesideTheCursorCounts() throws {
+        let cursor = "lookback_seconds = 60, order = \"asc\", visibility_lag_seconds = 0"
+        #expect(try lints(described(cursor, trigger: "visibility_lag_seconds = 5,")).isEmpty)
+        let lambda = """
+            return { name = "test", webhook = { scheme = "github" }, webhook_keys = function(request) return { "a" } end,
+              triggers = { new_item = { webhook_key = function(input) return "a" end, lookback = 60,
+                poll = function(connection, input, closure) return { events = {}, can_poll_more = false } end,
+                dedup = function(record) return record.id .. "@" .. record.at end } } }
+            """
+        #expect(try lints(lambda) == ["webhook-covered-early"])
+        #expect(try lints(lambda.replacingOccurrences(of: "lookback = 60", with: "lookback = 60, visibility_lag_seconds = 5")).isEmpty)
+    }
+
+    /// A parameter's name or value, the path or the body may ask for the order.
+    @Test(arguments: [
+        "query = { q = 'project = 1 ORDER BY updated ASC' }", "query = { filter = '{{\"ordering\":[\"updated\"]}}' }",
+        "query = { sort_by = \"at\" }",
+        "method = \"POST\", body = { json = { sorts = { { direction = \"ASCENDING\" } } } }",
+        "method = \"POST\", body = { form = { order_by = \"at\" } }",
+    ]) func theOrderMayBeAskedForAnywhere(_ beside: String) throws {
+        #expect(try lints(described("lookback_seconds = 60, order = \"asc\"", beside)).isEmpty)
+    }
+
+    @Test func aLintIsAllowedWhereItStands() throws {
+        let plain = described("lookback_seconds = 60,\n order = \"asc\"", "query = { q = \"x\" }")
+        #expect(try lints(plain) == ["unordered-as-ordered"])
+        #expect(try lints(plain.replacingOccurrences(of: "\n order", with: "\n -- allow unordered-as-ordered: by itself\n order")).isEmpty)
+        #expect(
+            try lints(plain.replacingOccurrences(of: "\n order", with: "\n -- allow no-lookback: other\n order")) == [
+                "unordered-as-ordered"
+            ])
+    }
+
+    /// What comes with Sluice is clean, warnings included: whoever copies a connector copies no mistake.
+    @Test func theCatalogueIsClean() async throws {
+        let folder = Repository.path("connectors")
+        let names = try FileManager.default.contentsOfDirectory(atPath: folder).filter {
+            FileManager.default.fileExists(atPath: "\(folder)/\($0)/connector.lua")
+        }
+        #expect(names.count >= 18)
+        for name in names.sorted() {
+            let all = try await findings("\(folder)/\(name)", seeds: 1)
+            #expect(all.isEmpty, "\(all.map(\.text).joined(separator: "\n"))")
+        }
+    }
+
     @Test(arguments: [
         ("incremental = {\n base_url = \"https://x.test\",\n dedup = { id = \"id\" },\n cursor = { field = \"t\" } }", "cursor", 6),
         ("incremental = {\n base_url = \"https://x.test\",\n dedup = { id = \"id\" },\n recrods = \"x\" }", "recrods", 6),
@@ -43,6 +122,42 @@ import Testing
     @Test func aSyntaxErrorNamesItsLine() async throws {
         let finding = try #require(try await findings(source: "return {\n name = \"test\",\n triggers = = }").first)
         #expect(finding.severity == .error && finding.line == 3, "\(finding.text)")
+    }
+
+    /// What a poll that is code says of times is tried.
+    @Test(
+        arguments: [
+            ("", true, "no-cursor-at"), ("cursor_at = function(time) return { mark = time } end,", true, "no-record-time"),
+            ("cursor_at = function(time) return { mark = time.seconds } end,", false, "cursor-at-fails"),
+            ("cursor_at = function(time) return {} end,", false, "cursor-at-ignores-time"),
+            (
+                "cursor_at = function(time) return time end, record_time = function(record) return record.nothing end,", false,
+                "record-time-unread"
+            ),
+            ("cursor_at = function(time) return time end, record_time = function(record) return record.at end,", true, nil),
+            ("", false, nil),
+        ] as [(String, Bool, String?)]) func aLambdaIsAskedForItsTimes(_ functions: String, _ isSimulated: Bool, _ lint: String?)
+        async throws
+    {
+        let simulate =
+            isSimulated
+            ? """
+            simulate = { records = "items", cursor = { field = "at", parameter = "since", type = "unix_seconds", lookback_seconds = 5 },
+              dedup = { id = "id", version = "at" } },
+            """ : ""
+        let source = """
+            return { name = "test", triggers = { updated_item = {
+              sample_output = { id = "a", at = 1700000000 }, \(functions) \(simulate)
+              poll = function(connection, input, closure) return { events = {} } end,
+              dedup = function(record) return record.id .. "@" .. record.at end } } }
+            """
+        let lints: Set = ["no-cursor-at", "no-record-time", "cursor-at-fails", "cursor-at-ignores-time", "record-time-unread"]
+        let found = try await findings(source: source).filter { lints.contains($0.lint) }
+        if let lint {
+            #expect(found.contains { $0.lint == lint && $0.line != nil && !$0.fix.isEmpty }, "\(found.map(\.text))")
+        } else {
+            #expect(found.isEmpty, "\(found.map(\.text))")
+        }
     }
 
     @Test func theClockOfThisMachineIsNamed() async throws {

@@ -23,7 +23,8 @@ func withDirectory<Value>(_ body: (String) async throws -> Value) async throws -
 func findings(_ path: String, seeds: UInt64 = 3) async throws -> [ConnectorFinding] {
     let lints = try ConnectorLints(file: path)
     guard let connector = lints.connector else { return lints.findings }
-    return lints.findings + ConnectorSimulation.findings(await ConnectorSimulation.run(connector, seeds: seeds), locate: lints.locate)
+    let seen = ConnectorSimulation.findings(await ConnectorSimulation.run(connector, seeds: seeds), locate: lints.locate)
+    return lints.findings + seen.filter { !lints.allows($0) }
 }
 
 /// The findings of a connector's source.

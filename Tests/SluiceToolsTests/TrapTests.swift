@@ -1,5 +1,6 @@
 import Foundation
 import SluiceConnectors
+import SluiceLua
 import SluiceServer
 import SluiceSimulation
 import Testing
@@ -17,7 +18,11 @@ import Testing
     /// Show b: the whole catalogue passes every trap.
     @Test func b_everyConnectorOfTheCataloguePassesEveryTrap() async throws {
         let files = try ConnectorFile.all(in: [Repository.path("connectors")])
-        #expect(files.count >= 3)
+        let page = try String(contentsOfFile: Repository.path("docs/CATALOGUE.md"), encoding: .utf8)
+        let named = page.split(separator: "\n").filter { $0.hasPrefix("| ") && !$0.hasPrefix("| connector ") }
+            .compactMap { $0.dropFirst(2).split(separator: " ").first.map(String.init) }
+        let found = files.compactMap { $0.split(separator: "/").dropLast().last.map(String.init) }
+        #expect(found.sorted() == named.sorted(), "each connector of docs/CATALOGUE.md is run, and no other")
         for file in files {
             for report in try await TrapTests.reports(file) {
                 if report.readsNoList { continue }
@@ -30,6 +35,13 @@ import Testing
                 #expect(report.passed >= 3, "\(file), \(report.trigger)")
             }
         }
+    }
+
+    /// The page says of each trap how it shows at a provider.
+    @Test func eachTrapIsShownAsItIsInTheWild() throws {
+        let page = try String(contentsOfFile: Repository.path("docs/CONNECTORS.md"), encoding: .utf8)
+        let section = try #require(page.split(separator: "\n## ").first { $0.hasPrefix("What each trap looks like in the wild") })
+        for trap in ConnectorTrap.allCases { #expect(section.contains("`\(trap.rawValue)`"), "the page says nothing of \(trap.rawValue)") }
     }
 
     /// Show b: a description without its overlap loses records in each trap that the overlap is for.
@@ -72,5 +84,63 @@ import Testing
         let own = all.filter { $0.subject.hasPrefix("triggers.\(trigger).") }
         let finding = try #require(own.first { $0.lint == lint }, "\(trigger): \(own.map(\.lint))")
         #expect(finding.file.hasSuffix("naive-lambdas/connector.lua") && !finding.loses.isEmpty && !finding.fix.isEmpty)
+    }
+
+    /// Show b: for each trap a deliberately naive trigger that it catches.
+    static let caught: [ConnectorTrap: String] = [
+        .equalTimestamps: "updated_item", .pageEdgeTie: "updated_strictly_after", .pageWideTie: "updated_strictly_after",
+        .lateVisibility: "updated_item", .roundedPrecision: "updated_item", .clockSkew: "updated_by_own_clock",
+        .futureDated: "updated_future_believed", .noZone: "updated_by_wall_clock", .zoneChange: "updated_by_wall_clock",
+        .unordered: "updated_by_last_record", .changedAgain: "updated_without_version", .shiftingPages: "updated_item",
+        .crash: "updated_cursor_moves_early", .expiringToken: "updated_token_refused", .deletedAnchor: "created_after_anchor",
+        .retentionGap: "updated_without_gap_alarm", .poisonRecord: "updated_without_nil", .keptStart: "updated_start_not_stored",
+        .idleFeed: "updated_by_clock", .laterPartition: "listed_once", .lyingValidator: "believes_304", .idReset: "ids_for_ever",
+    ]
+
+    @Test func b_everyTrapCatchesItsNaiveConnector() async throws {
+        #expect(Set(TrapTests.caught.keys) == Set(ConnectorTrap.allCases), "each trap has one")
+        var reports = try await TrapTests.reports(Repository.naive + "naive-incremental")
+        reports += try await TrapTests.reports(Repository.naive + "naive-lambdas")
+        reports += await ConnectorSimulation.run(NaiveSwiftConnector())
+        for (trap, name) in TrapTests.caught.sorted(by: { $0.key.rawValue < $1.key.rawValue }) {
+            let report = try #require(reports.first { $0.trigger == name }, "\(name)")
+            let text = ConnectorSimulation.text([report], seeds: 5)
+            #expect(TrapTests.failed(report).contains(trap), "\(trap.rawValue) must catch \(name):\n\(text)")
+            #expect(text.contains("\(trap.rawValue)") && text.contains(trap.explanation), "it is named")
+        }
+    }
+
+    /// What is right passes them, where nothing of the catalogue comes across them.
+    @Test func b_whatIsDescribedPassesLaterPartitionsAndLyingValidators() async throws {
+        let source = """
+            return { name = "test", title = "Test", version = "1",
+            connection = { fields = { { name = "site_url", hint = "https://api.example.com" } } },
+            triggers = {
+              parted = { incremental = {
+                base_url = "{connection.site_url}", path = "/lists/{partition}/items", records = "items",
+                partitions = { list = { path = "/lists", records = "lists" }, id = "name" },
+                cursor = { field = "updated_at", parameter = "since", type = "rfc3339", order = "asc", lookback_seconds = 30 },
+                default_since_seconds_ago = 3600, pagination = { link = true },
+                page_size = { parameter = "limit", value = 100 }, dedup = { id = "id", version = "updated_at" } } },
+              asked_first = { incremental = {
+                base_url = "{connection.site_url}", path = "/items", records = "items", conditional = true,
+                cursor = { field = "updated_at", parameter = "since", type = "rfc3339", order = "asc", lookback_seconds = 30 },
+                default_since_seconds_ago = 3600, pagination = { link = true },
+                page_size = { parameter = "limit", value = 100 }, dedup = { id = "id", version = "updated_at" } } },
+              whole = { incremental = {
+                base_url = "{connection.site_url}", path = "/items", records = "items", conditional = true,
+                pagination = { token = { from = "next", parameter = "after" } },
+                page_size = { parameter = "limit", value = 100 }, dedup = { id = "id", version = "rev" } } } } }
+            """
+        let connector = try LuaConnector.load(source: Array(source.utf8), name: "test", path: "test")
+        let reports = await ConnectorSimulation.run(connector, seeds: 20)
+        for report in reports {
+            #expect(report.notSimulated == nil && TrapTests.failed(report).isEmpty, "\(ConnectorSimulation.text([report], seeds: 20))")
+        }
+        func result(_ trigger: String, _ trap: ConnectorTrap) -> ConnectorSimulation.Result? {
+            reports.first { $0.trigger == trigger }?.rows.first { $0.trap == trap }?.result
+        }
+        #expect(result("parted", .laterPartition) == .passed && result("parted", .zoneChange) == .passed)
+        #expect(result("asked_first", .lyingValidator) == .passed && result("whole", .lyingValidator) == .passed)
     }
 }

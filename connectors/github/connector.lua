@@ -1,8 +1,13 @@
 -- GitHub: every new or changed issue and pull request of a repository (to GitHub, a pull request is an issue too).
 --
--- GitHub pages by number, and an issue that changes while it is read moves to the end of the list: Sluice goes on from the
--- last time instead of by page, so nothing slips through.
--- Sources: docs.github.com, REST API, "List repository issues"; "Webhook events and payloads"; "Validating webhook deliveries".
+-- An issue that changes while it is read moves to the end of the list: Sluice goes on from the last time instead of by page, so
+-- nothing slips through. Within one time it follows the Link header: beyond 10,000 issues `page` is refused (422), and the link
+-- holds a cursor (`after`).
+-- Sources: https://docs.github.com/en/rest/issues/issues#list-repository-issues (state, sort, direction, since, per_page at most 100),
+-- https://docs.github.com/en/rest/using-the-rest-api/using-pagination-in-the-rest-api (Link),
+-- https://docs.github.com/en/rest/about-the-rest-api/api-versions (X-GitHub-Api-Version),
+-- https://docs.github.com/en/webhooks/webhook-events-and-payloads (repository.full_name, X-GitHub-Delivery); the refusal of `page`:
+-- https://github.com/google/go-github/issues/3565.
 local input_fields = {
   { name = "owner", hint = "the user or organization" },
   { name = "repository", hint = "without the owner" },
@@ -26,7 +31,7 @@ local issues = {
   },
   since = "{input.since}",
   default_since_seconds_ago = 3600,
-  pagination = { page = { parameter = "page", ends_with = "short_page" } },
+  pagination = { link = true },
   page_size = { parameter = "per_page", value = 100 },
   dedup = { id = "id", version = "updated_at" },
 }

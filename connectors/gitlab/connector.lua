@@ -1,6 +1,9 @@
 -- GitLab: every new or changed issue or merge request of a project.
--- Sources: docs.gitlab.com, "Issues API", "Merge requests API" (updated_after, order_by, sort), "REST API: pagination",
--- "Project webhooks API", "Webhooks" (X-Gitlab-Token, X-Gitlab-Event, Idempotency-Key).
+-- Sources: https://docs.gitlab.com/api/issues/#list-project-issues and
+-- https://docs.gitlab.com/api/merge_requests/#list-project-merge-requests (scope, order_by, sort, updated_after: on or after),
+-- https://docs.gitlab.com/api/rest/#pagination (Link, per_page at most 100; the links rather than URLs of one's own),
+-- https://docs.gitlab.com/api/project_webhooks/,
+-- https://docs.gitlab.com/user/project/integrations/webhooks/ (X-Gitlab-Token, X-Gitlab-Event, Idempotency-Key).
 local input_fields = {
   { name = "project", hint = "its number, or its path such as group/project" },
   { name = "resource", optional = true, default = "issues", hint = "issues or merge_requests" },
@@ -21,7 +24,7 @@ local records = {
   },
   since = "{input.since}",
   default_since_seconds_ago = 3600,
-  pagination = { page = { parameter = "page", ends_with = "short_page" } },
+  pagination = { link = true },
   page_size = { parameter = "per_page", value = 100 },
   dedup = { id = "id", version = "updated_at" },
 }

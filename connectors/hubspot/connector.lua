@@ -5,6 +5,8 @@
 -- Sources: developers.hubspot.com, "CRM search" (filterGroups, sorts, after, limits), "Validating requests" (version 3),
 -- "Webhooks" (subscriptionType, eventId).
 local contacts = "lastmodifieddate"
+-- What generic webhooks (object.creation and so on) call the types.
+local types = { ["0-1"] = "contact", ["0-2"] = "company", ["0-3"] = "deal", ["0-5"] = "ticket" }
 
 return {
   name = "hubspot",
@@ -20,11 +22,12 @@ return {
 
   webhook = { scheme = "hubspot-v3" },
 
-  -- One webhook holds many events: contact.propertyChange, deal.creation and so on.
+  -- One webhook holds many events: contact.propertyChange, deal.creation, or object.creation with an objectTypeId.
   webhook_keys = function(request)
     local keys, seen = {}, {}
     for _, event in ipairs(request.json) do
       local key = event.subscriptionType:match("^[^.]+")
+      if key == "object" then key = types[event.objectTypeId] or event.objectTypeId or key end
       if not seen[key] then
         seen[key] = true
         keys[#keys + 1] = key
@@ -41,8 +44,10 @@ return {
   triggers = {
     updated_object = {
       title = "New or updated object",
+      visibility_lag_seconds = 60, -- the search knows of a change some moments after its webhook
       input_fields = {
         { name = "object", optional = true, default = "contacts", hint = "contacts, companies, deals or tickets" },
+        { name = "properties", type = "array", optional = true, hint = "such as [\"email\"]; a few that HubSpot chooses unless set" },
         { name = "since", label = "From", type = "date_time", optional = true, hint = "one hour ago unless set" },
       },
       webhook_key = function(input)
@@ -57,6 +62,7 @@ return {
         body = { json = {
           filterGroups = { { filters = { { propertyName = "hs_lastmodifieddate", operator = "GTE", value = "{cursor:text}" } } } },
           sorts = { { propertyName = "hs_lastmodifieddate", direction = "ASCENDING" } },
+          properties = "{input.properties}",
           limit = 100,
         } },
         records = "results",
@@ -70,6 +76,7 @@ return {
           contacts = { body = { json = {
             filterGroups = { { filters = { { propertyName = contacts, operator = "GTE", value = "{cursor:text}" } } } },
             sorts = { { propertyName = contacts, direction = "ASCENDING" } },
+            properties = "{input.properties}",
             limit = 100,
           } } },
           companies = {}, deals = {}, tickets = {},

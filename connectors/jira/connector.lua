@@ -33,6 +33,7 @@ return {
   triggers = {
     updated_issue = {
       title = "New or updated issue",
+      visibility_lag_seconds = 10, -- a webhook comes before the search knows of it
       input_fields = {
         { name = "project", hint = "its key, such as OPS" },
         { name = "fields", optional = true, default = "*all", hint = "comma-separated; with updated among them" },

@@ -1,4 +1,5 @@
--- Any JSON API that lists records, read in full at each poll: each record once, and again whenever its version field changes.
+-- Any JSON API that lists records, read in full at each poll: each record once, and again whenever its version field changes, or, where
+-- it has none, anything in it.
 --
 -- For lists of up to some thousand records; where the API can filter by time, a connector of its own asks for less
 -- (docs/CONNECTORS.md: ten minutes). Pages are followed by the Link header or by a URL inside the answer, on the same host.
@@ -10,6 +11,20 @@ local function at(value, path)
   end
   if value == json_null then return nil end
   return value
+end
+
+-- The first of these fields that says anything.
+local function first(record, names)
+  for name in names:gmatch("%S+") do
+    local value = record[name]
+    if value ~= nil and value ~= json_null then return value, name end
+  end
+end
+
+-- Text of a text or a number.
+local function plain(value)
+  local text = tostring(value)
+  if type(value) == "string" or not text:find("^[%[{]") then return text end
 end
 
 local function link(response)
@@ -68,12 +83,15 @@ return {
         { name = "next", optional = true, hint = "where the next page's URL stands; the Link header unless set" },
       },
       poll = poll,
-      -- The record as it is: whatever changes in it makes it new.
       dedup = function(record)
-        local id = record.id or record.uuid or record.uri or record._id
+        local id, name = first(record, "id uuid uri _id")
         if id == nil then error("the record has no id, uuid, uri or _id: this API needs a connector of its own") end
-        local version = record.updated_at or record.updatedAt or record.modified or record.last_modified or record.version or record.updated
-        return tostring(id) .. "@" .. tostring(version or "")
+        local identity = plain(id)
+        if identity == nil then error(name .. " is neither text nor a number: this API needs a connector of its own") end
+        local version = first(record, "updated_at updatedAt modified last_modified version updated")
+        version = version ~= nil and plain(version) or nil
+        -- Without a version, whatever changes in the record makes it new.
+        return identity .. "@" .. (version or hmac_sha256_hex("rest", tostring(record)))
       end,
       -- What the poll reads, for `sluice connector simulate`.
       simulate = {

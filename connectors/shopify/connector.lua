@@ -1,9 +1,12 @@
 -- Shopify: every new or changed record of one resource (orders, products, customers and so on) of a shop.
 --
--- The link to a further page (page_info) only says that there is one: Sluice goes on from the last time, so that an order which
--- changes while it is read hides no other.
--- Sources: shopify.dev, Admin REST API, "Order" (updated_at_min, order), "Make paginated requests with REST";
--- "Webhooks: HTTPS" (X-Shopify-Hmac-Sha256, X-Shopify-Topic, X-Shopify-Event-Id).
+-- No order is documented for these lists (what `order=` does differs from one resource to the next): they are read whole, link by
+-- link, and the cursor moves once the last page was read. A link is taken as it is, since nothing may stand beside its page_info.
+-- The REST Admin API is legacy since October 2024, and stays for custom apps.
+-- Sources: https://shopify.dev/docs/api/admin-rest/latest/resources/order (updated_at_min: at or after; status; 60 days unless the app may
+-- read all orders), https://shopify.dev/docs/api/admin-rest/usage/pagination (Link, page_info, limit at most 250),
+-- https://shopify.dev/docs/api/usage/versioning, https://shopify.dev/docs/apps/build/webhooks/ignore-duplicates (X-Shopify-Event-Id),
+-- https://shopify.dev/docs/apps/build/webhooks/subscribe/https (X-Shopify-Hmac-Sha256, X-Shopify-Topic).
 local input_fields = {
   { name = "resource", optional = true, default = "orders", hint = "orders, products, customers or draft_orders" },
   { name = "since", label = "From", type = "date_time", optional = true, hint = "one hour ago unless set" },
@@ -11,15 +14,14 @@ local input_fields = {
 
 local records = {
   base_url = "{connection.shop_url}",
-  path = "/admin/api/{connection.api_version|2025-01}/{input.resource}.json",
+  path = "/admin/api/{connection.api_version|2025-10}/{input.resource}.json",
   headers = { ["X-Shopify-Access-Token"] = "{connection.access_token}" },
-  query = { order = "updated_at asc" },
   cursor = {
     field = "updated_at",
     parameter = "updated_at_min", -- at or after; whole seconds
     type = "rfc3339",
     granularity = 1000,
-    order = "asc",
+    order = "none",
     lookback_seconds = 60,
   },
   since = "{input.since}",
@@ -29,7 +31,7 @@ local records = {
   dedup = { id = "id", version = "updated_at" },
   variants = {
     by = "{input.resource}",
-    orders = { records = "orders", query = { order = "updated_at asc", status = "any" } },
+    orders = { records = "orders", query = { status = "any" } },
     products = { records = "products" },
     customers = { records = "customers" },
     draft_orders = { records = "draft_orders" },
@@ -45,7 +47,7 @@ return {
     fields = {
       { name = "shop_url", label = "Shop URL", hint = "https://YOUR-SHOP.myshopify.com" },
       { name = "access_token", label = "Admin API access token", secret = true, hint = "of a custom app that may read the resource" },
-      { name = "api_version", label = "API version", optional = true, default = "2025-01" },
+      { name = "api_version", label = "API version", optional = true, default = "2025-10" },
     },
   },
 
@@ -80,14 +82,15 @@ return {
         base_url = "{connection.shop_url}",
         headers = { ["X-Shopify-Access-Token"] = "{connection.access_token}" },
         create = {
-          path = "/admin/api/{connection.api_version|2025-01}/webhooks.json",
+          path = "/admin/api/{connection.api_version|2025-10}/webhooks.json",
           body = { webhook = { topic = "{input.resource}/updated", address = "{webhook.url}", format = "json" } },
         },
         id = "webhook.id",
         list = {
-          path = "/admin/api/{connection.api_version|2025-01}/webhooks.json", query = { limit = "250" }, items = "webhooks", url = "address",
+          path = "/admin/api/{connection.api_version|2025-10}/webhooks.json", query = { limit = "250" },
+          items = "webhooks", url = "address",
         },
-        delete = { path = "/admin/api/{connection.api_version|2025-01}/webhooks/{output.id}.json" },
+        delete = { path = "/admin/api/{connection.api_version|2025-10}/webhooks/{output.id}.json" },
       },
     },
   },

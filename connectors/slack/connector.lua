@@ -47,6 +47,15 @@ return {
         auth = { bearer = "{connection.token}" },
         query = { channel = "{input.channel}", inclusive = "true" },
         records = "messages",
+        error = { -- with status 200
+          path = "error",
+          expired = { "invalid_cursor" },
+          unauthorized = {
+            "invalid_auth", "not_authed", "account_inactive", "token_expired", "token_revoked", "missing_scope", "no_permission",
+            "ekm_access_denied", "org_login_required", "access_denied",
+          },
+          transient = { "internal_error", "fatal_error", "service_unavailable", "request_timeout", "ratelimited", "team_added_to_org" },
+        },
         cursor = {
           field = "ts",
           parameter = "oldest",

@@ -33,6 +33,7 @@ return {
   triggers = {
     updated_payment = {
       title = "New or updated payment",
+      visibility_lag_seconds = 10, -- "several seconds"
       input_fields = {
         { name = "location", optional = true, hint = "a location's id; the main one unless set" },
         { name = "since", label = "From", type = "date_time", optional = true, hint = "one hour ago unless set" },

@@ -34,11 +34,13 @@ return {
     event = {
       title = "New event",
       input_fields = {
-        { name = "type", label = "Event type", optional = true, hint = "for example invoice.paid; every type unless set" },
+        { name = "type", label = "Event type", optional = true, hint = "for example invoice.paid, or invoice.* for several; every type unless set" },
         { name = "since", label = "From", type = "date_time", optional = true, hint = "one hour ago unless set" },
       },
       webhook_key = function(input)
-        return input.type or "events"
+        -- invoice.* and * stand for several types, and no webhook is of such a one.
+        if not input.type or input.type:find("*", 1, true) then return "events" end
+        return input.type
       end,
 
       incremental = {

@@ -29,6 +29,7 @@ return {
         path = "/rest/events",
         headers = { ["X-API-Key"] = "{connection.api_key}" },
         query = { timeout = 0 },
+        -- allow unordered-as-ordered: events come in the order of their ids
         cursor = { field = "id", parameter = "since", type = "integer", exclusive = true, order = "asc" },
         dedup = { id = "id", version = "time" },
       },

@@ -1,8 +1,8 @@
 -- Zendesk Support: every new or changed ticket.
 --
 -- The incremental export leaves out the last minute, so a poll covers only webhooks that are older than that. It answers
--- with a cursor even at the end: an empty page is the last. Further pages are asked for with start_time beside their cursor, which the
--- documentation neither shows nor forbids: hence experimental.
+-- with a cursor even at the end: end_of_stream tells the last page. Further pages are asked for with start_time beside their cursor, which
+-- the documentation neither shows nor forbids: hence experimental.
 -- Sources: developer.zendesk.com, "Incremental exports" (cursor-based), "Using the incremental export API", "Verifying webhooks".
 return {
   name = "zendesk",
@@ -48,13 +48,13 @@ return {
           field = "generated_timestamp", -- what the export compares with; updated_at may be older
           parameter = "start_time", -- at or after
           type = "unix_seconds",
-          order = "asc",
+          order = "asc", -- allow unordered-as-ordered: the export is in this order
           lookback_seconds = 60,
           visibility_lag_seconds = 60,
         },
         since = "{input.since}",
         default_since_seconds_ago = 3600,
-        pagination = { token = { from = "after_cursor", parameter = "cursor", ends_with = "empty_page" } },
+        pagination = { token = { from = "after_cursor", parameter = "cursor", is_last = "end_of_stream" } },
         page_size = { parameter = "per_page", value = 1000 },
         dedup = { id = "id", version = "generated_timestamp" },
       },

@@ -91,6 +91,7 @@ typedef enum {
     CLUA_EMIT_NEXT = 3,     // bytes of next_poll
     CLUA_EMIT_MORE = 4,     // can_poll_more is true
     CLUA_EMIT_WARNING = 5,  // text of a warning
+    CLUA_EMIT_EPOCH = 6,    // text of epoch
 } clua_emission;
 
 // How Lua reaches Swift. None of these may raise; `context` is what was given to `clua_create`.

@@ -76,6 +76,42 @@ public struct ConnectionTest: Sendable {
     }
 }
 
+/// What a connector's own test says of a connection.
+public enum ConnectionTestAnswer: Sendable, Equatable {
+    case works
+    /// What is wrong, in the connector's words.
+    case failed(String)
+}
+
+extension ConnectionTest {
+    private static let quotedMax = 200
+    private static let quotedPaths = [
+        ["error_description"], ["error", "message"], ["message"], ["errors", "0", "message"], ["errors", "0", "detail"], ["errors"],
+        ["error"], ["detail"], ["title"],
+    ]
+
+    /// What a provider says in an answer, short and printable; nil where it says nothing in words. It may repeat secrets: scrub it.
+    public static func words(of reply: HTTPReply) -> String? {
+        let found: String?
+        if let root = (try? JSONDocument(reply.body))?.root {
+            found = quotedPaths.lazy.compactMap { path in
+                path.reduce(Optional(root)) { view, key in Int(key).map { view?.elements?[at: $0] } ?? view?[key] }?.string
+            }.first { !$0.isEmpty }
+        } else if reply.headers.first("Content-Type")?.lowercased().hasPrefix("text/plain") == true {
+            found = String(validating: reply.body.prefix(4 * quotedMax), as: UTF8.self)
+        } else {
+            found = nil
+        }
+        guard let found else { return nil }
+        let shown = found.unicodeScalars.filter { $0.value >= 0x20 && $0.value != 0x7F }.prefix(quotedMax)
+        return shown.isEmpty ? nil : String(String.UnicodeScalarView(shown))
+    }
+}
+
+extension Array {
+    fileprivate subscript(at index: Int) -> Element? { indices.contains(index) ? self[index] : nil }
+}
+
 extension Authorization {
     /// Every template, to be checked when a connector is loaded.
     var templates: [Template] {

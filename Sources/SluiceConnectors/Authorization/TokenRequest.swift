@@ -138,6 +138,12 @@ public struct TokenRequest: Sendable {
         return .failure(refusal(of: reply, root, spent, now))
     }
 
+    /// What of an answer must not be shown, whatever its status: the tokens in it.
+    public func secrets(in reply: HTTPReply) -> [String] {
+        guard let root = (try? JSONDocument(reply.body))?.root else { return [] }
+        return [grant.answer.accessToken, grant.answer.refreshToken].compactMap { $0.find(in: root)?.string }
+    }
+
     private func expiry(_ root: JSONView, _ now: Timestamp) -> Timestamp? {
         if let text = grant.answer.expiresIn.find(in: root)?.text, let seconds = Double(text), seconds > 0, seconds < 1e9 {
             return now + .milliseconds(Int64(seconds * 1000))

@@ -10,6 +10,10 @@ public enum ChargebeeSwift {
     private static let lookbackSeconds: Int64 = 60
     private static let visibilityLagSeconds: Int64 = 5
 
+    /// Lists that cannot be sorted by the time of change, and those that take no include_deleted.
+    private static let unsorted: Set = ["credit_note", "plan", "addon", "coupon", "virtual_bank_account", "item_family"]
+    private static let living: Set = ["item", "item_price", "usage", "coupon", "virtual_bank_account", "item_family"]
+
     public static let connector = ConnectorDescription("chargebee-swift", title: "Chargebee (Swift)", version: "1.0.0") {
         Field("site_url", label: "Site URL", hint: "https://YOUR-SITE.chargebee.com")
         Field("api_key", label: "API key", isSecret: true, hint: "a read-only key is enough")
@@ -20,17 +24,19 @@ public enum ChargebeeSwift {
             return [String(word)]
         }
         TriggerType(
-            "updated_record", title: "New or updated record", visibilityLag: .seconds(visibilityLagSeconds), lookback: lookbackSeconds + 1
+            "updated_record", title: "New, updated or deleted record", visibilityLag: .seconds(visibilityLagSeconds),
+            lookback: lookbackSeconds + 1
         ) {
             Input(Field("resource", hint: "subscription, customer, invoice and so on"))
             Input(Field("since", label: "From", type: .dateTime, isOptional: true, hint: "one hour ago unless set"))
-            WebhookKey { input in input["resource"]?.string }
+            // The first word, as with webhooks: credit_note hears credit_note_created under "credit".
+            WebhookKey { input in input["resource"]?.string?.split(separator: "_").first.map(String.init) }
             Poll(poll)
             Dedup { record in
                 guard let id = record["id"]?.text, let version = record["updated_at"]?.text else {
                     throw SluiceError(.connector, "the record has no id and updated_at")
                 }
-                return "\(id)@\(version)"
+                return "\(id)@\(version)" + (record["deleted"]?.bool == true ? "@deleted" : "")
             }
         }
         Help { base in
@@ -60,16 +66,22 @@ public enum ChargebeeSwift {
         // The cursor moves after the last page only, and never beyond the server's clock less what may be hidden still.
         let next = answer["next_offset"]?.string
         let now = (reply.serverDate ?? request.readBound).seconds
-        let cursor = next == nil ? max(committed ?? since, min(seen, now - visibilityLagSeconds)) : committed ?? since
+        // In a list without order, what changes while it is read may lie on a page that was read already.
+        let bound = open?["bound"]?.int64 ?? now
+        let mark = min(seen, (unsorted.contains(resource) ? bound : now) - visibilityLagSeconds)
+        let cursor = next == nil ? max(committed ?? since, mark) : committed ?? since
         return PollPage(
-            records: list.map { Record(bytes: $0.bytes) }, marks: marks, cursor: json { $0.member("since", cursor) }, cursorMark: cursor,
+            records: list.map { Record(bytes: $0.bytes, isDeletion: $0["deleted"]?.bool == true) }, marks: marks,
+            cursor: json { $0.member("since", cursor) }, cursorMark: cursor,
             pageState: next.map { next in
                 json {
                     $0.member("since", since)
                     $0.member("seen", seen)
-                    // Offsets skip records when others leave earlier pages by changing: they serve within one second only.
-                    $0.member("after", max(after, seen - 1))
-                    if seen - 1 <= after { $0.member("offset", next) }
+                    $0.member("bound", bound)
+                    // Offsets skip records when others leave earlier pages by changing: in order, they serve within one second only.
+                    let reached = unsorted.contains(resource) ? after : max(after, seen - 1)
+                    $0.member("after", reached)
+                    if reached == after { $0.member("offset", next) }
                 }
             }, more: next != nil)
     }
@@ -83,9 +95,11 @@ public enum ChargebeeSwift {
         else {
             throw PollFailure(.permanent, SluiceError(.invalid, "set site_url and api_key of the connection and resource of the input"))
         }
-        var query = [("sort_by[asc]", "updated_at"), ("updated_at[after]", String(after)), ("limit", String(limit))]
+        var query = [("updated_at[after]", String(after)), ("limit", String(limit))]
+        if !unsorted.contains(resource) { query.insert(("sort_by[asc]", "updated_at"), at: 0) }
+        if !living.contains(resource) { query.append(("include_deleted", "true")) }
         if let offset { query.append(("offset", offset)) }
-        let url = "\(site)/api/v2/\(HTTPRequestPlan.percentEncoded(resource))s"
+        let url = "\(site)/api/v2/\(resource == "item_family" ? "item_families" : HTTPRequestPlan.percentEncoded(resource) + "s")"
         let reply = try await http.send(.get(url, query: query, user: key))
         if reply.status == 400, offset != nil {
             throw PollFailure(.pageStateExpired, SluiceError(.providerStatus, "Chargebee no longer knows the offset"))

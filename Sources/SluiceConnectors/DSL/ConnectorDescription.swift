@@ -116,6 +116,14 @@ public struct ConnectorDescription: Connector {
 
     public func incremental(triggerType: String) -> Incremental? { triggers[triggerType]?.poll?.incremental }
 
+    public func cursorAt(_ time: Timestamp, triggerType: String, input: JSONDocument) throws -> [UInt8]? {
+        try trigger(triggerType).cursorAt?.cursor(time, input.root)
+    }
+
+    public func recordTimes(triggerType: String, records: [Record]) throws -> [Timestamp?]? {
+        try trigger(triggerType).recordTime.map { part in records.map { part.time($0.view) } }
+    }
+
     func trigger(_ name: String) throws -> TriggerType {
         guard let trigger = triggers[name] else {
             let names = triggers.keys.sorted().joined(separator: ", ")

@@ -11,6 +11,8 @@ public struct TriggerType: ConnectorPart {
     let poll: Poll?
     let longPoll: LongPoll?
     let dedup: Dedup?
+    let cursorAt: CursorAt?
+    let recordTime: RecordTime?
 
     /// `name` in snake_case. `visibilityLag` and `lookback` are taken from an incremental poll where they are not given.
     public init(
@@ -25,6 +27,8 @@ public struct TriggerType: ConnectorPart {
         var dedup: Dedup?
         var notification: WebhookNotification?
         var longPoll: LongPoll?
+        var cursorAt: CursorAt?
+        var recordTime: RecordTime?
         for part in parts() {
             switch part {
             case let value as Input: inputs.append(value.field)
@@ -35,6 +39,8 @@ public struct TriggerType: ConnectorPart {
             case let value as Dedup: dedup = value
             case let value as WebhookNotification: notification = value
             case let value as LongPoll: longPoll = value
+            case let value as CursorAt: cursorAt = value
+            case let value as RecordTime: recordTime = value
             default: break
             }
         }
@@ -47,13 +53,21 @@ public struct TriggerType: ConnectorPart {
             poll == nil || notification == nil, "the trigger type \(name) polls, so a WebhookNotification has no effect: remove one")
         precondition(longPoll == nil || poll != nil && key == nil && dynamic == nil, "the LongPoll of \(name) needs a Poll and no webhooks")
         precondition(longPoll?.isRule != true || poll?.incremental != nil, "the LongPoll of \(name) as rules needs a Poll(incremental)")
+        precondition(
+            cursorAt == nil && recordTime == nil || poll != nil && poll?.incremental == nil,
+            "CursorAt and RecordTime of \(name) are for a Poll that is code; an Incremental says both itself")
         let kind: TriggerKind = poll == nil ? .webhook : longPoll != nil ? .longPolling : key == nil && dynamic == nil ? .polling : .hybrid
         let rules = poll?.incremental
-        definition = TriggerTypeDefinition(
+        var definition = TriggerTypeDefinition(
             name: name, title: title, kind: kind, inputFields: inputs, outputFields: outputs,
             sampleOutput: sampleOutput.map { Array($0.utf8) }, visibilityLag: visibilityLag ?? rules?.visibilityLag ?? .zero,
             lookback: lookback ?? rules?.lookback ?? 0, retention: retention ?? rules?.retention,
             subscription: dynamic?.traits, countsByDelivery: kind == .webhook && dedup == nil)
+        definition.hasCursorAt = cursorAt != nil
+        definition.hasRecordTime = recordTime != nil
+        self.definition = definition
+        self.cursorAt = cursorAt
+        self.recordTime = recordTime
         webhookKey = key
         dynamicWebhook = dynamic
         self.notification = notification
@@ -125,6 +139,22 @@ public struct Poll: TriggerPart {
         incremental = nil
         self.read = read
     }
+}
+
+/// Beside a `Poll` that is code: where a backfill begins (`cursor_at`).
+public struct CursorAt: TriggerPart {
+    let cursor: @Sendable (Timestamp, JSONView) throws -> [UInt8]
+
+    /// `cursor` gives JSON from which the poll reads everything that was changed at the time or later; `input` is the trigger's.
+    public init(_ cursor: @escaping @Sendable (_ time: Timestamp, _ input: JSONView) throws -> [UInt8]) { self.cursor = cursor }
+}
+
+/// Beside a `Poll` that is code: when a record was changed (`record_time`), by which a backfill keeps to its window.
+public struct RecordTime: TriggerPart {
+    let time: @Sendable (JSONView) -> Timestamp?
+
+    /// `time` gives nil for a record without a readable time.
+    public init(_ time: @escaping @Sendable (JSONView) -> Timestamp?) { self.time = time }
 }
 
 /// Identity and version of a record (`dedup`).

@@ -3,6 +3,9 @@ import SluiceCore
 extension Handshake {
     /// A challenge is at most this long and holds printable ASCII only.
     public static let challengeBytesMax = 1024
+    /// One that is answered with its signature is shorter, and holds letters, digits and `+/=_-` only: X sends a UUID or base64 of
+    /// one, Zoom 22 letters. No webhook's body looks like that, nor what Zoom signs, `v0:{timestamp}:{body}`.
+    public static let signedChallengeBytesMax = 128
 
     /// The first outcome among several handshakes that is one. `isVerified`: the signature was verified; those that need
     /// none are asked before that, the others after it.
@@ -104,7 +107,13 @@ extension Handshake {
         guard let secret = context.secrets.first, !secret.isEmpty else {
             throw HandshakeRefusal(403, "the connection has no webhook secret to answer with: set it")
         }
-        return HMACSHA256.code(key: Array(secret.utf8), Array(try challenge(place, request).utf8), [])
+        let text = try challenge(place, request)
+        // Otherwise whoever knows the address could have a webhook signed: the same key signs bodies.
+        guard text.utf8.count <= Handshake.signedChallengeBytesMax, text.utf8.allSatisfy(Handshake.isTokenByte) else {
+            throw HandshakeRefusal(
+                400, "the challenge is longer than \(Handshake.signedChallengeBytesMax) bytes or holds other characters than a token's")
+        }
+        return HMACSHA256.code(key: Array(secret.utf8), Array(text.utf8), [])
     }
 
     /// What may be reflected: short, printable, ASCII.
@@ -164,6 +173,10 @@ extension Handshake {
             return labels.count >= 2
                 && (address.host == origin || address.host.hasSuffix("." + origin) || origin.hasSuffix("." + address.host))
         }
+    }
+
+    private static func isTokenByte(_ byte: UInt8) -> Bool {
+        ASCII.lowercased(byte) &- 0x61 < 26 || byte &- 0x30 < 10 || "+/=_-".utf8.contains(byte)
     }
 
     private static func isHostByte(_ byte: UInt8) -> Bool {

@@ -52,8 +52,8 @@ public struct CursorRule: Sendable {
     /// How far below the mark each cycle reads again, in units of the mark, for records that become visible late.
     public var lookback: Int64 = 0
     public var order = Order.none
-    /// How long a change may stay invisible: the mark stays this far behind the server's clock.
-    public var visibilityLag = Span.zero
+    /// How long a change may stay invisible, if that is declared: the mark stays this far behind the server's clock.
+    public var declaredVisibilityLag: Span?
     /// A parameter that bounds the list from above, inclusively: frozen at the server's time of a cycle's first page and sent
     /// with its further pages, where those are found by keyset.
     public var upperParameter: String?
@@ -69,6 +69,24 @@ public struct CursorRule: Sendable {
         self.parameter = parameter
         self.kind = kind
         if kind == .date { pattern = .date }
+    }
+
+    /// `declaredVisibilityLag`, or none.
+    public var visibilityLag: Span {
+        get { declaredVisibilityLag ?? .zero }
+        set { declaredVisibilityLag = newValue }
+    }
+
+    /// The longest lag that is supposed where only a lookback is declared.
+    public static let signalLagDefaultMax = Span.seconds(10)
+
+    /// How old a webhook must be before a poll covers it. Whoever reads again below the mark says that records may show up late:
+    /// where no lag is declared it is as long as the lookback, at most 10 s. The lookback finds the record, a later poll looks.
+    public var signalLag: Span {
+        if let declaredVisibilityLag { return declaredVisibilityLag }
+        guard let unitsPerSecond else { return .zero }
+        if lookback / unitsPerSecond >= CursorRule.signalLagDefaultMax.milliseconds / 1000 { return CursorRule.signalLagDefaultMax }
+        return .milliseconds(lookback * 1000 / unitsPerSecond)
     }
 
     /// Times without a zone are UTC.
@@ -139,7 +157,7 @@ extension CursorRule {
         }
         lookback = units ?? (seconds ?? 0) * (unitsPerSecond ?? 1)
         order = try rule.choice("order", Order.allCases.map(\.rawValue)).flatMap(Order.init) ?? .none
-        visibilityLag = .seconds(try rule.integer("visibility_lag_seconds", 0...86_400) ?? 0)
+        declaredVisibilityLag = try rule.integer("visibility_lag_seconds", 0...86_400).map { .seconds($0) }
         upperParameter = try rule.optionalText("upper_parameter")
         isUpperAlwaysSent = try rule.flag("upper_always") ?? false
         let zones = try rule.texts("zone")

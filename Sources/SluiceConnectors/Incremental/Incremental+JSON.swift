@@ -39,6 +39,7 @@ extension Incremental {
         defaultSinceSecondsAgo = try reader.integer("default_since_seconds_ago", 0...3_200_000_000)
         if let rule = try reader.optionalNested("pagination") { try readPagination(rule) }
         if let size = try reader.optionalNested("page_size") { pageSize = try Incremental.pageSize(size) }
+        if let rule = try reader.optionalNested("error") { answerErrors = try AnswerErrors(rule) }
         if let rule = try reader.optionalNested("partitions") { partitions = try Partitions(rule) }
         retention = try reader.integer("retention_seconds", 1...3_200_000_000).map { .seconds($0) }
         shape = try Shape(&reader)

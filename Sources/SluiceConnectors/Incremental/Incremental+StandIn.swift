@@ -46,7 +46,7 @@ extension Incremental {
         var writer = JSONWriter()
         writer.object { writer in
             if !members.contains(where: { $0.key == "base_url" }) { writer.member("base_url", "https://stand-in.invalid") }
-            for member in members where !["connection", "input"].contains(member.key) {
+            for member in members where !["connection", "input", "dialect"].contains(member.key) {
                 writer.key(member.key)
                 writer.raw(member.value.bytes)
             }

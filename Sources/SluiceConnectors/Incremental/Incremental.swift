@@ -83,6 +83,11 @@ public struct Incremental: Sendable {
         get { storage.rules.expiredStatuses }
         set { change { $0.expiredStatuses = newValue } }
     }
+    /// Errors that come with status 200; nil: there are none.
+    public var answerErrors: AnswerErrors? {
+        get { storage.rules.answerErrors }
+        set { change { $0.answerErrors = newValue } }
+    }
     public var dedup: DedupRule {
         get { storage.rules.dedup }
         set { change { $0.dedup = newValue } }
@@ -131,6 +136,7 @@ public struct Incremental: Sendable {
         var linksRestartFromMark: Bool?
         var pagesMax: Int64 = Incremental.pagesMaxDefault
         var expiredStatuses: [Int] = []
+        var answerErrors: AnswerErrors?
         var dedup: DedupRule
         var partitions: Partitions?
         var retention: Span?
@@ -184,8 +190,8 @@ public struct Incremental: Sendable {
         }
     }
 
-    /// For `TriggerTypeDefinition.visibilityLag`.
-    public var visibilityLag: Span { variantsOrSelf.map { $0.cursor?.visibilityLag ?? .zero }.max() ?? .zero }
+    /// For `TriggerTypeDefinition.visibilityLag`: as `CursorRule.signalLag` says.
+    public var visibilityLag: Span { variantsOrSelf.map { $0.cursor?.signalLag ?? .zero }.max() ?? .zero }
     /// For `TriggerTypeDefinition.lookback`: how far below the committed mark a poll may read, in the cursor's unit.
     public var lookback: Int64 { variantsOrSelf.map { $0.cursor?.rereadUnits ?? 0 }.max() ?? 0 }
 
@@ -203,8 +209,20 @@ public struct Incremental: Sendable {
         }
     }
 
+    /// Whether its requests ask for an order: by a parameter's name, or by what stands in a parameter, the path or the body.
+    public var asksForOrder: Bool {
+        if query.contains(where: { Incremental.says($0.name, ["sort", "order", "direction", "asc"]) }) { return true }
+        let texts = query.map(\.value.literal) + [path.literal, shape.body?.literal ?? ""]
+        return texts.contains { Incremental.says($0, ["sort", "order by", "order_by", "orderby", "ordering", "ascending"]) }
+    }
+
+    private static func says(_ text: String, _ words: [String]) -> Bool {
+        let text = text.lowercased()
+        return words.contains { text.contains($0) }
+    }
+
     /// The rules of each variant, or these.
-    var variantsOrSelf: [Incremental] { shape.variants.map { Array($0.rules.values) } ?? [self] }
+    public var variantsOrSelf: [Incremental] { shape.variants.map { Array($0.rules.values) } ?? [self] }
 
     /// Reads one page: what comes next, over `http`, and what it means.
     public func run(_ request: PollRequest, http: any HTTPSending) async throws -> PollPage {

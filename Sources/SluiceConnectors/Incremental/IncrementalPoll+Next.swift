@@ -79,19 +79,22 @@ extension IncrementalPoll {
     /// Whether there is more, in the answer's own words; nil if the description names none.
     private func saysMore(_ answer: PageAnswer, read: Int64?, number: Int64?) throws(PollFailure) -> Bool? {
         let end = rules.pageEnd
-        if let path = end.hasMore {
-            let view = answer.document.flatMap { path.find(in: $0.root) }
-            if let flag = view?.bool { return flag }
-            switch view?.text {
-            case "true", "1": return true
-            case "false", "0": return false
-            default:
-                throw PollFailure(.permanent, SluiceError(.providerAnswer, "the answer does not say at \"\(path)\" whether there is more"))
-            }
-        }
+        if let path = end.hasMore { return try flag(at: path, answer) }
+        if let path = end.isLast { return try !flag(at: path, answer) }
         if let path = end.totalPages, let number { return number < (try count(at: path, answer)) }
         if let path = end.total, let read { return read < (try count(at: path, answer)) }
         return nil
+    }
+
+    private func flag(at path: JSONPath, _ answer: PageAnswer) throws(PollFailure) -> Bool {
+        let view = answer.document.flatMap { path.find(in: $0.root) }
+        if let flag = view?.bool { return flag }
+        switch view?.text {
+        case "true", "1": return true
+        case "false", "0": return false
+        default:
+            throw PollFailure(.permanent, SluiceError(.providerAnswer, "the answer does not say at \"\(path)\" whether there is more"))
+        }
     }
 
     private func count(at path: JSONPath, _ answer: PageAnswer) throws(PollFailure) -> Int64 {

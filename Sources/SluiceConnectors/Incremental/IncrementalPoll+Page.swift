@@ -11,9 +11,10 @@ extension IncrementalPoll {
         if let anew = try beginsAnew(reply, request, state) { return anew }
         try checkStatus(reply, request)
         let now = reply.serverDate ?? request.readBound
+        let document = reply.status == 204 ? nil : try reply.json()
+        if let document { try rules.answerErrors?.check(document, isFurther: request.pageState != nil) }
         if let restart = try restart(request, state, reply.serverDate) { return restart }
 
-        let document = reply.status == 204 ? nil : try reply.json()
         let elements = if let document { try elements(document, request) } else { [JSONView]() }
         let scan = try PageScan(
             elements, unwrap: try rules.unwrap?.text(request, for: "unwrap"), cursor: rules.cursor,

@@ -101,6 +101,8 @@ extension RuleReader {
     mutating func pageEnd(takesTotal: Bool) throws(SluiceError) -> Incremental.PageEnd {
         var end = Incremental.PageEnd()
         end.hasMore = try optionalPath("has_more")
+        end.isLast = try optionalPath("is_last")
+        if end.hasMore != nil, end.isLast != nil { throw fault("is_last", "and has_more say the same: keep one") }
         if takesTotal { end.total = try optionalPath("total") }
         switch try choice("ends_with", ["empty_page", "short_page"]) {
         case "empty_page": end.endsEmpty = true

@@ -104,6 +104,8 @@ extension Incremental {
     public struct PageEnd: Sendable {
         /// True while there is more.
         public var hasMore: JSONPath?
+        /// True on the last page, false before.
+        public var isLast: JSONPath?
         /// How many records all pages have together.
         public var total: JSONPath?
         /// How many pages there are.

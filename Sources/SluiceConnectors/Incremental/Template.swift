@@ -84,6 +84,9 @@ public struct Template: Sendable, ExpressibleByStringLiteral {
         return .field(root: root, path: JSONPath(Array(keys.dropFirst())), fallback: fallback)
     }
 
+    /// What stands in it besides places.
+    var literal: String { parts.map { if case .literal(let text) = $0 { text } else { " " } }.joined() }
+
     /// Whether this is one place and nothing else.
     var isSinglePlace: Bool {
         if parts.count == 1, case .field = parts[0] { true } else { false }

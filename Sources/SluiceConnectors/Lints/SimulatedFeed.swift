@@ -10,6 +10,13 @@ public struct SimulatedFeed: Sendable {
     public var input: JSONView?
     /// How held requests go on from the same list.
     public var longPoll: LongPollRule?
+    /// A way of asking that `rules` have no words for.
+    public var dialect: Dialect?
+
+    public enum Dialect: String, Sendable, CaseIterable {
+        /// The JSON gateway of etcd's v3 API: POSTs of ranges at a revision, and a watch from one.
+        case etcd
+    }
 
     public init(rules: Incremental? = nil, connection: JSONView? = nil, input: JSONView? = nil) {
         self.rules = rules

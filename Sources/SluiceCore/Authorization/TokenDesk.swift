@@ -21,6 +21,8 @@ public struct TokenDesk: Sendable {
     public static let refusalHolds = Span.seconds(60)
 
     public private(set) var access: AccessToken?
+    /// The one before it: an answer that comes late may still repeat it.
+    public private(set) var former: AccessToken?
     public private(set) var isRefreshing = false
     /// Refreshes in a row that failed.
     public private(set) var failures = 0
@@ -55,6 +57,7 @@ public struct TokenDesk: Sendable {
     }
 
     public mutating func succeeded(_ token: AccessToken, at now: Timestamp) {
+        if access?.value != token.value { former = access }
         access = token
         isRefreshing = false
         failures = 0

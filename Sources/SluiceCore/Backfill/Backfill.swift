@@ -37,7 +37,7 @@ public enum BackfillMode: String, Sendable, Codable, CaseIterable {
 /// running ⇄ paused
 ///    ├─ everything was read and compared ─▶ done
 ///    ├─ its trigger became another one, or nothing came of it for too long ─▶ failed
-///    └─ somebody cancelled it (paused as well) ─▶ cancelled
+///    └─ somebody cancelled it (paused or failed as well) ─▶ cancelled
 /// ```
 /// A provider that fails leaves it running: it waits, and says for what.
 public enum BackfillState: String, Sendable, Codable, CaseIterable {
@@ -50,7 +50,8 @@ public enum BackfillState: String, Sendable, Codable, CaseIterable {
         switch (self, command) {
         case (.running, .pause), (.paused, .pause): return .paused
         case (.running, .resume), (.paused, .resume): return .running
-        case (.running, .cancel), (.paused, .cancel), (.cancelled, .cancel): return .cancelled
+        // Of one that failed: somebody has seen it.
+        case (.running, .cancel), (.paused, .cancel), (.cancelled, .cancel), (.failed, .cancel): return .cancelled
         default:
             throw SluiceError(.conflict, "the backfill is \(rawValue): it cannot be \(command.participle); start another one")
                 .with("backfill_state", rawValue)

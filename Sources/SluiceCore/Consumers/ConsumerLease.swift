@@ -24,8 +24,8 @@ public struct ConsumerLease: Sendable, Equatable {
     public var expiresAt: Timestamp
     /// How long it was asked for at last: a stored `expiresAt` lies no further away than this, whatever the clock says.
     public var visibility: Span
-    /// As they were handed out.
-    public let jobs: SequenceSet
+    /// As the worker got them: without those that a filter kept back.
+    public internal(set) var jobs: SequenceSet
     public var held: [Share]
     public var nacked: SequenceSet
     public var lost: SequenceSet

@@ -33,20 +33,24 @@ extension ConsumerMachine {
 
     /// These jobs are to come again after `delay` of their attempts, or are dead if they came too often. `jobs` nil: all that
     /// the lease holds. Throws `.notFound`, `.fenced` or `.conflict` with nothing changed.
+    ///
+    /// A lease of which everything was acked has nothing that could come again: that is a conflict, as whoever says so would
+    /// wait for jobs in vain. (An ack of one of which everything was nacked loses nothing, and is none.)
     public mutating func nack(
         _ number: Int64, nonce: Int64, jobs: SequenceSet?, delay: (_ attempts: Int) -> Span, reason: String?, at now: Timestamp,
         _ rules: Rules
     ) throws(SluiceError) -> Settled {
         let lease = try known(number, nonce)
         let held = lease.heldJobs
-        let wanted = try jobs == nil && !held.isEmpty ? held : targets(jobs, of: lease, without: SequenceSet())
-        if jobs != nil {
-            let acked = wanted.subtracting(held).subtracting(lease.nacked)
-            guard acked.isEmpty else {
-                throw SluiceError(
-                    .conflict, "\(ConsumerMachine.jobs(acked.count)) of these \(acked.count == 1 ? "was" : "were") acked before",
-                    context: ["acked": String(acked.count)])
-            }
+        let acked = lease.jobs.subtracting(held).subtracting(lease.nacked).subtracting(lease.lost)
+        let wanted = try jobs == nil && !held.isEmpty ? held : targets(jobs, of: lease, without: acked)
+        let opposite = jobs == nil && !wanted.isEmpty ? SequenceSet() : (jobs ?? acked).intersection(acked)
+        guard opposite.isEmpty else {
+            throw SluiceError(
+                .conflict,
+                "\(ConsumerMachine.jobs(opposite.count)) of these \(opposite.count == 1 ? "was" : "were") acked with this lease before, so "
+                    + "they do not come again",
+                context: ["acked": String(opposite.count)])
         }
         let shares = leases[number]?.take(wanted) ?? []
         var count = 0
@@ -89,7 +93,8 @@ extension ConsumerMachine {
         }
     }
 
-    /// Jobs of a lease that no worker is to get: filtered out, and those that the filter fails on, with what it said.
+    /// Jobs of a lease that no worker is to get: filtered out, and those that the filter fails on, with what it said. The lease is
+    /// without them from then on.
     public mutating func sift(
         _ number: Int64, nonce: Int64, skipped: SequenceSet, refused: [(job: Int64, detail: String)]
     ) throws(SluiceError) {
@@ -97,14 +102,15 @@ extension ConsumerMachine {
         let lost = lease.lost.intersection(skipped)
         guard lost.isEmpty, !refused.contains(where: { lease.lost.contains($0.job) }) else { throw ConsumerMachine.lost(lease.lost) }
         _ = settle(skipped, of: number)
+        leases[number]?.jobs.remove(skipped)
         for (job, detail) in refused {
-            for share in leases[number]?.take(SequenceSet(SequenceSet.Run(job, job))) ?? [] {
-                // Not lost: the worker never saw them, and acks the others by acking the lease.
-                leases[number]?.nacked.insert(share.jobs)
-                changes.leases.insert(number)
+            let one = SequenceSet(SequenceSet.Run(job, job))
+            for share in leases[number]?.take(one) ?? [] {
                 die(share.jobs, attempts: share.attempt - 1, reason: "filter", detail: detail)
             }
+            leases[number]?.jobs.remove(one)
         }
+        changes.leases.insert(number)
     }
 
     /// Goes on from another place, as if everything before it were acked and nothing after it. Whatever is held or waits to
@@ -114,18 +120,17 @@ extension ConsumerMachine {
         for (number, lease) in leases {
             for share in lease.held {
                 lose(share.jobs, of: number)
-                unacked -= share.jobs.count
                 kept.append(share.jobs.intersection(replayed))
             }
         }
         for (id, group) in returned {
-            unacked -= group.jobs.count
             kept.append(group.jobs.intersection(replayed))
             returned[id] = nil
             changes.returned.insert(id)
         }
+        awaited = SequenceSet()
         for jobs in kept {
-            unacked += jobs.count
+            awaited.insert(jobs)
             comeAgain(jobs, attempts: 0, dueAt: now, reason: nil)
         }
         position = target
@@ -169,17 +174,20 @@ extension ConsumerMachine {
         position = max(position, through)
         highWater = max(highWater, position)
         changes.isHeaderChanged = true
-        unacked += jobs.count
+        awaited.insert(jobs)
         die(jobs, attempts: 0, reason: "expired")
     }
 
     /// Dead letters that are to be delivered after all. What is unacked already stays as it is.
     public mutating func replay(_ jobs: SequenceSet, at now: Timestamp) {
-        let new = SequenceSet(jobs.numbers.filter { !awaits($0) })
+        let new = withoutAwaited(jobs)
         replayed.insert(jobs)
-        unacked += new.count
+        awaited.insert(new)
         comeAgain(new, attempts: 0, dueAt: now, reason: nil)
     }
+
+    /// Those that are neither held nor wait to come again.
+    public func withoutAwaited(_ jobs: SequenceSet) -> SequenceSet { jobs.subtracting(awaited) }
 
     // MARK: Pieces
 
@@ -220,11 +228,11 @@ extension ConsumerMachine {
         var count = 0
         for share in leases[number]?.take(jobs) ?? [] {
             count += share.jobs.count
+            awaited.remove(share.jobs)
             let delivered = share.jobs.intersection(replayed)
             changes.delivered.insert(delivered)
             replayed.remove(delivered)
         }
-        unacked -= count
         if count > 0 { changes.leases.insert(number) }
         return count
     }

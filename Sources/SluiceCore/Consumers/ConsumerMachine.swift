@@ -35,7 +35,7 @@ public struct ConsumerMachine: Sendable {
     public struct Dead: Sendable, Equatable {
         public var jobs: SequenceSet
         public var attempts: Int
-        /// `exhausted`, `expired`, `filter`.
+        /// `exhausted`, `expired`, `filter`, `detached`.
         public var reason: String
         /// What the worker or the filter said, for people.
         public var detail: String?
@@ -66,8 +66,6 @@ public struct ConsumerMachine: Sendable {
         public var bytes = 0
         public init() {}
 
-        public func contains(_ job: Int64) -> Bool { shares.contains { $0.jobs.contains(job) } }
-
         mutating func add(_ jobs: SequenceSet, attempt: Int) {
             count += jobs.count
             if let index = shares.firstIndex(where: { $0.attempt == attempt }) {
@@ -76,6 +74,14 @@ public struct ConsumerMachine: Sendable {
                 shares.append(ConsumerLease.Share(attempt: attempt, jobs: jobs))
             }
         }
+    }
+
+    /// What there is of a job that may be handed out again.
+    public enum Standing: Sendable {
+        case there(bytes: Int)
+        case gone
+        /// Its trigger is this consumer's no longer: nobody knows what of it a worker may get.
+        case detached
     }
 
     enum Source: Hashable, Sendable {
@@ -89,7 +95,7 @@ public struct ConsumerMachine: Sendable {
         static func < (left: Ready, right: Ready) -> Bool { left.first < right.first }
         static func == (left: Ready, right: Ready) -> Bool { left.first == right.first }
     }
-    enum Subject: Sendable { case lease(Int64), returned(Int64) }
+    enum Subject: Hashable, Sendable { case lease(Int64), returned(Int64) }
     struct Timer: Comparable, Sendable {
         var at: Timestamp
         var subject: Subject
@@ -108,10 +114,14 @@ public struct ConsumerMachine: Sendable {
     public internal(set) var returned: [Int64: ReturnedJobs] = [:]
     /// Jobs that were dead letters and are to be delivered after all.
     public internal(set) var replayed: SequenceSet
-    /// Jobs that are held or wait to come again.
-    public internal(set) var unacked = 0
+    /// Jobs that are held or wait to come again: the same as in `leases` and `returned`, found without looking through these.
+    var awaited = SequenceSet()
+    /// How many jobs are held or wait to come again.
+    public var unacked: Int { awaited.count }
     var ready = Heap<Ready>()
     var timers = Heap<Timer>()
+    /// With so many timers more than twice of what they are for, those of what is settled are forgotten.
+    var timersSpare = 64
     var changes = Changes()
     /// `position` as it is stored.
     var storedPosition: Int64
@@ -132,13 +142,13 @@ public struct ConsumerMachine: Sendable {
         for var lease in leases where lease.isOpen {
             lease.expiresAt = min(lease.expiresAt, now + lease.visibility)
             self.leases[lease.number] = lease
-            unacked += lease.heldCount
+            awaited.insert(lease.heldJobs)
             timers.insert(Timer(at: lease.expiresAt, subject: .lease(lease.number)))
         }
         for var group in returned where !group.jobs.isEmpty {
             group.dueAt = min(group.dueAt, now + ConsumerMachine.delayMax)
             self.returned[group.id] = group
-            unacked += group.jobs.count
+            awaited.insert(group.jobs)
             timers.insert(Timer(at: group.dueAt, subject: .returned(group.id)))
         }
     }
@@ -158,6 +168,21 @@ public struct ConsumerMachine: Sendable {
         if unstored.isHeaderChanged { storedPosition = position }
         for number in changes.leases where leases[number]?.isOpen == false { leases[number] = nil }
         changes = Changes()
+        tidyTimers()
+    }
+
+    /// Forgets the timers of what is settled, which could have lasted for half a day.
+    private mutating func tidyTimers() {
+        guard timers.count > 2 * (leases.count + returned.count) + timersSpare else { return }
+        var kept: Set<Subject> = []
+        timers = Heap(timers.unordered.filter { isCurrent($0) && kept.insert($0.subject).inserted })
+    }
+
+    private func isCurrent(_ timer: Timer) -> Bool {
+        switch timer.subject {
+        case .lease(let number): leases[number].map { $0.isOpen && $0.expiresAt == timer.at } ?? false
+        case .returned(let id): returned[id]?.dueAt == timer.at
+        }
     }
 
     /// Makes a closed lease known again for one call, so that what was settled with it is answered truly.
@@ -195,9 +220,10 @@ public struct ConsumerMachine: Sendable {
     }
 
     /// Takes what may be handed out again, the oldest first, until `limit` jobs or `bytesMax` are reached; at least one.
-    /// `size` gives the bytes of a job, nil for one that is gone: such a job is settled. True: more would have been there.
+    /// `look` says what there is of a job: one that is gone is settled, a detached one becomes a dead letter. True: more would have
+    /// been there.
     public mutating func takeReady(
-        into handOut: inout HandOut, limit: Int, bytesMax: Int, at now: Timestamp, size: (Int64) throws -> Int?
+        into handOut: inout HandOut, limit: Int, bytesMax: Int, at now: Timestamp, look: (Int64) throws -> Standing
     ) rethrows -> Bool {
         while let entry = ready.min {
             guard let jobs = available(entry.source, at: now), let first = jobs.first else {
@@ -211,7 +237,7 @@ public struct ConsumerMachine: Sendable {
             if handOut.count >= limit { return true }
             ready.removeMin()
             let last = min(jobs.runs[0].last, (ready.min?.first ?? .max) - 1, first + Int64(limit - handOut.count) - 1)
-            let isFull = try take(SequenceSet.Run(first, max(first, last)), from: entry.source, into: &handOut, bytesMax, size)
+            let isFull = try take(SequenceSet.Run(first, max(first, last)), from: entry.source, into: &handOut, bytesMax, look)
             if let next = available(entry.source, at: now)?.first { ready.insert(Ready(first: next, source: entry.source)) }
             if isFull { return true }
         }
@@ -228,13 +254,19 @@ public struct ConsumerMachine: Sendable {
     }
 
     private mutating func take(
-        _ run: SequenceSet.Run, from source: Source, into handOut: inout HandOut, _ bytesMax: Int, _ size: (Int64) throws -> Int?
+        _ run: SequenceSet.Run, from source: Source, into handOut: inout HandOut, _ bytesMax: Int, _ look: (Int64) throws -> Standing
     ) rethrows -> Bool {
-        var (taken, gone) = (SequenceSet(), SequenceSet())
+        var (taken, gone, detached) = (SequenceSet(), SequenceSet(), SequenceSet())
         var isFull = false
         for job in run.first...run.last {
-            guard let bytes = try size(job) else {
+            let bytes: Int
+            switch try look(job) {
+            case .there(let found): bytes = found
+            case .gone:
                 gone.insert(job)
+                continue
+            case .detached:
+                detached.insert(job)
                 continue
             }
             if handOut.count + taken.count > 0, handOut.bytes + bytes > bytesMax {
@@ -248,8 +280,12 @@ public struct ConsumerMachine: Sendable {
         handOut.add(taken, attempt: attempts + 1)
         if !gone.isEmpty {
             _ = withdraw(gone, from: source)
-            unacked -= gone.count
+            awaited.remove(gone)
             replayed.remove(gone)
+        }
+        if !detached.isEmpty {
+            _ = withdraw(detached, from: source)
+            die(detached, attempts: attempts, reason: "detached")
         }
         return isFull
     }
@@ -279,7 +315,7 @@ public struct ConsumerMachine: Sendable {
         position = max(position, through)
         highWater = max(highWater, position)
         guard !jobs.isEmpty else { return }
-        unacked += jobs.count
+        awaited.insert(jobs)
         handOut.add(jobs, attempt: 1)
     }
 
@@ -317,10 +353,7 @@ public struct ConsumerMachine: Sendable {
     public func inHand(at now: Timestamp) -> Int { leases.values.reduce(0) { $0 + ($1.expiresAt > now ? $1.heldCount : 0) } }
 
     /// Everything up to here is settled.
-    public var floor: Int64 {
-        let oldest = [leases.values.lazy.compactMap { $0.heldJobs.first }.min(), returned.values.lazy.compactMap(\.jobs.first).min()]
-        return min(position, (oldest.compactMap { $0 }.min() ?? .max) - 1)
-    }
+    public var floor: Int64 { min(position, (awaited.first ?? .max) - 1) }
 
     /// When something may come again; nil: nothing waits for a time.
     public var nextDueAt: Timestamp? { timers.min?.at }
@@ -329,10 +362,7 @@ public struct ConsumerMachine: Sendable {
     public var hasReady: Bool { !ready.isEmpty }
 
     /// Whether a job is held or waits to come again.
-    public func awaits(_ job: Int64) -> Bool {
-        returned.values.contains { $0.jobs.contains(job) }
-            || leases.values.contains { lease in lease.held.contains { $0.jobs.contains(job) } }
-    }
+    public func awaits(_ job: Int64) -> Bool { awaited.contains(job) }
 
     // MARK: Pieces
 
@@ -345,7 +375,7 @@ public struct ConsumerMachine: Sendable {
 
     mutating func die(_ jobs: SequenceSet, attempts: Int, reason: String, detail: String? = nil) {
         guard !jobs.isEmpty else { return }
-        unacked -= jobs.count
+        awaited.remove(jobs)
         replayed.remove(jobs)
         changes.dead.append(Dead(jobs: jobs, attempts: attempts, reason: reason, detail: detail))
     }

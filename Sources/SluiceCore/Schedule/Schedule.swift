@@ -88,6 +88,7 @@ public struct Schedule: Sendable {
         var blockedUntil: Timestamp?
         /// The provider refuses the credentials: one cycle at a time, as a probe, after `blockedUntil`.
         var isRefused = false
+        var triggers = 0
 
         subscript(lane: Lane) -> Share {
             get {
@@ -127,6 +128,7 @@ public struct Schedule: Sendable {
     public init() {}
 
     public var triggerCount: Int { slotOf.count }
+    public func triggerCount(of connection: ConnectionID) -> Int { connectionOf[connection].map { connections[Int($0)].triggers } ?? 0 }
     public var runningCount: Int { connections.reduce(0) { $0 + $1.running } }
 
     // MARK: Definitions
@@ -163,6 +165,8 @@ public struct Schedule: Sendable {
                 connections[Int(slots[Int(index)].connection)][lane].running -= 1
                 connections[Int(connectionIndex)][lane].running += 1
             }
+            connections[Int(slots[Int(index)].connection)].triggers -= 1
+            connections[Int(connectionIndex)].triggers += 1
             slots[Int(index)].connection = connectionIndex
             slots[Int(index)].topics = topicIndices
             slots[Int(index)].schedule.change(mode: mode, timing: timing, stored: stored, at: now)
@@ -183,6 +187,7 @@ public struct Schedule: Sendable {
             slots.append(slot)
         }
         slotOf[id] = index
+        connections[Int(connectionIndex)].triggers += 1
         listenWhereClean(index)
         refresh(index, at: now)
     }
@@ -191,6 +196,7 @@ public struct Schedule: Sendable {
     public mutating func remove(_ id: TriggerID) {
         guard let index = slotOf.removeValue(forKey: id) else { return }
         leaveQueue(index)
+        connections[Int(slots[Int(index)].connection)].triggers -= 1
         if slots[Int(index)].schedule.isRunning { connections[Int(slots[Int(index)].connection)][slots[Int(index)].lane].running -= 1 }
         slots[Int(index)].isFree = true
         slots[Int(index)].version += 1

@@ -25,6 +25,10 @@ public struct Alarm: Sendable, Equatable {
         public static let storage: Self = "storage"
         /// A destination's deliveries became dead letters.
         public static let deadLetters: Self = "dead_letters"
+        /// A trigger's last backfill or audit came to no end.
+        public static let backfillFailed: Self = "backfill_failed"
+        /// Another process polls this store, and this one has stopped.
+        public static let leaseLost: Self = "lease_lost"
         /// A connector's file cannot be loaded; the last good one runs on.
         public static let connectorBroken: Self = "connector_broken"
         /// A record could not be keyed.

@@ -11,8 +11,8 @@ import Synchronization
 /// Tell the store: `store.observe(consumers)`. Definitions are read when they are first needed and after
 /// `definitionsChanged()`.
 public final class ConsumerService: StoreObserver {
-    /// What sifts the jobs of a trigger for a consumer; nil: it gets them all as they are.
-    public typealias Sieves = @Sendable (TriggerID, DestinationID) -> (any JobSieve)?
+    /// What sifts the jobs of a trigger for a consumer, by the settings of its attachment; nil: it gets them all as they are.
+    public typealias Sieves = @Sendable (TriggerID, JobJSON.TriggerNames, DestinationID, _ settings: [UInt8]) -> (any JobSieve)?
 
     struct Lane {
         var consumer: Consumer
@@ -44,9 +44,10 @@ public final class ConsumerService: StoreObserver {
     let namespace: NamespaceID
     let time: any TimeSource
     private let alarms: any AlarmReporting
-    private let sieves: Sieves
+    let sieves: Sieves
     private let waitersMax: Int
     private let newNonce: @Sendable () -> Int64
+    private let overtimeMax: Duration
     let state = Mutex(State())
     private let pending = Mutex(News())
     private let wakeUps = Mutex(0)
@@ -54,10 +55,12 @@ public final class ConsumerService: StoreObserver {
     let returned: AsyncStream<LeaseToken>
     let returning: AsyncStream<LeaseToken>.Continuation
 
-    /// - Parameter waitersMax: fetches that may wait at the same time; more are refused with `.overloaded`.
+    /// - Parameters:
+    ///   - waitersMax: fetches that may wait at the same time; more are refused with `.overloaded`.
+    ///   - overtimeMax: how long a fetch reads on past its wait where filters leave nothing of what it finds.
     public init(
         store: any ConsumerStore & DefinitionStore, namespace: NamespaceID = .default, time: any TimeSource, alarms: any AlarmReporting,
-        sieves: @escaping Sieves = { _, _ in nil }, waitersMax: Int = 20_000,
+        sieves: @escaping Sieves, waitersMax: Int = 20_000, overtimeMax: Duration = .seconds(2),
         newNonce: @escaping @Sendable () -> Int64 = { Int64.random(in: .min ... .max) }
     ) {
         self.store = store
@@ -67,6 +70,7 @@ public final class ConsumerService: StoreObserver {
         self.sieves = sieves
         self.waitersMax = waitersMax
         self.newNonce = newNonce
+        self.overtimeMax = overtimeMax
         (returned, returning) = AsyncStream.makeStream(of: LeaseToken.self)
     }
 
@@ -150,9 +154,9 @@ public final class ConsumerService: StoreObserver {
     // MARK: Fetch
 
     /// Jobs on loan for a worker of this consumer; where there are none, waits for some for up to `waitSeconds`. Without jobs
-    /// means that the time is up. Throws `.notFound`, `.invalid`, `.overloaded`, what the store throws, and
-    /// `CancellationError` as soon as the task is cancelled. Throws what an ack throws where the order has one, with nothing
-    /// acked and nothing fetched.
+    /// means that the time is up; with `more` then, that filters left out all that was looked at so far. Throws `.notFound`,
+    /// `.invalid`, `.overloaded`, what the store throws, and `CancellationError` as soon as the task is cancelled. Throws what an
+    /// ack throws where the order has one, with nothing acked and nothing fetched.
     public func fetch(_ name: String, _ order: FetchOrder) async throws -> FetchedJobs {
         let consumer = try await consumer(name)
         guard FetchOrder.jobsMax.contains(order.jobsMax) else {
@@ -186,7 +190,8 @@ public final class ConsumerService: StoreObserver {
             switch turn {
             case .ask(let version):
                 let found = try await ask(consumer, order, version)
-                if !found.jobs.isEmpty || (!found.more && ContinuousClock.now >= deadline) { return found }
+                let end = found.more ? deadline + overtimeMax : deadline
+                if !found.jobs.isEmpty || ContinuousClock.now >= end { return found }
             case .nothing:
                 let isOver = state.withLock { $0.isClosed || $0.lanes[consumer.id] == nil }
                 guard !isOver, ContinuousClock.now < deadline else { return nothing(consumer) }
@@ -206,13 +211,13 @@ public final class ConsumerService: StoreObserver {
     }
 
     private func ask(_ consumer: Consumer, _ order: FetchOrder, _ version: Int) async throws -> FetchedJobs {
+        let visibility = order.visibility ?? consumer.settings.visibility ?? ConsumerSettings.visibilityDefault
         let batch: ConsumerBatch
         do {
             batch = try await store.fetchJobs(
                 ConsumerFetch(
-                    consumer: consumer.id, limit: order.jobsMax,
-                    visibility: order.visibility ?? consumer.settings.visibility ?? ConsumerSettings.visibilityDefault,
-                    rules: consumer.settings.rules, nonce: newNonce(), worker: order.worker, at: time.now()))
+                    consumer: consumer.id, limit: order.jobsMax, visibility: visibility, rules: consumer.settings.rules, nonce: newNonce(),
+                    worker: order.worker, at: time.now()))
         } catch {
             wake(state.withLock { $0.next(consumer.id) { $0.failed() } })
             throw error
@@ -220,46 +225,15 @@ public final class ConsumerService: StoreObserver {
         wake(state.withLock { $0.next(consumer.id) { $0.done(version: version, more: batch.more, isAtBound: batch.isAtBound) } })
         look(consumer.id, at: batch.nextDueAt)
         noteDead(batch.dead, consumer)
-        guard let lease = batch.lease else {
-            return FetchedJobs(lease: nil, expiresAt: batch.expiresAt, jobs: [], more: batch.more, isAtBound: batch.isAtBound)
+        guard let lease = batch.lease, let sifted = try await sift(batch, consumer, lease, visibility) else {
+            // What was given back is there for anybody.
+            if batch.lease != nil { wake(state.withLock { $0.next(consumer.id) { $0.news() } }) }
+            return FetchedJobs(
+                lease: nil, expiresAt: batch.expiresAt, jobs: [], more: batch.more || batch.lease != nil, isAtBound: batch.isAtBound)
         }
-        let jobs = try await sift(batch.jobs, consumer, lease)
         return FetchedJobs(
-            lease: LeaseToken(consumer: consumer.id, id: lease), expiresAt: batch.expiresAt, jobs: jobs,
-            more: batch.more || jobs.isEmpty, isAtBound: batch.isAtBound)
-    }
-
-    /// Leaves out what the filters do not want, which settles it; what they fail on becomes dead letters.
-    private func sift(_ jobs: [ConsumerBatch.Job], _ consumer: Consumer, _ lease: LeaseID) async throws -> [ConsumerBatch.Job] {
-        var kept: [ConsumerBatch.Job] = []
-        var skipped: [String] = []
-        var refused: [(token: String, detail: String)] = []
-        var sieves: [TriggerID: (any JobSieve)?] = [:]
-        for var entry in jobs {
-            let sieve = sieves[entry.job.trigger] ?? self.sieves(entry.job.trigger, consumer.id)
-            sieves[entry.job.trigger] = .some(sieve)
-            guard let sieve else {
-                kept.append(entry)
-                continue
-            }
-            do throws(SluiceError) {
-                switch try sieve.sift(entry.job) {
-                case .pass(let record, let isProjected):
-                    (entry.job.record, entry.isProjected) = (record, isProjected)
-                    kept.append(entry)
-                case .skip: skipped.append(entry.job.token)
-                }
-            } catch {
-                refused.append((entry.job.token, error.message))
-            }
-        }
-        guard !skipped.isEmpty || !refused.isEmpty else { return kept }
-        let answer = try await store.settleJobs(
-            LeaseSettlement(
-                consumer: consumer.id, lease: lease, action: .sift(refused: refused), jobs: skipped, rules: consumer.settings.rules,
-                at: time.now()))
-        noteDead(answer.dead, consumer)
-        return kept
+            lease: LeaseToken(consumer: consumer.id, id: lease), expiresAt: sifted.expiresAt, jobs: sifted.jobs,
+            more: batch.more || sifted.jobs.isEmpty, isAtBound: batch.isAtBound)
     }
 
     // MARK: Waiting

@@ -36,6 +36,33 @@ public struct PushDestination: CourierPlan {
 
     public func makeCourier(_ tools: CourierTools) -> any Courier { PushCourier(self, tools) }
 
+    private static let plainHeaders: Set<String> = ["accept", "accept-language", "cache-control", "content-language", "user-agent"]
+    /// A shorter part of a URL is a name rather than a credential.
+    private static let urlPartBytesMin = 16
+
+    /// What must not be told of a destination: its secrets, the values of its headers, and what in its URL may be a credential.
+    var credentials: [String] {
+        var result: [String] = []
+        for secret in secrets {
+            result.append(secret.secret)
+            if let key = secret.secret.split(separator: "_", maxSplits: 1).last { result.append(String(key)) }
+        }
+        for field in headers where !PushDestination.plainHeaders.contains(field.name.lowercased()) {
+            result.append(field.value)
+            // `Bearer TOKEN`: also where the token alone is repeated.
+            if let word = field.value.split(separator: " ").last { result.append(String(word)) }
+        }
+        let parts = url.split(separator: "/", omittingEmptySubsequences: true)
+        if parts.count > 1, let at = parts[1].lastIndex(of: "@") {
+            result += parts[1][..<at].split(separator: ":", maxSplits: 1).map(String.init)
+        }
+        for part in parts.dropFirst(2).flatMap({ $0.split { "?&=#".contains($0) } })
+        where part.utf8.count >= PushDestination.urlPartBytesMin {
+            result.append(String(part))
+        }
+        return result
+    }
+
     /// Checks the URL, a literal address in it, and the secrets.
     public func validate() throws(SluiceError) {
         let target = try WebAddress(url)

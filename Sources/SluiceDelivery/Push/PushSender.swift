@@ -3,6 +3,7 @@ import NIOCore
 import NIOHTTP1
 import SluiceConnectors
 import SluiceCore
+import SluiceOutgoing
 import Synchronization
 
 #if canImport(Glibc)
@@ -17,8 +18,8 @@ import Synchronization
 struct PushSender: Sendable {
     private let options: DeliveryOptions
     private let timeoutSeconds: Int
-    /// What is the same for each request.
-    private let headers: HTTPHeaders
+    /// What is the same for each request; the URL is read once. Or what is wrong with it.
+    private let request: Result<HTTPClient.Request, any Error>
 
     init(_ destination: PushDestination, options: DeliveryOptions) {
         self.options = options
@@ -29,7 +30,7 @@ struct PushSender: Sendable {
         }
         if !headers.contains(name: "user-agent") { headers.add(name: "user-agent", value: options.userAgent) }
         headers.add(name: "content-type", value: "application/json")
-        self.headers = headers
+        request = Result { try HTTPClient.Request(url: WebAddress(destination.url).url, method: .POST, headers: headers) }
     }
 
     /// `at`: for `webhook-timestamp`. `now`: what a date in Retry-After is counted from. Never throws: what goes wrong is the answer.
@@ -40,8 +41,7 @@ struct PushSender: Sendable {
         let exchange = PushExchange(keptMax: options.responseBytesKept, bytesMax: options.responseBytesMax)
         var failure: (any Error)?
         do {
-            var request = try pinned.request.get()
-            request.headers = headers
+            var request = try self.request.get()
             request.headers.add(name: "webhook-id", value: id)
             request.headers.add(name: "webhook-timestamp", value: String(at.seconds))
             request.headers.add(name: "webhook-signature", value: signer.sign(id: id, timestamp: at, body: body))

@@ -1,5 +1,6 @@
 import Logging
 import SluiceCore
+import SluiceOutgoing
 
 /// Where jobs are carried to, with its secrets opened. Lives in memory only.
 public struct CarriedDestination: Sendable {
@@ -57,6 +58,11 @@ public protocol CourierPlan: Sendable, Equatable {
 
 extension CourierPlan {
     func isSame(as other: any CourierPlan) -> Bool { (other as? Self) == self }
+}
+
+extension HostResolver {
+    /// By the resolver of pushes.
+    public static let lookUpForPushes = HostResolver(threadCount: 16).lookUp
 }
 
 /// What couriers share.

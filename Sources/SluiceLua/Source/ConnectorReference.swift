@@ -10,7 +10,7 @@ public enum ConnectorReference {
           webhook = { scheme = "github", delivery_id = { body = { "id" } } },
           webhook_keys = function(request) return {} end, help = function(url) return url end,
           triggers = { sample = { title = "t", visibility_lag_seconds = 1, lookback = 1, retention_seconds = 1, sample_output = {},
-            webhook_key = function(input) end, poll = function() end, dedup = function() end,
+            webhook_key = function(input) end, poll = function() end, dedup = function() end, cursor_at = function() end, record_time = function() end,
             simulate = { connection = {}, input = {} } } },
           callbacks = { sample = { title = "t", input_fields = {}, status = function() end, pauses = { 5 } } } }
         """

@@ -10,8 +10,11 @@ public struct ConnectionAuthorization: Sendable {
     public var values: JSONDocument
     /// Names of the fields that are secret.
     public var secretFields: [String]
+    /// Whose own test is made where it has one; nil: only what `access` names.
+    public var connector: (any Connector)?
 
-    public init(name: String, access: ConnectionAccess, values: JSONDocument, secretFields: [String]) {
+    public init(name: String, access: ConnectionAccess, values: JSONDocument, secretFields: [String], connector: (any Connector)? = nil) {
+        self.connector = connector
         self.name = name
         self.access = access
         self.values = values

@@ -18,6 +18,8 @@ public struct ConnectionTestResult: Sendable, Equatable {
         case providerFault = "provider_fault"
         /// A field is missing or cannot be used: nothing was sent.
         case misconfigured
+        /// The connector's own test says so.
+        case failed
     }
     public var outcome: Outcome
     /// What is wrong and what mends it. Never holds a secret.
@@ -34,8 +36,8 @@ public struct ConnectionTestResult: Sendable, Equatable {
 }
 
 extension PollingService {
-    /// Makes the request that the connector names as its test, as a poll would make it: same lane, same credentials, same
-    /// guard. Without one, gets an access token. A connection that was refused and works again is polled at once. Throws
+    /// Makes the request that the connector names as its test, or runs its function, as a poll would: same lane, same credentials,
+    /// same guard. Without one, gets an access token. A connection that was refused and works again is polled at once. Throws
     /// `SluiceError` if the connector names nothing to try.
     public func testConnection(_ connection: ConnectionID) async throws -> ConnectionTestResult {
         guard let rules = catalogue.authorization(of: connection) else {
@@ -46,7 +48,13 @@ extension PollingService {
         keeper?.forgetFailure()
         var result: ConnectionTestResult
         do {
-            if let test = rules.access.test, let base = rules.access.baseURLs.first {
+            if let answer = try await rules.connector?.testConnection(rules.values, http: lane(connection)) {
+                result =
+                    switch answer {
+                    case .works: ConnectionTestResult(.ok, "the connector's own test says that it works")
+                    case .failed(let text): ConnectionTestResult(.failed, text)
+                    }
+            } else if let test = rules.access.test, let base = rules.access.baseURLs.first {
                 let plan = try test.plan(base: base, values: rules.values)
                 result = PollingService.judge(try await lane(connection).send(plan))
             } else if let keeper = keeper ?? state.withLock({ $0.keepers[connection]?.keeper }) {
@@ -55,15 +63,15 @@ extension PollingService {
             } else {
                 throw SluiceError(
                     .conflict,
-                    "the connector of \(rules.name) names no request to try: add `test = { path = \"/…\" }` to its `connection`, or poll: "
-                        + "`sluice trigger poll NAME`")
+                    "the connector of \(rules.name) names no request to try: add `test = { path = \"/…\" }` or a function to its "
+                        + "`connection`, or poll: `sluice trigger poll NAME`")
             }
         } catch let error as SluiceError where error.code != .invalid && error.code != .conflict {
             result = PollingService.judge(PollFailure.classify(error))
         } catch let failure as PollFailure {
             result = PollingService.judge(failure)
         }
-        result.message = SecretScrubber(rules.secrets).scrubbed(result.message)
+        result.message = scrubber(of: connection).scrubbed(result.message)
         result.milliseconds = (time.now() - start).milliseconds
         if result.outcome == .ok, state.withLock({ $0.schedule.isRefused(connection) }) {
             let now = time.now()
@@ -74,6 +82,12 @@ extension PollingService {
     }
 
     private static func judge(_ reply: HTTPReply) -> ConnectionTestResult {
+        var result = verdict(reply)
+        if result.outcome != .ok, let words = ConnectionTest.words(of: reply) { result.message += "; it says: " + words }
+        return result
+    }
+
+    private static func verdict(_ reply: HTTPReply) -> ConnectionTestResult {
         switch reply.status {
         case 200..<300: return ConnectionTestResult(.ok, "the provider answers and takes the credentials", status: reply.status)
         case 401:

@@ -1,4 +1,5 @@
 import Crypto
+import NIOCore
 import SluiceConnectors
 import SluiceCore
 import SluiceStore
@@ -23,11 +24,16 @@ final class TokenKeeper: Sendable {
         var node: String
         /// Sees to it that `refresh` is called soon. False: nobody would.
         var begin: @Sendable (TokenKeeper) -> Bool
+        /// Calls the body once so much time has passed, unless what it returns was called before.
+        var after: @Sendable (Span, @escaping @Sendable () -> Void) -> @Sendable () -> Void
+        /// Hears of each access token before anybody uses it.
+        var gives: @Sendable (AccessToken) -> Void = { _ in }
     }
 
     private struct Waiter {
         var refused: AccessToken?
         var continuation: CheckedContinuation<AccessToken, any Error>
+        var endTimer: (@Sendable () -> Void)?
     }
 
     private struct State {
@@ -38,6 +44,9 @@ final class TokenKeeper: Sendable {
     }
 
     private static let waitersMax = 10_000
+    /// Longer than a refresh takes that waits for another node's claim and tries every token there is. Whoever waited so long is
+    /// told; the refresh goes on, since its answer may hold the only refresh token that still works.
+    static let waitSpanMax = Span.seconds(240)
     private static let stepsMax = 1000
 
     private let parts: Parts
@@ -62,10 +71,33 @@ final class TokenKeeper: Sendable {
         return try await withTaskCancellationHandler {
             try await withCheckedThrowingContinuation { ask(number, refused, $0) }
         } onCancel: {
-            let waiter = state.withLock { $0.waiters.removeValue(forKey: number) }
-            waiter?.continuation.resume(throwing: CancellationError())
+            leave(number, CancellationError())
         }
     }
+
+    private func leave(_ number: Int, _ error: any Error) {
+        let waiter = state.withLock { $0.waiters.removeValue(forKey: number) }
+        waiter?.endTimer?()
+        waiter?.continuation.resume(throwing: error)
+    }
+
+    /// Bounds how long this one waits.
+    private func setTimer(_ number: Int) {
+        let end = parts.after(TokenKeeper.waitSpanMax) { [weak self] in self?.leave(number, TokenKeeper.waitedTooLong) }
+        let isOver = state.withLock { state in
+            state.waiters[number]?.endTimer = end
+            return state.waiters[number] == nil
+        }
+        if isOver { end() }
+    }
+
+    private static let waitedTooLong = pollFailure(
+        TokenFailure(
+            .transient,
+            SluiceError(
+                .overloaded,
+                "no access token came within \(TokenKeeper.waitSpanMax): a refresh is under way and does not end; `sluice connection test` "
+                    + "says what the token endpoint answers")))
 
     private func ask(_ number: Int, _ refused: AccessToken?, _ continuation: CheckedContinuation<AccessToken, any Error>) {
         if Task.isCancelled { return continuation.resume(throwing: CancellationError()) }
@@ -82,6 +114,7 @@ final class TokenKeeper: Sendable {
         case .use(let token): continuation.resume(returning: token)
         case .fail(let failure): continuation.resume(throwing: TokenKeeper.pollFailure(failure))
         case .wait(let begins):
+            setTimer(number)
             if begins, !parts.begin(self) {
                 finish(
                     .failure(
@@ -99,6 +132,7 @@ final class TokenKeeper: Sendable {
     }
 
     private func finish(_ result: Result<AccessToken, TokenFailure>) {
+        if case .success(let token) = result { parts.gives(token) }
         let now = parts.time.now()
         let random = parts.random()
         let (waiters, desk) = state.withLock { state in
@@ -110,6 +144,7 @@ final class TokenKeeper: Sendable {
             return (state.waiters.values, state.desk)
         }
         for waiter in waiters {
+            waiter.endTimer?()
             switch result {
             case .success(let token): waiter.continuation.resume(returning: token)
             case .failure(let failure):
@@ -216,4 +251,14 @@ final class TokenKeeper: Sendable {
     }
 
     private func nonce() -> String { String(UInt64.random(in: 0...UInt64.max), radix: 36) }
+}
+
+extension TokenKeeper {
+    /// Timers of an event loop: they cost nothing while they run.
+    static func timer(on eventLoop: any EventLoop) -> @Sendable (Span, @escaping @Sendable () -> Void) -> @Sendable () -> Void {
+        { span, body in
+            let timer = eventLoop.scheduleTask(in: .milliseconds(max(0, span.milliseconds)), body)
+            return { timer.cancel() }
+        }
+    }
 }

@@ -13,7 +13,7 @@ struct BackfillRunner {
         var fence: Fence
         var trigger: StoredTrigger
         var plan: PollPlan
-        var rules: Incremental
+        var source: BackfillSource
         var http: BackfillHTTP
         var keys: SliceKeys
     }
@@ -44,7 +44,10 @@ struct BackfillRunner {
                 let rest = service.limits.pace.rest(after: service.time.now() - before.at, redelivered: again)
                 if rest > .zero, backfill.state == .running { try await Task.sleep(for: .milliseconds(rest.milliseconds)) }
             }
-            if backfill.state == .done { ended(backfill) }
+            if backfill.state == .done {
+                ended(backfill)
+                await service.lookAtEnd(of: backfill.trigger)
+            }
         } catch Ended.stopped {
             return
         } catch Ended.lost {
@@ -81,7 +84,7 @@ struct BackfillRunner {
         let plan = try service.polling.catalogue.plan(for: trigger)
         let http = BackfillHTTP(service.polling.lane(trigger.connection), pace: service.limits.pace, time: service.time)
         return Context(
-            fence: fence, trigger: trigger, plan: plan, rules: try BackfillService.rules(plan, trigger), http: http,
+            fence: fence, trigger: trigger, plan: plan, source: try BackfillSource(plan, trigger), http: http,
             keys: try await service.polling.sliceKeys(trigger, plan.connector))
     }
 
@@ -99,7 +102,7 @@ struct BackfillRunner {
         try await service.store.commitBackfill(
             BackfillCommit(
                 fence: context.fence, backfill: id, trigger: backfill.trigger, generation: context.trigger.generation, step: backfill.step,
-                work: work, at: service.time.now()))
+                work: work, hasOwnMarks: context.source.hasOwnMarks, at: service.time.now()))
     }
 
     /// The next jobs that there are, and which of them lie in the window.
@@ -111,7 +114,7 @@ struct BackfillRunner {
         let jobs = page.jobs.filter { $0.position <= backfill.gatherTo }
         let request = service.request(context.trigger, context.plan, cursor: nil, window: backfill.window)
         let records = jobs.map { Record(bytes: $0.record[...], isDerived: $0.isDerived) }
-        let places = try context.rules.isInWindow(backfill.window, request, records: records)
+        let places = try context.source.places(backfill.window, request, records: records)
         let gathered = zip(jobs, places).map { BackfillCommit.GatheredJob(key: $0.dedupKey, position: $0.position, isInWindow: $1) }
         let isLast = jobs.count < page.jobs.count || !page.more
         return try await commit(
@@ -126,13 +129,20 @@ struct BackfillRunner {
         request.formerRules = context.keys.rules(context.trigger.type)
         // A changed connector may not understand the other's page state.
         request.pageState = backfill.connector == connector ? backfill.pageState : nil
-        let page = try await context.plan.connector.poll(request, http: context.http)
-        try PageKeys.check(page, recordsMax: request.recordsMax)
+        guard backfill.counts[.pages] < service.limits.pagesMax else {
+            throw Ended.failed("the end of the list did not come within \(service.limits.pagesMax) pages: ask for a later `from`")
+        }
+        let listed = try await context.plan.connector.poll(request, http: context.http)
+        try PageKeys.check(listed, recordsMax: request.recordsMax)
+        let page = try context.source.inWindow(listed, backfill.window, request)
         if page.more, let state = page.pageState, state == request.pageState {
             throw PollFailure(
                 .permanent, SluiceError(.connector, "no progress: two pages end at the same place and say that there is more"))
         }
-        for warning in page.warnings.prefix(5) { service.logger.info("\(warning)", metadata: ["backfill": "\(id)"]) }
+        let scrubber = page.warnings.isEmpty ? nil : service.polling.scrubber(of: backfill.connection)
+        for warning in page.warnings.prefix(5) {
+            service.logger.info("\(scrubber?.scrubbed(warning) ?? warning)", metadata: ["backfill": "\(id)"])
+        }
         let (records, quarantined) = try PageKeys.keyed(
             page, triggerType: context.trigger.type, context.plan.connector,
             formers: context.keys.formerKeys(page, context.trigger.type))
@@ -163,7 +173,7 @@ struct BackfillRunner {
 
     private func failed(_ backfill: StoredBackfill, _ error: any Error) async {
         if error is CancellationError || Task.isCancelled { return }
-        let failure = PollFailure.classify(error)
+        let failure = PollFailure.classify(error).scrubbed(by: service.polling.scrubber(of: backfill.connection))
         let now = service.time.now()
         // Chunks of a page were committed since: what is true is in the store.
         let stored = (try? await service.store.backfill(.default, id)) ?? backfill

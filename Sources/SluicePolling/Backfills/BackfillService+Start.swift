@@ -19,10 +19,16 @@ public struct BackfillRequest: Sendable {
     /// Even where neither dedup keys nor jobs tell what was there: what was delivered once may be delivered again.
     public var isBeyondRetention: Bool
     public var keysKept: KeysKept
+    /// Where to begin, JSON, given by hand: for lists that cannot be read by time.
+    public var cursor: [UInt8]?
+    /// The window ends now because nobody named an end: everything to the end of the list is wanted.
+    public var isOpenEnded: Bool
     public init(
         trigger: StoredTrigger, window: BackfillWindow, mode: BackfillMode, isAudit: Bool = false, isBeyondRetention: Bool = false,
-        keysKept: KeysKept
+        keysKept: KeysKept, cursor: [UInt8]? = nil, isOpenEnded: Bool = false
     ) {
+        self.cursor = cursor
+        self.isOpenEnded = isOpenEnded
         self.trigger = trigger
         self.window = window
         self.mode = mode
@@ -46,10 +52,22 @@ extension BackfillService {
             throw SluiceError(.conflict, "the trigger \(trigger.name) is \(trigger.state.rawValue): start it first").with(
                 "trigger", trigger.name)
         }
+        guard !trigger.isCallbackSource else {
+            throw SluiceError(
+                .invalid,
+                "\(trigger.name) holds how callbacks ended: there is no list to read again. Each was asked about until it ended, and "
+                    + "`sluice callback list` shows them"
+            ).with("trigger", trigger.name)
+        }
         let plan = try polling.catalogue.plan(for: trigger)
         let request = request(trigger, plan, cursor: nil, window: wanted.window)
-        let begin = try BackfillService.rules(plan, trigger).windowStart(wanted.window, request)
-        var notes: [String] = []
+        let begin: BackfillSource.Begin
+        do {
+            begin = try BackfillSource(plan, trigger).begin(wanted, request)
+        } catch let failure as PollFailure {
+            throw failure.error
+        }
+        var notes = begin.notes
         if let note = try await reach(wanted, begin) { notes.append(note) }
         notes += BackfillService.notes(wanted.window, begin, plan.triggerType, now: time.now())
         let started = try await store.startBackfill(
@@ -60,25 +78,6 @@ extension BackfillService {
         logger.info("a backfill began", metadata: ["backfill": "\(started.id)", "trigger": "\(trigger.name)"])
         lookAgain()
         return started
-    }
-
-    /// The description of its poll; throws `.invalid` where there is none.
-    static func rules(_ plan: PollPlan, _ trigger: StoredTrigger) throws(SluiceError) -> Incremental {
-        guard plan.triggerType.kind != .webhook else {
-            throw SluiceError(
-                .invalid,
-                "the trigger \(trigger.name) gets all it knows from webhooks: there is no list to read again. Webhooks that were kept "
-                    + "are matched again by `sluice inbox redeliver`"
-            ).with("trigger", trigger.name)
-        }
-        guard let rules = plan.connector.incremental(triggerType: trigger.type) else {
-            throw SluiceError(
-                .invalid,
-                "the poll of \(trigger.type) is code, and nobody knows which of its cursors belongs to a time: describe it as "
-                    + "`incremental`, or set its cursor: `sluice trigger cursor set \(trigger.name)`"
-            ).with("trigger", trigger.name)
-        }
-        return rules
     }
 
     func request(_ trigger: StoredTrigger, _ plan: PollPlan, cursor: [UInt8]?, window: BackfillWindow) -> PollRequest {
@@ -95,7 +94,7 @@ extension BackfillService {
     }
 
     /// Says what would be delivered twice, or throws (P4). A record is known by its dedup key, or by its job.
-    private func reach(_ wanted: BackfillRequest, _ begin: Incremental.WindowStart) async throws -> String? {
+    private func reach(_ wanted: BackfillRequest, _ begin: BackfillSource.Begin) async throws -> String? {
         switch wanted.keysKept {
         case .all: return nil
         case .from(let floor) where begin.mark >= floor: return nil
@@ -117,7 +116,7 @@ extension BackfillService {
     }
 
     private static func notes(
-        _ window: BackfillWindow, _ begin: Incremental.WindowStart, _ type: TriggerTypeDefinition, now: Timestamp
+        _ window: BackfillWindow, _ begin: BackfillSource.Begin, _ type: TriggerTypeDefinition, now: Timestamp
     ) -> [String] {
         var notes: [String] = []
         if let kept = begin.retention ?? type.retention, now - window.from > kept {

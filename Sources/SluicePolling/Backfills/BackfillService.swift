@@ -15,6 +15,8 @@ public final class BackfillService: Sendable {
         public var jobsPerCommitMax: Int
         public var keysPerComparisonMax: Int
         public var backfillsAtOnceMax: Int
+        /// A list that does not end is not read for ever.
+        public var pagesMax: Int64 = 1_000_000
         /// Permanent failures in a row after which it has failed.
         public var permanentFailuresMax: Int
         /// Between two tries, at most.
@@ -74,6 +76,7 @@ public final class BackfillService: Sendable {
 
     /// Runs until the task is cancelled. Call once, after `PollingService.load`.
     public func run() async {
+        await lookAtEnds()
         await withDiscardingTaskGroup { group in
             while !Task.isCancelled {
                 let wake = await start { backfill in group.addTask { await self.drive(backfill) } }
@@ -138,6 +141,33 @@ public final class BackfillService: Sendable {
         } catch {
             logger.error("a backfill's end could not be recorded", metadata: ["backfill": "\(backfill.id)", "error": "\(error)"])
         }
+        await lookAtEnd(of: backfill.trigger)
+    }
+
+    // MARK: Alarms
+
+    /// Raises the alarm of a trigger whose last backfill that ended has failed, and clears that of any other.
+    public func lookAtEnd(of id: TriggerID) async {
+        do {
+            guard let trigger = try await store.trigger(id) else { return }
+            let subject = "trigger \(trigger.name)"
+            let last = try await store.backfills(BackfillQuery(trigger: id, limit: 2)).first { $0.state.hasEnded }
+            guard let last, last.state == .failed else { return polling.alarms.clear(.backfillFailed, subject: subject) }
+            let what = last.isAudit ? "audit" : "backfill"
+            polling.alarms.raise(
+                Alarm(
+                    kind: .backfillFailed, subject: subject,
+                    message: "The \(what) \(last.id) failed: \(last.lastError ?? "for no reason that was kept"). Mend that and start "
+                        + "another one, or `sluice backfill cancel \(last.id)` to let it be."))
+        } catch {
+            logger.error("the last backfill cannot be looked at", metadata: ["trigger": "\(id)", "error": "\(error)"])
+        }
+    }
+
+    /// Alarms are forgotten with the process.
+    private func lookAtEnds() async {
+        let ended = (try? await store.backfills(BackfillQuery(limit: 1000)))?.filter { $0.state == .failed } ?? []
+        for trigger in Set(ended.map(\.trigger)) { await lookAtEnd(of: trigger) }
     }
 
     // MARK: What the live polls are given

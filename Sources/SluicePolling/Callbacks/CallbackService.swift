@@ -36,6 +36,7 @@ public final class CallbackService: Sendable {
         /// Polls under way, with the signals that each will cover.
         var underWay: [String: Int64] = [:]
         var running: [ConnectionID: Int] = [:]
+        var hasBegun = false
         /// When the loop wakes by itself; nil while it is awake.
         var wakeAt: Timestamp?
         /// Connections that are asked first next time.
@@ -53,6 +54,7 @@ public final class CallbackService: Sendable {
     private let logger: Logger
     private let random: @Sendable () -> Double
     private let http: @Sendable (ConnectionID) -> any HTTPSending
+    private let scrubber: @Sendable (ConnectionID) -> SecretScrubber
     private let state = Mutex(State())
     private let waiters: CallbackWaiters
     private let waker: Waker
@@ -71,6 +73,7 @@ public final class CallbackService: Sendable {
         self.random = random
         self.limits = limits
         http = { polling.lane($0) }
+        scrubber = { polling.scrubber(of: $0) }
         let loops = polling.client.eventLoopGroup
         waker = Waker(eventLoop: loops.any())
         waiters = CallbackWaiters(loops: loops, waitersMax: limits.waitersMax)
@@ -159,6 +162,7 @@ public final class CallbackService: Sendable {
     /// Runs until the task is cancelled; a status poll under way then is made again after the next start.
     public func run() async {
         await hasten()
+        state.withLock { $0.hasBegun = true }
         await withDiscardingTaskGroup { group in
             while !Task.isCancelled {
                 state.withLock { $0.wakeAt = nil }
@@ -171,6 +175,9 @@ public final class CallbackService: Sendable {
             group.cancelAll()
         }
     }
+
+    /// Whether what was pending at the start has been hastened: what is added from then on is asked for at its own times.
+    package var hasBegun: Bool { state.withLock { $0.hasBegun } }
 
     /// Looks again, for example because a clock that is moved by hand was moved.
     package func lookAgain() { waker.call() }
@@ -292,7 +299,7 @@ public final class CallbackService: Sendable {
             return (.none(reason: "the connector's result is not JSON: it \(error)"), nil)
         } catch {
             if error is CancellationError || Task.isCancelled { return nil }
-            let failure = PollFailure.classify(error)
+            let failure = PollFailure.classify(error).scrubbed(by: scrubber(stored.connection))
             report(failure, stored)
             return (
                 .none(reason: failure.error.message, retryAfter: failure.retryAfter, isHeldBack: failure.isHeldBack), nil

@@ -51,7 +51,7 @@ extension PollHTTP {
             failure.isHeldBack = true
             throw failure
         }
-        let pinned = try await heldRoutes?.client(for: host, allowed: settings.addresses, on: heldClient.eventLoopGroup)
+        let pinned = try await heldRoutes?.client(for: host, allowed: settings.addresses, within: resolvingMax)
         let answer = HeldAnswer(client: pinned?.client ?? heldClient, isStream: request.isStream, bytesMax: pageBytesMax) { pinned?.end() }
         try slot.hold(answer, isStream: request.isStream)
         return answer
@@ -87,7 +87,7 @@ extension PollHTTP {
         slot.done(answer)
         answer.end(error)
         let failure = failure(of: error, span)
-        if (failure as? PollFailure)?.kind == .transient { heldRoutes?.failed(host) }
+        if (failure as? PollFailure)?.kind == .transient { heldRoutes?.failed(answer.client, at: host) }
         return failure
     }
 

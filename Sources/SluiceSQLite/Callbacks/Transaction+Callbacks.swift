@@ -53,7 +53,8 @@ extension Transaction {
         if found.kind == "pull" {
             throw SluiceError(
                 .conflict,
-                "nothing is carried to the pull destination \(found.name): name one of another kind, or read the jobs of the callbacks")
+                "nothing is carried to the pull destination \(found.name): name one of another kind, or attach it to the connection's callbacks "
+                    + "in sluice.yaml: `triggers: {\"callbacks:CONNECTION\": {destinations: [\(found.name)]}}`")
         }
     }
 
@@ -175,53 +176,13 @@ extension Transaction {
         let last = try prepare("SELECT last_position FROM progress WHERE trigger_id = ?")
         last.bind(1, stored.source)
         guard let position = try last.first({ $0.int(0) + 1 }) else { return nil }
-        let sequence = try allocate(.job)
-        let insert = try prepare(
-            """
-            INSERT INTO job (seq, ns, trigger_id, position, cause, created_at, is_derived, dedup_key, record)
-            VALUES (?, ?, ?, ?, ?, ?, 1, ?, ?)
-            """)
-        insert.bind(1, sequence)
-        insert.bind(2, change.namespace)
-        insert.bind(3, stored.source)
-        insert.bind(4, position)
-        insert.bind(5, PollCause.callback.rawValue)
-        insert.bind(6, change.at)
-        insert.bind(7, Array(stored.id.utf8))
-        insert.bind(8, record)
-        try insert.run()
+        var making = try jobMaking(change.namespace, stored.source, .callback, and: stored.destination, at: change.at)
+        try Array(stored.id.utf8).withUnsafeBytes { key in
+            try makeJob(of: Record(bytes: record[...], isDerived: true), key: key, at: position, &making)
+        }
         try run("UPDATE progress SET last_position = ? WHERE trigger_id = ?", position, stored.source.rawValue)
-        try intend(stored, change, sequence: sequence, position: position)
         effects.committed(stored.source, at: change.at)
         return position
-    }
-
-    private func intend(_ stored: StoredCallback, _ change: CallbackChange, sequence: Int64, position: Int64) throws {
-        let wanted = try prepare(
-            """
-            SELECT d.id FROM destination d WHERE d.ns = ?1 AND d.kind <> 'pull' AND (d.id = ?2 OR EXISTS (SELECT 1 FROM attachment a
-                WHERE a.ns = ?1 AND a.trigger_id = ?3 AND a.destination_id = d.id AND a.from_position < ?4)) ORDER BY d.id
-            """)
-        wanted.bind(1, change.namespace)
-        wanted.bind(2, stored.destination?.rawValue)
-        wanted.bind(3, stored.source)
-        wanted.bind(4, position)
-        for destination in try wanted.all({ $0.int(0) }) {
-            let insert = try prepare(
-                """
-                INSERT INTO delivery (id, ns, destination_id, trigger_id, position, job_seq, next_attempt_at, created_at, pending_since)
-                VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?7, ?7)
-                """)
-            insert.bind(1, try allocate(.delivery))
-            insert.bind(2, change.namespace)
-            insert.bind(3, destination)
-            insert.bind(4, stored.source)
-            insert.bind(5, position)
-            insert.bind(6, sequence)
-            insert.bind(7, change.at)
-            try insert.run()
-            effects.hasDeliveries = true
-        }
     }
 
     // MARK: Upkeep
@@ -260,12 +221,13 @@ extension Transaction {
     }
 
     /// A connection without pending callbacks forgets the others with their source. Throws `.conflict` if some are pending.
-    func removeCallbacks(ofConnection connection: Int64, _ name: String, _ namespace: NamespaceID) throws {
+    func removeCallbacks(
+        ofConnection connection: Int64, _ name: String, _ namespace: NamespaceID, discardsUndelivered: Bool, at time: Timestamp
+    ) throws {
         let pending = try prepare("SELECT pending FROM callback_tally WHERE ns = ? AND connection_id = ?")
         pending.bind(1, namespace)
         pending.bind(2, connection)
-        guard let count = try pending.first({ $0.int(0) }) else { return }
-        if count > 0 {
+        if let count = try pending.first({ $0.int(0) }), count > 0 {
             throw SluiceError(
                 .conflict, "the connection \(name) has \(count) pending callbacks: cancel them, or wait for them",
                 context: ["connection": name])
@@ -275,6 +237,6 @@ extension Transaction {
         let source = StoredTrigger.callbackSource(name)
         guard try find(.trigger, source, namespace) != nil else { return }
         try setState(namespace, source, from: .running, to: .stopped)
-        try removeTrigger(namespace, source)
+        try removeTrigger(namespace, source, discardsUndelivered: discardsUndelivered, at: time)
     }
 }

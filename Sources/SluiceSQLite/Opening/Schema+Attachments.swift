@@ -2,7 +2,7 @@ extension Schema {
     /// `settings`: filter and projection, a JSON object; empty where there is none.
     /// `catch_up`: kept jobs of a trigger whose deliveries to a destination are still to be intended, after a position and up to
     /// another; without one the destination has them all to come, those that are committed meanwhile too. With a `dead_reason`
-    /// they are intended as dead letters.
+    /// they are intended as dead letters; with the one that `Transaction.detachedPending` names, deliveries that are pending become such.
     static let attachmentSettings = """
         ALTER TABLE attachment ADD COLUMN settings BLOB NOT NULL DEFAULT x'';
         CREATE TABLE catch_up (

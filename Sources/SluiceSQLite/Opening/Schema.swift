@@ -2,7 +2,8 @@ import GRDB
 
 /// The tables, by versioned migrations. A released migration is never changed; a change is a new one.
 ///
-/// - Every logical key begins with the namespace `ns`.
+/// - Every logical key begins with the namespace `ns`, or with an id that stands for it: ids come from one sequence over all
+///   namespaces. What belongs to the server has none: `api_token`, `lease`, `fact`, `counter` (decision 61).
 /// - Numbers are never used again: small tables leave that to AUTOINCREMENT, the fast ones (inbox, job, delivery) to
 ///   `counter`, written once a transaction rather than once a row.
 /// - `job.seq` is the order of commits, because there is one writer: whoever reads on after a seq misses nothing.
@@ -33,6 +34,7 @@ enum Schema {
         migrator.registerMigration("10 former keys") { db in try db.execute(sql: formerKeys) }
         migrator.registerMigration("11 dead letters") { db in try db.execute(sql: deadLetters) }
         migrator.registerMigration("12 claims") { db in try db.execute(sql: claims) }
+        migrator.registerMigration("14 removals") { db in try db.execute(sql: removals) }
         return migrator
     }
 

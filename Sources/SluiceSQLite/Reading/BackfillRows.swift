@@ -64,7 +64,7 @@ enum BackfillRows {
     }
 
     static func removedJobs(_ db: Database, _ trigger: TriggerID) throws -> (through: JobPosition, madeAt: Timestamp)? {
-        let statement = try Prepared(db, "SELECT position, made_at FROM removed_jobs WHERE trigger_id = ?")
+        let statement = try Prepared(db, "SELECT position, made_at FROM removal WHERE trigger_id = ? ORDER BY id DESC LIMIT 1")
         statement.bind(1, trigger)
         return try statement.first { (through: $0.id(0), madeAt: $0.time(1)) }
     }

@@ -183,7 +183,9 @@ enum ConsumerRows {
 extension Transaction.Selection {
     /// Without jobs.
     var empty: ConsumerBatch {
-        ConsumerBatch(lease: nil, expiresAt: .distantPast, jobs: [], more: more, isAtBound: isAtBound, nextDueAt: nextDueAt, dead: dead)
+        ConsumerBatch(
+            lease: nil, expiresAt: .distantPast, jobs: [], settings: settings, more: more, isAtBound: isAtBound, nextDueAt: nextDueAt,
+            dead: dead)
     }
 }
 

@@ -7,7 +7,9 @@ enum JobRows {
     static func page(_ db: Database, _ query: JobQuery) throws -> JobPage {
         let after = try query.after.map { try JobToken($0, namespace: query.namespace) }
         let removals = try removals(db)
-        if let after, !query.newestFirst, try hasRemoved(db, query, behind: after) { throw try gone(db, query, after, removals) }
+        if let after, !query.newestFirst, try hasRemoved(db, query.namespace, query.trigger, behind: after) {
+            throw try gone(db, query, after, removals)
+        }
         let limit = max(1, query.limit)
         let statement = try prepare(db, query, after: after)
         statement.bind(5, limit + 1)
@@ -82,18 +84,49 @@ enum JobRows {
         try Prepared(db, "SELECT max(id) FROM removal").first { $0.optionalInt(0) }.flatMap { $0 } ?? 0
     }
 
-    /// Whether jobs behind a token were removed since it was given: its reader would miss them unseen.
-    private static func hasRemoved(_ db: Database, _ query: JobQuery, behind after: JobToken) throws -> Bool {
+    /// Whether jobs behind a token were removed since it was given, of one trigger or of any: its reader would miss them unseen.
+    static func hasRemoved(_ db: Database, _ namespace: NamespaceID, _ trigger: TriggerID?, behind after: JobToken) throws -> Bool {
         let removed = try Prepared(
             db,
             """
-            SELECT 1 FROM removal WHERE ns = ? AND max_seq > ? AND +id > ?\(query.trigger == nil ? "" : " AND trigger_id = ?") LIMIT 1
+            SELECT 1 FROM removal WHERE ns = ? AND max_seq > ? AND +id > ?\(trigger == nil ? "" : " AND trigger_id = ?") LIMIT 1
             """)
-        removed.bind(1, query.namespace)
+        removed.bind(1, namespace)
         removed.bind(2, after.sequence)
         removed.bind(3, after.removals)
-        if let trigger = query.trigger { removed.bind(4, trigger) }
+        if let trigger { removed.bind(4, trigger) }
         return try removed.first { _ in true } ?? false
+    }
+
+    /// Whether jobs of a trigger were removed that were made then or later.
+    static func hasRemoved(_ db: Database, _ trigger: TriggerID, madeFrom time: Timestamp) throws -> Bool {
+        let removed = try Prepared(db, "SELECT 1 FROM removed_jobs WHERE trigger_id = ? AND made_at >= ?")
+        removed.bind(1, trigger)
+        removed.bind(2, time)
+        return try removed.first { _ in true } ?? false
+    }
+
+    /// What a consumer is told that is to go back to a place behind which jobs of its were removed.
+    static func gone(_ db: Database, _ consumer: ConsumerCache.Entry, after place: Int64) throws -> SluiceError {
+        var oldest: (job: Int64, position: Int64, createdAt: Timestamp)?
+        let query = try Prepared(
+            db, "SELECT seq, position, created_at FROM job WHERE ns = ? AND trigger_id = ? AND seq > ? ORDER BY position LIMIT 1")
+        for trigger in consumer.triggers.keys {
+            query.bind(1, consumer.namespace)
+            query.bind(2, trigger)
+            query.bind(3, place)
+            guard let found = try query.first({ (job: $0.int(0), position: $0.int(1), createdAt: $0.time(2)) }) else { continue }
+            if found.job < oldest?.job ?? .max { oldest = found }
+        }
+        let next = JobToken.place(consumer.namespace, place, removals: try removals(db)).text
+        let left = oldest.map { "begins with the job of \($0.createdAt)" } ?? "are no jobs"
+        var error = SluiceError(
+            .pastRetention,
+            "jobs behind this place were removed after their time. What is left \(left): go to `oldest`, "
+                + "or go on with the token `next`; a backfill brings back the others"
+        ).with("next", next)
+        if let oldest { error = error.with("oldest_position", String(oldest.position)).with("oldest_at", oldest.createdAt.description) }
+        return error
     }
 
     private static func gone(_ db: Database, _ query: JobQuery, _ after: JobToken, _ removals: Int64) throws -> SluiceError {

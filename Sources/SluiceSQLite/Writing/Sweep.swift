@@ -118,8 +118,7 @@ final class Sweep: @unchecked Sendable {
         let asked = budget
         var namespaces: Set<Int64> = []
         let holds = rows.first.map { $0.createdAt < horizon } == true ? try transaction.consumerHolds(at: time) : nil
-        var removed: [TriggerID: (namespace: Int64, through: Int64)] = [:]
-        var removedJobs = RemovedJobs()
+        var removed = RemovedJobs()
         var isDone = rows.count < asked
         for row in rows {
             budget -= 1
@@ -130,13 +129,11 @@ final class Sweep: @unchecked Sendable {
             after = row.seq
             guard !row.isHeld, holds?.holds(row.seq, of: row.trigger) != true else { continue }
             try transaction.removeJob(row.namespace, row.seq)
-            removed[row.trigger] = (row.namespace, row.seq)
-            removedJobs.note(row.trigger.rawValue, row.position, row.createdAt)
+            removed.note(row.trigger.rawValue, namespace: row.namespace, row.seq, row.position, row.createdAt)
             namespaces.insert(row.namespace)
             report.jobs += 1
         }
-        for (trigger, last) in removed { try transaction.noteRemoval(last.namespace, trigger.rawValue, through: last.through) }
-        try removedJobs.save(transaction)
+        try removed.save(transaction)
         // A dead letter that went no longer blocks those behind it.
         for namespace in namespaces { try transaction.moveAllUp(NamespaceID(namespace), at: time) }
         return isDone

@@ -34,7 +34,11 @@ extension Transaction {
             backfill.gathered = max(backfill.gathered, through)
             if isLast || backfill.gathered >= backfill.gatherTo { try passOn(&backfill, standing) }
         case .page(let records, let quarantined, let end):
+            let redelivered = backfill.counts[.redelivered]
             try take(records, quarantined, commit, standing, &backfill)
+            if backfill.counts[.redelivered] > redelivered, try isOrdered(trigger: commit.trigger.rawValue) {
+                try settleOrder(standing.namespace, at: commit.at)
+            }
             if let end {
                 backfill.counts[.pages] += 1
                 if let cursor = end.cursor { backfill.cursor = cursor }
@@ -120,6 +124,7 @@ extension Transaction {
         _ backfill: inout StoredBackfill
     ) throws {
         var missing: [KeyedRecord] = []
+        var again: [JobPosition] = []
         for keyed in records {
             let known = try knownName(backfill.id, keyed)
             let (flags, position) = (known.flags, known.position)
@@ -130,9 +135,7 @@ extension Transaction {
             if try flags.contains(.job) || isKnown([keyed.dedupKey] + keyed.formerKeys, standing) {
                 backfill.counts[.known] += 1
                 try put(backfill.id, known.key, flags.union(.provider), position)
-                if backfill.mode == .replayAll, flags.contains(.job), let position {
-                    if try redeliver(standing.namespace, commit.trigger, position, at: commit.at) > 0 { backfill.counts[.redelivered] += 1 }
-                }
+                if backfill.mode == .replayAll, flags.contains(.job), let position { again.append(position) }
             } else {
                 backfill.counts[.missing] += 1
                 let made: BackfillFlags = backfill.mode.repairs ? [.made] : []
@@ -140,6 +143,7 @@ extension Transaction {
                 missing.append(keyed)
             }
         }
+        backfill.counts[.redelivered] += try redeliver(standing.namespace, commit.trigger, again, at: commit.at)
         try note(missing, standing, backfill)
         if backfill.mode.repairs { backfill.counts[.repaired] += try repair(missing, commit, standing) }
         for record in quarantined {
@@ -213,7 +217,9 @@ extension Transaction {
     private func repair(_ missing: [KeyedRecord], _ commit: BackfillCommit, _ standing: Standing) throws -> Int64 {
         guard !missing.isEmpty else { return 0 }
         var after = standing
-        try insertJobs(page(commit, missing), &after)
+        var records = missing
+        if commit.hasOwnMarks { for index in records.indices { records[index].mark = nil } }
+        try insertJobs(page(commit, records), &after)
         let made = after.position - standing.position
         guard made == Int64(missing.count) else {
             throw SluiceError(.storage, "the database is damaged: \(missing.count) dedup keys were absent, and \(made) could be made")

@@ -78,7 +78,7 @@ extension Transaction {
         update.bind(2, time)
         update.bind(3, id)
         try update.run()
-        if state.hasEnded { try end(namespace, id, at: time) }
+        if state.hasEnded, !before.state.hasEnded { try end(namespace, id, at: time) }
         return try backfill(namespace, id)
     }
 
@@ -124,7 +124,6 @@ extension Transaction {
         all.bind(1, namespace)
         all.bind(2, trigger)
         for id in try all.all({ $0.int(0) }) { try removeBackfill(namespace, id) }
-        try run("DELETE FROM removed_jobs WHERE trigger_id = ?", trigger.rawValue)
     }
 
     private func removeBackfill(_ namespace: NamespaceID, _ id: Int64) throws {

@@ -1,7 +1,7 @@
 import SluiceCore
 import SluiceStore
 
-/// Deliveries of kept jobs, for destinations that were attached from an earlier position.
+/// Deliveries of kept jobs, for destinations that were attached from an earlier position; and what detaching leaves.
 extension Transaction {
     /// So many at once are intended with the attachment itself.
     private static let firstBatch = 500
@@ -24,7 +24,21 @@ extension Transaction {
         let note = CatchUpNote(
             id: db.lastInsertedRowID, namespace: namespace, trigger: trigger, destination: destination, after: after, through: nil,
             deadReason: nil)
+        // What the same attachment left before goes first: it must not take what is intended now.
+        if try hasDetached(note) { return }
         _ = try intend(note, limit: Transaction.firstBatch, time)
+    }
+
+    private func hasDetached(_ note: CatchUpNote) throws -> Bool {
+        let query = try prepare(
+            """
+            SELECT 1 FROM catch_up WHERE ns = ? AND trigger_id = ? AND destination_id = ? AND dead_reason IS NOT NULL AND id < ?
+            """)
+        query.bind(1, note.namespace)
+        query.bind(2, note.trigger)
+        query.bind(3, note.destination)
+        query.bind(4, note.id)
+        return try query.first { _ in true } != nil
     }
 
     /// What was still to be intended when a destination is detached becomes dead letters as well (P9).
@@ -35,6 +49,74 @@ extension Transaction {
                 through_position = (SELECT last_position FROM progress p WHERE p.trigger_id = catch_up.trigger_id)
             WHERE ns = ? AND trigger_id = ? AND destination_id = ? AND dead_reason IS NULL
             """, namespace.rawValue, trigger, destination)
+    }
+
+    /// Of a note whose deliveries are there already, and are to become dead letters with the reason `detached`.
+    static let detachedPending = "detached, pending"
+    /// Jobs that a batch of such a note looks at: most of them were delivered long ago.
+    private static let lookedAtMax = 5000
+
+    /// What is pending at a detached destination becomes dead letters: the first of it now, the rest behind a note. Until then a claim
+    /// that meets some of it does the same (`claim`), so that nothing is carried there any more.
+    func detachPending(_ namespace: NamespaceID, trigger: Int64, destination: Int64, _ time: Timestamp) throws {
+        let last = try prepare("SELECT last_position FROM progress WHERE trigger_id = ?")
+        last.bind(1, trigger)
+        let first = try prepare("SELECT min(position) FROM job WHERE ns = ? AND trigger_id = ?")
+        first.bind(1, namespace)
+        first.bind(2, trigger)
+        guard let through = try last.first({ $0.int(0) }), let kept = try first.first({ $0.optionalInt(0) }) ?? nil else { return }
+        let insert = try prepare(
+            """
+            INSERT INTO catch_up (ns, trigger_id, destination_id, after_position, through_position, dead_reason) VALUES (?, ?, ?, ?, ?, ?)
+            """)
+        insert.bind(1, namespace)
+        insert.bind(2, trigger)
+        insert.bind(3, destination)
+        insert.bind(4, kept - 1)
+        insert.bind(5, through)
+        insert.bind(6, Transaction.detachedPending)
+        try insert.run()
+        let note = CatchUpNote(
+            id: db.lastInsertedRowID, namespace: namespace, trigger: trigger, destination: destination, after: kept - 1, through: through,
+            deadReason: Transaction.detachedPending)
+        _ = try bury(note, limit: Transaction.firstBatch, time)
+    }
+
+    /// Up to `limit` of what a note finds pending.
+    private func bury(_ note: CatchUpNote, limit: Int, _ time: Timestamp) throws -> (intended: Int, isDone: Bool) {
+        let jobs = try prepare(
+            """
+            SELECT j.position, (
+                SELECT d.id FROM delivery d WHERE d.ns = j.ns AND d.job_seq = j.seq AND d.destination_id = ?5 AND d.state = 0)
+            FROM job j WHERE j.ns = ?1 AND j.trigger_id = ?2 AND j.position > ?3 AND j.position <= ?4 ORDER BY j.position LIMIT ?6
+            """)
+        jobs.bind(1, note.namespace)
+        jobs.bind(2, note.trigger)
+        jobs.bind(3, note.after)
+        jobs.bind(4, note.through ?? Int64.max)
+        jobs.bind(5, note.destination)
+        jobs.bind(6, Transaction.lookedAtMax)
+        var (pending, looked, through) = ([Int64](), 0, note.after)
+        while pending.count < limit, try jobs.step() {
+            (looked, through) = (looked + 1, jobs.int(0))
+            if let delivery = jobs.optionalInt(1) { pending.append(delivery) }
+        }
+        jobs.reset()
+        for delivery in pending { try detached(delivery, at: time) }
+        guard looked == Transaction.lookedAtMax || pending.count == limit else {
+            try run("DELETE FROM catch_up WHERE id = ?", note.id)
+            if try isOrdered(trigger: note.trigger) { try settleOrder(note.namespace, at: time) }
+            return (pending.count, true)
+        }
+        try run("UPDATE catch_up SET after_position = ? WHERE id = ?", through, note.id)
+        return (pending.count, false)
+    }
+
+    func detached(_ delivery: Int64, at time: Timestamp) throws {
+        try run(
+            "UPDATE delivery SET state = 2, reason = 'detached', settled_at = ?, is_ordered = 0 WHERE id = ? AND state = 0",
+            time.milliseconds,
+            delivery)
     }
 
     func catchUp(limit: Int, at time: Timestamp) throws -> CatchUpReport {
@@ -52,6 +134,10 @@ extension Transaction {
         var report = CatchUpReport()
         // Each gets its part: a long one keeps no other waiting.
         for note in found {
+            if note.deadReason == nil, try hasDetached(note) {
+                report.isPartial = true
+                continue
+            }
             let (intended, isDone) = try intend(note, limit: max(1, limit / found.count), time)
             report.intended += intended
             if !isDone { report.isPartial = true }
@@ -77,6 +163,7 @@ extension Transaction {
             try run("DELETE FROM catch_up WHERE id = ?", note.id)
             return (0, true)
         }
+        if note.deadReason == Transaction.detachedPending { return try bury(note, limit: limit, time) }
         let jobs = try prepare(
             "SELECT seq, position FROM job WHERE ns = ? AND trigger_id = ? AND position > ? AND position <= ? ORDER BY position LIMIT ?")
         jobs.bind(1, note.namespace)

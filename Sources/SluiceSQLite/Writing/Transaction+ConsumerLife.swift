@@ -215,10 +215,4 @@ extension Transaction {
         if rows.count < asked { try run("DELETE FROM consumer_left WHERE id = ?", left.row) }
         return false
     }
-
-    /// Notes up to where jobs of a trigger were removed, so that a reader who is behind that is told.
-    func noteRemoval(_ namespace: Int64, _ trigger: Int64, through: Int64) throws {
-        try run("DELETE FROM removal WHERE ns = ? AND trigger_id = ? AND max_seq <= ?", namespace, trigger, through)
-        try run("INSERT INTO removal (ns, trigger_id, max_seq) VALUES (?, ?, ?)", namespace, trigger, through)
-    }
 }

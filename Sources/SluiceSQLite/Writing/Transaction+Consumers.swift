@@ -11,6 +11,7 @@ extension Transaction {
     /// What a fetch was given, before its jobs are read.
     struct Selection: Sendable {
         var lease: ConsumerLease?
+        var settings: [TriggerID: [UInt8]] = [:]
         var more = false
         var isAtBound = false
         var nextDueAt: Timestamp?
@@ -24,19 +25,32 @@ extension Transaction {
         var selection = Selection()
         var handOut = ConsumerMachine.HandOut()
         entry.machine.release(at: fetch.at, fetch.rules)
-        let size = try prepare(
-            "SELECT length(record) FROM job WHERE seq = ? AND EXISTS (SELECT 1 FROM \"trigger\" t WHERE t.id = job.trigger_id)")
+        let find = try prepare(
+            """
+            SELECT length(record), trigger_id FROM job
+            WHERE seq = ? AND EXISTS (SELECT 1 FROM "trigger" t WHERE t.id = job.trigger_id)
+            """)
+        let attached = entry.triggers
+        var triggers: Set<TriggerID> = []
         selection.more = try entry.machine.takeReady(
             into: &handOut, limit: fetch.limit, bytesMax: fetch.bytesMax, at: fetch.at
         ) { job in
-            size.bind(1, job)
-            return try size.first { Int($0.int(0)) }
+            find.bind(1, job)
+            guard let found = try find.first({ (bytes: Int($0.int(0)), trigger: $0.id(1) as TriggerID) }) else { return .gone }
+            guard attached[found.trigger] != nil else { return .detached }
+            triggers.insert(found.trigger)
+            return .there(bytes: found.bytes)
         }
         if !selection.more {
             let room = entry.machine.roomForNew(fetch.rules, limit: fetch.limit, handOut)
             selection.isAtBound = room == 0 && handOut.count < fetch.limit
-            if room > 0 { selection.more = try takeNew(fetch, &entry, into: &handOut, room) } else { selection.more = handOut.count > 0 }
+            if room > 0 {
+                selection.more = try takeNew(fetch, &entry, into: &handOut, room, &triggers)
+            } else {
+                selection.more = handOut.count > 0
+            }
         }
+        selection.settings = try settings(of: fetch.consumer, entry.namespace, triggers)
         selection.lease = entry.machine.lease(
             handOut, nonce: fetch.nonce, worker: fetch.worker, visibility: fetch.visibility, at: fetch.at)
         selection.nextDueAt = entry.machine.nextDueAt
@@ -44,9 +58,26 @@ extension Transaction {
         return selection
     }
 
+    /// Of attachments that say something.
+    private func settings(
+        of consumer: DestinationID, _ namespace: NamespaceID, _ triggers: Set<TriggerID>
+    ) throws -> [TriggerID: [UInt8]] {
+        var found: [TriggerID: [UInt8]] = [:]
+        let query = try prepare(
+            "SELECT settings FROM attachment WHERE ns = ? AND trigger_id = ? AND destination_id = ? AND length(settings) > 0")
+        for trigger in triggers {
+            query.bind(1, namespace)
+            query.bind(2, trigger)
+            query.bind(3, consumer)
+            found[trigger] = try query.first { $0.bytes(0) }
+        }
+        return found
+    }
+
     /// New jobs in the order of their commits. True: more may be there.
     private func takeNew(
-        _ fetch: ConsumerFetch, _ entry: inout ConsumerCache.Entry, into handOut: inout ConsumerMachine.HandOut, _ room: Int
+        _ fetch: ConsumerFetch, _ entry: inout ConsumerCache.Entry, into handOut: inout ConsumerMachine.HandOut, _ room: Int,
+        _ triggers: inout Set<TriggerID>
     ) throws -> Bool {
         guard !entry.triggers.isEmpty else { return false }
         let isRewound = entry.machine.position < entry.machine.highWater
@@ -58,15 +89,16 @@ extension Transaction {
         var (scanned, through) = (0, entry.machine.position)
         var more = false
         while try query.step() {
-            let (job, bytes) = (query.int(0), Int(query.int(2)))
+            let (job, trigger, bytes) = (query.int(0), query.id(1) as TriggerID, Int(query.int(2)))
             scanned += 1
-            if let after = entry.triggers[query.id(1)], job > after, !(isRewound && (entry.machine.awaits(job) || handOut.contains(job))) {
+            if let after = entry.triggers[trigger], job > after, !(isRewound && entry.machine.awaits(job)) {
                 if jobs.count >= room || (handOut.count + jobs.count > 0 && handOut.bytes + bytes > fetch.bytesMax) {
                     more = true
                     break
                 }
                 handOut.bytes += bytes
                 jobs.insert(job)
+                triggers.insert(trigger)
             }
             through = job
         }
@@ -144,13 +176,22 @@ extension Transaction {
     func seek(_ id: DestinationID, to target: SeekTarget, at time: Timestamp) throws -> Seeking {
         var entry = try consumer(id, at: time)
         let last = try lastNumber(.job)
-        let place: Int64 =
-            switch target {
-            case .oldest: 0
-            case .now: last
-            case .after(let token): min(last, try JobToken(token, namespace: entry.namespace).sequence)
-            case .time(let time): try JobRows.lastSequence(db, before: time, last)
+        let place: Int64
+        switch target {
+        case .oldest: place = 0
+        case .now: place = last
+        case .after(let text):
+            let token = try JobToken(text, namespace: entry.namespace)
+            place = min(last, token.sequence)
+            if try entry.triggers.keys.contains(where: { try JobRows.hasRemoved(db, entry.namespace, $0, behind: token) }) {
+                throw try JobRows.gone(db, entry, after: place)
             }
+        case .time(let time):
+            place = try JobRows.lastSequence(db, before: time, last)
+            if try entry.triggers.keys.contains(where: { try JobRows.hasRemoved(db, $0, madeFrom: time) }) {
+                throw try JobRows.gone(db, entry, after: place)
+            }
+        }
         var unacked = SequenceSet()
         for lease in entry.machine.leases.values { unacked.insert(lease.heldJobs) }
         for group in entry.machine.returned.values { unacked.insert(group.jobs) }
@@ -221,7 +262,7 @@ extension Transaction {
             INSERT INTO consumer_lease (destination_id, number, nonce, worker, taken_at, expires_at, visibility, is_open, jobs, state)
             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
             ON CONFLICT DO UPDATE SET expires_at = excluded.expires_at, visibility = excluded.visibility, is_open = excluded.is_open,
-                state = excluded.state
+                jobs = excluded.jobs, state = excluded.state
             """)
         put.bind(1, id)
         put.bind(2, lease.number)

@@ -13,7 +13,7 @@ extension Transaction {
             WHERE id = ?2
             """)
         var pulled: [(destination: DestinationID, job: Int64)] = []
-        let batch = try change(selection, after, limit: limit, states: "2, 4") { letter in
+        let batch = try change(selection, after, limit: limit, states: "2, 4", mustBeAttached: true) { letter in
             replay.bind(1, time)
             replay.bind(2, letter.delivery)
             try replay.run()
@@ -49,17 +49,29 @@ extension Transaction {
         var destination: DestinationID
         var job: Int64
         var isPulled: Bool
+        var isAttached: Bool
     }
 
     private static let columns = """
         d.id, d.settled_at, d.trigger_id, d.reason, d.destination_id, d.job_seq,
-        (SELECT kind FROM destination o WHERE o.id = d.destination_id)
+        (SELECT kind FROM destination o WHERE o.id = d.destination_id), \(isAttached)
+        """
+
+    /// What a trigger no longer delivers has neither filter nor projection any more, so nobody knows what of it may go out. Callbacks
+    /// go to the destination that they name, which needs no attachment.
+    private static let isAttached = """
+        EXISTS (
+            SELECT 1 FROM attachment a
+            WHERE a.ns = d.ns AND a.trigger_id = d.trigger_id AND a.destination_id = d.destination_id)
+        OR EXISTS (
+            SELECT 1 FROM "trigger" t WHERE t.id = d.trigger_id AND t.type = '\(StoredTrigger.callbackType)'
+                AND t.name GLOB '\(StoredTrigger.callbackPrefix)*')
         """
 
     private static func letter(_ row: Prepared) -> Letter {
         Letter(
             delivery: row.int(0), diedAt: row.time(1), trigger: row.id(2), reason: row.optionalText(3), destination: row.id(4),
-            job: row.int(5), isPulled: row.text(6) == "pull")
+            job: row.int(5), isPulled: row.text(6) == "pull", isAttached: row.int(7) == 1)
     }
 
     /// Trigger and destination must be there still: what they left behind is removed piece by piece, and nobody sees it.
@@ -69,13 +81,19 @@ extension Transaction {
 
     /// `states`: of those that may be named by number.
     private func change(
-        _ selection: DeadLetterSelection, _ after: DeadLetterMark?, limit: Int, states: String, _ body: (Letter) throws -> Void
+        _ selection: DeadLetterSelection, _ after: DeadLetterMark?, limit: Int, states: String, mustBeAttached: Bool = false,
+        _ body: (Letter) throws -> Void
     ) throws -> DeadLetterBatch {
         var batch = DeadLetterBatch()
         if let numbers = selection.deliveries {
             for number in numbers {
                 guard let letter = try letter(selection.namespace, number, states) else {
                     batch.refused.append(number)
+                    continue
+                }
+                guard letter.isAttached || !mustBeAttached else {
+                    batch.refused.append(number)
+                    batch.detached += 1
                     continue
                 }
                 try body(letter)
@@ -86,6 +104,10 @@ extension Transaction {
         let letters = try letters(selection, after, limit: limit)
         for letter in letters where selection.trigger.map({ $0 == letter.trigger }) ?? true {
             guard selection.reason == nil || selection.reason == letter.reason else { continue }
+            guard letter.isAttached || !mustBeAttached else {
+                batch.detached += 1
+                continue
+            }
             try body(letter)
             batch.changed += 1
         }

@@ -16,8 +16,8 @@ extension Transaction {
             update.bind(1, problem)
             update.bind(2, try id(of: .connection, name, namespace))
             try update.run()
-        case .removeConnection(let name):
-            try removeConnection(namespace, name)
+        case .removeConnection(let name, let discards):
+            try removeConnection(namespace, name, discardsUndelivered: discards, at: time)
         case .addEndpoint(let connection, let token, let othersExpireAt):
             try addEndpoint(namespace, connection, token, othersExpireAt, time)
         case .putTrigger(let name, let uid, let connection, let type, let input, let settings, let topicKeys, let resets):
@@ -29,16 +29,16 @@ extension Transaction {
             try setState(namespace, name, from: from, to: to)
         case .readsInbox(let trigger, let reads):
             try run("UPDATE \"trigger\" SET reads_inbox = ? WHERE id = ?", reads ? 1 : 0, try id(of: .trigger, trigger, namespace))
-        case .removeTrigger(let name):
-            try removeTrigger(namespace, name)
+        case .removeTrigger(let name, let discards):
+            try removeTrigger(namespace, name, discardsUndelivered: discards, at: time)
         case .putDestination(let name, let kind, let settings, let sealedSecrets):
             try putDestination(namespace, name, kind, settings, sealedSecrets)
         case .setDestinationState(let name, let state, let reason, let settings):
             try setState(namespace, destination: name, state, reason, ifSettings: settings, time)
         case .setOrdered(let trigger, let isOrdered):
             try order(namespace, trigger: try id(of: .trigger, trigger, namespace), isOrdered, at: time)
-        case .removeDestination(let name):
-            try removeDestination(namespace, name)
+        case .removeDestination(let name, let discards):
+            try removeDestination(namespace, name, discardsUndelivered: discards)
         case .attach(let trigger, let destination, let from):
             try attach(namespace, trigger, destination, from, time)
         case .detach(let trigger, let destination):
@@ -93,9 +93,11 @@ extension Transaction {
     }
 
     /// With its addresses and topics. Its triggers must be gone before: their jobs are not removed by the way.
-    private func removeConnection(_ namespace: NamespaceID, _ name: String) throws {
+    private func removeConnection(
+        _ namespace: NamespaceID, _ name: String, discardsUndelivered: Bool, at time: Timestamp
+    ) throws {
         let connection = try id(of: .connection, name, namespace)
-        try removeCallbacks(ofConnection: connection, name, namespace)
+        try removeCallbacks(ofConnection: connection, name, namespace, discardsUndelivered: discardsUndelivered, at: time)
         let used = try prepare("SELECT name FROM \"trigger\" WHERE ns = ? AND connection_id = ? ORDER BY name LIMIT 1")
         used.bind(1, namespace)
         used.bind(2, connection)

@@ -8,15 +8,30 @@ extension Transaction {
 
     /// Hiding is a later due time, so that a claim runs out by itself, and a mark that it is a claim (`releaseClaims`).
     func claim(_ destination: DestinationID, limit: Int, at time: Timestamp, hiddenUntil: Timestamp) throws -> [ClaimedDelivery] {
+        // More than once only where all that was found belongs to a trigger that was detached.
+        for _ in 0..<10 {
+            let (claimed, detached) = try claimOnce(destination, limit: limit, at: time, hiddenUntil: hiddenUntil)
+            if detached == 0 || !claimed.isEmpty { return claimed }
+        }
+        effects.hasDeliveries = true
+        return []
+    }
+
+    private func claimOnce(
+        _ destination: DestinationID, limit: Int, at time: Timestamp, hiddenUntil: Timestamp
+    ) throws -> (claimed: [ClaimedDelivery], detached: Int) {
         let owner = try prepare("SELECT ns FROM destination WHERE id = ? AND kind <> 'pull'")
         owner.bind(1, destination)
-        guard let namespace: NamespaceID = try owner.first({ $0.id(0) }) else { return [] }
+        guard let namespace: NamespaceID = try owner.first({ $0.id(0) }) else { return ([], 0) }
         let due = try prepare(
             """
             SELECT j.seq, j.trigger_id, j.position, j.dedup_key, j.is_derived, j.cause, j.created_at, j.record,
                 d.id, d.attempts, d.pending_since, d.is_ordered, (
                     SELECT a.settings FROM attachment a
-                    WHERE a.ns = d.ns AND a.trigger_id = d.trigger_id AND a.destination_id = d.destination_id)
+                    WHERE a.ns = d.ns AND a.trigger_id = d.trigger_id AND a.destination_id = d.destination_id), EXISTS (
+                    SELECT 1 FROM catch_up c WHERE c.ns = d.ns AND c.trigger_id = d.trigger_id AND c.destination_id = d.destination_id
+                        AND c.dead_reason = '\(Transaction.detachedPending)' AND d.position > c.after_position
+                        AND d.position <= c.through_position)
             FROM delivery d JOIN job j ON j.seq = d.job_seq
             WHERE d.state = 0 AND d.ns = ? AND d.destination_id = ? AND d.next_attempt_at <= ?
                 AND EXISTS (SELECT 1 FROM "trigger" t WHERE t.id = d.trigger_id)
@@ -28,7 +43,12 @@ extension Transaction {
         due.bind(4, limit)
         var claimed: [ClaimedDelivery] = []
         var bytes = 0
+        var left: [Int64] = []
         while bytes < Transaction.claimBytesMax, try due.step() {
+            if due.int(13) == 1 {
+                left.append(due.int(8))
+                continue
+            }
             let job = JobRows.read(due, namespace)
             bytes += job.record.count
             claimed.append(
@@ -37,13 +57,14 @@ extension Transaction {
                     isOrdered: due.int(11) == 1, attachmentSettings: due.bytes(12)))
         }
         due.reset()
+        for delivery in left { try detached(delivery, at: time) }
         let hide = try prepare("UPDATE delivery SET next_attempt_at = ?, is_claimed = 1 WHERE id = ?")
         for delivery in claimed {
             hide.bind(1, hiddenUntil)
             hide.bind(2, delivery.id)
             try hide.run()
         }
-        return claimed
+        return (claimed, left.count)
     }
 
     func record(_ attempts: [DeliveryAttempt]) throws {

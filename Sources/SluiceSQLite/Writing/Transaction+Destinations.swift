@@ -40,8 +40,9 @@ extension Transaction {
     }
 
     /// With its deliveries, which are removed piece by piece.
-    func removeDestination(_ namespace: NamespaceID, _ name: String) throws {
+    func removeDestination(_ namespace: NamespaceID, _ name: String, discardsUndelivered: Bool) throws {
         let destination = try id(of: .destination, name, namespace)
+        if !discardsUndelivered { try refuseUndelivered(ofDestination: destination, name, namespace) }
         try forgetConsumer(destination)
         for table in ["attachment", "catch_up"] {
             try run("DELETE FROM \(table) WHERE ns = ? AND destination_id = ?", namespace.rawValue, destination)
@@ -92,11 +93,7 @@ extension Transaction {
         if try isConsumer(destination) {
             return try detachConsumer(namespace, trigger: TriggerID(trigger), destination: DestinationID(destination), at: time)
         }
-        try run(
-            """
-            UPDATE delivery SET state = 2, reason = 'detached', settled_at = ?1, is_ordered = 0
-            WHERE state = 0 AND ns = ?2 AND destination_id = ?3 AND trigger_id = ?4
-            """, time.milliseconds, namespace.rawValue, destination, trigger)
+        try detachPending(namespace, trigger: trigger, destination: destination, time)
     }
 
     func setAttachment(_ namespace: NamespaceID, _ triggerName: String, _ destinationName: String, _ settings: [UInt8]) throws {

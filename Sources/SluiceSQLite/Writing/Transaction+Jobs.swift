@@ -4,81 +4,87 @@ import SluiceStore
 
 /// What makes a page's records into jobs: the loop that decides how fast a backfill is.
 extension Transaction {
-    private struct JobStatements {
-        let key: Prepared
-        let job: Prepared
-        let delivery: Prepared
+    /// What makes jobs of one trigger, at one time and for one cause.
+    struct JobMaking {
+        fileprivate let job: Prepared
+        fileprivate let delivery: Prepared
+        fileprivate var destinations: [Carried]
+        fileprivate let isOrdered: Bool
+        fileprivate let at: Timestamp
     }
 
     /// Dedup key, job and deliveries of each new record; `standing.position` advances by the jobs made.
     func insertJobs(_ commit: PageCommit, _ standing: inout Standing) throws {
         guard !commit.records.isEmpty else { return }
-        var destinations = try carriedDestinations(standing.namespace, commit.trigger)
-        let isOrdered = try isOrdered(trigger: commit.trigger.rawValue)
-        if isOrdered { try findBlocked(&destinations, standing.namespace, commit.trigger) }
-        let statements = JobStatements(
-            key: try prepare("INSERT INTO dedup (ns, space, key, mark, last_cycle) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"),
-            job: try prepare(
-                """
-                INSERT INTO job (seq, ns, trigger_id, position, cause, created_at, is_derived, dedup_key, record)
-                VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
-                """),
-            delivery: try prepare(
-                """
-                INSERT INTO delivery (
-                    id, ns, destination_id, trigger_id, position, job_seq, next_attempt_at, created_at, pending_since, is_ordered)
-                VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?8, ?7, ?7, ?9)
-                """))
-        bindConstants(statements, commit, standing)
-        statements.delivery.bind(9, isOrdered ? 1 : 0)
+        var making = try jobMaking(standing.namespace, commit.trigger, commit.cause, at: commit.at)
+        let insertKey = try prepare("INSERT INTO dedup (ns, space, key, mark, last_cycle) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING")
         let cycle = standing.cyclesCompleted + 1
+        insertKey.bind(1, standing.namespace)
+        insertKey.bind(2, standing.space)
+        insertKey.bind(5, cycle)
         for keyed in commit.records {
             try keyed.dedupKey.withUnsafeBytes { key in
-                statements.key.bindInPlace(3, key)
-                statements.key.bind(4, keyed.mark)
-                try statements.key.run()
-                guard statements.key.changes > 0 else {
+                insertKey.bindInPlace(3, key)
+                insertKey.bind(4, keyed.mark)
+                try insertKey.run()
+                guard insertKey.changes > 0 else {
                     return try refreshKey(standing, keyed, cycle: cycle)
                 }
                 // From now on it is known by its new key as well.
                 if !keyed.formerKeys.isEmpty, try isKnown(keyed.formerKeys, but: keyed.dedupKey, standing) { return }
                 standing.position += 1
-                let sequence = try allocate(.job)
-                try insertJob(statements.job, keyed, key, sequence, standing.position)
-                for index in destinations.indices where standing.position > destinations[index].from {
-                    let dueAt = destinations[index].isBlocked ? Transaction.blocked : commit.at
-                    try insertDelivery(statements.delivery, destinations[index].id, sequence, standing.position, dueAt)
-                    if isOrdered { destinations[index].isBlocked = true }
-                    effects.hasDeliveries = true
-                }
+                try makeJob(of: keyed.record, key: key, at: standing.position, &making)
             }
         }
     }
 
-    private func bindConstants(_ statements: JobStatements, _ commit: PageCommit, _ standing: Standing) {
-        statements.key.bind(1, standing.namespace)
-        statements.key.bind(2, standing.space)
-        statements.key.bind(5, standing.cyclesCompleted + 1)
-        statements.job.bind(2, standing.namespace)
-        statements.job.bind(3, commit.trigger)
-        statements.job.bind(5, commit.cause.rawValue)
-        statements.job.bind(6, commit.at)
-        statements.delivery.bind(2, standing.namespace)
-        statements.delivery.bind(4, commit.trigger)
-        statements.delivery.bind(7, commit.at)
+    /// The destinations are those that the trigger is attached to, and `own`, which the jobs go to in any case.
+    func jobMaking(
+        _ namespace: NamespaceID, _ trigger: TriggerID, _ cause: PollCause, and own: DestinationID? = nil, at time: Timestamp
+    ) throws -> JobMaking {
+        var destinations = try carriedDestinations(namespace, trigger)
+        if let own { try add(own, to: &destinations, namespace) }
+        let isOrdered = try isOrdered(trigger: trigger.rawValue)
+        if isOrdered { try findBlocked(&destinations, namespace, trigger) }
+        let job = try prepare(
+            """
+            INSERT INTO job (seq, ns, trigger_id, position, cause, created_at, is_derived, dedup_key, record)
+            VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+            """)
+        job.bind(2, namespace)
+        job.bind(3, trigger)
+        job.bind(5, cause.rawValue)
+        job.bind(6, time)
+        let delivery = try prepare(
+            """
+            INSERT INTO delivery (
+                id, ns, destination_id, trigger_id, position, job_seq, next_attempt_at, created_at, pending_since, is_ordered)
+            VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?8, ?7, ?7, ?9)
+            """)
+        delivery.bind(2, namespace)
+        delivery.bind(4, trigger)
+        delivery.bind(7, time)
+        delivery.bind(9, isOrdered ? 1 : 0)
+        return JobMaking(job: job, delivery: delivery, destinations: destinations, isOrdered: isOrdered, at: time)
     }
 
+    /// A job and its deliveries, in the order of their positions. `key` is not looked for: it must be new.
     @inline(__always)
-    private func insertJob(
-        _ insert: Prepared, _ keyed: KeyedRecord, _ key: UnsafeRawBufferPointer, _ sequence: Int64, _ position: Int64
-    ) throws {
-        insert.bind(1, sequence)
-        insert.bind(4, position)
-        insert.bind(7, (keyed.record.isDerived ? 1 : 0) | (keyed.record.isDeletion ? 2 : 0))
-        insert.bindInPlace(8, key)
-        try keyed.record.bytes.withUnsafeBytes { bytes in
-            insert.bindInPlace(9, bytes)
-            try insert.run()
+    func makeJob(of record: Record, key: UnsafeRawBufferPointer, at position: Int64, _ making: inout JobMaking) throws {
+        let sequence = try allocate(.job)
+        making.job.bind(1, sequence)
+        making.job.bind(4, position)
+        making.job.bind(7, (record.isDerived ? 1 : 0) | (record.isDeletion ? 2 : 0))
+        making.job.bindInPlace(8, key)
+        try record.bytes.withUnsafeBytes { bytes in
+            making.job.bindInPlace(9, bytes)
+            try making.job.run()
+        }
+        for index in making.destinations.indices where position > making.destinations[index].from {
+            let dueAt = making.destinations[index].isBlocked ? Transaction.blocked : making.at
+            try insertDelivery(making.delivery, making.destinations[index].id, sequence, position, dueAt)
+            if making.isOrdered { making.destinations[index].isBlocked = true }
+            effects.hasDeliveries = true
         }
     }
 
@@ -127,11 +133,19 @@ extension Transaction {
         try update.run()
     }
 
-    private struct Carried {
+    fileprivate struct Carried {
         var id: DestinationID
         var from: Int64
         /// Something unsettled comes before: only where the trigger is ordered.
         var isBlocked = false
+    }
+
+    private func add(_ own: DestinationID, to destinations: inout [Carried], _ namespace: NamespaceID) throws {
+        if let index = destinations.firstIndex(where: { $0.id == own }) { return destinations[index].from = 0 }
+        let query = try prepare("SELECT 1 FROM destination WHERE id = ? AND ns = ? AND kind <> 'pull'")
+        query.bind(1, own)
+        query.bind(2, namespace)
+        if try query.first({ _ in true }) != nil { destinations.append(Carried(id: own, from: 0)) }
     }
 
     private func findBlocked(_ destinations: inout [Carried], _ namespace: NamespaceID, _ trigger: TriggerID) throws {

@@ -109,7 +109,7 @@ extension Transaction {
             """, try allocate(.space), trigger.rawValue)
     }
 
-    func removeTrigger(_ namespace: NamespaceID, _ name: String) throws {
+    func removeTrigger(_ namespace: NamespaceID, _ name: String, discardsUndelivered: Bool, at time: Timestamp) throws {
         let trigger = try id(of: .trigger, name, namespace)
         let query = try prepare("SELECT state FROM \"trigger\" WHERE id = ?")
         query.bind(1, trigger)
@@ -117,6 +117,7 @@ extension Transaction {
         guard state == TriggerState.created.rawValue || state == TriggerState.stopped.rawValue else {
             throw SluiceError(.conflict, "the trigger \(name) is \(state): stop it before it is removed", context: ["trigger": name])
         }
+        if !discardsUndelivered { try refuseUndelivered(ofTrigger: trigger, name, namespace, at: time) }
         try discardKeys(namespace, TriggerID(trigger))
         try discard(namespace, .jobs, trigger)
         try removeBackfills(namespace, of: TriggerID(trigger))

@@ -6,7 +6,8 @@ import SluiceStore
 
 /// Backfills and audits: a window of a trigger's provider read again.
 extension API {
-    /// Takes `{"trigger", "from", "to"?, "mode"?, "audit"?, "repair"?, "beyond_retention"?}`. An audit only looks, unless it repairs.
+    /// Takes `{"trigger", "from", "to"?, "mode"?, "audit"?, "repair"?, "beyond_retention"?, "cursor"?}`. An audit only looks,
+    /// unless it repairs.
     func startBackfill(_ call: APICall) async throws -> APIResponse {
         let body = try call.object()
         let wanted = try BackfillWords(body, now: parts.clock.now())
@@ -16,7 +17,8 @@ extension API {
             BackfillRequest(
                 trigger: trigger, window: wanted.window, mode: wanted.mode, isAudit: wanted.isAudit,
                 isBeyondRetention: wanted.isBeyondRetention,
-                keysKept: reach.keepsAll ? .all : reach.floor.map { .from($0) } ?? .unknown))
+                keysKept: reach.keepsAll ? .all : reach.floor.map { .from($0) } ?? .unknown, cursor: wanted.cursor,
+                isOpenEnded: wanted.isOpenEnded))
         var answer = write(started, triggerName: trigger.name)
         answer.status = 201
         return answer
@@ -51,7 +53,7 @@ extension API {
             throw SluiceError(.notFound, "a backfill is told to \(BackfillCommand.allCases.map(\.rawValue).joined(separator: ", "))")
         }
         let changed = try await parts.store.commandBackfill(.default, id, command, at: parts.clock.now())
-        parts.control.backfillsChanged()
+        await parts.control.backfillsChanged(changed.trigger)
         return write(changed, triggerName: try await backfillTriggers([changed])[changed.trigger] ?? "?")
     }
 
@@ -147,8 +149,10 @@ private struct BackfillWords {
     var mode: BackfillMode
     var isAudit: Bool
     var isBeyondRetention: Bool
+    var cursor: [UInt8]?
+    var isOpenEnded: Bool
 
-    private static let known: Set<String> = ["trigger", "from", "to", "mode", "audit", "repair", "beyond_retention"]
+    private static let known: Set<String> = ["trigger", "from", "to", "mode", "audit", "repair", "beyond_retention", "cursor"]
 
     init(_ body: JSONView, now: Timestamp) throws(SluiceError) {
         if let unknown = (body.members ?? []).first(where: { !BackfillWords.known.contains($0.key) })?.key {
@@ -161,7 +165,10 @@ private struct BackfillWords {
         guard let from = try BackfillWords.time(body, "from") else {
             throw SluiceError(.invalid, "`from` is a time such as 2026-01-31T09:00:00Z: where the window begins")
         }
-        window = try BackfillWindow(from: from, to: try BackfillWords.time(body, "to"), now: now)
+        let to = try BackfillWords.time(body, "to")
+        window = try BackfillWindow(from: from, to: to, now: now)
+        isOpenEnded = to == nil
+        cursor = body["cursor"].flatMap { $0.isNull ? nil : Array($0.bytes) }
         isAudit = try BackfillWords.flag(body, "audit")
         isBeyondRetention = try BackfillWords.flag(body, "beyond_retention")
         let repairs = try BackfillWords.flag(body, "repair")

@@ -175,6 +175,7 @@ extension API {
             left -= API.batchRows
             sum.changed += batch.changed
             sum.refused += batch.refused
+            sum.detached += batch.detached
             sum.next = batch.next
         } while sum.next != nil && left > 0
         return sum
@@ -190,7 +191,7 @@ extension API {
             guard let one = refused.first else {
                 throw SluiceError(.notFound, "there is no delivery \(done.refused[0]): it went with its job after its time, or never was")
             }
-            throw API.noDeadLetter(one)
+            throw done.detached > 0 ? try await noAttachment(one) : API.noDeadLetter(one)
         }
         let states = Dictionary(refused.map { ($0.id, $0.state.rawValue) }) { first, _ in first }
         return APIResponse.object { writer in
@@ -199,28 +200,21 @@ extension API {
                 writer.member("id", number)
                 writer.member("state", states[number])
             }
+            writer.member("detached", Int64(done.detached))
             writer.member("until", order.selection.until)
             writer.member("next", done.next.map(API.text))
         }
     }
 
-    /// The words of today's `/v1/deliveries/replay`: `{"delivery": ID}`, `{"destination": NAME}` or `{"all": true}`, all of them at once.
-    func replayDeliveries(_ call: APICall) async throws -> APIResponse {
-        let body = try call.object()
-        var order: Order
-        if let delivery = body["delivery"]?.int64 {
-            order = Order(selection: DeadLetterSelection(deliveries: [delivery]), rows: 1)
-        } else {
-            order = try await self.order(body)
-            order.rows = .max
-        }
-        let now = parts.clock.now()
-        let done = try await run(order) { try await self.parts.store.replayDeadLetters($0, after: $1, limit: $2, at: now) }
-        if let delivery = order.selection.deliveries?.first, order.selection.deliveries?.count == 1, done.changed == 0 {
-            throw SluiceError(.notFound, "delivery \(delivery) is no dead letter: see `sluice dead-letter list`")
-        }
-        if done.changed > 0 { try await clearDeadLetterAlarms() }
-        return APIResponse.object { $0.member("replayed", Int64(done.changed)) }
+    private func noAttachment(_ delivery: StoredDelivery) async throws -> SluiceError {
+        let definitions = try await definitions()
+        let trigger = definitions.triggers.first { $0.id == delivery.trigger }?.name ?? "?"
+        let destination = definitions.destinations.first { $0.id == delivery.destination }?.name ?? "?"
+        return SluiceError(
+            .conflict,
+            "delivery \(delivery.id) stays dead: \(trigger) no longer delivers to \(destination), so there is no filter to say what of it may "
+                + "go there. Attach it again and replay, or discard it",
+            context: ["delivery": String(delivery.id), "trigger": trigger, "destination": destination])
     }
 
     /// The alarm stands for as long as a destination has dead letters; those that die again raise it again.

@@ -173,17 +173,4 @@ extension API {
             if command == .poll, !parts.isServing { writer.member("note", "no server runs: it polls as soon as one starts") }
         }
     }
-
-    func listQuarantine(_ call: APICall) async throws -> APIResponse {
-        let trigger = try await trigger(call.parameter("name"))
-        let records = try await parts.store.quarantine(.default, trigger: trigger.id, limit: try call.limit())
-        return APIResponse.object { writer in
-            writer.list("quarantine", records) { writer, record in
-                writer.member("reason", record.reason)
-                writer.member("digest", Hex.text(record.digest))
-                writer.member("record", String(decoding: record.bytes, as: UTF8.self))
-            }
-            writer.member("total", trigger.progress.quarantined)
-        }
-    }
 }

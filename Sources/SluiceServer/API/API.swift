@@ -38,7 +38,7 @@ public final class API: Sendable {
             address: PublicAddress, isServing: Bool, delivery: DeliveryService? = nil, places: DestinationPlaces = DestinationPlaces()
         ) {
             self.delivery = delivery
-            self.consumers = consumers ?? ConsumerService(store: store, time: clock, alarms: alarms)
+            self.consumers = consumers ?? ConsumerService(store: store, time: clock, alarms: alarms, sieves: SieveShelf().ofConsumers)
             self.store = store
             self.shelf = shelf
             self.reloader = reloader

@@ -292,6 +292,16 @@ public struct ApplyPlanner {
                 "\(what): there is no connection `\(spec.connection)`: \(Words.hint(spec.connection, among: Array(connectorNames.keys)))")
             return nil
         }
+        for attachment in spec.destinations ?? [] where !destinations.contains(attachment.destination) {
+            issue(
+                attachment.line,
+                "\(what): there is no destination `\(attachment.destination)`: \(Words.hint(attachment.destination, among: Array(destinations)))"
+            )
+        }
+        if CallbackAttachments.isNamed(spec.name) {
+            putSource(spec)
+            return nil
+        }
         guard let connector = connectors[connectorName] else {
             issue(spec.line, "\(what): the connector \(connectorName) of its connection is not loaded")
             return nil
@@ -302,18 +312,21 @@ public struct ApplyPlanner {
                 spec.line, "\(what): connector \(connectorName) has no trigger type `\(spec.type)`: \(Words.hint(spec.type, among: known))")
             return nil
         }
-        for attachment in spec.destinations ?? [] where !destinations.contains(attachment.destination) {
-            issue(
-                attachment.line,
-                "\(what): there is no destination `\(attachment.destination)`: \(Words.hint(attachment.destination, among: Array(destinations)))"
-            )
-        }
         let faults = issues.count
         let uid = known.triggers[spec.name]?.uid ?? names.triggerUID()
         guard let input = input(spec, type), let keys = topicKeys(spec, type, connector, input, uid), issues.count == faults else {
             return nil
         }
         return put(spec, uid: uid, input: input, topicKeys: keys, type)
+    }
+
+    /// What the callbacks of a connection end in has destinations, and nothing else that a file could say.
+    private mutating func putSource(_ spec: TriggerSpec) {
+        let stored = known.triggers[spec.name]
+        var notes: [String] = []
+        if stored == nil { plan.changes += CallbackAttachments.source(spec, uid: names.triggerUID()).map { .plain($0) } }
+        attach(spec, stored, &notes)
+        plan.steps.append(.init(stored == nil ? .create : notes.isEmpty ? .keep : .change, "trigger", spec.name, notes))
     }
 
     private mutating func input(_ spec: TriggerSpec, _ type: TriggerTypeDefinition) -> [UInt8]? {

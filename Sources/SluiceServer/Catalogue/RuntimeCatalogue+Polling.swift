@@ -72,7 +72,7 @@ extension RuntimeCatalogue: PollingCatalogue {
         let definition = found.connector.definition
         return ConnectionAuthorization(
             name: found.stored.name, access: definition.access, values: values,
-            secretFields: definition.connectionFields.filter(\.isSecret).map(\.name))
+            secretFields: definition.connectionFields.filter(\.isSecret).map(\.name), connector: found.connector)
     }
 
     public func settings(of connection: ConnectionID) -> ConnectionPollSettings {

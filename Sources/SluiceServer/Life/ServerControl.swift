@@ -40,6 +40,7 @@ final class ServerControl: TriggerControl {
         for connection in news.connections { polling.connectionChanged(connection) }
         for trigger in news.triggers { polling.triggerChanged(trigger) }
         for trigger in news.removed { polling.triggerRemoved(trigger) }
+        for connection in news.removedConnections { polling.connectionRemoved(connection) }
         for connection in news.connections { subscriptions.connectionChanged(connection) }
         for trigger in news.triggers { subscriptions.triggerChanged(trigger) }
         for trigger in news.removed { subscriptions.triggerRemoved(trigger) }
@@ -64,6 +65,7 @@ final class ServerControl: TriggerControl {
         var connections: [ConnectionID]
         var triggers: [StoredTrigger]
         var removed: [TriggerID]
+        var removedConnections: [ConnectionID]
         /// Those that listen to other topics than before.
         var listening: [TriggerID]
     }
@@ -80,6 +82,7 @@ final class ServerControl: TriggerControl {
                 connections: definitions.connections.map(\.id).filter { told.connections[$0] != connections[$0] },
                 triggers: definitions.triggers.filter { told.triggers[$0.id] != $0.generation },
                 removed: told.triggers.keys.filter { triggers[$0] == nil },
+                removedConnections: told.connections.keys.filter { connections[$0] == nil },
                 listening: definitions.triggers.filter { told.topics[$0.id] != $0.topics && !$0.topics.isEmpty }.map(\.id))
         }
     }
@@ -102,7 +105,10 @@ final class ServerControl: TriggerControl {
     }
 
     func startBackfill(_ wanted: BackfillRequest) async throws -> StoredBackfill { try await backfills.start(wanted) }
-    func backfillsChanged() { backfills.lookAgain() }
+    func backfillsChanged(_ trigger: TriggerID) async {
+        backfills.lookAgain()
+        await backfills.lookAtEnd(of: trigger)
+    }
     func backfillWaits(_ backfill: StoredBackfill) -> (reason: String, until: Timestamp?)? { backfills.waitsFor(backfill) }
 
     func redeliver(_ webhook: InboxItem) async throws -> InboxSequence? {

@@ -28,8 +28,8 @@ public protocol TriggerControl: Sendable {
     func redeliver(_ webhook: InboxItem) async throws -> InboxSequence?
     /// Checks and begins a backfill. Throws `.conflict` without a server.
     func startBackfill(_ wanted: BackfillRequest) async throws -> StoredBackfill
-    /// One was paused, resumed or cancelled.
-    func backfillsChanged()
+    /// One of this trigger was paused, resumed or cancelled.
+    func backfillsChanged(_ trigger: TriggerID) async
     /// What one waits for, as a sentence, and until when; nil if nothing holds it up, or nothing runs.
     func backfillWaits(_ backfill: StoredBackfill) -> (reason: String, until: Timestamp?)?
 }
@@ -42,7 +42,7 @@ extension TriggerControl {
     public func testConnection(_ connection: ConnectionID) async throws -> ConnectionTestResult { throw SluiceError.noServerAsks }
     public func redeliver(_ webhook: InboxItem) async throws -> InboxSequence? { nil }
     public func startBackfill(_ wanted: BackfillRequest) async throws -> StoredBackfill { throw SluiceError.noServerAsks }
-    public func backfillsChanged() {}
+    public func backfillsChanged(_ trigger: TriggerID) async {}
     public func backfillWaits(_ backfill: StoredBackfill) -> (reason: String, until: Timestamp?)? {
         backfill.state == .running ? ("a server: none runs, start one with `sluice serve`", nil) : nil
     }

@@ -1,5 +1,6 @@
 import SluiceCore
 import SluiceDelivery
+import SluiceStore
 
 /// Reads a YAML document into a `Manifest`, collecting everything that is wrong before it gives up.
 public struct ManifestReader {
@@ -70,6 +71,12 @@ public struct ManifestReader {
     private mutating func trigger(_ member: YAMLValue.Member) -> TriggerSpec {
         var spec = TriggerSpec(name: member.key, line: member.line)
         let what = "trigger \(member.key)"
+        if let connection = CallbackAttachments.connection(of: member.key) {
+            (spec.connection, spec.type) = (connection, StoredTrigger.callbackType)
+            let keys = members(member.value, of: what, allowed: ["destinations"])
+            spec.destinations = keys["destinations"].map { attachments($0) } ?? []
+            return spec
+        }
         let keys = members(
             member.value, of: what,
             allowed: ["connection", "type", "input", "safety_interval", "interval", "destinations", "state", "ordered"])
@@ -237,6 +244,8 @@ public struct ManifestReader {
         _ = members(section, of: title, allowed: nil)
         guard case .mapping(let members) = section.content else { return [] }
         for member in members where !Words.isName(member.key) {
+            // The one name with a colon: what the callbacks of a connection end in.
+            if title == "triggers", CallbackAttachments.isNamed(member.key) { continue }
             issue(member.line, "a name in \(title) is made of at most 64 letters, digits, `-`, `_` and `.`")
         }
         return members

@@ -37,6 +37,7 @@ struct Chores: Service {
     let polling: PollingService
     let unread: UnreadWatch
     let refusals: RefusalCollector
+    let expired: ExpiredLetters
     let clock: any TimeSource
     let retention: RetentionPolicy
     let logger: Logger
@@ -69,12 +70,17 @@ struct Chores: Service {
     }
 
     private func prune() async {
+        let begun = clock.now()
+        var hasExpired = false
         do {
             for _ in 0..<100 where !Task.isCancelled {
-                guard try await store.prune(retention, at: clock.now()).isPartial else { return }
+                let report = try await store.prune(retention, at: clock.now())
+                hasExpired = hasExpired || report.expiredDeliveries > 0
+                guard report.isPartial else { break }
                 // Webhooks that wait for the disk go first.
                 try await Task.sleep(for: .milliseconds(50))
             }
+            if hasExpired { try await expired.tell(since: begun) }
         } catch is CancellationError {
             return
         } catch {

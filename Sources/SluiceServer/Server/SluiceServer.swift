@@ -6,6 +6,7 @@ import SluiceConnectors
 import SluiceCore
 import SluiceDelivery
 import SluiceGateway
+import SluiceOutgoing
 import SluicePolling
 import SluiceStore
 import Synchronization
@@ -120,12 +121,11 @@ public struct SluiceServer: Sendable {
         limits.heldMax = min(limits.heldMax, OpenFiles.raise() / 2)
         let heldConfiguration = PollingService.heldConfiguration(limits)
         heldClient = HTTPClient(eventLoopGroupProvider: .singleton, configuration: heldConfiguration)
-        let resolve: PollRoutes.Resolve = { try await AddressResolver.addresses(of: $0, allowed: $1) }
-        let routes = PollRoutes(configuration: configuration, resolve: resolve)
+        let routes = OutgoingRoutes.polls(configuration)
         polling = PollingService(
             store: store, catalogue: catalogue, time: clock, alarms: alarms, client: client, limits: limits, logger: logger,
             random: { Double.random(in: 0..<1) }, guardAddress: { _, _ in }, routes: routes, heldClient: heldClient,
-            heldRoutes: PollRoutes(configuration: heldConfiguration, resolve: resolve),
+            heldRoutes: .polls(heldConfiguration),
             credentials: SealedCredentials(store: store, sealer: opened.sealer))
         let fetch = GuardedFetch(client: client, time: clock, routes: routes)
         desk = HandshakeDesk(time: clock, logger: logger) { try await fetch.get($0) }
@@ -134,8 +134,7 @@ public struct SluiceServer: Sendable {
             store: store, time: clock, wallTime: WallClock(), alarms: alarms, logger: logger, sieve: { [catalogue] in catalogue.sieve($0) },
             destinationGone: { await stops.gone($0, target: $1, reason: $2) })
         feed = JobFeed(store: store)
-        consumers = ConsumerService(
-            store: store, time: clock, alarms: alarms, sieves: { [catalogue] in catalogue.sieves.sieve($0, $1) })
+        consumers = ConsumerService(store: store, time: clock, alarms: alarms, sieves: catalogue.sieves.ofConsumers)
         var gatewayLimits = GatewayLimits()
         // What the benchmarks compare with: the same listener, reading the same bodies and keeping nothing.
         gatewayLimits.enablesBaseline = options.environment["SLUICE_BENCHMARK_BASELINE"] == "1"
@@ -248,7 +247,8 @@ public struct SluiceServer: Sendable {
                 store: opened.store, polling: polling,
                 unread: UnreadWatch(
                     store: opened.store, gateway: gateway, alarms: alarms, unreadMax: options.unreadWebhooksMax, logger: logger),
-                refusals: refusals, clock: opened.clock, retention: options.retention, logger: logger),
+                refusals: refusals, expired: ExpiredLetters(store: opened.store, alarms: alarms), clock: opened.clock,
+                retention: options.retention, logger: logger),
             APIServer(
                 api: api, host: options.api.host, port: options.api.port,
                 connectionsMax: max(2000, OpenFiles.raise() * 3 / 4), logger: logger, onBound: { bound.api($0) },

@@ -28,19 +28,26 @@ public final class SieveShelf: Sendable {
     public init() {}
 
     /// The sieve of an attachment with these settings, as they were when a job was claimed. Nil where every job passes as it is.
-    public func sieve(_ trigger: TriggerID, _ destination: DestinationID, settings: [UInt8]) -> (any JobSieve)? {
+    /// `names` are the trigger's; nil: as this shelf was told.
+    public func sieve(
+        _ trigger: TriggerID, _ destination: DestinationID, settings: [UInt8], names given: JobJSON.TriggerNames? = nil
+    ) -> (any JobSieve)? {
         if settings.isEmpty { return nil }
         let key = Key(trigger: trigger, destination: destination)
-        let (known, names) = state.withLock { ($0.entries[key], $0.names[trigger]) }
-        if let known, known.json == settings { return known.sieve }
-        let entry = SieveShelf.entry(settings, names ?? (name: "", uid: ""))
+        let (known, told) = state.withLock { ($0.entries[key], $0.names[trigger]) }
+        let names = given ?? told ?? (name: "", uid: "")
+        if let known, known.json == settings, known.name == names.name { return known.sieve }
+        let entry = SieveShelf.entry(settings, names)
         // Not of a trigger that is gone by now: the shelf holds no more than there are attachments.
         state.withLock { if $0.names[trigger] != nil { $0.entries[key] = entry } }
         return entry.sieve
     }
 
-    /// The sieve of an attachment as it is now, for those who read no settings themselves.
-    public func sieve(_ trigger: TriggerID, _ destination: DestinationID) -> (any JobSieve)? {
+    /// For consumers, who get the settings with their jobs.
+    public var ofConsumers: ConsumerService.Sieves { { self.sieve($0, $2, settings: $3, names: $1) } }
+
+    /// The sieve of an attachment as this shelf was told of it last.
+    func sieve(_ trigger: TriggerID, _ destination: DestinationID) -> (any JobSieve)? {
         state.withLock { $0.entries[Key(trigger: trigger, destination: destination)]?.sieve }
     }
 

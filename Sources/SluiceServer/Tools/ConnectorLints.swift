@@ -10,12 +10,14 @@ public struct ConnectorLints: Sendable {
     public let connector: (any Connector)?
     public private(set) var findings: [ConnectorFinding] = []
     private let keys: LuaKeyLines
+    private let lines: [String]
 
     /// Throws `.notFound` if there is no such file.
     public init(file path: String) throws {
         file = ConnectorFile.file(path)
         let source = try ConnectorFile.source(file)
         keys = LuaKeyLines(source: source)
+        lines = source.split(separator: UInt8(ascii: "\n"), omittingEmptySubsequences: false).map { String(decoding: $0, as: UTF8.self) }
         do {
             connector = try ConnectorFile.load(source: source, file: file)
         } catch {
@@ -29,7 +31,18 @@ public struct ConnectorLints: Sendable {
     /// File and line of a key such as `triggers.new_order.poll`.
     public func locate(_ key: String) -> (file: String, line: Int?) { (file, keys.line(key)) }
 
-    private mutating func warn(_ lint: String, _ key: String, _ message: String, loses: String, fix: String) {
+    /// Whether the file says `-- allow LINT: WHY` where a finding stands: for those that were seen by running the connector.
+    public func allows(_ finding: ConnectorFinding) -> Bool { allows(finding.lint, line: finding.line) }
+
+    private func allows(_ lint: String, line: Int?) -> Bool {
+        guard let line else { return false }
+        return [line - 1, line - 2].contains { lines.indices.contains($0) && lines[$0].contains("-- allow \(lint)") }
+    }
+
+    /// Once for a place, though variants may repeat it; and not where its line, or the one above, says `-- allow LINT: WHY`.
+    mutating func warn(_ lint: String, _ key: String, _ message: String, loses: String, fix: String) {
+        if findings.contains(where: { $0.lint == lint && $0.subject == key }) { return }
+        if allows(lint, line: keys.line(key)) { return }
         findings.append(
             ConnectorFinding(.warning, lint, file: file, line: keys.line(key), subject: key, message: message, loses: loses, fix: fix))
     }
@@ -76,10 +89,12 @@ public struct ConnectorLints: Sendable {
         }
         for type in definition.triggers {
             let key = "triggers.\(type.name)"
+            lintLag(type, key)
             if let rules = connector?.incremental(triggerType: type.name) {
-                lint(rules, type, key + ".incremental")
+                for variant in rules.variantsOrSelf { lint(variant, type, key + ".incremental") }
             } else {
                 lintLambda(type, key)
+                lintWindow(type, key)
             }
         }
     }
@@ -132,11 +147,12 @@ public struct ConnectorLints: Sendable {
                 loses: "nothing, but old records may come as new when they change",
                 fix: "use when a record was created, or name it updated_…")
         }
-        if cursor.order == .ascending, !asksForOrder(rules) {
+        if cursor.order == .ascending, !rules.asksForOrder {
             warn(
-                "unordered-as-ordered", key + ".cursor.order", "order = \"asc\" is declared, and no parameter asks the source for it",
+                "unordered-as-ordered", key + ".cursor.order",
+                "order = \"asc\" is declared, and nothing in the request asks the source for it",
                 loses: "what an unordered list shows after the cursor has moved past it, if the source's order is not ascending by itself",
-                fix: "add the source's parameter for sorting, or leave order out")
+                fix: "add the source's parameter for sorting, or leave order out; in order by itself: -- allow unordered-as-ordered: WHY")
         }
         if case .token(let token) = rules.pagination, case .query(let parameter) = token.parameter, !token.restartsFromMark,
             cursor.order == .ascending, countsPages(parameter)
@@ -147,14 +163,21 @@ public struct ConnectorLints: Sendable {
         }
     }
 
+    /// A webhook wakes a poll within milliseconds; whether the record shows by then is the provider's doing.
+    private mutating func lintLag(_ type: TriggerTypeDefinition, _ key: String) {
+        guard type.kind == .hybrid, type.visibilityLag == .zero else { return }
+        let rules = connector?.incremental(triggerType: type.name)?.variantsOrSelf
+        guard rules?.contains(where: { $0.cursor.map { $0.lookback > 0 } ?? false }) ?? (type.lookback > 0) else { return }
+        warn(
+            "webhook-covered-early", rules == nil ? key + ".lookback" : key + ".incremental.cursor",
+            "records may show up late (lookback), and the poll that a webhook wakes is the last one for it (no visibility lag)",
+            loses: "nothing for ever, but what shows up after that poll waits for the next webhook or the safety poll",
+            fix: "declare visibility_lag_seconds: how long after a webhook its change may stay invisible")
+    }
+
     private func isAboutNew(_ name: String) -> Bool {
         let words = Set(name.split(separator: "_").map(String.init))
         return !words.isDisjoint(with: ["new", "created"]) && words.isDisjoint(with: ["updated", "changed", "modified", "or"])
-    }
-
-    private func asksForOrder(_ rules: Incremental) -> Bool {
-        let signs = ["sort", "order", "direction", "asc"]
-        return rules.query.contains { parameter in signs.contains { parameter.name.lowercased().contains($0) } }
     }
 
     private func countsPages(_ parameter: String) -> Bool {

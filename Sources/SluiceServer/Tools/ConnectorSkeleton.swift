@@ -265,12 +265,20 @@ public enum ConnectorSkeleton: String, Sendable, CaseIterable {
                   title = "New or updated item",
                   -- For Sluice: dedup keys outlive the overlap, in the cursor's unit.
                   lookback = OVERLAP,
+                  visibility_lag_seconds = 10, -- how long after its webhook a change may stay invisible
                   webhook_key = function(input)
                     return "item"
                   end,
                   poll = poll,
                   dedup = function(record)
                     return record.id .. "@" .. record.updated_at
+                  end,
+                  -- For backfills: where the poll begins to read what was changed at a time or later, and when a record was changed.
+                  cursor_at = function(time)
+                    return { mark = time }
+                  end,
+                  record_time = function(record)
+                    return record.updated_at
                   end,
                   -- What the poll reads, for `sluice connector simulate`: the words of incremental.
                   simulate = {

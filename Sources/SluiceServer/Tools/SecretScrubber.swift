@@ -1,10 +1,8 @@
-import FoundationEssentials
 import SluiceConnectors
 import SluiceCore
 
 /// Takes secrets out of what is printed and recorded: known values wherever they stand, and what by its name is a credential.
 public struct SecretScrubber: Sendable {
-    private static let valueBytesMin = 4
     private static let headers: Set<String> = [
         "authorization", "proxy-authorization", "cookie", "set-cookie", "x-api-key", "api-key", "apikey", "x-auth-token", "x-access-token",
         "x-shopify-access-token", "private-token", "x-csrf-token",
@@ -17,23 +15,18 @@ public struct SecretScrubber: Sendable {
     ]
     private static let wholeNames: Set<String> = ["token", "key", "sig", "auth", "code", "pwd", "hmac", "jwt"]
 
-    private let values: [(text: [UInt8], label: [UInt8])]
+    private var finder = SecretFinder()
 
-    /// The secret values of a connection: those of its secret fields, as they are, percent-encoded and in Base64.
+    /// The secret values of a connection: those of its secret fields, however they are written.
     public init(connection: JSONView, fields: [Field]) {
-        var values: [(text: [UInt8], label: [UInt8])] = []
         for field in fields where field.isSecret {
             guard let value = connection[field.name] else { continue }
-            for text in SecretScrubber.texts(value) where text.utf8.count >= SecretScrubber.valueBytesMin {
-                let label = Array("[\(field.name)]".utf8)
-                for form in [text, HTTPRequestPlan.percentEncoded(text), SecretScrubber.base64(text), SecretScrubber.base64(text + ":")] {
-                    values.append((Array(form.utf8), label))
-                }
-            }
+            for text in SecretScrubber.texts(value) { finder.add(text, label: "[\(field.name)]") }
         }
-        // The longest first: one secret may hold another.
-        self.values = values.sorted { $0.text.count > $1.text.count }
     }
+
+    /// Something else that must not be shown: a token that the provider gave.
+    public mutating func add(_ secret: String, label: String) { finder.add(secret, label: "[\(label)]") }
 
     private static func texts(_ value: JSONView) -> [String] {
         if let members = value.members { return members.flatMap { texts($0.value) } }
@@ -41,14 +34,16 @@ public struct SecretScrubber: Sendable {
         return value.text.map { [$0] } ?? []
     }
 
-    private static func base64(_ text: String) -> String { Data(text.utf8).base64EncodedString() }
-
     /// Text without the known values.
-    public func text(_ text: String) -> String { String(decoding: bytes(Array(text.utf8)), as: UTF8.self) }
+    public func text(_ text: String) -> String { String(decoding: finder.replaced(Array(text.utf8)), as: UTF8.self) }
 
-    /// A body without the known values, and without the values of JSON members that are credentials by their names.
-    public func body(_ body: [UInt8]) -> [UInt8] {
-        let cleaned = bytes(body)
+    /// A body without the known values, and without the values of members of JSON, or of parameters of a form, that are credentials
+    /// by their names. `headers` say whether it is a form.
+    public func body(_ body: [UInt8], headers: [HTTPField] = []) -> [UInt8] {
+        let cleaned = finder.replaced(body)
+        if headers.first("Content-Type")?.lowercased().hasPrefix("application/x-www-form-urlencoded") == true {
+            return Array(SecretScrubber.pairs(String(decoding: cleaned, as: UTF8.self)).utf8)
+        }
         guard let root = (try? JSONDocument(cleaned))?.root else { return cleaned }
         return SecretScrubber.hasCredential(root) ? SecretScrubber.without(root) : cleaned
     }
@@ -98,11 +93,16 @@ public struct SecretScrubber: Sendable {
     public func url(_ url: String) -> String {
         let cleaned = text(url)
         guard let mark = cleaned.firstIndex(of: "?") else { return SecretScrubber.withoutUser(cleaned) }
-        let pairs = cleaned[cleaned.index(after: mark)...].split(separator: "&", omittingEmptySubsequences: false).map { pair -> String in
-            guard let equals = pair.firstIndex(of: "="), SecretScrubber.isCredential(String(pair[..<equals])) else { return String(pair) }
+        let query = SecretScrubber.pairs(String(cleaned[cleaned.index(after: mark)...]))
+        return SecretScrubber.withoutUser(String(cleaned[..<mark])) + "?" + query
+    }
+
+    /// `a=b&c=d` without the values that are credentials by their names.
+    private static func pairs(_ text: String) -> String {
+        text.split(separator: "&", omittingEmptySubsequences: false).map { pair -> String in
+            guard let equals = pair.firstIndex(of: "="), isCredential(String(pair[..<equals])) else { return String(pair) }
             return "\(pair[...equals])[\(pair[..<equals])]"
-        }
-        return SecretScrubber.withoutUser(String(cleaned[..<mark])) + "?" + pairs.joined(separator: "&")
+        }.joined(separator: "&")
     }
 
     private static func withoutUser(_ url: String) -> String {
@@ -115,22 +115,5 @@ public struct SecretScrubber: Sendable {
     static func isCredential(_ name: String) -> Bool {
         let plain = name.lowercased().filter { $0.isLetter }
         return wholeNames.contains(plain) || names.contains { plain.contains($0) }
-    }
-
-    private func bytes(_ bytes: [UInt8]) -> [UInt8] {
-        guard !values.isEmpty else { return bytes }
-        var result: [UInt8] = []
-        result.reserveCapacity(bytes.count)
-        var index = 0
-        while index < bytes.count {
-            if let found = values.first(where: { $0.text[0] == bytes[index] && bytes[index...].starts(with: $0.text) }) {
-                result += found.label
-                index += found.text.count
-            } else {
-                result.append(bytes[index])
-                index += 1
-            }
-        }
-        return result
     }
 }

@@ -6,6 +6,7 @@ extension Trial {
     /// For people. `width` cuts each record to one line.
     public func text(width: Int = 140) -> String {
         var lines = ["\(connector), \(type): nothing is stored"]
+        if let webhook { lines += Trial.lines(webhook) }
         for exchange in exchanges {
             let status = exchange.reply.map { String($0.status) } ?? "no answer"
             lines.append("  \(exchange.request.method) \(exchange.request.url) → \(status), \(exchange.span.milliseconds) ms")
@@ -25,11 +26,24 @@ extension Trial {
             }
             for warning in page.warnings { lines.append("  warning: \(warning)") }
         }
-        lines.append("cursor before: \(Trial.text(cursorBefore))")
-        lines.append("cursor after:  \(Trial.text(cursorAfter))")
+        if webhook == nil {
+            lines.append("cursor before: \(Trial.text(cursorBefore))")
+            lines.append("cursor after:  \(Trial.text(cursorAfter))")
+        }
+        for note in notes { lines.append("note: \(note)") }
         if pages.last?.more == true { lines.append("There is more: --pages \(pages.count * 2)") }
         if let failure { lines.append("FAILED (\(failureKind ?? "?")): \(failure)") }
         return lines.joined(separator: "\n")
+    }
+
+    private static func lines(_ webhook: TrialWebhook) -> [String] {
+        var lines: [String] = []
+        if let report = webhook.verification { lines += report.text.split(separator: "\n").map { "  \($0)" } }
+        if let reason = webhook.unverified { lines.append("  \(reason)") }
+        if !webhook.keys.isEmpty { lines.append("  its keys: \(webhook.keys.joined(separator: ", "))") }
+        if let key = webhook.listensTo { lines.append("  this trigger listens to: \(key.isEmpty ? "every webhook" : key)") }
+        lines.append("  the webhook is \(webhook.isForTrigger ? "" : "not ")for this trigger")
+        return lines
     }
 
     private static func text(_ cursor: [UInt8]?) -> String { cursor.map { String(decoding: $0, as: UTF8.self) } ?? "none" }
@@ -59,6 +73,18 @@ extension Trial {
                 writer.member("more", page.more)
                 writer.key("warnings")
                 writer.array { writer in for warning in page.warnings { writer.value(warning) } }
+            }
+            writer.key("notes")
+            writer.array { writer in for note in notes { writer.value(note) } }
+            if let webhook {
+                writer.key("webhook")
+                writer.object { writer in
+                    if let report = webhook.verification { writer.member("verified", report.isValid) }
+                    writer.key("keys")
+                    writer.array { writer in for key in webhook.keys { writer.value(key) } }
+                    writer.member("listens_to", webhook.listensTo)
+                    writer.member("for_trigger", webhook.isForTrigger)
+                }
             }
             writer.member("failure", failure)
         }

@@ -1,8 +1,8 @@
 import SluiceConnectors
 import SluiceCore
-import SluicePolling
 
-/// One poll of a connector outside of any server: nothing is stored, and what it shows holds no secret.
+/// One poll of a connector outside of any server, or one webhook read: nothing is stored but the tokens that a provider rotates, and
+/// what it shows holds no secret.
 public struct Trial: Sendable {
     public struct Order: Sendable {
         public var file: String
@@ -17,6 +17,14 @@ public struct Trial: Sendable {
         public var allowsPrivate = false
         public var recordDirectory: String?
         public var replayDirectory: String?
+        /// Where refresh tokens that the provider rotates are kept. Nil: none is spent.
+        public var tokensFile: String?
+        /// How long the provider may hold a long poll.
+        public var holdSeconds: Int64 = 10
+        /// A webhook as raw HTTP, read instead of polling.
+        public var webhookFile: String?
+        /// Secrets to verify it with. Nil: it is not verified.
+        public var webhookSecretFile: String?
         public init(file: String) { self.file = file }
     }
 
@@ -45,6 +53,10 @@ public struct Trial: Sendable {
     /// Why the last page did not come; nil if it did.
     public internal(set) var failure: String?
     public internal(set) var failureKind: String?
+    /// What should be known besides, for example that a token was spent.
+    public internal(set) var notes: [String] = []
+    /// What was made of a webhook; nil if it was a poll.
+    public internal(set) var webhook: TrialWebhook?
 
     /// Polls. Throws `SluiceError` for what is wrong with the order; what goes wrong with the poll is in the result.
     public static func run(_ order: Order) async throws -> Trial {
@@ -61,22 +73,28 @@ public struct Trial: Sendable {
         let clock = AnchoredClock()
         let now = recording?.now ?? clock.now()
         var trial = Trial(connector: definition.name, type: type.name, cursorBefore: cursor, cursorAfter: cursor)
+        if let file = order.webhookFile {
+            let webhook = try TrialWebhook.Given(file, secretFile: order.webhookSecretFile)
+            trial.read(webhook, by: connector, type, connection, input, now, scrubber)
+            return trial
+        }
+        if type.kind == .webhook {
+            throw SluiceError(
+                .invalid, "\(type.name) polls nothing: give --webhook FILE, a webhook as raw HTTP, and see what becomes of it")
+        }
+        let poll = TrialPoll(connector: connector, type: type, connection: connection, input: input, now: now, order: order)
         if let recording {
             let replayer = TrialReplayer(recording.exchanges, directory: recording.directory, scrubber: scrubber)
-            let http = TrialRecorder(replayer, scrubber: scrubber, time: clock)
-            await trial.poll(connector, type, connection, input, http, now, order.pages, scrubber)
+            await trial.run(poll, TrialRecorder(replayer, time: clock), held: { try await $0(replayer) }, scrubber)
         } else {
-            let settings = ConnectionPollSettings(allowsPrivate: order.allowsPrivate)
-            let lane = PollLane(settings: settings, time: clock) { try await AddressResolver.addresses(of: $0, allowed: $1) }
-            let http = TrialRecorder(lane.http, scrubber: scrubber, time: clock)
-            await trial.poll(connector, type, connection, input, http, now, order.pages, scrubber)
-            await lane.close()
+            try await trial.run(poll, clock, scrubber)
         }
         if let directory = order.recordDirectory {
             let open = TrialValues.open(connection.root, definition.connectionFields)
+            func known(_ json: [UInt8]) -> [UInt8] { Array(scrubber.text(String(decoding: json, as: UTF8.self)).utf8) }
             let made = Recording(
-                directory: directory, type: type.name, connection: open, input: Array(input.root.bytes), cursor: cursor, now: now,
-                exchanges: trial.exchanges)
+                directory: directory, type: type.name, connection: known(open), input: known(Array(input.root.bytes)),
+                cursor: cursor.map(known), now: now, exchanges: trial.exchanges)
             try made.write()
         }
         return trial
@@ -102,33 +120,8 @@ public struct Trial: Sendable {
         return document.root.isNull ? nil : Array(document.root.bytes)
     }
 
-    private mutating func poll(
-        _ connector: any Connector, _ type: TriggerTypeDefinition, _ connection: JSONDocument, _ input: JSONDocument, _ http: TrialRecorder,
-        _ now: Timestamp, _ pagesMax: Int, _ scrubber: SecretScrubber
-    ) async {
-        var pageState: [UInt8]?
-        do {
-            for _ in 0..<max(1, pagesMax) {
-                let request = PollRequest(
-                    triggerType: type.name, connection: connection, input: input, cursor: cursorAfter, pageState: pageState, readBound: now)
-                let page = try await connector.poll(request, http: http)
-                let keys = try page.keys ?? connector.dedupKeys(triggerType: type.name, records: page.records)
-                pages.append(shown(page, keys, scrubber))
-                if let cursor = page.cursor { cursorAfter = cursor }
-                pageState = page.pageState
-                if !page.more { break }
-            }
-        } catch let failure as PollFailure {
-            failureKind = "\(failure.kind)"
-            self.failure = scrubber.text(failure.error.description)
-        } catch {
-            failureKind = "connector"
-            failure = scrubber.text("\(error)")
-        }
-        exchanges = http.exchanges
-    }
-
-    private func shown(_ page: PollPage, _ keys: [Result<[UInt8], SluiceError>], _ scrubber: SecretScrubber) -> Page {
+    /// As it came: `scrub` takes the secrets out.
+    func shown(_ page: PollPage, _ keys: [Result<[UInt8], SluiceError>]) -> Page {
         var entries: [Page.Entry] = []
         for (index, record) in page.records.enumerated() {
             let mark = index < page.marks.count && page.marks[index] != Int64.max ? page.marks[index] : nil
@@ -138,12 +131,20 @@ public struct Trial: Sendable {
                 case .failure(let error): (error.message, false)
                 }
             entries.append(
-                Page.Entry(
-                    key: scrubber.text(key), isKeyed: isKeyed, mark: mark, isDerived: record.isDerived,
-                    bytes: scrubber.body(Array(record.bytes))))
+                Page.Entry(key: key, isKeyed: isKeyed, mark: mark, isDerived: record.isDerived, bytes: Array(record.bytes)))
         }
-        return Page(
-            records: entries, cursor: page.cursor.map { scrubber.body($0) }, more: page.more, warnings: page.warnings.map(scrubber.text))
+        return Page(records: entries, cursor: page.cursor, more: page.more, warnings: page.warnings)
+    }
+}
+
+extension Trial.Page {
+    mutating func scrub(_ scrubber: SecretScrubber) {
+        for index in records.indices {
+            records[index].key = scrubber.text(records[index].key)
+            records[index].bytes = scrubber.body(records[index].bytes)
+        }
+        cursor = cursor.map { scrubber.body($0) }
+        warnings = warnings.map(scrubber.text)
     }
 }
 

@@ -89,46 +89,69 @@ public struct TrialExchange: Sendable {
     }
 }
 
-/// Passes requests on and keeps what was asked and answered, without secrets.
+/// Passes requests on and keeps what was asked and answered. Secrets are taken out once all of them are known: a token that the
+/// provider gives in the middle may stand in an answer before.
 final class TrialRecorder: HTTPSending {
     private static let exchangesMax = 1000
-    private let http: any HTTPSending
-    private let scrubber: SecretScrubber
-    private let time: any TimeSource
-    private let kept = Mutex<[TrialExchange]>([])
+    /// Stands where a request was held until the trial was over.
+    static let letGo = "held by the provider, and let go of"
 
-    init(_ http: any HTTPSending, scrubber: SecretScrubber, time: any TimeSource) {
-        (self.http, self.scrubber, self.time) = (http, scrubber, time)
+    private let http: any HTTPSending
+    private let time: any TimeSource
+    private let kept: Kept
+
+    private final class Kept: Sendable {
+        let exchanges = Mutex<[TrialExchange]>([])
     }
 
-    var exchanges: [TrialExchange] { kept.withLock { $0 } }
+    init(_ http: any HTTPSending, time: any TimeSource) { (self.http, self.time, kept) = (http, time, Kept()) }
+
+    /// The same recording, over another way.
+    init(_ http: any HTTPSending, goingOnWith other: TrialRecorder) { (self.http, time, kept) = (http, other.time, other.kept) }
+
+    func exchanges(_ scrubber: SecretScrubber) -> [TrialExchange] {
+        kept.exchanges.withLock { $0 }.map { exchange in
+            TrialExchange(
+                request: TrialRecorder.scrubbed(exchange.request, scrubber),
+                reply: exchange.reply.map {
+                    HTTPReply(
+                        status: $0.status, headers: $0.headers.map(scrubber.header), body: scrubber.body($0.body, headers: $0.headers))
+                }, failure: exchange.failure.map(scrubber.text), span: exchange.span)
+        }
+    }
 
     func send(_ request: HTTPRequestPlan) async throws -> HTTPReply {
         let start = time.now()
         do {
             let reply = try await http.send(request)
-            keep(request, reply, nil, start)
+            keep(request, .success(reply), since: start)
             return reply
-        } catch let failure as PollFailure {
-            let status = failure.error.context["status"].flatMap { Int($0) }
-            keep(request, status.map { HTTPReply(status: $0, headers: [], body: []) }, failure.error.message, start)
-            throw failure
+        } catch {
+            keep(request, .failure(error), since: start)
+            throw error
         }
     }
 
-    private func keep(_ request: HTTPRequestPlan, _ reply: HTTPReply?, _ failure: String?, _ start: Timestamp) {
-        let exchange = TrialExchange(
-            request: TrialRecorder.scrubbed(request, scrubber),
-            reply: reply.map {
-                HTTPReply(status: $0.status, headers: $0.headers.map(scrubber.header), body: scrubber.body($0.body))
-            }, failure: failure.map(scrubber.text), span: time.now() - start)
-        kept.withLock { kept in if kept.count < TrialRecorder.exchangesMax { kept.append(exchange) } }
+    func keep(_ request: HTTPRequestPlan, _ result: Result<HTTPReply, any Error>, since start: Timestamp) {
+        var exchange = TrialExchange(request: request, reply: nil, failure: nil, span: time.now() - start)
+        switch result {
+        case .success(let reply): exchange.reply = reply
+        case .failure(let failure as PollFailure):
+            let status = failure.error.context["status"].flatMap { Int($0) }
+            exchange.reply = status.map { HTTPReply(status: $0, headers: [], body: []) }
+            exchange.failure = failure.error.message
+        case .failure(let error as SluiceError): exchange.failure = error.message
+        case .failure: exchange.failure = TrialRecorder.letGo
+        }
+        kept.exchanges.withLock { kept in if kept.count < TrialRecorder.exchangesMax { kept.append(exchange) } }
     }
+
+    var now: Timestamp { time.now() }
 
     static func scrubbed(_ request: HTTPRequestPlan, _ scrubber: SecretScrubber) -> HTTPRequestPlan {
         HTTPRequestPlan(
             method: request.method, url: scrubber.url(request.url), headers: request.headers.map(scrubber.header),
-            body: scrubber.body(request.body), acceptsAnyStatus: request.acceptsAnyStatus)
+            body: scrubber.body(request.body, headers: request.headers), acceptsAnyStatus: request.acceptsAnyStatus)
     }
 }
 
@@ -137,6 +160,9 @@ final class TrialReplayer: HTTPSending {
     private struct State {
         var used: Set<Int> = []
     }
+    /// The recording ends where nothing more came of a held request.
+    struct LetGo: Error {}
+
     private let exchanges: [TrialExchange]
     private let directory: String
     private let scrubber: SecretScrubber
@@ -167,6 +193,7 @@ final class TrialReplayer: HTTPSending {
                     .notFound, "the recording in \(directory) has no answer to \(asked.method) \(asked.url)\(near): record it anew"))
         }
         guard let reply = found.reply else {
+            if found.failure == TrialRecorder.letGo { throw TrialReplayer.LetGo() }
             throw PollFailure(.transient, SluiceError(.providerUnreachable, found.failure ?? "no answer was recorded"))
         }
         if !request.acceptsAnyStatus, let failure = TrialStatus.failure(reply) { throw failure }

@@ -114,6 +114,21 @@ extension ConnectorSimulation {
             Lint(
                 "zone-guessed", "times without a zone are not read and not refused", loses: "records within the offset",
                 fix: "refuse them, or declare zone = \"utc\" if the provider means that")
+        case .zoneChange:
+            Lint(
+                "times-compared-as-text", "times with offsets are compared as if they were text, or without their offset",
+                loses: "records of the hour that comes twice, or everything until the text catches up",
+                fix: "describe the poll with incremental, which compares instants; in code, take the offset off first")
+        case .laterPartition:
+            Lint(
+                "partitions-listed-once", "a partition that shows up later is not read, or only from then on",
+                loses: "everything in it, or what it held before it was found",
+                fix: "list the partitions in each cycle, and begin each where the trigger began")
+        case .lyingValidator:
+            Lint(
+                "not-modified-believed", "a 304 is taken to mean that nothing is new",
+                loses: "what is on further pages, what changed within the same second, and whatever a cache hides",
+                fix: "conditional = true in incremental, which asks only where a 304 surely means that, and reads whole once a day")
         case .unordered:
             Lint(
                 "last-record-cursor", "the cursor moves past records that an unordered list had not shown yet",

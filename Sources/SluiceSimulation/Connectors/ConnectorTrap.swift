@@ -8,6 +8,7 @@ public enum ConnectorTrap: String, Sendable, CaseIterable {
     case clockSkew = "clock-skew"
     case futureDated = "future-dated"
     case noZone = "no-zone"
+    case zoneChange = "zone-change"
     case unordered = "unordered-feed"
     case changedAgain = "changed-again"
     case shiftingPages = "shifting-pages"
@@ -18,6 +19,8 @@ public enum ConnectorTrap: String, Sendable, CaseIterable {
     case poisonRecord = "poison-record"
     case keptStart = "kept-start"
     case idleFeed = "idle-feed"
+    case laterPartition = "later-partition"
+    case lyingValidator = "lying-validator"
     case idReset = "id-reset"
 
     /// What the stand-in does.
@@ -31,6 +34,7 @@ public enum ConnectorTrap: String, Sendable, CaseIterable {
         case .clockSkew: "this machine's clock and the provider's differ by seconds or hours"
         case .futureDated: "a record is dated days ahead"
         case .noZone: "times come without a zone"
+        case .zoneChange: "the offset that times are written with changes, as at the end of daylight saving"
         case .unordered: "the list says nothing of time"
         case .changedAgain: "a record that was read changes, and changes again"
         case .shiftingPages: "records move between pages while they are read"
@@ -41,6 +45,8 @@ public enum ConnectorTrap: String, Sendable, CaseIterable {
         case .poisonRecord: "one record lacks its id or its time"
         case .keptStart: "the first poll finds nothing, and the second comes hours later"
         case .idleFeed: "polls with nothing new between them"
+        case .laterPartition: "a partition that holds records already shows up after the first polls"
+        case .lyingValidator: "an ETag or a Last-Modified stays though there is news, or changes though there is none"
         case .idReset: "a long poll's ids begin anew"
         }
     }

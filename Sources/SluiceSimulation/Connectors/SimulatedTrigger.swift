@@ -11,6 +11,7 @@ struct SimulatedTrigger: Sendable {
     let connection: JSONDocument
     let input: JSONDocument
     let places: StandInPlaces
+    let dialect: SimulatedFeed.Dialect?
 
     static let startMilliseconds: Int64 = 1_800_000_000_000
     private static let pageSizeSmall = 4
@@ -21,6 +22,7 @@ struct SimulatedTrigger: Sendable {
         let incremental = connector.incremental(triggerType: type.name)
         guard let declared = incremental ?? stated?.rules else { return nil }
         (self.connector, self.type) = (connector, type)
+        dialect = stated?.dialect
         isDescribed = incremental != nil
         connection = try SimulatedTrigger.values(
             connector.definition.connectionFields, given: stated?.connection, urlField: declared.urlField)
@@ -46,7 +48,7 @@ struct SimulatedTrigger: Sendable {
             case .page(let rule): rule.end
             case .none, .token, .link, .nextURL: nil
             }
-        return end.map { $0.hasMore == nil && $0.total == nil && $0.totalPages == nil } ?? false
+        return end.map { $0.hasMore == nil && $0.isLast == nil && $0.total == nil && $0.totalPages == nil } ?? false
     }
 
     /// Whether the description itself takes a short page for the last one.
@@ -115,6 +117,9 @@ struct SimulatedTrigger: Sendable {
         case .roundedPrecision:
             return cursor?.kind == .rfc3339 || cursor?.kind == .unixSeconds ? nil : "its cursor has no fraction"
         case .noZone: return cursor?.kind == .rfc3339 && cursor?.zone == nil ? nil : "its times need no zone"
+        case .zoneChange: return cursor?.kind == .rfc3339 && cursor?.zone == nil ? nil : "its times are written with no offset of their own"
+        case .laterPartition: return places.partitionListPath == nil ? "it reads no list of partitions" : nil
+        case .lyingValidator: return rules.shape.isConditional ? nil : "it does not ask whether the list has changed"
         case .unordered: return isTime && cursor?.order == CursorRule.Order.none ? nil : "its list is in order"
         case .changedAgain:
             return rules.dedup.versions.isEmpty && rules.dedup.created == nil || cursor?.field == rules.dedup.id
@@ -129,10 +134,10 @@ struct SimulatedTrigger: Sendable {
         case .deletedAnchor:
             if case .keyset = rules.pagination { return nil }
             return "nothing is anchored on a record"
-        case .retentionGap: return retention == nil ? "the source keeps everything, as far as is said" : nil
-        case .poisonRecord: return nil
+        case .retentionGap: return retention == nil && dialect != .etcd ? "the source keeps everything, as far as is said" : nil
+        case .poisonRecord: return dialect == .etcd ? "every key has a revision" : nil
         case .idReset:
-            if places.epoch != nil { return nil }
+            if places.epoch != nil || dialect == .etcd { return nil }
             return type.kind == .longPolling ? "its ids never begin anew, as far as is said" : "it is no long poll"
         }
     }

@@ -10,9 +10,11 @@ extension StandInFeed {
 
     mutating func answer(_ request: HTTPRequestPlan) -> HTTPReply {
         answers += 1
+        if dialect == .etcd { return etcdAnswer(request) }
         let parameters = StandInRequest(request)
         if let other = partitionAnswer(request) ?? lookupAnswer(request) ?? fullAnswer(request) { return other }
-        if isOtherPartition(request, parameters) { return body([], hasMore: false, next: 0, total: 0, parameters) }
+        let partition = namedPartition(request, parameters)
+        if partition == nil, isOtherPartition(request, parameters) { return body([], hasMore: false, next: 0, total: 0, parameters) }
         let bound = places.bounds.compactMap { text(of: $0, parameters) }.first.map { place(ofText: $0) }
         if case .some(.none) = bound { return reply(400, "{\"error\":\"the bound cannot be read\"}") }
         if hasPosition(parameters) {
@@ -20,7 +22,7 @@ extension StandInFeed {
             if mischief.shifts { shift(above: bound ?? nil) }
         }
         let upper = rules.cursor?.upperParameter.flatMap { parameters[.query($0)] }.flatMap { place(ofText: $0) }
-        let listed = list(above: bound ?? nil, upTo: upper)
+        let listed = list(above: bound ?? nil, upTo: upper, in: partition ?? 0)
         guard let start = start(parameters, in: listed) else {
             let statuses = [400, 404, 410] + rules.expiredStatuses
             return reply(statuses[random.int(0...statuses.count - 1)], "{\"error\":\"unknown page\"}")
@@ -32,7 +34,10 @@ extension StandInFeed {
             Exchange(
                 cycle: cycle, bound: bound ?? nil, hasPosition: hasPosition(parameters), count: page.count, hasMore: hasMore,
                 newest: items.filter { isListed($0) }.map(\.place).max(), at: now))
-        let reply = body(page, hasMore: hasMore, next: start + size, total: listed.count, parameters)
+        let validators = validators(page, hasMore: hasMore)
+        if isUnchanged(request, validators) { return HTTPReply(status: 304, headers: [dateHeader] + validators, body: []) }
+        var reply = body(page, hasMore: hasMore, next: start + size, total: listed.count, parameters)
+        reply.headers += validators
         if mischief.anchorsDeleted > 0, hasMore, let last = page.last {
             mischief.anchorsDeleted -= 1
             delete(last.id)
@@ -62,21 +67,55 @@ extension StandInFeed {
         return reply(200, answer.text)
     }
 
+    // MARK: Conditions
+
+    /// What says whether the list has changed, of a first page.
+    private mutating func validators(_ page: [Item], hasMore: Bool) -> [HTTPField] {
+        switch mischief.validator {
+        case nil: return []
+        case .firstPage, .lies:
+            return [HTTPField("ETag", "\"\(page.map { String($0.version) }.joined(separator: "-"))\"")]
+        case .wholeSeconds:
+            return [HTTPField("Last-Modified", ProviderModel.httpDate(Timestamp(milliseconds: modifiedAt)))]
+        case .restless: return [HTTPField("ETag", "W/\"\(answers)\"")]
+        }
+    }
+
+    private func isUnchanged(_ request: HTTPRequestPlan, _ validators: [HTTPField]) -> Bool {
+        let (tag, since) = (request.headers.first("If-None-Match"), request.headers.first("If-Modified-Since"))
+        guard mischief.validator != nil, tag ?? since != nil else { return false }
+        if mischief.validator == .lies { return true }
+        return tag.map { $0 == validators.first("ETag") } ?? (since == validators.first("Last-Modified"))
+    }
+
+    private var dateHeader: HTTPField { HTTPField("Date", ProviderModel.httpDate(Timestamp(milliseconds: now))) }
+
     // MARK: Partitions
 
-    /// The one partition there is, if this asks for the list of them.
+    /// The number of the partition that a request names; nil where it names none of those that are listed.
+    private func namedPartition(_ request: HTTPRequestPlan, _ parameters: StandInRequest) -> Int? {
+        guard places.isPartitioned, places.partitionListPath != nil else { return nil }
+        let words = Set(request.url.prefix { $0 != "?" }.split(separator: "/").map(String.init))
+        let values = places.partitionParameters.compactMap { parameters[.query($0)] }
+        return partitionIDs.firstIndex { words.contains($0) || values.contains($0) }
+    }
+
+    /// The partitions there are, if this asks for the list of them.
     private func partitionAnswer(_ request: HTTPRequestPlan) -> HTTPReply? {
         guard let path = places.partitionListPath, case .list(let list) = rules.partitions?.source,
             request.url.prefix(while: { $0 != "?" }).hasSuffix(path)
         else { return nil }
-        var element = JSONTree()
-        for path in places.partitionPaths { element.set(path.keys, "\"p1\"") }
+        let elements = partitionIDs.map { id in
+            var element = JSONTree()
+            for path in places.partitionPaths { element.set(path.keys, "\"\(id)\"") }
+            return element.text
+        }
         let isFirst = !StandInRequest(request).values.contains { key, value in
             ["page", "offset", "after", "cursor"].contains { key.contains($0) } && !["", "0", "1"].contains(value)
         }
         var answer = JSONTree()
-        answer.set(list.records.keys, isFirst ? "[\(element.text)]" : "[]")
-        set(end(of: list.pagination), hasMore: false, total: 1, pages: 1, in: &answer)
+        answer.set(list.records.keys, isFirst ? "[\(elements.joined(separator: ","))]" : "[]")
+        set(end(of: list.pagination), hasMore: false, total: elements.count, pages: 1, in: &answer)
         return reply(200, answer.text)
     }
 
@@ -251,6 +290,7 @@ extension StandInFeed {
 
     private func set(_ end: Incremental.PageEnd?, hasMore: Bool, total: Int, pages: Int, in answer: inout JSONTree) {
         if let path = end?.hasMore { answer.set(path.keys, hasMore ? "true" : "false") }
+        if let path = end?.isLast { answer.set(path.keys, hasMore ? "false" : "true") }
         if let path = end?.total { answer.set(path.keys, String(total)) }
         if let path = end?.totalPages { answer.set(path.keys, String(pages)) }
     }
@@ -362,12 +402,17 @@ extension StandInFeed {
                 text += (text.utf8.contains(UInt8(ascii: ".")) ? "" : ".000") + digits + "Z"
             }
         }
+        if let change = mischief.zoneChangesAt, cursor.kind == .rfc3339, text.hasSuffix("Z") {
+            let hours: Int64 = item.place < change ? 2 : 1
+            let local = cursor.written(mark + hours * 3600 * (cursor.marksPerSecond ?? 1))
+            text = String(local.dropLast()) + "+0\(hours):00"
+        }
         if mischief.isZoneless, text.hasSuffix("Z") { text = String(text.dropLast()) }
         return text
     }
 
     func reply(_ status: Int, _ body: String, _ headers: [HTTPField] = []) -> HTTPReply {
-        let date = HTTPField("Date", ProviderModel.httpDate(Timestamp(milliseconds: now)))
-        return HTTPReply(status: status, headers: [date, HTTPField("Content-Type", "application/json")] + headers, body: Array(body.utf8))
+        return HTTPReply(
+            status: status, headers: [dateHeader, HTTPField("Content-Type", "application/json")] + headers, body: Array(body.utf8))
     }
 }

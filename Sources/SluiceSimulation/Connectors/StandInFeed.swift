@@ -15,9 +15,23 @@ struct StandInFeed: Sendable {
         /// When a later version takes its place in the list, or the record is deleted.
         var goneAt = Int64.max
         var fault: Fault?
+        /// Which of several lists it is in.
+        var partition = 0
     }
     /// What may be wrong with one record.
     enum Fault: CaseIterable, Sendable { case noID, noTime, garbledTime }
+
+    /// What may be wrong with what says whether a list has changed (RFC 9110, 8.8).
+    enum Validator: CaseIterable, Sendable {
+        /// The first page's ETag, whatever the further ones hold.
+        case firstPage
+        /// A Last-Modified of whole seconds: a second change within one leaves it.
+        case wholeSeconds
+        /// An ETag that is another one each time.
+        case restless
+        /// For some hours every condition is answered with 304.
+        case lies
+    }
 
     /// What is done to whoever reads.
     struct Mischief: Sendable {
@@ -31,6 +45,10 @@ struct StandInFeed: Sendable {
         var tokensExpireAtAnswer: Int?
         /// Times lack their zone.
         var isZoneless = false
+        /// Times at and above this place are written with an offset of one hour, those below it with one of two.
+        var zoneChangesAt: Int64?
+        /// How answers say whether the list has changed; nil: they do not.
+        var validator: Validator?
         /// Times are written, and where nothing else is declared compared, more finely than the mark counts.
         var isFine = false
         /// What is older is gone, in milliseconds.
@@ -68,15 +86,22 @@ struct StandInFeed: Sendable {
     var tokens: [String: Int] = [:]
     /// How often the source's ids have begun anew, and from which item on they count now.
     private(set) var life = 1
-    private var countedFrom = 0
-    /// Of several lists the first one that is asked for holds everything.
+    private(set) var countedFrom = 0
+    var dialect: SimulatedFeed.Dialect?
+    /// What came at or below this place is forgotten, but for what holds still: etcd's compaction.
+    var compactedAt: Int64 = 0
+    /// Of several lists the first one that is asked for holds everything, where nothing names them.
     var partition: String?
+    /// The partitions that are listed by now.
+    private(set) var partitionIDs = ["p1"]
+    private(set) var modifiedAt: Int64
 
     init(_ rules: Incremental, _ places: StandInPlaces, pageCap: Int?, now: Int64, seed: UInt64) {
         self.rules = rules
         self.places = places
         self.pageCap = pageCap
         self.now = now
+        modifiedAt = now
         random = SimulationRandom(seed: seed)
     }
 
@@ -111,24 +136,31 @@ struct StandInFeed: Sendable {
 
     /// A new record, dated and visible now unless told otherwise. Returns its version.
     @discardableResult
-    mutating func add(place: Int64? = nil, visibleAt: Int64? = nil, fault: Fault? = nil) -> Int {
+    mutating func add(place: Int64? = nil, visibleAt: Int64? = nil, fault: Fault? = nil, partition: Int = 0) -> Int {
         let id = (latest.keys.max() ?? 0) + 1
-        return put(Item(id: id, version: items.count, place: place ?? placeNow, visibleAt: visibleAt ?? now, fault: fault))
+        return put(
+            Item(
+                id: id, version: items.count, place: place ?? placeNow, visibleAt: visibleAt ?? now, fault: fault, partition: partition))
     }
+
+    /// Another partition is listed from now on.
+    mutating func addPartition() { partitionIDs.append("p\(partitionIDs.count + 1)") }
 
     /// A record changes. Returns the new version; nil if there is no such record.
     @discardableResult
     mutating func touch(_ id: Int) -> Int? {
         guard let before = latest[id], !deleted.contains(id) else { return nil }
         items[before].goneAt = now
+        modifiedAt = now
         // Two versions that show the same time cannot be told apart where the time is the version.
         let place = max(placeNow, items[before].place + placesPerMark)
-        return put(Item(id: id, version: items.count, place: place, visibleAt: now))
+        return put(Item(id: id, version: items.count, place: place, visibleAt: now, partition: items[before].partition))
     }
 
     mutating func delete(_ id: Int) {
         guard let version = latest[id] else { return }
         items[version].goneAt = now
+        modifiedAt = now
         deleted.insert(id)
     }
 
@@ -137,6 +169,7 @@ struct StandInFeed: Sendable {
         for index in items.indices { items[index].goneAt = min(items[index].goneAt, now) }
         life += 1
         countedFrom = items.count
+        compactedAt = 0
     }
 
     private mutating func put(_ item: Item) -> Int {
@@ -144,6 +177,7 @@ struct StandInFeed: Sendable {
         if isIdentifiedByCursor, isTimed {
             while items.contains(where: { $0.place == item.place }) { item.place += placesPerMark }
         }
+        modifiedAt = max(modifiedAt, min(item.visibleAt, now))
         items.append(item)
         latest[item.id] = item.version
         return item.version
@@ -155,12 +189,12 @@ struct StandInFeed: Sendable {
     }
 
     /// What the list shows now, in its order, within the bounds.
-    func list(above bound: Int64?, upTo upper: Int64? = nil) -> [Item] {
+    func list(above bound: Int64?, upTo upper: Int64? = nil, in partition: Int = 0) -> [Item] {
         let granule = granule
         let isExclusive = rules.cursor?.isExclusive == true || isOpaque
         let phase = (rules.cursor?.phaseUnits ?? 0) * placesPerMark
         let listed = items.filter { item in
-            guard isListed(item) else { return false }
+            guard isListed(item), item.partition == partition else { return false }
             // What an answer hands out as its position leads to all that shows up afterwards, whatever its date.
             let place = isOpaque ? item.visibleAt : item.place
             if let bound {

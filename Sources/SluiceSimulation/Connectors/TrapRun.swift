@@ -32,6 +32,8 @@ struct TrapRun {
     let connection: JSONDocument
     let input: JSONDocument
     let recordsMax: Int
+    /// Whether requests are held after the poll that connects, until one brings nothing.
+    let holds: Bool
     /// How far this machine's clock is ahead of the provider's, in milliseconds.
     var skew: Int64 = 0
 
@@ -52,13 +54,17 @@ struct TrapRun {
     private(set) var cycles = 0
     /// Pages of the cycle so far, over crashes.
     private(set) var pagesRead = 0
+    /// What is asked for next is to be held.
+    private var isHolding = false
+    private var broughtNothing = false
     /// Cycles that ended while the list had more.
     private(set) var endedEarly = 0
 
     init(
         _ connector: any Connector, _ type: TriggerTypeDefinition, _ standIn: StandIn, connection: JSONDocument, input: JSONDocument,
-        recordsMax: Int
+        recordsMax: Int, holds: Bool = false
     ) {
+        self.holds = holds
         (self.connector, self.type, self.standIn) = (connector, type, standIn)
         (self.connection, self.input, self.recordsMax) = (connection, input, recordsMax)
     }
@@ -69,6 +75,7 @@ struct TrapRun {
         let number = cycles
         await standIn.change { $0.cycle = number }
         pagesRead = 0
+        isHolding = false
         var tries = 0
         var page = 0
         while true {
@@ -77,7 +84,10 @@ struct TrapRun {
                 tries = 0
                 guard let more else { return .crashed }
                 page += 1
-                if !more { break }
+                if !more {
+                    if !holds || isHolding && broughtNothing { break }
+                    isHolding = true
+                }
                 if page >= TrapRun.pagesMax { return .endless }
             } catch let failure as PollFailure where failure.kind == .badCursor {
                 return .failed(failure.error.message)
@@ -87,6 +97,7 @@ struct TrapRun {
                     pageState = nil
                     isOpen = false
                 }
+                isHolding = false
                 if tries >= TrapRun.triesMax { return .failed(TrapRun.message(error)) }
             }
         }
@@ -102,7 +113,9 @@ struct TrapRun {
         let request = PollRequest(
             triggerType: type.name, connection: connection, input: input, cursor: cursor, pageState: isOpen ? pageState : nil,
             readBound: Timestamp(milliseconds: now + skew), recordsMax: recordsMax)
-        let page = try await connector.poll(request, http: standIn)
+        let page =
+            isHolding ? try await connector.longPoll(request, http: standIn) : try await connector.poll(request, http: standIn)
+        broughtNothing = page.records.isEmpty
         if page.records.count > recordsMax { throw SluiceError(.connector, "the poll returned more records than a page may have") }
         for state in [page.cursor, page.pageState].compactMap(\.self) where state.count > PollLimits.cursorBytesMax {
             throw SluiceError(.connector, "the poll returned a cursor of \(state.count) bytes")

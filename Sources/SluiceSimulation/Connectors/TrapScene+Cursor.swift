@@ -13,6 +13,7 @@ extension TrapScene {
         case .clockSkew: await clockSkew()
         case .futureDated: await futureDated()
         case .noZone: if await isZoneRefused() { return outcome }
+        case .zoneChange: await zoneChange()
         case .unordered: await unordered()
         case .changedAgain: await changedAgain()
         case .shiftingPages: await shiftingPages()
@@ -23,6 +24,8 @@ extension TrapScene {
         case .poisonRecord: await poisonRecord()
         case .keptStart: await keptStart()
         case .idleFeed: await idleFeed()
+        case .laterPartition: await laterPartition()
+        case .lyingValidator: await lyingValidator()
         case .idReset: await idReset()
         }
         return await settled()
@@ -116,7 +119,26 @@ extension TrapScene {
         await add(3)
         await pass(seconds: 1)
         if case .failed = await run.cycle() { return true }
+        // Whoever guesses goes on from a time that has not come yet, or from one long ago.
+        for _ in 0..<2 {
+            await pass(seconds: 600)
+            await add(2)
+            await pass(seconds: 1)
+            guard await read() else { return false }
+        }
         return false
+    }
+
+    /// For an hour the clocks on the wall show what they have shown before: as text, later times sort below earlier ones.
+    private mutating func zoneChange() async {
+        await feed { $0.mischief.zoneChangesAt = $0.placeNow + 5400 * $0.placesPerSecond }
+        guard await begin() else { return }
+        for _ in 0..<9 {
+            await pass(seconds: Double(random.int(500...1100)))
+            await add(random.int(1...2))
+            await pass(seconds: 1)
+            guard await read() else { return }
+        }
     }
 
     /// While it is read, records change on pages that were read already, and on those to come.

@@ -61,7 +61,26 @@ extension TrapScene {
         await read()
     }
 
+    /// While nobody looks a key changes twice and what was in between is forgotten: that cannot be had any more, and is said.
+    private mutating func compaction() async {
+        await add(2)
+        guard await begin() else { return }
+        await add(1)
+        await feed { feed in
+            feed.touch(1)
+            feed.touch(1)
+            feed.compact()
+        }
+        await add(random.int(0...5))
+        await pass(seconds: 1)
+        guard await read() else { return }
+        if !run.warnings.contains(where: { $0.hasPrefix("gap:") }) {
+            fail("the source forgot changes that were never read, and nothing says so")
+        }
+    }
+
     mutating func retentionGap() async {
+        if subject.dialect == .etcd { return await compaction() }
         guard await begin(), let retention = subject.retention else { return }
         await feed { $0.mischief.retentionMilliseconds = retention.milliseconds }
         await add(2)
@@ -99,6 +118,51 @@ extension TrapScene {
         guard await read() else { return }
         await add(2)
         await pass(seconds: 1)
+        await read()
+    }
+
+    /// It holds records from before it was found, and gets more.
+    mutating func laterPartition() async {
+        guard await begin() else { return }
+        await add(2)
+        await pass(seconds: 1)
+        guard await read() else { return }
+        for _ in 0..<random.int(1...3) {
+            await pass(seconds: 20)
+            await feed { $0.add(partition: 1) }
+        }
+        await pass(seconds: Double(random.int(60...1800)))
+        await feed { $0.addPartition() }
+        for _ in 0..<3 {
+            await pass(seconds: 5)
+            await feed { feed in
+                feed.add()
+                feed.add(partition: 1)
+            }
+            await pass(seconds: 1)
+            guard await read() else { return }
+        }
+    }
+
+    /// A day of it: by then whoever relies on such answers must have read the list whole.
+    mutating func lyingValidator() async {
+        let kinds = StandInFeed.Validator.allCases
+        let kind = kinds[random.int(0...kinds.count - 1)]
+        await feed { $0.mischief.validator = kind }
+        guard await begin() else { return }
+        await add(random.chance(0.5) ? 1 : 2 * pageSize)
+        for _ in 0..<6 {
+            await pass(seconds: 600)
+            guard await follow() else { return }
+            await feed { feed in
+                feed.add()
+                if feed.random.chance(0.5) { feed.add() }
+            }
+            await pass(seconds: random.chance(0.5) ? 0.4 : 61)
+            guard await follow() else { return }
+            await feed { $0.add() }
+        }
+        await pass(seconds: 86_500)
         await read()
     }
 }

@@ -28,12 +28,13 @@ struct TrapScene {
         self.subject = subject
         expectsFrom = subject.saysWhereItBegins ? Int64.min : nil
         random = SimulationRandom(seed: seed)
-        let feed = StandInFeed(
+        var feed = StandInFeed(
             subject.rules, subject.places, pageCap: subject.pageCap, now: SimulatedTrigger.startMilliseconds,
             seed: seed ^ 0x5EED)
+        feed.dialect = subject.dialect
         run = TrapRun(
             subject.connector, subject.type, StandIn(feed), connection: subject.connection, input: subject.input,
-            recordsMax: subject.recordsMax)
+            recordsMax: subject.recordsMax, holds: subject.dialect != nil && subject.type.kind == .longPolling)
     }
 
     var pageSize: Int { subject.pageSize }
@@ -96,6 +97,7 @@ struct TrapScene {
             feed.mischief = StandInFeed.Mischief()
             // How it writes times, and what it keeps, stays as it is.
             (feed.mischief.isFine, feed.mischief.isZoneless) = (before.isFine, before.isZoneless)
+            (feed.mischief.zoneChangesAt, feed.mischief.validator) = (before.zoneChangesAt, before.validator)
             feed.mischief.retentionMilliseconds = before.retentionMilliseconds
         }
         await pass(seconds: subject.toleranceSeconds + 2)

@@ -32,9 +32,17 @@ enum FeedKind: CaseIterable {
 struct Feed {
     var kind: FeedKind
     var pageSize: Int
-    /// Declared, and kept by the provider.
+    /// Kept by the provider.
     var visibilityLag: Span
     var lookbackSeconds: Int64
+    /// The connector says what the lag is. Where only a lookback is declared, the provider lags as long as Sluice supposes.
+    var isLagDeclared: Bool
+
+    init(kind: FeedKind, pageSize: Int, visibilityLag: Span, lookbackSeconds: Int64) {
+        (self.kind, self.pageSize, self.lookbackSeconds) = (kind, pageSize, lookbackSeconds)
+        isLagDeclared = visibilityLag > .zero || lookbackSeconds == 0 || !kind.hasCursor
+        self.visibilityLag = isLagDeclared ? visibilityLag : min(.seconds(lookbackSeconds), CursorRule.signalLagDefaultMax)
+    }
 
     /// Records that may share a granule: more than fit on a page could not be read by offsets while they shift.
     var groupMax: Int { kind.pagesByOffset ? pageSize - 1 : Int.max }
@@ -53,7 +61,7 @@ struct Feed {
         var cursor = CursorRule(field: JSONPath(["updated_at"]), parameter: kind.isExclusive ? "after" : "from", kind: cursorKind)
         cursor.isExclusive = kind.isExclusive
         cursor.order = kind.isAscending ? .ascending : kind == .descending ? .descending : .none
-        cursor.visibilityLag = visibilityLag
+        if isLagDeclared { cursor.visibilityLag = visibilityLag }
         cursor.lookback = lookbackSeconds * (cursorKind == .unixSeconds ? 1 : 1000)
         cursor.overlap = overlap
         rules.cursor = cursor

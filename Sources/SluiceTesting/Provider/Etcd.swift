@@ -18,12 +18,13 @@ public struct Etcd: Sendable {
         public var revision: Int64
     }
 
-    /// Runs etcd for as long as `body` takes; its data and output lie in `directory`, which must exist.
+    /// Runs etcd for as long as `body` takes; its data and output lie in `directory`, which must exist. On the same `ports`, for
+    /// clients and for peers, an etcd whose data were removed has the same cluster_id as before.
     @discardableResult
     public static func with<Result: Sendable>(
-        directory: String, _ body: @Sendable (Etcd) async throws -> Result
+        directory: String, ports: (clients: Int, peers: Int)? = nil, _ body: @Sendable (Etcd) async throws -> Result
     ) async throws -> Result {
-        let (port, peers) = (try LocalPort.free(), try LocalPort.free())
+        let (port, peers) = try ports ?? (LocalPort.free(), LocalPort.free())
         let (client, peer) = ("http://127.0.0.1:\(port)", "http://127.0.0.1:\(peers)")
         let options = ChildProcess.Options(
             "etcd",

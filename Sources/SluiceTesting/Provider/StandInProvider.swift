@@ -86,6 +86,7 @@ public final class StandInProvider: Sendable {
         var counts = ProviderCounts()
         var inFlight = 0
         var reads: [ProviderAPI.Read] = []
+        var lastWebhookSentAt: Timestamp?
         var target: WebhookTarget?
         var isPaused = false
         var isStopping = false
@@ -182,6 +183,8 @@ public final class StandInProvider: Sendable {
     public var changes: [ProviderChange] { state.withLock { $0.world.changes } }
     /// The pages that were asked for, the oldest first; at most 100,000.
     public var reads: [ProviderAPI.Read] { state.withLock { $0.reads } }
+    /// When the last real webhook was about to leave, by the same clock as `reads`.
+    public var lastWebhookSentAt: Timestamp? { state.withLock { $0.lastWebhookSentAt } }
 
     public var counts: ProviderCounts {
         state.withLock { state in

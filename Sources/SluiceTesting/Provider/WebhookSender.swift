@@ -47,6 +47,10 @@ struct WebhookSender: Sendable {
     }
 
     private func send(_ webhook: PlannedWebhook, with client: HTTPClient) async {
+        if webhook.kind == .real {
+            let now = provider.settings.now()
+            provider.state.withLock { $0.lastWebhookSentAt = max($0.lastWebhookSentAt ?? now, now) }
+        }
         let status = await post(webhook, with: client)
         provider.state.withLock { state in
             state.inFlight -= 1

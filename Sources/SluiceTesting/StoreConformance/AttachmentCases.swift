@@ -9,6 +9,7 @@ extension StoreConformance {
         ConformanceCase("P9_whoCatchesUpGetsJobsInTheirOrder", keepsOrder),
         ConformanceCase("P9_retentionSparesWhatIsStillToBeIntended", retentionWaits),
         ConformanceCase("P9_detachingInMidCatchUpLosesNothing", detachedInBetween),
+        ConformanceCase("P10_detachingIsBounded", detachIsBounded),
         ConformanceCase("P12_catchingUpIsShared", shared),
     ]
 
@@ -156,8 +157,52 @@ extension StoreConformance {
         try await bench.apply([.attach(trigger: "orders", destination: "hook", from: nil)])
         try await bench.cycle(trigger, fence, 4, keys: ["new"])
         try expectEqual(try await claimAll(bench, destination), [Int64(kept) + 3], "the next job")
-        try await bench.apply([.detach(trigger: "orders", destination: "hook"), .removeDestination(name: "hook")])
+        try await bench.apply([
+            .detach(trigger: "orders", destination: "hook"), .removeDestination(name: "hook", discardsUndelivered: true),
+        ])
         try expectEqual(try await catchUp(bench), [0], "a destination that was removed leaves no note")
+    }
+
+    /// With many pending: one transaction takes some, the rest follows, and meanwhile nothing of it is carried; what is delivered stays
+    /// so, other triggers' deliveries stay, and what is attached again does not lose what is new.
+    private static func detachIsBounded(_ bench: inout StoreBench) async throws {
+        try await bench.apply([StoreBench.connection(), StoreBench.trigger("orders"), StoreBench.destination("hook")])
+        try await bench.apply([.attach(trigger: "orders", destination: "hook", from: nil)])
+        let trigger = try await bench.set(try await bench.trigger(), .running)
+        let other = try await bench.makeTrigger("other", topicKeys: ["b"])
+        try await bench.apply([.attach(trigger: "other", destination: "hook", from: nil)])
+        let (fence, destination) = (try await bench.lease(), try await bench.destination("hook"))
+        try await bench.cycle(trigger, fence, 1, keys: (0..<kept).map { "k\($0)" })
+        try await bench.cycle(other, fence, 1, keys: ["o1", "o2"])
+        let (start, soon) = (bench.start, bench.start + .minutes(1))
+        let first = try await bench.store.claimDeliveries(destination, limit: 1, at: start, hiddenUntil: soon)
+        try await bench.store.recordAttempts(first.map { BackfillBench.delivered($0.id, start) })
+        try await bench.apply([.detach(trigger: "orders", destination: "hook")])
+        let dead = try await bench.store.deadLetters(DeadLetterQuery(limit: 10_000)).letters.count
+        try expect(dead > 0 && dead < 1000, "one transaction settled \(dead)")
+        // Attached again, from now on, and from the first: neither is mixed up with what was left.
+        try await bench.apply([.attach(trigger: "orders", destination: "hook", from: nil)])
+        try await bench.cycle(trigger, fence, 2, keys: ["new"])
+        var seen: [String] = []
+        for _ in 0..<50 {
+            let claimed = try await bench.store.claimDeliveries(destination, limit: 100, at: start, hiddenUntil: soon)
+            seen += claimed.map { String(decoding: $0.job.dedupKey, as: UTF8.self) }
+        }
+        try expectEqual(seen.sorted(), ["new", "o1", "o2"], "what is carried before the rest was settled")
+        try await bench.reopen()
+        let calls = try await catchUp(bench)
+        try expect(calls.allSatisfy { $0 <= 400 }, "bounded batches: \(calls)")
+        let all = try await bench.store.deliveries(DeliveryQuery(limit: 10_000))
+        try expectEqual(all.count { $0.state == .dead && $0.reason == "detached" }, kept - 1, "dead letters")
+        try expectEqual(all.count { $0.state == .delivered }, 1, "what was delivered before")
+        try expectEqual(all.count { $0.state == .pending }, 3, "what is on its way")
+        try expectEqual(try await catchUp(bench), [0], "nothing is left to do")
+        // A replay of what was left is carried.
+        try expectEqual(
+            try await bench.replay(DeadLetterSelection(destination: destination), limit: 1000, at: start + .seconds(1)), kept - 1,
+            "replayed")
+        let replayed = try await bench.store.claimDeliveries(destination, limit: 10, at: start + .seconds(1), hiddenUntil: soon)
+        try expectEqual(replayed.count, 10, "carried after their replay")
     }
 
     private static func shared(_ bench: inout StoreBench) async throws {

@@ -11,6 +11,7 @@ extension StoreConformance {
         ConformanceCase("aTriggerHasOneBackfillAtATime", oneAtATime),
         ConformanceCase("aDryRunWritesItsDifferenceOnly", dryRun),
         ConformanceCase("P9_replayAllDeliversAgainWithTheSameJob", replayAll),
+        ConformanceCase("P9_replayAllGivesConsumersTheirJobsAgain", replayAllToConsumers),
         ConformanceCase("bothSidesAreCompared", compared),
         ConformanceCase("P4_retentionTellsHowFarItCame", removed),
         ConformanceCase("aBackfillGoesWithItsTrigger", gone),
@@ -164,6 +165,62 @@ extension StoreConformance {
         try expectEqual(
             Set(claimed.map { String(decoding: $0.job.dedupKey, as: UTF8.self) }), ["a", "x"], "what is delivered now")
         try expectEqual(claimed.first { $0.job.dedupKey == [UInt8(ascii: "a")] }?.job.position, JobPosition(1), "the same job")
+    }
+
+    /// What was acked comes again as a dead letter that is replayed does; what is in hand, what is to come, and what somebody discarded
+    /// stays as it is.
+    private static func replayAllToConsumers(_ bench: inout StoreBench) async throws {
+        try await bench.apply([StoreBench.connection(), StoreBench.trigger("orders"), StoreBench.destination("queue", kind: "pull")])
+        try await bench.apply([.attach(trigger: "orders", destination: "queue", from: nil)])
+        let trigger = try await bench.set(try await bench.trigger(), .running)
+        let queue = try await bench.destination("queue")
+        let fence = try await bench.lease()
+        try await bench.cycle(trigger, fence, 1, keys: ["acked1", "acked2", "dead", "held", "waits"])
+        let (store, start) = (bench.store, bench.start)
+        func fetch(_ limit: Int, at time: Timestamp) async throws -> ConsumerBatch {
+            try await store.fetchJobs(ConsumerFetch(consumer: queue, limit: limit, visibility: .hours(1), nonce: 1, at: time))
+        }
+        func say(_ lease: LeaseID?, _ action: LeaseSettlement.Action, _ jobs: [String]? = nil) async throws {
+            let rules = ConsumerMachine.Rules(attemptsMax: 1)
+            _ = try await store.settleJobs(
+                LeaseSettlement(consumer: queue, lease: try require(lease, "a lease"), action: action, jobs: jobs, rules: rules, at: start))
+        }
+        func keys(_ batch: ConsumerBatch) -> [String] { batch.jobs.map { String(decoding: $0.job.dedupKey, as: UTF8.self) } }
+        let done = try await fetch(3, at: start)
+        try await say(done.lease, .ack, done.jobs.prefix(2).map(\.job.token))
+        try await say(done.lease, .nack(delay: { _ in .zero }, reason: "no"))
+        let held = try await fetch(1, at: start)
+        try expectEqual(keys(held), ["held"], "in hand")
+        var run = try await bench.backfill(trigger, fence, mode: .replayAll)
+        try await run.gather(["acked1", "acked2", "dead", "held", "waits"])
+        try await run.read(["acked1", "dead", "held", "waits"], isLast: false)
+        try await run.read(["acked1", "acked2", "dead", "held", "waits"], isLast: true)
+        try expectEqual(run.stored.counts[.redelivered], 3, "jobs that come again, once however often their page is read")
+        try await bench.reopen()
+        let reopened = bench.store
+        func after(_ limit: Int) async throws -> ConsumerBatch {
+            try await reopened.fetchJobs(ConsumerFetch(consumer: queue, limit: limit, visibility: .hours(1), nonce: 2, at: start))
+        }
+        let again = try await after(10)
+        try expectEqual(keys(again), ["acked1", "acked2", "dead", "waits"], "what comes: again first, the oldest first, then what is new")
+        _ = try await reopened.settleJobs(
+            LeaseSettlement(consumer: queue, lease: try require(again.lease, "the lease"), action: .ack, at: start))
+        try expectEqual(try await after(10).jobs.count, 0, "nothing comes a third time")
+        let delivered = try await reopened.deliveries(DeliveryQuery(destination: queue, state: .delivered))
+        try expectEqual(Set(delivered.map(\.position.rawValue)), [1, 2, 3], "replayed ones are seen to be delivered")
+        // Discarded: nobody is to have it.
+        _ = try await reopened.settleJobs(
+            LeaseSettlement(
+                consumer: queue, lease: try require(held.lease, "the lease"), action: .nack(delay: { _ in .zero }, reason: "no"),
+                rules: ConsumerMachine.Rules(attemptsMax: 1), at: start))
+        _ = try await reopened.discardDeadLetters(
+            DeadLetterSelection(destination: queue), by: "suite", because: "a test", after: nil, limit: 10, at: start + .seconds(1))
+        _ = try await bench.store.commandBackfill(.default, run.stored.id, .cancel, at: start)
+        var last = try await bench.backfill(trigger, fence, mode: .replayAll)
+        try await last.gather(["acked1", "acked2", "dead", "held", "waits"])
+        try await last.read(["held"], isLast: true)
+        try expectEqual(last.stored.counts[.redelivered], 0, "a discarded one")
+        try expectEqual(try await after(10).jobs.count, 0, "and it does not come")
     }
 
     private static func compared(_ bench: inout StoreBench) async throws {

@@ -102,6 +102,17 @@ extension StoreConformance {
         try expectEqual(
             claimed.map { String(decoding: $0.job.dedupKey, as: UTF8.self) }, ["cb_1", "cb_3"],
             "to the destination that was named, and to the one that is attached")
+        // A consumer attaches to what they end in as to any trigger.
+        try await bench.apply([.attach(trigger: "callbacks:shop", destination: "worker", from: JobPosition(1))])
+        let fetched = try await bench.store.fetchJobs(ConsumerFetch(consumer: worker, limit: 10, nonce: 1, at: bench.start))
+        try expectEqual(fetched.jobs.map { String(decoding: $0.job.dedupKey, as: UTF8.self) }, ["cb_1", "cb_3"], "a consumer's")
+        let fourth = try await bench.store.addCallback(new(bench, shop, "cb_4"), pendingMax: 10, at: bench.start).callback
+        _ = try await bench.store.recordCallback(ended(fourth, .settled, "1", at: bench.start))
+        let next = try await bench.store.fetchJobs(ConsumerFetch(consumer: worker, limit: 10, nonce: 2, at: bench.start))
+        try expectEqual(next.jobs.map { String(decoding: $0.job.dedupKey, as: UTF8.self) }, ["cb_4"], "and the next")
+        // Attached or not: the callback named it.
+        try await bench.apply([.detach(trigger: "callbacks:shop", destination: "own")])
+        try expectEqual(try await bench.replay(DeadLetterSelection(destination: own), at: bench.start), 2, "replayed without an attachment")
     }
 
     private static func endedOnce(_ bench: inout StoreBench) async throws {

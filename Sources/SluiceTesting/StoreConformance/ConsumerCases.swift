@@ -16,7 +16,10 @@ extension StoreConformance {
         ConformanceCase("P9_retentionSparesTheUnacked", retentionSparesUnacked),
         ConformanceCase("P9_atTheBoundAnUnackedJobIsADeadLetter", unackedExpires),
         ConformanceCase("P9_aSeekSaysWhatItSkips", seek),
+        ConformanceCase("P9_aSeekBehindRetentionIsTold", seekIsTold),
         ConformanceCase("P9_aReaderBehindRetentionIsTold", readerIsTold),
+        ConformanceCase("aFetchBringsTheSettingsOfItsAttachments", fetchedSettings),
+        ConformanceCase("P9_whatComesAgainOfADetachedTriggerIsADeadLetter", detachedInHand),
         ConformanceCase("P9_filteredJobsAreSettledInTheirLease", sifted),
         ConformanceCase("P10_aFetchIsBounded", boundedFetch),
         ConformanceCase("P9_aConsumerIsNoOtherKind", kinds),
@@ -223,6 +226,10 @@ extension StoreConformance {
         }
         try await say(bench, queue, lease, .ack)
         try expectEqual(try await state(bench, queue).unacked, 2, "one nacked, one of the second lease")
+        try await say(bench, queue, second.lease, .ack)
+        try await expectError(.conflict, "a nack of a whole lease that was acked") { try await say(here, queue, second.lease, nack()) }
+        try expectEqual(
+            try await say(bench, queue, lease, nack()).settled, .init(jobs: 0, repeated: 1, inHand: 0), "a nack of the rest, again")
         try expectEqual(try await state(bench, other).unacked, 4, "another consumer's jobs")
         try await say(bench, other, theirs.lease, .ack)
         try await expectError(.notFound, "a consumer that is none") { _ = try await fetch(here, DestinationID(999)) }
@@ -319,9 +326,53 @@ extension StoreConformance {
         let last = try await fetch(bench, queue, at: bench.start + .seconds(59))
         try expect(last.jobs.isEmpty, "what is in hand stays")
         try await say(bench, queue, first.lease, .ack)
-        _ = try await bench.replay(DeadLetterSelection(destination: queue), at: much)
+        try expectEqual(try await bench.replay(DeadLetterSelection(destination: queue), at: much), 0, "replayed without an attachment")
+        try await bench.apply([.attach(trigger: "one", destination: "queue", from: nil)])
+        try expectEqual(try await bench.replay(DeadLetterSelection(destination: queue), at: much), 2, "attached again and replayed")
         let again = try await fetch(bench, queue, at: much)
-        try expect(Set(["b", "c"]).isSubset(of: Set(keys(again))), "replayed after all: \(keys(again))")
+        try expect(Set(["b", "c"]).isSubset(of: Set(keys(again))), "handed out after all: \(keys(again))")
+    }
+
+    private static func detachedInHand(_ bench: inout StoreBench) async throws {
+        let (one, two, queue, fence) = try await makeConsumer(bench)
+        try await bench.cycle(one, fence, 1, keys: ["a", "b", "c"])
+        try await bench.cycle(two, fence, 1, keys: ["x"])
+        let first = try await fetch(bench, queue)
+        try await say(bench, queue, first.lease, nack(), [first.jobs[0].job.token, first.jobs[3].job.token])
+        try await bench.apply([.detach(trigger: "one", destination: "queue")])
+        try await bench.reopen()
+        let again = try await fetch(bench, queue)
+        try expectEqual(keys(again), ["x"], "of the trigger that is attached")
+        try expectEqual(again.dead, 1, "dead letters")
+        try await say(bench, queue, first.lease, .ack, [first.jobs[1].job.token])
+        let late = bench.start + .seconds(60)
+        try expectEqual(keys(try await fetch(bench, queue, at: late)), ["x"], "once the time ran out")
+        let letters = try await dead(bench, queue)
+        try expectEqual(letters.map(\.position.rawValue).sorted(), [1, 3], "which are dead: not the one that was acked")
+        try expectEqual(Set(letters.map(\.reason)), ["detached"], "why")
+        try expectEqual(try await state(bench, queue, at: late).unacked, 1, "unacked")
+    }
+
+    /// Its worker gets what its filter lets through in the moment in which it is handed out.
+    private static func fetchedSettings(_ bench: inout StoreBench) async throws {
+        let (one, two, queue, fence) = try await makeConsumer(bench)
+        let filter = StoreBench.bytes("{\"filter\":\"record.a\"}")
+        try await bench.cycle(one, fence, 1, keys: ["a", "b", "c"])
+        try await bench.apply([.setAttachment(trigger: "one", destination: "queue", settings: filter)])
+        let first = try await fetch(bench, queue, limit: 1)
+        try expectEqual(first.settings, [one.id: filter], "of new jobs")
+        try await bench.apply([.setAttachment(trigger: "one", destination: "queue", settings: [])])
+        try expectEqual(try await fetch(bench, queue, limit: 1).settings, [:], "removed")
+        try await bench.cycle(two, fence, 1, keys: ["x"])
+        try await bench.apply([.setAttachment(trigger: "two", destination: "queue", settings: filter)])
+        try await bench.reopen()
+        let again = try await fetch(bench, queue, at: bench.start + .minutes(2))
+        try expectEqual(keys(again), ["a", "b", "c", "x"], "what comes again, and what is new")
+        try expectEqual(again.settings, [two.id: filter], "of both")
+        try await say(bench, queue, again.lease, nack(), at: bench.start + .minutes(2))
+        try await bench.apply([.setAttachment(trigger: "one", destination: "queue", settings: filter)])
+        let last = try await fetch(bench, queue, at: bench.start + .minutes(2))
+        try expectEqual(last.settings, [one.id: filter, two.id: filter], "of what was nacked")
     }
 
     private static func retentionSparesUnacked(_ bench: inout StoreBench) async throws {
@@ -390,6 +441,51 @@ extension StoreConformance {
         }
     }
 
+    /// Jobs that were removed are not passed over in silence.
+    private static func seekIsTold(_ bench: inout StoreBench) async throws {
+        let (one, two, queue, fence) = try await makeConsumer(bench)
+        let start = bench.start
+        func days(_ count: Int64) -> Timestamp { start + .days(count) }
+        try await bench.cycle(one, fence, 1, keys: ["a1", "a2"], at: days(0))
+        try await bench.cycle(two, fence, 1, keys: ["b1"], at: days(1))
+        let read = try await bench.store.jobs(JobQuery(limit: 1))
+        let first = try require(read.jobs.first, "the first job").token
+        let all = try await fetch(bench, queue)
+        try await say(bench, queue, all.lease, .ack)
+        try await bench.cycle(one, fence, 2, keys: ["a3"], at: days(9))
+        try await bench.cycle(two, fence, 2, keys: ["b2"], at: days(10))
+        let policy = RetentionPolicy(jobs: .days(5), pendingDeliveries: .days(30), rowsPerBatchMax: 100)
+        try expectEqual(try await bench.prune(policy, at: days(11)).jobs, 3, "jobs removed: those that were acked")
+        try await bench.reopen()
+        let here = bench
+        let place = try await state(bench, queue).position
+        var next: String?
+        for target in [SeekTarget.after(first), .time(days(0)), .time(days(1))] {
+            do {
+                _ = try await bench.store.seekConsumer(queue, to: target, at: days(11))
+                throw ConformanceFailure(description: "a seek to \(target) passed over jobs that were removed")
+            } catch let error as SluiceError {
+                try expectEqual(error.code, .pastRetention, "the error")
+                try expectEqual(error.context["oldest_position"], "3", "the oldest position that is left: a3")
+                try expectEqual(error.context["oldest_at"], days(9).description, "when it was made")
+                next = error.context["next"]
+            }
+        }
+        try expectEqual(try await state(bench, queue).position, place, "a refusal moves nothing")
+        try expectEqual(try await bench.store.seekConsumer(queue, to: .time(days(2)), at: days(11)).again, 0, "behind what was removed")
+        try expectEqual(keys(try await fetch(bench, queue, at: days(11))), ["a3", "b2"], "nothing is missing there")
+        _ = try await bench.store.seekConsumer(queue, to: .after(try require(next, "the token to go on with")), at: days(11))
+        try expectEqual(keys(try await fetch(bench, queue, at: days(11))), ["a3", "b2"], "going on with what is kept")
+        _ = try await bench.store.seekConsumer(queue, to: .oldest, at: days(11))
+        try expectEqual(keys(try await fetch(bench, queue, at: days(11))), ["a3", "b2"], "from the oldest")
+        // Of what is not this consumer's nothing is missed.
+        try await bench.apply([
+            StoreBench.destination("late", kind: "pull"), .attach(trigger: "two", destination: "late", from: nil),
+            .detach(trigger: "two", destination: "late"),
+        ])
+        _ = try await here.store.seekConsumer(try await bench.destination("late"), to: .time(days(0)), at: days(11))
+    }
+
     private static func readerIsTold(_ bench: inout StoreBench) async throws {
         let (one, two, queue, fence) = try await makeConsumer(bench)
         try await bench.apply([.detach(trigger: "two", destination: "queue")])
@@ -446,7 +542,14 @@ extension StoreConformance {
         try expectEqual(answer.settled.inHand, 1, "in hand")
         try expectEqual(try await dead(bench, queue).map(\.reason), ["filter"], "the reason")
         try expectEqual(try await bench.store.backlog(queue).filtered, 1, "how many were left out")
-        try await say(bench, queue, batch.lease, .ack)
+        try await bench.reopen()
+        try expectEqual(
+            try await bench.store.leaseJobs(queue, try require(batch.lease, "the lease")).map(\.token), [batch.jobs[2].job.token],
+            "the lease is of what its worker got")
+        try expectEqual(
+            try await say(bench, queue, batch.lease, .ack).settled, .init(jobs: 1, repeated: 0, inHand: 0), "the ack of the lease")
+        let here = bench
+        try await expectError(.conflict, "a nack after it") { try await say(here, queue, batch.lease, nack()) }
         try expectEqual(try await state(bench, queue).unacked, 0, "unacked")
         try expectEqual(try await dead(bench, queue).count, 1, "dead letters after the ack of the lease")
     }
@@ -481,7 +584,7 @@ extension StoreConformance {
         try await expectError(.notFound, "a fetch from what is pushed to") { _ = try await fetch(here, hook) }
         try await bench.cycle(one, fence, 1, keys: ["a"])
         let batch = try await fetch(bench, queue)
-        try await bench.apply([.removeDestination(name: "queue")])
+        try await bench.apply([.removeDestination(name: "queue", discardsUndelivered: true)])
         try await expectError(.notFound, "an ack after its consumer was removed") { try await say(here, queue, batch.lease, .ack) }
         try await bench.reopen()
         try expectEqual(try await bench.store.consumers(.default, only: nil, at: bench.start).count, 0, "consumers")

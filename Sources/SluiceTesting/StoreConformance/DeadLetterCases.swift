@@ -9,6 +9,7 @@ extension StoreConformance {
         ConformanceCase("P9_whatDiesAgainIsNotReplayedAgain", diesAgain),
         ConformanceCase("P9_aDeadLetterIsDiscardedAndStaysVisible", discarded),
         ConformanceCase("P9_eachAttemptOfADeliveryIsKept", history),
+        ConformanceCase("P9_whatIsNoLongerAttachedIsNotReplayed", unattached),
     ]
 
     /// A trigger, destinations, and dead letters: job i of `hook` dies i seconds after the start, with the reasons in turn.
@@ -179,6 +180,36 @@ extension StoreConformance {
         try expectEqual(try await list(bench, DeadLetterQuery(isDiscarded: true)).count, 4, "visible")
         try expectEqual(try await bench.prune(policy, at: bench.start + .days(31)).jobs, 4, "then they go with their jobs")
         try expectEqual(try await list(bench, DeadLetterQuery(isDiscarded: true)), [], "gone")
+    }
+
+    /// With the attachment went its filter and its projection: nobody knows what of the record may go out.
+    private static func unattached(_ bench: inout StoreBench) async throws {
+        let (destination, claimed) = try await makeDead(bench, 3)
+        try await bench.cycle(try await bench.trigger(), try await bench.lease(), 2, keys: ["pending"])
+        try await bench.apply([.detach(trigger: "orders", destination: "hook")])
+        let later = bench.start + .minutes(1)
+        try expectEqual(try await list(bench).count, 4, "three that died, one that was not delivered")
+        let named = DeadLetterSelection(deliveries: [claimed[0].id, 999_999])
+        try expectEqual(
+            try await bench.store.replayDeadLetters(named, after: nil, limit: 10, at: later),
+            DeadLetterBatch(refused: [claimed[0].id, 999_999], detached: 1), "by its number")
+        try expectEqual(
+            try await bench.store.replayDeadLetters(DeadLetterSelection(destination: destination), after: nil, limit: 10, at: later),
+            DeadLetterBatch(detached: 4), "all of a destination")
+        try expectEqual(try await claim(bench, destination, at: later).count, 0, "handed to a courier")
+        let discarded = try await bench.store.discardDeadLetters(
+            DeadLetterSelection(deliveries: [claimed[0].id]), by: "anna", because: "over", after: nil, limit: 1, at: later)
+        try expectEqual(discarded, DeadLetterBatch(changed: 1), "it can be discarded")
+        let filter = StoreBench.bytes("{\"filter\":\"record.a\"}")
+        try await bench.apply([
+            .attach(trigger: "orders", destination: "hook", from: nil),
+            .setAttachment(trigger: "orders", destination: "hook", settings: filter),
+        ])
+        try await bench.reopen()
+        try expectEqual(try await bench.replay(DeadLetterSelection(destination: destination), at: later), 3, "attached again")
+        try expectEqual(
+            try await claim(bench, destination, at: later).map(\.attachmentSettings), [filter, filter, filter],
+            "with the filter there is now")
     }
 
     private static func history(_ bench: inout StoreBench) async throws {

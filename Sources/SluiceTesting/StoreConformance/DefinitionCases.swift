@@ -159,7 +159,7 @@ extension StoreConformance {
         let here = bench
         try await expectError(.conflict, "removing a running trigger") { try await here.apply([.removeTrigger(name: "orders")]) }
         _ = try await bench.set(trigger, .stopped)
-        try await bench.apply([.removeTrigger(name: "orders")])
+        try await bench.apply([.removeTrigger(name: "orders", discardsUndelivered: true)])
         let destination = try await bench.destination("hook")
         let seen: @Sendable (StoreBench) async throws -> [Int] = { bench in
             [

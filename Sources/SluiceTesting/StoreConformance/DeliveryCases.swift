@@ -299,7 +299,7 @@ extension StoreConformance {
         try await expectError(.notFound, "detaching what is not attached") {
             try await here.apply([.detach(trigger: "orders", destination: "hook")])
         }
-        try await bench.apply([.removeDestination(name: "hook")])
+        try await bench.apply([.removeDestination(name: "hook", discardsUndelivered: true)])
         _ = try await bench.prune(at: bench.start)
         try expectEqual(try await bench.store.deliveries(DeliveryQuery()).count, 0, "deliveries of a removed destination")
     }

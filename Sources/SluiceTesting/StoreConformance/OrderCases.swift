@@ -11,6 +11,7 @@ extension StoreConformance {
         ConformanceCase("P9_orderIsTurnedOnAndOffWithoutLoss", turned),
         ConformanceCase("P9_olderJobsThatAreAttachedLaterComeFirst", olderFirst),
         ConformanceCase("P9_aDeadLetterThatRetentionRemovesNoLongerBlocks", retention),
+        ConformanceCase("P9_whatABackfillDeliversAgainKeepsItsOrder", replayedInOrder),
         ConformanceCase("P9_aStoppedDestinationStaysStopped", stopped),
         ConformanceCase("P9_backlogIsCounted", backlog),
     ]
@@ -163,6 +164,45 @@ extension StoreConformance {
             try expectEqual(keys(claimed), [key], "in the order of positions")
             try await record(bench, claimed[0].id, .delivered)
         }
+    }
+
+    private static func replayedInOrder(_ bench: inout StoreBench) async throws {
+        let scene = try await make(bench)
+        // Made before the trigger was ordered, one of them discarded.
+        try await bench.apply([.setOrdered(trigger: "orders", false)])
+        try await bench.cycle(scene.trigger, scene.fence, 1, keys: ["a", "b", "c"])
+        let made = try await claim(bench, scene.destination)
+        for (index, outcome) in [DeliveryAttempt.Outcome.delivered, .dead(reason: "exhausted"), .delivered].enumerated() {
+            try await record(bench, made[index].id, outcome)
+        }
+        _ = try await bench.store.discardDeadLetters(
+            DeadLetterSelection(deliveries: [made[1].id]), by: "anna", because: "a test", after: nil, limit: 1, at: bench.start)
+        try await bench.apply([.setOrdered(trigger: "orders", true)])
+        try await bench.cycle(scene.trigger, scene.fence, 2, keys: ["d", "e"])
+        try expectEqual(keys(try await claim(bench, scene.destination)), ["d"], "under way when it begins")
+        var run = try await bench.backfill(scene.trigger, scene.fence, mode: .replayAll)
+        try await run.gather(["a", "b", "c", "d", "e"])
+        try await run.read(["b", "c"], isLast: false)
+        try await run.read(["a", "d"], isLast: true)
+        try expectEqual(run.stored.counts[.redelivered], 4, "delivered again, or still to be")
+        try await bench.reopen()
+        let detail = try require(try await bench.store.deliveryDetail(.default, made[1].id, attemptsMax: 1), "the discarded one")
+        try expectEqual(detail.discard, nil, "it is discarded no more")
+        var now = bench.start + .minutes(2)
+        let first = try await claim(bench, scene.destination, at: now)
+        try expectEqual(keys(first), ["a"], "only the first is due")
+        try await record(bench, first[0].id, .dead(reason: "exhausted"), at: now)
+        now = now + .days(1)
+        try expectEqual(keys(try await claim(bench, scene.destination, at: now)), [], "a dead letter blocks those behind it")
+        try await bench.reopen()
+        _ = try await bench.replay(DeadLetterSelection(deliveries: [first[0].id]), at: now)
+        for key in ["a", "b", "c", "d", "e"] {
+            let claimed = try await claim(bench, scene.destination, at: now)
+            try expectEqual(keys(claimed), [key], "in the order of positions")
+            try expect(claimed[0].isOrdered, "it says that others wait behind it")
+            try await record(bench, claimed[0].id, .delivered, at: now)
+        }
+        try expectEqual(keys(try await claim(bench, scene.destination, at: now)), [], "after the last")
     }
 
     private static func retention(_ bench: inout StoreBench) async throws {

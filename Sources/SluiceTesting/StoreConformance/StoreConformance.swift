@@ -24,7 +24,7 @@ public struct StoreConformance: Sendable {
     /// Every case, named after the promise it holds.
     public static let all: [ConformanceCase] =
         inbox + inboxReads + pages + cycles + dedup + jobs + deliveries + order + consumers + definitions + subscriptions + credentials
-        + backfills + callbacks + upkeep + attachments + deadLetters
+        + backfills + callbacks + upkeep + attachments + deadLetters + quarantine + removals + retention
 }
 
 /// One promise of a store.

@@ -12,10 +12,25 @@ struct BackfillCommands: ParsableCommand {
         @Argument(help: "The trigger, as `trigger list` names it.") var trigger: String
         @Option(help: "Where the window begins, with its zone: 2026-01-31T09:00:00Z.") var from: String
         @Option(help: "Where it ends, itself not included; now if left out.") var to: String?
+        @Option(help: "Where to begin, by hand, as JSON: for lists that cannot be read by time.") var cursor: String?
         @Flag(help: "Even where retention removed what there was: records of it may become jobs again.") var beyondRetention = false
 
-        func write(to writer: inout JSONWriter) {
+        /// Throws where `--cursor` is not JSON.
+        func checkCursor() throws -> [UInt8]? {
+            guard let cursor else { return nil }
+            guard (try? JSONDocument(Array(cursor.utf8))) != nil else {
+                throw ValidationError(
+                    "--cursor is JSON, as `sluice trigger cursor show \(trigger)` prints it: a text stands in quotes of its own")
+            }
+            return Array(cursor.utf8)
+        }
+
+        func write(_ cursor: [UInt8]?, to writer: inout JSONWriter) {
             writer.member("trigger", trigger)
+            if let cursor {
+                writer.key("cursor")
+                writer.raw(cursor)
+            }
             writer.member("from", from)
             if let to { writer.member("to", to) }
             if beyondRetention { writer.member("beyond_retention", true) }
@@ -37,9 +52,10 @@ struct BackfillCommands: ParsableCommand {
         @Flag(help: "Print the API's answer as JSON.") var json = false
 
         func run() async throws {
+            let cursor = try window.checkCursor()
             try await reach.connected { caller in
                 let started = try await caller.post("/v1/backfills") { writer in
-                    window.write(to: &writer)
+                    window.write(cursor, to: &writer)
                     writer.member("mode", mode)
                 }
                 try await BackfillCommands.follow(started, caller, waits: wait, json: json)
@@ -178,9 +194,10 @@ struct AuditCommand: AsyncParsableCommand {
     @Flag(help: "Print the API's answer as JSON.") var json = false
 
     func run() async throws {
+        let cursor = try window.checkCursor()
         try await reach.connected { caller in
             let started = try await caller.post("/v1/backfills") { writer in
-                window.write(to: &writer)
+                window.write(cursor, to: &writer)
                 writer.member("audit", true)
                 if repair { writer.member("repair", true) }
             }

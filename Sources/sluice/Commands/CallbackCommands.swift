@@ -15,7 +15,8 @@ struct CallbackCommands: ParsableCommand {
         @Option(help: "The kind of operation, where the connector knows several.") var type: String?
         @Option(help: "What the connector needs to ask for it: a JSON object.") var input: String?
         @Option(help: "When to give up, for example 30m, 12h or 7d.") var expiresIn: String?
-        @Option(help: "A destination that the result is carried to.") var destination: String?
+        @Option(help: "A destination that the result is carried to; a pull consumer is attached to callbacks:CONNECTION instead.")
+        var destination: String?
         @Option(help: "The same key gives the same callback.") var idempotencyKey: String?
 
         func run() async throws {

@@ -60,7 +60,7 @@ struct ConnectorCommands: ParsableCommand {
 struct ConnectionCommands: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "connection", abstract: "Accounts at services, and the URLs for their webhooks.",
-        subcommands: [List.self, ShowOne.self, Test.self, RotateURL.self], aliases: ["connections"])
+        subcommands: [List.self, ShowOne.self, Test.self, RotateURL.self, Remove.self], aliases: ["connections"])
 
     struct List: AsyncParsableCommand {
         static let configuration = CommandConfiguration(abstract: "Connections and their webhook URLs.")
@@ -105,14 +105,9 @@ struct ConnectionCommands: ParsableCommand {
         func run() async throws {
             try await reach.connected { caller in
                 let answer = try await caller.post("/v1/connections/\(Percent.encoded(name))/test")
-                if single.json {
-                    single.show(answer)
-                } else {
-                    let status = answer["status"]?.int64.map { ", status \($0)" } ?? ""
-                    Terminal.out(
-                        "\(Show.text(answer["outcome"])): \(Show.text(answer["message"])) (\(Show.text(answer["milliseconds"])) ms\(status))"
-                    )
-                }
+                let status = answer["status"]?.int64.map { ", status \($0)" } ?? ""
+                let (outcome, message) = (Show.text(answer["outcome"]), Show.text(answer["message"]))
+                single.show(answer, asText: "\(outcome): \(message) (\(Show.text(answer["milliseconds"])) ms\(status))")
                 if answer["ok"]?.bool != true { throw ExitCode(1) }
             }
         }

@@ -47,7 +47,8 @@ extension ConnectorCommands {
                 var all = lints.findings
                 if let connector = lints.connector {
                     let seen = ConnectorSimulation.findings(
-                        await ConnectorSimulation.run(connector, seeds: seeds), locate: lints.locate)
+                        await ConnectorSimulation.run(connector, seeds: seeds), locate: lints.locate
+                    ).filter { !lints.allows($0) }
                     // What was shown says more than what was guessed.
                     all = all.filter { guess in !seen.contains { $0.lint == guess.lint && guess.subject.hasPrefix($0.subject) } } + seen
                     if !json { describe(connector.definition, all) }
@@ -153,8 +154,13 @@ extension ConnectorCommands {
 
     struct Try: AsyncParsableCommand {
         static let configuration = CommandConfiguration(
-            commandName: "try", abstract: "Poll once and show what comes: nothing is stored.",
+            commandName: "try", abstract: "Poll once, or read one webhook, and show what comes: nothing is stored.",
             discussion: """
+                Access tokens are fetched as the server does it. A refresh token is spent only with --tokens, where the newest one is \
+                kept: many providers take the one that was spent out of use. A trigger that long-polls is polled, and then holds a \
+                request until something comes or --hold-seconds have passed. With --webhook a webhook as raw HTTP (as for \
+                `sluice verify`) is read instead.
+
                 Secrets are taken out of everything that is printed and recorded: the values of secret fields, credentials in headers, \
                 queries and answers. A recording can be replayed without a network, and kept beside the connector as a fixture.
                 """)
@@ -172,11 +178,22 @@ extension ConnectorCommands {
         @Option(help: ArgumentHelp("Keep requests and answers here, without secrets.", valueName: "directory")) var record: String?
         @Option(help: ArgumentHelp("Answer from what was recorded there, never from the network.", valueName: "directory")) var replay:
             String?
+        @Option(help: ArgumentHelp("Where refresh tokens that the provider rotates are kept, for you alone.", valueName: "file"))
+        var tokens: String?
+        @Option(help: "How long a long poll may be held; 0: only the poll before it is made.") var holdSeconds: Int64 = 10
+        @Option(help: ArgumentHelp("A webhook as raw HTTP, read instead of polling.", valueName: "file")) var webhook: String?
+        @Option(help: ArgumentHelp("Its secrets, one a line; it is not verified without.", valueName: "file"))
+        var webhookSecretFile: String?
         @Flag(help: "Let it reach private and loopback addresses.") var allowPrivate = false
         @Flag(help: "Print the result as JSON.") var json = false
 
         func validate() throws {
             guard (1...1000).contains(pages) else { throw ValidationError("--pages must be from 1 to 1000") }
+            guard (0...3600).contains(holdSeconds) else { throw ValidationError("--hold-seconds must be from 0 to 3600") }
+            if webhook != nil, record ?? replay != nil {
+                throw ValidationError("--webhook reads a file: there is nothing to record or replay")
+            }
+            if webhook == nil, webhookSecretFile != nil { throw ValidationError("--webhook-secret-file is for --webhook") }
             if record != nil, replay != nil { throw ValidationError("give one of --record and --replay") }
             for pair in field + input where !pair.contains("=") { throw ValidationError("write name=value, not '\(pair)'") }
         }
@@ -191,9 +208,11 @@ extension ConnectorCommands {
             order.pages = pages
             order.allowsPrivate = allowPrivate
             (order.recordDirectory, order.replayDirectory) = (record, replay)
+            (order.tokensFile, order.holdSeconds) = (tokens, holdSeconds)
+            (order.webhookFile, order.webhookSecretFile) = (webhook, webhookSecretFile)
             let trial = try await Trial.run(order)
             Terminal.out(json ? String(decoding: trial.json, as: UTF8.self) : trial.text())
-            if trial.failure != nil { throw ExitCode(1) }
+            if trial.failure != nil || trial.webhook?.verification?.isValid == false { throw ExitCode(1) }
         }
 
         private static func pair(_ text: String) -> (name: String, value: String) {

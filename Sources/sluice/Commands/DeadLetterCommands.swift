@@ -85,6 +85,7 @@ struct DeadLetterCommands: ParsableCommand {
         _ more: (inout JSONWriter) -> Void
     ) async throws {
         var (done, after, until, refused): (Int64, String?, String?, [JSONView]) = (0, nil, selection.until, [])
+        var detached: Int64 = 0
         repeat {
             let answer = try await caller.post(path) { writer in
                 more(&writer)
@@ -99,6 +100,7 @@ struct DeadLetterCommands: ParsableCommand {
             }
             done += answer[word]?.int64 ?? 0
             refused += answer["refused"]?.elements ?? []
+            detached += answer["detached"]?.int64 ?? 0
             // What dies again meanwhile is not meant.
             until = answer["until"]?.string ?? until
             after = answer["next"]?.string
@@ -110,11 +112,16 @@ struct DeadLetterCommands: ParsableCommand {
             writer.member(word, done)
             writer.key("refused")
             writer.array { writer in for one in refused { writer.raw(one.bytes) } }
+            writer.member("detached", detached)
         }
         if json { return Terminal.out(writer.string) }
         Terminal.out("\(done) \(word).")
         for one in refused {
             Terminal.error("Not \(Show.text(one["id"])): \(one["state"]?.string.map { "it is \($0)" } ?? "there is no such delivery").")
+        }
+        if detached > 0 {
+            Terminal.error(
+                "\(detached) left alone: their trigger no longer delivers there. Attach it again and replay, or discard them.")
         }
     }
 

@@ -5,7 +5,7 @@ import SluiceServer
 struct DestinationCommands: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "destination", abstract: "Where jobs go, and how that goes.",
-        subcommands: [List.self, ShowOne.self, RotateSecret.self, Pause.self, Resume.self], aliases: ["destinations"])
+        subcommands: [List.self, ShowOne.self, RotateSecret.self, Pause.self, Resume.self, Remove.self], aliases: ["destinations"])
 
     /// A trigger's name, and what is special about what it delivers there.
     private static func attachment(_ row: JSONView) -> String {
@@ -46,15 +46,12 @@ struct DestinationCommands: ParsableCommand {
 
         func run() async throws {
             try await reach.connected { caller in
-                let answer = try await caller.get("/v1/destinations/\(Percent.encoded(name))")
-                if single.json { return single.show(answer) }
-                Terminal.out(
-                    Show.members(
-                        answer,
-                        first: [
-                            "name", "kind", "state", "reason", "since", "url", "breaker", "failures_in_row", "rests_until", "last_error",
-                            "blocked_by", "pending", "dead_letters", "next_attempt_at",
-                        ]))
+                single.show(
+                    try await caller.get("/v1/destinations/\(Percent.encoded(name))"),
+                    first: [
+                        "name", "kind", "state", "reason", "since", "url", "breaker", "failures_in_row", "rests_until", "last_error",
+                        "blocked_by", "pending", "dead_letters", "next_attempt_at",
+                    ])
             }
         }
     }
@@ -90,10 +87,7 @@ struct DestinationCommands: ParsableCommand {
 
         func send(_ word: String) async throws {
             try await reach.connected { caller in
-                let answer = try await caller.post("/v1/destinations/\(Percent.encoded(name))/\(word)")
-                if single.json { return single.show(answer) }
-                let (before, now) = (Show.text(answer["state_before"]), Show.text(answer["state"]))
-                Terminal.out("\(name): " + (before == now ? "\(now) already" : "\(before) → \(now)"))
+                single.showChange(try await caller.post("/v1/destinations/\(Percent.encoded(name))/\(word)"), of: name)
             }
         }
     }

@@ -70,9 +70,8 @@ extension InboxCommands {
 
 struct DeliveryCommands: ParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "delivery", abstract: "Pushes to destinations, and dead letters.",
-        subcommands: [List.self, ShowOne.self, Replay.self],
-        aliases: ["deliveries"])
+        commandName: "delivery", abstract: "Jobs on their way to destinations; what was given up is under `dead-letter`.",
+        subcommands: [List.self, ShowOne.self], aliases: ["deliveries"])
 
     struct List: AsyncParsableCommand {
         static let configuration = CommandConfiguration(abstract: "Deliveries, the newest first.")
@@ -105,31 +104,6 @@ struct DeliveryCommands: ParsableCommand {
 
         func run() async throws {
             try await reach.connected { DeadLetterCommands.show(try await $0.get("/v1/deliveries/\(id)"), single) }
-        }
-    }
-
-    struct Replay: AsyncParsableCommand {
-        static let configuration = CommandConfiguration(
-            abstract: "Deliver dead letters again; `sluice dead-letter replay` can say more exactly which.")
-        @OptionGroup var reach: Reach
-        @Argument(help: "The number of one delivery.") var delivery: Int64?
-        @Option(help: "All dead letters of this destination.") var destination: String?
-        @Flag(help: "All dead letters.") var all = false
-        @OptionGroup var single: Single
-
-        func validate() throws {
-            if delivery == nil, destination == nil, !all { throw ValidationError("Say which: a number, --destination NAME, or --all.") }
-        }
-
-        func run() async throws {
-            try await reach.connected { caller in
-                single.show(
-                    try await caller.post("/v1/deliveries/replay") { writer in
-                        if let delivery { writer.member("delivery", delivery) }
-                        if let destination { writer.member("destination", destination) }
-                        if all { writer.member("all", true) }
-                    })
-            }
         }
     }
 }

@@ -5,7 +5,9 @@ import SluiceServer
 struct TriggerCommands: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "trigger", abstract: "What is watched: its state, its cursor, its polls.",
-        subcommands: [List.self, ShowOne.self, Start.self, Pause.self, Resume.self, Poll.self, Stop.self, Quarantine.self, Cursor.self],
+        subcommands: [
+            List.self, ShowOne.self, Start.self, Pause.self, Resume.self, Poll.self, Stop.self, Remove.self, Quarantine.self, Cursor.self,
+        ],
         aliases: ["triggers"])
 
     struct List: AsyncParsableCommand {
@@ -38,17 +40,13 @@ struct TriggerCommands: ParsableCommand {
 
         func run() async throws {
             try await reach.connected { caller in
-                let answer = try await caller.get("/v1/triggers/\(Percent.encoded(name))")
-                if single.json { return single.show(answer) }
                 // What one looks for first: its state, what it waits for, how far it is.
-                Terminal.out(
-                    Show.members(
-                        answer,
-                        first: [
-                            "name", "state", "reason", "polling_now", "next_due_at", "next_cause", "waits_for", "waits_until",
-                            "news_waiting",
-                            "subscription", "last_start_at", "last_success_at", "failures", "last_error", "quarantined", "jobs", "cursor",
-                        ]))
+                single.show(
+                    try await caller.get("/v1/triggers/\(Percent.encoded(name))"),
+                    first: [
+                        "name", "state", "reason", "polling_now", "next_due_at", "next_cause", "waits_for", "waits_until", "news_waiting",
+                        "subscription", "last_start_at", "last_success_at", "failures", "last_error", "quarantined", "jobs", "cursor",
+                    ])
             }
         }
     }
@@ -61,11 +59,8 @@ struct TriggerCommands: ParsableCommand {
         func send(_ command: TriggerCommand) async throws {
             try await reach.connected { caller in
                 let answer = try await caller.post("/v1/triggers/\(Percent.encoded(name))/\(command.rawValue)")
-                if single.json { return single.show(answer) }
-                let (before, now) = (Show.text(answer["state_before"]), Show.text(answer["state"]))
-                let change = before == now ? "\(now)\(command == .poll ? "" : " already")" : "\(before) → \(now)"
-                Terminal.out("\(name): \(change)" + (command == .poll && caller.isServer ? "; a poll is due now" : ""))
-                if let note = answer["note"]?.string { Terminal.error("Note: \(note)") }
+                let polls = command == .poll
+                single.showChange(answer, of: name, saysAlready: !polls, more: polls && caller.isServer ? "; a poll is due now" : "")
             }
         }
     }
@@ -101,21 +96,49 @@ struct TriggerCommands: ParsableCommand {
     }
 
     struct Quarantine: AsyncParsableCommand {
-        static let configuration = CommandConfiguration(abstract: "Records that could not become jobs, and why.")
+        static let configuration = CommandConfiguration(
+            abstract: "Records that could not become jobs, and why; with --retry, makes jobs of them by the connector as it is now.")
         @OptionGroup var reach: Reach
         @Flag(help: "Print the API's answer as JSON.") var json = false
         @Option(help: "How many at most.") var limit = 50
+        @Flag(help: "The connector was mended: try again. What still cannot be read or keyed stays. Exit code 1 if something does.")
+        var retry = false
+        @Option(help: ArgumentHelp("With --retry: only this one; can be repeated.", valueName: "digest")) var digest: [String] = []
         @Argument(help: "The trigger, as `trigger list` names it.") var name: String
+
+        func validate() throws {
+            if !digest.isEmpty, !retry { throw ValidationError("--digest is for --retry") }
+        }
 
         func run() async throws {
             try await reach.connected { caller in
+                if retry { return try await tryAgain(caller) }
                 let answer = try await caller.get("/v1/triggers/\(Percent.encoded(name))/quarantine", [("limit", String(limit))])
                 if json { return Terminal.out(String(decoding: answer.bytes, as: UTF8.self)) }
                 let rows = (answer["quarantine"]?.elements ?? []).map {
-                    [Show.brief(Show.text($0["reason"])), Show.brief(Show.text($0["record"]))]
+                    [
+                        String(Show.text($0["digest"]).prefix(12)), Show.brief(Show.text($0["reason"])),
+                        Show.brief(Show.text($0["record"])),
+                    ]
                 }
-                Terminal.out(rows.isEmpty ? "Nothing is in quarantine." : Table.text(["reason", "record"], rows))
+                Terminal.out(rows.isEmpty ? "Nothing is in quarantine." : Table.text(["digest", "reason", "record"], rows))
             }
+        }
+
+        private func tryAgain(_ caller: Caller) async throws {
+            let answer = try await caller.post("/v1/triggers/\(Percent.encoded(name))/quarantine/retry") { writer in
+                guard !digest.isEmpty else { return }
+                writer.key("digests")
+                writer.array { writer in for text in digest { writer.value(text) } }
+            }
+            let left = answer["left"]?.elements ?? []
+            if json {
+                Terminal.out(String(decoding: answer.bytes, as: UTF8.self))
+            } else {
+                Terminal.out("\(name): \(Show.text(answer["jobs"])) jobs made; \(Show.text(answer["removed"])) set aside no longer")
+                for part in left { Terminal.out("  \(Show.text(part["digest"]).prefix(12))  \(Show.text(part["reason"]))") }
+            }
+            if !left.isEmpty { throw ExitCode(1) }
         }
     }
 

@@ -27,6 +27,19 @@ import Testing
         #expect(http.requests.count == 2)
     }
 
+    /// As Zendesk's end_of_stream: a token comes with the last page, too.
+    @Test func theLastPageMaySayThatItIsTheLast() async throws {
+        let http = Replies { _, number in list([number], #""next":"t\#(number)","done":\#(number == 3)"#) }
+        var reader = try Reader(items(#""pagination":{"token":{"from":"next","parameter":"t","is_last":"done"}}"#), http)
+        try await reader.cycle()
+        #expect(ids(reader) == ["r1", "r2", "r3"] && http.requests.count == 3)
+        let silent = Replies { _, _ in list([1], #""next":"t""#) }
+        reader = try Reader(items(#""pagination":{"token":{"from":"next","parameter":"t","is_last":"done"}}"#), silent)
+        #expect(await failure { try await reader.cycle() }?.error.message.contains("does not say at") == true)
+        let both = items(#""pagination":{"token":{"from":"next","parameter":"t","is_last":"done","has_more":"more"}}"#)
+        #expect(refusal(both)?.contains("is_last and has_more say the same") == true)
+    }
+
     @Test(arguments: ["https://evil.test/x", "//evil.test/x", "http://api.test/x", "https://api.test:8443/x"])
     func aNextURLOnAnotherHostIsRefused(_ link: String) async throws {
         let http = Replies { _, _ in list([1], #""next":"\#(link)""#) }

@@ -1,5 +1,6 @@
-import SluiceCore
 import Testing
+
+@testable import SluiceCore
 
 #if canImport(Glibc)
     import Glibc
@@ -15,7 +16,7 @@ import Testing
     ) throws -> ConsumerLease {
         var handOut = ConsumerMachine.HandOut()
         machine.release(at: now, rules)
-        _ = machine.takeReady(into: &handOut, limit: limit, bytesMax: .max, at: now) { _ in 1 }
+        _ = machine.takeReady(into: &handOut, limit: limit, bytesMax: .max, at: now) { _ in .there(bytes: 1) }
         if let last = new.last { machine.takeNew(SequenceSet(new), through: last, into: &handOut) }
         let lease = machine.lease(handOut, nonce: 7, worker: "w", visibility: visibility, at: now)
         return try #require(lease)
@@ -102,7 +103,7 @@ import Testing
         #expect(extended.expiresAt == Self.now + .seconds(110))
         var handOut = ConsumerMachine.HandOut()
         machine.release(at: Self.now + .seconds(109), Self.rules)
-        _ = machine.takeReady(into: &handOut, limit: 1, bytesMax: 1, at: Self.now + .seconds(109)) { _ in 1 }
+        _ = machine.takeReady(into: &handOut, limit: 1, bytesMax: 1, at: Self.now + .seconds(109)) { _ in .there(bytes: 1) }
         #expect(handOut.count == 0)
         let second = try Self.fetch(&machine, at: Self.now + .seconds(110))
         #expect(second.jobs.numbers == [1])
@@ -120,6 +121,82 @@ import Testing
         #expect(restarted.nextDueAt == earlier + .seconds(30))
         let again = try Self.fetch(&restarted, at: earlier + .seconds(30))
         #expect(again.jobs.numbers == [1])
+    }
+
+    /// A nack that is repeated is none the wiser; one that would have nothing come again is told so.
+    @Test func P9_aWholeLeaseThatWasAckedCannotBeNacked() throws {
+        var machine = ConsumerMachine(at: Self.now)
+        func nack(_ machine: inout ConsumerMachine, _ lease: ConsumerLease) throws -> ConsumerMachine.Settled {
+            machine.recall(lease)
+            return try machine.nack(lease.number, nonce: 7, jobs: nil, delay: { _ in .zero }, reason: nil, at: Self.now, Self.rules)
+        }
+        let first = try Self.fetch(&machine, new: [1, 2, 3])
+        _ = try machine.ack(first.number, nonce: 7, jobs: SequenceSet([1]))
+        #expect(try nack(&machine, first) == .init(jobs: 2, repeated: 0, inHand: 0), "of a whole lease: what it still holds")
+        #expect(try nack(&machine, first) == .init(jobs: 0, repeated: 2, inHand: 0), "and said again")
+        let nothing = try machine.ack(first.number, nonce: 7, jobs: nil)
+        #expect(nothing == .init(jobs: 0, repeated: 1, inHand: 0), "an ack of a whole lease leaves out what was nacked")
+        let second = try Self.fetch(&machine)
+        #expect(second.jobs.numbers == [2, 3])
+        _ = try machine.ack(second.number, nonce: 7, jobs: nil)
+        let error = try #require(throws: SluiceError.self) { _ = try nack(&machine, second) }
+        #expect(error.code == .conflict && error.context["acked"] == "2")
+        // Of what a filter kept back no worker knows: it changes nothing of this.
+        let third = try Self.fetch(&machine, new: [4, 5, 6])
+        try machine.sift(third.number, nonce: 7, skipped: SequenceSet([4]), refused: [(5, "no such field")])
+        let acked = try machine.ack(third.number, nonce: 7, jobs: nil)
+        #expect(acked == .init(jobs: 1, repeated: 0, inHand: 0))
+        #expect(try #require(throws: SluiceError.self) { _ = try nack(&machine, third) }.code == .conflict)
+    }
+
+    @Test func P9_whatComesAgainOfADetachedTriggerIsADeadLetter() throws {
+        var machine = ConsumerMachine(at: Self.now)
+        let lease = try Self.fetch(&machine, new: [1, 2, 3])
+        _ = try machine.nack(lease.number, nonce: 7, jobs: SequenceSet([1]), delay: { _ in .zero }, reason: nil, at: Self.now, Self.rules)
+        machine.stored()
+        let late = Self.now + .seconds(60)
+        machine.release(at: late, Self.rules)
+        var handOut = ConsumerMachine.HandOut()
+        let more = machine.takeReady(into: &handOut, limit: 10, bytesMax: .max, at: late) { $0 == 3 ? .there(bytes: 1) : .detached }
+        #expect(!more)
+        #expect(handOut.shares.map(\.jobs) == [SequenceSet([3])])
+        let dead = machine.unstored.dead
+        #expect(dead.allSatisfy { $0.reason == "detached" && $0.attempts == 1 } && dead.map(\.jobs.count).reduce(0, +) == 2)
+        #expect(machine.unacked == 1)
+    }
+
+    /// Leases may last for half a day: what was acked is to cost nothing for as long.
+    @Test func P10_timersOfWhatIsSettledAreForgotten() throws {
+        var machine = ConsumerMachine(at: Self.now)
+        let held = try Self.fetch(&machine, new: [1], visibility: .hours(12))
+        machine.stored()
+        for job in 2...5000 as ClosedRange<Int64> {
+            let lease = try Self.fetch(&machine, new: [job], visibility: .hours(12))
+            machine.stored()
+            _ = try machine.extend(held.number, nonce: 7, by: .hours(1), at: Self.now + .seconds(job))
+            _ = try machine.ack(lease.number, nonce: 7, jobs: nil)
+            machine.stored()
+            try #require(machine.timers.count <= 2 + 64)
+        }
+        #expect(machine.unacked == 1)
+        #expect(machine.nextDueAt.map { $0 <= Self.now + .seconds(5000) + .hours(1) } == true, "the one that is held has its timer")
+        let again = try Self.fetch(&machine, at: Self.now + .seconds(5000) + .hours(1))
+        #expect(again.jobs.numbers == [1])
+    }
+
+    /// A consumer that goes back behind many leases asks of each job whether one of these has it.
+    @Test(.timeLimit(.minutes(1))) func P12_aRewindDoesNotLookThroughEveryLeaseForEachJob() throws {
+        var machine = ConsumerMachine(at: Self.now)
+        let count: Int64 = 50_000
+        for job in 1...count {
+            _ = try Self.fetch(&machine, new: [2 * job])
+            machine.stored()
+        }
+        machine.rewind(to: 0)
+        var new = 0
+        for job in 1...2 * count where !machine.awaits(job) { new += 1 }
+        #expect(new == Int(count))
+        #expect(machine.unacked == Int(count) && machine.floor == 0)
     }
 
     @Test func P10_withTooManyUnackedNothingNewIsHandedOut() throws {

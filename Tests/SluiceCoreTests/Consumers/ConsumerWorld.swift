@@ -1,4 +1,4 @@
-import SluiceCore
+@testable import SluiceCore
 
 /// A consumer with its workers, as one seed makes it: jobs are committed, workers fetch, ack, nack, extend, come late, come
 /// twice, or never again; the store crashes before or after a call; people seek and replay. What the machine says is held
@@ -47,12 +47,17 @@ struct ConsumerWorld {
     var twice: Set<Int64> = []
     /// What was acked or filtered out, by lease.
     var said: [Int64: Set<Int64>] = [:]
+    /// Jobs whose trigger is this consumer's no longer.
+    var detached: Set<Int64> = []
+    let timersSpare: Int
     var handOuts = 0
 
     init(seed: UInt64) {
         random = Random(state: seed &* 7919)
+        timersSpare = random.chance(50) ? 0 : 64
         rules = ConsumerMachine.Rules(attemptsMax: 1 + random.next(4), unackedMax: 3 + random.next(20))
         machine = ConsumerMachine(at: now)
+        machine.timersSpare = timersSpare
     }
 
     // MARK: Steps
@@ -92,14 +97,17 @@ struct ConsumerWorld {
         let highest = machine.highWater
         var handOut = ConsumerMachine.HandOut()
         machine.release(at: now, rules)
-        let oldest = waiting.min()
-        let more = machine.takeReady(into: &handOut, limit: limit, bytesMax: 50, at: now) { _ in 10 }
+        let oldest = waiting.filter { !detached.contains($0) }.min()
+        let theirs = detached
+        let more = machine.takeReady(into: &handOut, limit: limit, bytesMax: 50, at: now) {
+            theirs.contains($0) ? .detached : .there(bytes: 10)
+        }
         if !more {
             let room = machine.roomForNew(rules, limit: limit, handOut)
             var (jobs, through) = (SequenceSet(), machine.position)
             while room > 0, through < lastJob {
                 let job = through + 1
-                if fates[job] != nil, !machine.awaits(job), !handOut.contains(job) {
+                if fates[job] != nil, !machine.awaits(job) {
                     if jobs.count >= room || handOut.bytes + (jobs.count + 1) * 10 > 50 { break }
                     jobs.insert(job)
                 }
@@ -141,6 +149,7 @@ struct ConsumerWorld {
                 if fates[job] == .dead, !replayedRows.contains(job), !machine.replayed.contains(job), !twice.contains(job) {
                     throw Failure(description: "job \(job) is dead and is handed out again")
                 }
+                if detached.contains(job) { throw Failure(description: "job \(job) is detached and comes again") }
                 if let held = holder[job], held.until > now { throw Failure(description: "job \(job) is in two valid leases") }
                 if share.attempt > rules.attemptsMax { throw Failure(description: "job \(job) is handed out for time \(share.attempt)") }
                 fates[job] = .handedOut
@@ -192,7 +201,7 @@ struct ConsumerWorld {
         } catch {
             try refused(before)
             if error.code == .fenced, known?.nonce == memory.nonce,
-                !(jobs?.numbers ?? memory.jobs).contains(where: { holder[$0]?.lease != memory.number })
+                let theirs = jobs ?? known?.jobs, !theirs.numbers.contains(where: { holder[$0]?.lease != memory.number })
             {
                 throw Failure(description: "an ack of lease \(memory.number) is refused, and nobody else has its jobs")
             }
@@ -201,7 +210,7 @@ struct ConsumerWorld {
         if known?.nonce != memory.nonce { throw Failure(description: "an ack with a lease that was made up is taken") }
         if random.chance(5) { return machine = before }
         let held = known?.heldJobs.numbers ?? []
-        for job in jobs?.numbers ?? memory.jobs {
+        for job in (jobs ?? known?.jobs ?? SequenceSet()).numbers {
             guard memory.jobs.contains(job) else {
                 throw Failure(description: "job \(job) is acked with a lease it was not handed out with")
             }
@@ -227,12 +236,16 @@ struct ConsumerWorld {
         let before = machine
         recall(memory.number)
         let seconds = Int64(random.next(3) * random.next(20))
-        let held = machine.leases[memory.number]?.heldJobs.numbers ?? []
+        let known = machine.leases[memory.number]
+        let held = known?.heldJobs.numbers ?? []
         do {
             _ = try machine.nack(
                 memory.number, nonce: memory.nonce, jobs: jobs, delay: { _ in .seconds(seconds) }, reason: "no", at: now, rules)
         } catch {
             return try refused(before)
+        }
+        if let known, held.isEmpty, known.nacked.isEmpty, !known.jobs.isEmpty {
+            throw Failure(description: "a nack of lease \(memory.number) is taken, of which nothing comes again")
         }
         if random.chance(5) { return machine = before }
         for job in jobs?.numbers ?? held where held.contains(job) { holder[job] = (-1, .distantPast) }
@@ -282,9 +295,9 @@ struct ConsumerWorld {
         store()
     }
 
-    /// People: seek, replay, expire.
+    /// People: seek, replay, expire, detach.
     private mutating func meddle() throws {
-        switch random.next(4) {
+        switch random.next(5) {
         case 0:
             let target = Int64(random.next(Int(lastJob) + 1))
             let replaying = machine.replayed
@@ -297,15 +310,28 @@ struct ConsumerWorld {
                 holder[job] = (-1, .distantPast)
                 if job > target { twice.insert(job) }
             }
+            // No longer this consumer's: nobody looks for them again.
+            for job in detached where job > target && fates[job] == .new { fates[job] = nil }
         case 1:
-            let dead = fates.filter { $0.value == .dead && $0.key <= machine.position }.map(\.key).sorted().filter { _ in random.chance(50)
+            // Dead letters, and by a backfill what was acked as well; what is in hand or waits is left alone.
+            let isAll = random.chance(50)
+            let settled = fates.filter {
+                $0.key <= machine.position && !detached.contains($0.key) && ($0.value == .dead || isAll && $0.value == .acked)
             }
-            machine.replay(SequenceSet(dead), at: now)
-            replayedRows.formUnion(dead)
-            for job in dead { fates[job] = .handedOut }
+            let chosen = SequenceSet(settled.map(\.key).sorted().filter { _ in random.chance(50) })
+            let free = machine.withoutAwaited(chosen)
+            guard free.numbers == chosen.numbers.filter({ !machine.awaits($0) }) else {
+                throw Failure(description: "of \(chosen.numbers) these are said to be free: \(free.numbers)")
+            }
+            machine.replay(free, at: now)
+            replayedRows.formUnion(free.numbers)
+            for job in free.numbers { fates[job] = .handedOut }
         case 2:
             machine.expire(through: Int64(random.next(Int(lastJob) + 1)), and: SequenceSet(), at: now)
             try noteDead()
+        case 3:
+            let some = fates.filter { $0.value == .handedOut && !twice.contains($0.key) }.map(\.key).sorted()
+            for job in some where random.chance(30) && !machine.replayed.contains(job) { detached.insert(job) }
         default:
             let through = machine.position + Int64(random.next(4))
             guard through <= lastJob, machine.position < through else { return }
@@ -336,6 +362,7 @@ struct ConsumerWorld {
         machine = ConsumerMachine(
             position: rows.position, highWater: rows.highWater, lastLease: rows.lastLease, leases: leases.map(throughBytes),
             returned: Array(returnedRows.values), replayed: SequenceSet(replayedRows.sorted()), at: now)
+        machine.timersSpare = timersSpare
     }
 
     private func throughBytes(_ lease: ConsumerLease) -> ConsumerLease {
@@ -366,6 +393,14 @@ struct ConsumerWorld {
         guard machine.unacked == places.count else {
             throw Failure(description: "\(places.count) jobs are unacked, and the machine counts \(machine.unacked)")
         }
+        guard machine.awaited.numbers == places.keys.sorted() else {
+            throw Failure(description: "jobs \(places.keys.sorted()) are unacked, and the machine knows \(machine.awaited.numbers)")
+        }
+        guard machine.timers.count <= 2 * (machine.leases.count + machine.returned.count) + timersSpare else {
+            throw Failure(
+                description:
+                    "\(machine.timers.count) timers of \(machine.leases.count) leases, \(machine.returned.count) groups that come again")
+        }
         for (job, fate) in fates {
             switch fate {
             case .new where job <= machine.position: throw Failure(description: "job \(job) is passed over")
@@ -387,11 +422,14 @@ struct ConsumerWorld {
             now = now + .seconds(round < 3 ? 60 : 1)
             var handOut = ConsumerMachine.HandOut()
             machine.release(at: now, rules)
-            let more = machine.takeReady(into: &handOut, limit: 5, bytesMax: .max, at: now) { _ in 1 }
+            let theirs = detached
+            let more = machine.takeReady(into: &handOut, limit: 5, bytesMax: .max, at: now) {
+                theirs.contains($0) ? .detached : .there(bytes: 1)
+            }
             if !more {
                 let room = machine.roomForNew(rules, limit: 5, handOut)
                 let last = room > 0 ? min(lastJob, machine.position + Int64(room)) : machine.position
-                let new = fates.keys.filter { $0 > machine.position && $0 <= last && !machine.awaits($0) && !handOut.contains($0) }.sorted()
+                let new = fates.keys.filter { $0 > machine.position && $0 <= last && !machine.awaits($0) }.sorted()
                 machine.takeNew(SequenceSet(new), through: last, into: &handOut)
             }
             let lease = machine.lease(handOut, nonce: 0, worker: nil, visibility: .seconds(60), at: now)

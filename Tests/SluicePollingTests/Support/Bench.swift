@@ -26,6 +26,30 @@ final class AlarmLog: AlarmReporting {
     func message(_ kind: Alarm.Kind, _ subject: String) -> String? { standing.withLock { $0[kind.rawValue + " " + subject]?.message } }
 }
 
+/// Every line that is logged, with its metadata.
+final class LogLines: LogHandler {
+    private let lines = Mutex<[String]>([])
+    var text: String { lines.withLock { $0.joined(separator: "\n") } }
+
+    func log(event: LogEvent) {
+        let details = (event.metadata ?? [:]).map { "\($0.key)=\($0.value)" }.joined(separator: " ")
+        lines.withLock { $0.append("\(event.message) \(details)") }
+    }
+
+    subscript(metadataKey _: String) -> Logger.Metadata.Value? {
+        get { nil }
+        set {}
+    }
+    var metadata: Logger.Metadata {
+        get { [:] }
+        set {}
+    }
+    var logLevel: Logger.Level {
+        get { .trace }
+        set {}
+    }
+}
+
 /// A connection of a bench and its triggers.
 struct BenchConnection: Sendable {
     static let key = "polling-key-canary"
@@ -79,7 +103,7 @@ final class BenchCatalogue: PollingCatalogue {
         if let problem = connection.problem { throw problem }
         return PollPlan(
             connector: connection.connector, triggerType: type, connectionName: connection.name,
-            connection: try JSONDocument(connection.json), input: try JSONDocument(Array("{}".utf8)))
+            connection: try JSONDocument(connection.json), input: try JSONDocument(Array("{\"trigger\":\"\(trigger.name)\"}".utf8)))
     }
 
     func connector(ofText text: [UInt8]) throws -> any Connector { try LuaConnector.load(source: text, name: "", path: "former") }
@@ -89,7 +113,7 @@ final class BenchCatalogue: PollingCatalogue {
         let definition = found.connector.definition
         return ConnectionAuthorization(
             name: found.name, access: definition.access, values: values,
-            secretFields: definition.connectionFields.filter(\.isSecret).map(\.name))
+            secretFields: definition.connectionFields.filter(\.isSecret).map(\.name), connector: found.connector)
     }
 
     func settings(of connection: ConnectionID) -> ConnectionPollSettings {
@@ -109,14 +133,15 @@ struct Bench: Sendable {
 
     /// Runs the service with these connections, their triggers running, for as long as `body` takes.
     static func with(
-        _ connections: [BenchConnection], time: ManualTime, limits: PollingService.Limits = .init(), _ body: (Bench) async throws -> Void
+        _ connections: [BenchConnection], time: ManualTime, limits: PollingService.Limits = .init(), log: LogLines? = nil,
+        _ body: (Bench) async throws -> Void
     ) async throws {
         let directory = "/tmp/sluice-polling-\(UInt64.random(in: 0...UInt64.max))"
         let store = FaultyStore(try await offPool { try SQLiteStore.open(SQLiteOptions(directory: directory)) })
         let client = HTTPClient(eventLoopGroupProvider: .singleton, configuration: PollingService.clientConfiguration(limits))
         let heldClient = HTTPClient(eventLoopGroupProvider: .singleton, configuration: PollingService.heldConfiguration(limits))
         let failure = await Result.catching {
-            let bench = try await make(connections, store, (client, heldClient), time, limits)
+            let bench = try await make(connections, store, (client, heldClient), time, limits, log)
             try await withThrowingTaskGroup(of: Void.self) { group in
                 group.addTask { await bench.service.run() }
                 group.addTask { await bench.service.renewTokens() }
@@ -133,7 +158,7 @@ struct Bench: Sendable {
 
     private static func make(
         _ connections: [BenchConnection], _ store: FaultyStore, _ clients: (polls: HTTPClient, held: HTTPClient), _ time: ManualTime,
-        _ limits: PollingService.Limits
+        _ limits: PollingService.Limits, _ log: LogLines?
     ) async throws -> Bench {
         try await store.apply(connections.flatMap(changes), namespace: .default, at: time.now())
         for trigger in try await store.definitions(.default).triggers {
@@ -146,7 +171,7 @@ struct Bench: Sendable {
             if let connection = connections.first(where: { $0.name == stored.name }) { catalogue.set(stored.id, connection) }
         }
         let alarms = AlarmLog()
-        let service = service(store, catalogue, alarms, clients, time, limits)
+        let service = service(store, catalogue, alarms, clients, time, limits, log)
         store.observe(service)
         try await service.load(definitions, holder: "test")
         return Bench(
@@ -156,10 +181,10 @@ struct Bench: Sendable {
 
     private static func service(
         _ store: FaultyStore, _ catalogue: BenchCatalogue, _ alarms: AlarmLog, _ clients: (polls: HTTPClient, held: HTTPClient),
-        _ time: ManualTime, _ limits: PollingService.Limits
+        _ time: ManualTime, _ limits: PollingService.Limits, _ log: LogLines? = nil
     ) -> PollingService {
-        var logger = Logger(label: "polling tests")
-        logger.logLevel = .critical
+        var logger = log.map { log in Logger(label: "polling tests") { _ in log } } ?? Logger(label: "polling tests")
+        logger.logLevel = log == nil ? .critical : .trace
         return PollingService(
             store: store, catalogue: catalogue, time: time, alarms: alarms, client: clients.polls, limits: limits, logger: logger,
             random: { 0 },

@@ -122,6 +122,7 @@ final class FaultyStore: Store {
         try await inner.acquireLease(shard: shard, holder: holder, at: time)
     }
     func jobs(_ query: JobQuery) async throws -> JobPage { try await inner.jobs(query) }
+    func retryQuarantine(_ retry: QuarantineRetry) async throws -> QuarantineRetryReport { try await inner.retryQuarantine(retry) }
     func quarantine(_ namespace: NamespaceID, trigger: TriggerID, limit: Int) async throws -> [QuarantinedRecord] {
         try await inner.quarantine(namespace, trigger: trigger, limit: limit)
     }

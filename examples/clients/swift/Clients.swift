@@ -60,9 +60,10 @@ struct Clients {
         var callback: Sluice.Callback = try await sluice.post("/v1/callbacks", ["connection": connection, "input": input])
         say("give this URL to the provider: \(callback.url ?? "-")")
         while callback.state == "pending" {
+            // Keep the id: whoever knows it can go on waiting after a restart.
             callback = try await sluice.get("/v1/callbacks/\(callback.id)", query: ["wait": "60"])
         }
-        say("\(callback.id) \(callback.state)")
+        say("\(callback.id) \(callback.state) \(callback.result.map { "\($0)" } ?? "null")")
     }
 
     /// Does it again and again; after trouble that may pass, a second later.

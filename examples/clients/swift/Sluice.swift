@@ -35,6 +35,45 @@ struct Sluice {
         var id: String
         var url: String?
         var state: String
+        var result: JSON?
+    }
+
+    /// Any value, printed as JSON. A program that knows what it waits for decodes a type of its own instead.
+    enum JSON: Decodable, CustomStringConvertible {
+        case null, bool(Bool), number(Decimal), string(String), array([JSON]), object([String: JSON])
+
+        init(from decoder: any Decoder) throws {
+            let value = try decoder.singleValueContainer()
+            if value.decodeNil() {
+                self = .null
+            } else if let bool = try? value.decode(Bool.self) {
+                self = .bool(bool)
+            } else if let number = try? value.decode(Decimal.self) {
+                self = .number(number)
+            } else if let string = try? value.decode(String.self) {
+                self = .string(string)
+            } else if let array = try? value.decode([JSON].self) {
+                self = .array(array)
+            } else {
+                self = .object(try value.decode([String: JSON].self))
+            }
+        }
+
+        var description: String {
+            switch self {
+            case .null: "null"
+            case .bool(let bool): "\(bool)"
+            case .number(let number): "\(number)"
+            case .string(let string): JSON.quoted(string)
+            case .array(let array): "[" + array.map(\.description).joined(separator: ", ") + "]"
+            case .object(let members):
+                "{" + members.sorted { $0.key < $1.key }.map { "\(JSON.quoted($0.key)): \($0.value)" }.joined(separator: ", ") + "}"
+            }
+        }
+
+        private static func quoted(_ text: String) -> String {
+            String(decoding: (try? JSONEncoder().encode(text)) ?? Data(), as: UTF8.self)
+        }
     }
 
     func get<Answer: Decodable>(_ path: String, query: [String: String] = [:]) async throws -> Answer {

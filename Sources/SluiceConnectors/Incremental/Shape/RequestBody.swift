@@ -50,6 +50,15 @@ public struct RequestBody: Sendable {
         }
     }
 
+    /// What it says besides values: its keys and its fixed text.
+    var literal: String {
+        switch content {
+        case .json(let value): value.literal
+        case .form(let fields): fields.map { $0.name + " " + $0.value.literal }.joined(separator: " ")
+        case .graphQL(let query, let variables): query + " " + (variables?.literal ?? "")
+        }
+    }
+
     /// The body of a request and its media type.
     func render(_ request: PollRequest) throws(PollFailure) -> (bytes: [UInt8], type: String) {
         switch content {
@@ -115,6 +124,15 @@ indirect enum BodyValue: Sendable {
         case .text(let template, _): [template]
         case .object(let members): members.flatMap(\.value.templates)
         case .array(let elements): elements.flatMap(\.templates)
+        }
+    }
+
+    var literal: String {
+        switch self {
+        case .literal(let bytes): String(decoding: bytes, as: UTF8.self)
+        case .text(let template, _): template.literal
+        case .object(let members): members.map { $0.key + " " + $0.value.literal }.joined(separator: " ")
+        case .array(let elements): elements.map(\.literal).joined(separator: " ")
         }
     }
 

@@ -40,6 +40,11 @@ public struct Shape: Sendable {
     }
 }
 
+extension Incremental {
+    /// Whether a record alone is enough to make its dedup key: it is an element of the one list there is, as it was sent.
+    package var keysStandAlone: Bool { partitions == nil && !shape.changesRecords && shape.variants == nil }
+}
+
 extension CursorRule {
     /// What is finer than this is lost in writing a bound.
     var writtenMilliseconds: Int64 { format?.granuleMilliseconds ?? pattern?.granuleMilliseconds ?? 1 }

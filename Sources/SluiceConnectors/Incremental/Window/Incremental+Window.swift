@@ -26,7 +26,7 @@ extension Incremental {
             throw Incremental.unreadable(
                 rule.kind == .opaque
                     ? "its provider hands out positions that say nothing of a time"
-                    : "its list is ordered by \(rule.kind.rawValue == "text" ? "a text" : "a number") that is no time")
+                    : "its list is ordered by \(rule.kind.rawValue == "text" ? "a text" : "a number") that is no time", hasCursor: true)
         }
         let value = rule.value(of: from)
         guard partitions == nil else {
@@ -46,16 +46,22 @@ extension Incremental {
         return WindowStart(cursor: writer.bytes, mark: rule.lowestMark(of: window), retention: retention)
     }
 
-    private static func unreadable(_ why: String) -> SluiceError {
-        SluiceError(
-            .invalid,
-            "this trigger cannot be read by time: \(why). To read from another place set its cursor: `sluice trigger cursor set`")
+    private static func unreadable(_ why: String, hasCursor: Bool = false) -> SluiceError {
+        let fix =
+            hasCursor ? ". Say where to begin by hand, and leave the end out: --cursor JSON, as `sluice trigger cursor show` has it" : ""
+        return SluiceError(.invalid, "this trigger cannot be read by time: \(why)\(fix)")
+    }
+
+    /// Whether what orders the list is a time; nil where nothing does, and each poll reads all of it.
+    public func isOrderedByTime(_ request: PollRequest) throws -> Bool? {
+        let rules = try shape.variants.map { try $0.rules(for: request) } ?? self
+        return rules.cursor.map { $0.unitsPerSecond != nil }
     }
 
     /// Which of the records lie in the window; nil for one without a readable time.
     public func isInWindow(_ window: BackfillWindow, _ request: PollRequest, records: [Record]) throws -> [Bool?] {
         let rules = try shape.variants.map { try $0.rules(for: request) } ?? self
-        guard let rule = rules.cursor else { return records.map { _ in nil } }
+        guard let rule = rules.cursor, rule.unitsPerSecond != nil else { return records.map { _ in nil } }
         let marks = rule.marks(of: window)
         return records.map { record in
             rules.windowMark(of: record, rule).map { marks.contains($0) }

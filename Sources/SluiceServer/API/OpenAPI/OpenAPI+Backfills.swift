@@ -16,6 +16,7 @@ extension OpenAPI {
                         Member("audit", .flag, "Compare and say what is missing.", isOptional: true),
                         Member("repair", .flag, "With `audit`: make what is missing.", isOptional: true),
                         Member("beyond_retention", .flag, "Even where records that were jobs may become jobs again.", isOptional: true),
+                        Member("cursor", .any, "Where to begin, by hand: for lists that cannot be read by time.", isOptional: true),
                     ], example: #"{"trigger":"orders","from":"2026-01-01T00:00:00Z","mode":"dry-run"}"#),
                 answers: [Answer(201, "It runs.", .named("Backfill"))], errors: [404, 409, 422]),
             Operation(

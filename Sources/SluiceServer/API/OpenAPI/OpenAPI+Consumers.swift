@@ -1,3 +1,4 @@
+import SluiceCore
 import SluiceDelivery
 
 extension OpenAPI {
@@ -31,32 +32,39 @@ extension OpenAPI {
                 parameters: [consumerName],
                 body: .json(
                     [
-                        Member("max", .whole(1...1000), "At most so many jobs.", isOptional: true),
-                        Member("wait", .whole(0...60), "Where there is nothing yet, wait up to so many seconds.", isOptional: true),
-                        visibility, Member("worker", .text(max: 64), "Who asks: shown to people.", isOptional: true),
+                        Member("max", .whole(whole(FetchOrder.jobsMax)), "At most so many jobs.", isOptional: true),
+                        Member(
+                            "wait", .whole(whole(FetchOrder.waitSeconds)), "Where there is nothing yet, wait up to so many seconds.",
+                            isOptional: true),
+                        visibility, Member("worker", .text(max: FetchOrder.workerBytesMax), "Who asks: shown to people.", isOptional: true),
                         Member("ack", .text(max: 64), "The lease of the batch before, which is done.", isOptional: true),
                     ], example: #"{"max":20,"wait":30,"visibility":60,"worker":"w1"}"#),
-                answers: [Answer("A batch; without jobs `lease` is null.", .named("FetchedJobs"))], errors: [404, 409, 410, 429]),
+                answers: [Answer("A batch; without jobs `lease` is null.", .named("FetchedJobs"))], errors: [404, 409]),
             Operation(
                 "POST", "/v1/consumers/:name/ack", "ackJobs", "Settles jobs that were fetched", parameters: [consumerName],
                 body: .json([lease, someJobs], example: #"{"lease":"AAAA","jobs":["job_1"]}"#),
-                answers: [Answer("They do not come again.", .named("Settled"))], errors: [404, 409, 410]),
+                answers: [Answer("They do not come again.", .named("Settled"))], errors: [404, 409]),
             Operation(
                 "POST", "/v1/consumers/:name/nack", "nackJobs", "Gives jobs back", "After too many attempts one becomes a dead letter.",
                 parameters: [consumerName],
                 body: .json([
-                    lease, someJobs, Member("delay", .whole(0...43_200), "Seconds until they may come again.", isOptional: true),
-                    Member("reason", .text(max: 1000), "Kept with the dead letter.", isOptional: true),
+                    lease, someJobs, Member("delay", .whole(0...delaySecondsMax), "Seconds until they may come again.", isOptional: true),
+                    Member("reason", .text(max: ConsumerService.reasonBytesMax), "Kept with the dead letter.", isOptional: true),
                 ]),
-                answers: [Answer("They come again.", .named("Settled"))], errors: [404, 409, 410]),
+                answers: [Answer("They come again.", .named("Settled"))], errors: [404, 409]),
             Operation(
                 "POST", "/v1/consumers/:name/extend", "extendLease", "Keeps jobs in hand for longer", parameters: [consumerName],
                 body: .json([lease, visibility]),
                 answers: [
                     Answer("Until then.", .object([Member("expires_at", .time.orNull), Member("in_hand", .count)]))
-                ], errors: [404, 409, 410]),
+                ], errors: [404, 409]),
             Operation(
-                "PUT", "/v1/consumers/:name/position", "seekConsumer", "Reads on from elsewhere", parameters: [consumerName],
+                "PUT", "/v1/consumers/:name/position", "seekConsumer", "Reads on from elsewhere",
+                """
+                Where jobs behind that place were removed after their time it is refused with 410; `oldest`, or `next` of the refusal as \
+                `after`, goes on with what is kept.
+                """,
+                parameters: [consumerName],
                 body: .json(
                     [
                         Member("to", .words(["oldest", "now"]), isOptional: true),
@@ -70,13 +78,19 @@ extension OpenAPI {
                             Member("position", .opaque), Member("skipped", .count, "Jobs that it does not get now."),
                             Member("again", .count, "Jobs that it gets once more."), Member("is_counted_in_full", .flag),
                         ]))
-                ], errors: [404, 409, 410]),
+                ], errors: [404, 410]),
         ])
+
+    private static func whole(_ range: ClosedRange<Int>) -> ClosedRange<Int64> { Int64(range.lowerBound)...Int64(range.upperBound) }
+    private static let delaySecondsMax = ConsumerMachine.delayMax.milliseconds / 1000
+    private static let visibilitySeconds =
+        (ConsumerSettings.visibilityRange.lowerBound.milliseconds / 1000)
+        ...(ConsumerSettings.visibilityRange.upperBound.milliseconds / 1000)
 
     private static let consumerName = Parameter.path("name", .name, "The consumer.", example: "workers")
     private static let lease = Member("lease", .text(max: 64), "As the fetch gave it.")
     private static let visibility = Member(
-        "visibility", .whole(1...43_200), "For how many seconds the jobs are nobody else's.", isOptional: true)
+        "visibility", .whole(visibilitySeconds), "For how many seconds the jobs are nobody else's.", isOptional: true)
     private static let someJobs = Member(
         "jobs", .list(of: .text(max: 256)), "Ids or `seq_token`s; all of the lease unless said.", isOptional: true)
 
@@ -100,7 +114,9 @@ extension OpenAPI {
                             Member("attempt", .whole(1...Int64.max), "Which time it is handed out."),
                             Member("projected", .flag, "The record is what the attachment asks for.", isOptional: true),
                         ]))),
-            Member("more", .flag, "Whether there are more at this moment."),
+            Member(
+                "more", .flag, "Whether there are more at this moment. Without jobs: filters left out what was looked at so far; ask again."
+            ),
             Member("at_bound", .flag, "Whether so much is unacked that nothing more is handed out."),
         ])
     }()

@@ -48,7 +48,8 @@ extension OpenAPI {
     private static func done(_ word: String) -> Schema {
         .object([
             Member(word, .count), Member("refused", .list(of: .object([Member("id", .whole), Member("state", .text.orNull)]))),
-            Member("until", .time.orNull), Member("next", .opaque.orNull),
+            Member("detached", .count, "Left alone by a replay: their trigger no longer delivers there."), Member("until", .time.orNull),
+            Member("next", .opaque.orNull),
         ])
     }
 

@@ -17,15 +17,6 @@ extension OpenAPI {
                 "GET", "/v1/deliveries/:id", "showDelivery", "Shows a delivery with each attempt, and its job",
                 parameters: [deliveryNumber],
                 answers: [Answer("The delivery.", .named("DeliveryDetail"))], errors: [404]),
-            Operation(
-                "POST", "/v1/deliveries/replay", "replayDeliveries", "Delivers dead letters again, with the ids they had",
-                body: .json(
-                    [
-                        Member("delivery", .whole, "This one.", isOptional: true),
-                        Member("destination", .text, "All of this destination.", isOptional: true),
-                        Member("all", .flag, "All there are.", isOptional: true),
-                    ], example: #"{"destination":"shop"}"#),
-                answers: [Answer("How many.", .object([Member("replayed", .count)]))], errors: [404]),
         ])
 
     private static let states = DeliveryState.allCases

@@ -42,7 +42,7 @@ extension OpenAPI {
                     .query("trigger", .text(max: 64), "Only jobs of this trigger."),
                     .query("records", .flag, "False: without the records."),
                 ],
-                answers: [Answer("Events, until either side ends.", .text, type: "text/event-stream")], errors: [404, 410, 429]),
+                answers: [Answer("Events, until either side ends.", .text, type: "text/event-stream")], errors: [404, 410]),
             Operation(
                 "GET", "/v1/jobs/:id", "showJob", "Shows a job",
                 parameters: [.path("id", .text, "Its id, or `TRIGGER:POSITION`, which is found at once.", example: "orders:1")],

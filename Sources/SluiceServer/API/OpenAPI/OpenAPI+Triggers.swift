@@ -51,9 +51,23 @@ extension OpenAPI {
                                     of: .object([
                                         Member("reason", .text), Member("digest", .text, "SHA-256 of the record, in hexadecimal."),
                                         Member("record", .text),
-                                    ]))), Member("total", .count, "How many there have been."),
+                                    ]))), Member("total", .count, "How many there are."),
                         ]))
                 ], errors: [404]),
+            Operation(
+                "POST", "/v1/triggers/:name/quarantine/retry", "retryQuarantine", "Makes jobs of records that were set aside",
+                "By the connector as it is now. A record that is a job already makes none.", parameters: [triggerName],
+                body: .json([
+                    Member("digests", .list(of: .text), "Only these; the latest thousand unless said.", isOptional: true)
+                ]),
+                answers: [
+                    Answer(
+                        "What came of it.",
+                        .object([
+                            Member("trigger", .name), Member("jobs", .count), Member("removed", .count, "That are set aside no longer."),
+                            Member("left", .list(of: .object([Member("digest", .text), Member("reason", .text)]))),
+                        ]))
+                ], errors: [404, 409]),
             Operation(
                 "POST", "/v1/triggers/:name/:command", "commandTrigger", "Starts, pauses, resumes, polls or stops a trigger",
                 parameters: [triggerName, .path("command", .words(TriggerCommand.self), "What it is to do.", example: "poll")],

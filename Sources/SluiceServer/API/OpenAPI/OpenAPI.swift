@@ -15,7 +15,7 @@ import SluiceCore
 enum OpenAPI {
     static let areas: [Area] = [
         server, definitions, triggers, subscriptions, jobs, deliveries, deadLetters, filters, consumers, destinations, callbacks, backfills,
-        inbox, tokens,
+        inbox, tokens, removal,
     ]
 
     static let operations = areas.flatMap(\.operations)

@@ -3,15 +3,15 @@ import NIOCore
 import NIOPosix
 import SluiceConnectors
 import SluiceCore
+import SluiceOutgoing
 import Synchronization
 import Testing
 
 @testable import SluicePolling
-@testable import SluiceServer
 
 /// Polls of a name that answers with a good address when it is checked and with a bad one later (DNS rebinding). 127.0.0.1 is
 /// allowed here and stands for a public address; 127.0.0.2 stands for what is inside, and somebody listens there, too.
-@Suite(.timeLimit(.minutes(2))) struct RebindingTests {
+@Suite(.timeLimit(.minutes(2))) struct PollRebindingTests {
     static let inside = "127.0.0.2"
 
     private func scene(
@@ -21,17 +21,17 @@ import Testing
         let outside = try await Listener(host: "127.0.0.1")
         let inside = try await Listener(host: Self.inside, port: outside.port)
         let left = Mutex(answers)
-        let resolver = AddressResolver(freshFor: freshFor) { host in
+        let configuration = HTTPClient.Configuration(redirectConfiguration: .disallow)
+        let client = HTTPClient(eventLoopGroupProvider: .singleton, configuration: configuration)
+        let lookUp: HostLookUp = { (host: String, _: Duration) async throws(SluiceError) -> [IPAddress] in
             guard host == "rebind.invalid" else { throw SluiceError(.providerUnreachable, "\(host) is not known") }
             return left.withLock { $0.count > 1 ? $0.removeFirst() : $0[0] }.compactMap { IPAddress($0) }
         }
-        let configuration = HTTPClient.Configuration(redirectConfiguration: .disallow)
-        let client = HTTPClient(eventLoopGroupProvider: .singleton, configuration: configuration)
-        let routes = PollRoutes(configuration: configuration) { try await resolver.addresses(of: $0, allowed: $1) }
+        let routes = OutgoingRoutes(lookUp: lookUp, freshFor: freshFor, configuration: configuration)
         var settings = ConnectionPollSettings()
         settings.allowedNetworks = [try #require(IPNetwork("127.0.0.1"))]
         let http = PollHTTP(
-            client: client, settings: settings, time: AnchoredClock(wallMillisecondsAtStart: 1_800_000_000_000), pageBytesMax: 1 << 20,
+            client: client, settings: settings, time: ManualTime(), pageBytesMax: 1 << 20,
             guardAddress: { _, _ in }, routes: routes)
         let url = "http://rebind.invalid:\(outside.port)/list"
         do {

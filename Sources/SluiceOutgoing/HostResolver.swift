@@ -9,42 +9,37 @@ import SluiceCore
     import Darwin
 #endif
 
-/// All addresses of a host, in the order in which to try them, given up after so long. Throws `.providerUnreachable`.
+/// All addresses of a host, in the order in which to try them (RFC 6724), given up after so long. Throws `.providerUnreachable`.
 public typealias HostLookUp = @Sendable (_ host: String, _ within: Duration) async throws(SluiceError) -> [IPAddress]
 
 /// Asks the system's name service, on threads of its own: `getaddrinfo` blocks, for half a minute where a name server is
 /// dead, and must hold up neither Swift's cooperative pool nor another destination.
 public struct HostResolver: Sendable {
+    /// Blocks until a name service has answered.
+    typealias Ask = @Sendable (_ host: String) throws(SluiceError) -> [IPAddress]
+
     private let threads: NIOThreadPool
+    private let ask: Ask
 
     /// With so many threads; more dead name servers than that at once delay the others. They last as long as the process: make
     /// one resolver for each kind of work, so that one kind does not hold up another.
-    public init(threadCount: Int) {
+    public init(threadCount: Int) { self.init(threadCount: threadCount, ask: HostResolver.askSystem) }
+
+    init(threadCount: Int, ask: @escaping Ask) {
+        self.ask = ask
         threads = NIOThreadPool(numberOfThreads: threadCount)
         threads.start()
     }
 
-    /// The one of pushes.
-    private static let pushes = HostResolver(threadCount: 16)
-
-    /// By the resolver of pushes.
-    public static let lookUpForPushes: HostLookUp = { (host: String, span: Duration) async throws(SluiceError) -> [IPAddress] in
-        try await pushes.addresses(of: host, within: span)
-    }
-
-    /// All addresses of a host, in the order in which to try them (RFC 6724). Throws `.providerUnreachable`.
-    public func addresses(of host: String) async throws -> [IPAddress] {
-        try await threads.runIfActive { try HostResolver.lookUp(host) }
-    }
-
-    /// The same, given up after so long: `getaddrinfo` itself cannot be broken off, and goes on in its thread.
+    /// All addresses of a host, in the order in which to try them (RFC 6724), given up after so long: `getaddrinfo` itself cannot
+    /// be broken off, and goes on in its thread. Throws `.providerUnreachable`.
     public func addresses(of host: String, within span: Duration) async throws(SluiceError) -> [IPAddress] {
         let loop = MultiThreadedEventLoopGroup.singleton.any()
         let promise = loop.makePromise(of: [IPAddress].self)
         let timer = loop.scheduleTask(in: .init(span)) {
             promise.fail(SluiceError(.providerUnreachable, "The host name \(host) was not resolved in time."))
         }
-        threads.runIfActive(eventLoop: loop) { try HostResolver.lookUp(host) }.cascade(to: promise)
+        threads.runIfActive(eventLoop: loop) { [ask] in try ask(host) }.cascade(to: promise)
         promise.futureResult.whenComplete { _ in timer.cancel() }
         do {
             return try await promise.futureResult.get()
@@ -53,7 +48,12 @@ public struct HostResolver: Sendable {
         }
     }
 
-    private static func lookUp(_ host: String) throws(SluiceError) -> [IPAddress] {
+    /// By this resolver.
+    public var lookUp: HostLookUp {
+        { [self] (host: String, span: Duration) async throws(SluiceError) -> [IPAddress] in try await addresses(of: host, within: span) }
+    }
+
+    @Sendable private static func askSystem(_ host: String) throws(SluiceError) -> [IPAddress] {
         var list: UnsafeMutablePointer<addrinfo>?
         let result = getaddrinfo(host, nil, nil, &list)
         guard result == 0 else {

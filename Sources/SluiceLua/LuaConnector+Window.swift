@@ -1,0 +1,72 @@
+import SluiceConnectors
+import SluiceCore
+
+extension LuaDefinition.Trigger {
+    /// `cursor_at` and `record_time`, which only a poll that is code needs.
+    mutating func readWindow(_ table: LuaTable) throws(SluiceError) {
+        cursorAt = try table.function("cursor_at")
+        recordTime = try table.function("record_time")
+        for key in ["cursor_at", "record_time"] where table[key] != nil {
+            if incremental != nil { throw table.error(key, "is for poll; incremental says by itself which cursor belongs to a time") }
+            if poll == nil { throw table.error(key, "needs a poll: there is no list that could be read again") }
+        }
+        if recordTime != nil, cursorAt == nil {
+            throw table.error(
+                "record_time",
+                "needs cursor_at besides, where a backfill begins; write cursor_at = function(time, input) return { mark = time } end")
+        }
+    }
+}
+
+extension LuaConnector {
+    /// `cursor_at(time, input)`: time in whole seconds, rounded down.
+    public func cursorAt(_ time: Timestamp, triggerType: String, input: JSONDocument) throws -> [UInt8]? {
+        guard let function = try trigger(triggerType).cursorAt else { return nil }
+        return try named {
+            try pool.with { state in
+                let seconds = try JSONDocument(Array(String(LuaConnector.wholeSeconds(time)).utf8))
+                guard case .done(let result) = try state.start(function, arguments: [seconds, input], limits) else {
+                    throw state.error("cannot send requests: return what the poll is to get as its closure", function)
+                }
+                guard let cursor = result.next else {
+                    throw state.error(
+                        "returned nothing; return a closure from which poll reads what was changed at that time or later", function)
+                }
+                return cursor
+            }
+        }
+    }
+
+    private static func wholeSeconds(_ time: Timestamp) -> Int64 {
+        let (seconds, rest) = time.milliseconds.quotientAndRemainder(dividingBy: 1000)
+        return rest < 0 ? seconds - 1 : seconds
+    }
+
+    /// `record_time(record)`: seconds since 1970, an RFC 3339 time, or nil. One that fails on a record gives no time for that one.
+    public func recordTimes(triggerType: String, records: [Record]) throws -> [Timestamp?]? {
+        guard let function = try trigger(triggerType).recordTime else { return nil }
+        var state = try pool.take()
+        defer { pool.giveBack(state) }
+        let end = ContinuousClock.now + .milliseconds(Int(limits.dedupPageMillisecondsMax))
+        var times: [Timestamp?] = []
+        times.reserveCapacity(records.count)
+        for record in records {
+            times.append((try? state.optionalText(function, record, limits)).flatMap { $0.flatMap(LuaConnector.time) })
+            guard state.isSpent else { continue }
+            guard ContinuousClock.now < end else {
+                throw state.error("used up the time of a whole page after \(times.count) of \(records.count) records", function)
+            }
+            pool.giveBack(state)
+            state = try pool.take()
+        }
+        return times
+    }
+
+    private static func time(_ text: String) -> Timestamp? {
+        if let seconds = Int64(text) {
+            let (milliseconds, overflow) = seconds.multipliedReportingOverflow(by: 1000)
+            return overflow ? nil : Timestamp(milliseconds: milliseconds)
+        }
+        return try? Timestamp(rfc3339: text, "record_time")
+    }
+}

@@ -1,0 +1,83 @@
+import SluiceCore
+import SluiceStore
+
+extension StoreConformance {
+    static let quarantine: [ConformanceCase] = [
+        ConformanceCase("P4_whatWasSetAsideBecomesAJobOnce", retriedOnce),
+        ConformanceCase("P9_aRecordThatIsTriedAgainHasItsDeliveries", retriedWithDeliveries),
+        ConformanceCase("P3_aRetryForATriggerThatChangedMakesNothing", retryOfAChangedTrigger),
+    ]
+
+    private static func setAside(_ bench: inout StoreBench, _ trigger: StoredTrigger, _ fence: Fence, _ names: [String]) async throws {
+        var commit = bench.page(trigger, fence, cycle: 1, keys: ["x"], completion: bench.end())
+        commit.quarantined = names.map {
+            QuarantinedRecord(bytes: StoreBench.bytes("{\"n\":\"\($0)\"}"), reason: "no id", digest: Array($0.utf8))
+        }
+        _ = try await bench.store.commitPage(commit)
+    }
+
+    private static func retry(_ trigger: StoredTrigger, _ records: [(String, String)], at time: Timestamp) -> QuarantineRetry {
+        QuarantineRetry(
+            trigger: trigger.id, generation: trigger.generation,
+            records: records.map { name, key in
+                let record = Record(bytes: StoreBench.bytes("{\"n\":\"\(name)\"}")[...])
+                return (digest: Array(name.utf8), keyed: [KeyedRecord(record: record, dedupKey: StoreBench.bytes(key), mark: nil)])
+            }, at: time)
+    }
+
+    private static func retriedOnce(_ bench: inout StoreBench) async throws {
+        let trigger = try await bench.makeTrigger()
+        let fence = try await bench.lease()
+        try await setAside(&bench, trigger, fence, ["a", "b", "c", "d"])
+        // "b" is a job already, and "z" was never set aside.
+        let order = retry(trigger, [("a", "a"), ("b", "x"), ("z", "z")], at: bench.start + .seconds(30))
+        let report = try await bench.store.retryQuarantine(order)
+        try expectEqual(report, QuarantineRetryReport(jobs: 1, removed: 2), "report")
+        let again = try await bench.store.retryQuarantine(order)
+        try expectEqual(again, QuarantineRetryReport(jobs: 0, removed: 0), "the same again")
+        try await bench.reopen()
+        var dropping = retry(trigger, [], at: bench.start + .seconds(31))
+        dropping.dropped = [Array("d".utf8), Array("y".utf8)]
+        try expectEqual(try await bench.store.retryQuarantine(dropping), QuarantineRetryReport(jobs: 0, removed: 1), "dropped")
+        let kept = try await bench.store.quarantine(.default, trigger: trigger.id, limit: 10)
+        try expectEqual(kept.map(\.digest), [Array("c".utf8)], "what is left")
+        let progress = try await bench.trigger().progress
+        try expectEqual(progress.quarantined, 1, "their number")
+        try expectEqual(progress.lastPosition, JobPosition(2), "position")
+        let jobs = try await bench.store.jobs(JobQuery(trigger: trigger.id)).jobs
+        try expectEqual(jobs.map { String(decoding: $0.dedupKey, as: UTF8.self) }, ["x", "a"], "jobs")
+        try expectEqual(jobs.last.map { Array($0.record) }, StoreBench.bytes("{\"n\":\"a\"}"), "its bytes")
+        // The open cycle goes on as if nothing had been.
+        let next = try await bench.store.commitPage(bench.page(trigger, fence, cycle: 2, keys: ["a", "e"], completion: bench.end()))
+        try expectEqual(next, .committed(jobs: 1, lastPosition: JobPosition(3)), "the next page")
+    }
+
+    private static func retriedWithDeliveries(_ bench: inout StoreBench) async throws {
+        let trigger = try await bench.makeTrigger()
+        try await bench.apply([StoreBench.destination("hook"), .attach(trigger: "orders", destination: "hook", from: nil)])
+        let fence = try await bench.lease()
+        try await setAside(&bench, trigger, fence, ["a"])
+        let observer = RecordingObserver()
+        bench.store.observe(observer)
+        _ = try await bench.store.retryQuarantine(retry(trigger, [("a", "a")], at: bench.start + .seconds(30)))
+        _ = try await observer.wait("the job") { $0.triggers.contains([trigger.id]) }
+        let deliveries = try await bench.store.deliveries(DeliveryQuery(limit: 10))
+        try expectEqual(deliveries.count, 2, "deliveries")
+    }
+
+    private static func retryOfAChangedTrigger(_ bench: inout StoreBench) async throws {
+        let trigger = try await bench.makeTrigger()
+        let fence = try await bench.lease()
+        try await setAside(&bench, trigger, fence, ["a"])
+        var order = retry(trigger, [("a", "a")], at: bench.start + .seconds(30))
+        order.generation = Generation(trigger.generation.rawValue + 1)
+        do {
+            _ = try await bench.store.retryQuarantine(order)
+            throw ConformanceFailure(description: "a retry for another generation was taken")
+        } catch let error as SluiceError {
+            try expectEqual(error.code, .conflict, "code")
+        }
+        try expectEqual(try await bench.store.quarantine(.default, trigger: trigger.id, limit: 10).count, 1, "what is left")
+        try expectEqual(try await bench.trigger().progress.lastPosition, JobPosition(1), "position")
+    }
+}
