@@ -27,10 +27,6 @@ import Testing
 
 struct LaneWorld {
     enum Mistake: CaseIterable {
-        /// What was put back tells nobody when it is due.
-        case putsBackInSilence
-        /// News during a claim is taken for what the claim found.
-        case newsDuringAClaimIsForgotten
         /// The end of a call wakes nobody.
         case endsInSilence
         /// The coordinator looks again only when it meant to before a retry was recorded.
@@ -224,10 +220,6 @@ struct LaneWorld {
             for id in due { deliveries[id]!.dueAt = hiddenUntil }
             worker = .claimed(due.map { Claimed(id: $0, hiddenUntil: hiddenUntil) })
         case .claimed(let claimed):
-            if mistake == .newsDuringAClaimIsForgotten, claimed.isEmpty {
-                // As if nothing were due until the end of the claim.
-                _ = lane.beginClaim(callsAtOnceMax: callsMax, perCall: 1, at: now)
-            }
             lane.endClaim(of: claimed.count)
             if claimed.isEmpty, mistake != .emptiesInSilence { isCoordinatorWoken = true }
             queue += claimed
@@ -304,7 +296,7 @@ struct LaneWorld {
             if let time = attempt.waitsUntil {
                 deliveries[attempt.id]!.dueAt = time
                 if !attempt.isPutBack { deliveries[attempt.id]!.attempts += 1 }
-                if !(attempt.isPutBack ? mistake == .putsBackInSilence : mistake == .retriesInSilence) { lookAgain(at: time) }
+                if attempt.isPutBack || mistake != .retriesInSilence { lookAgain(at: time) }
             } else {
                 deliveries[attempt.id]!.isPending = false
                 if isOrdered, let following = deliveries.filter(\.value.isPending).keys.min() {

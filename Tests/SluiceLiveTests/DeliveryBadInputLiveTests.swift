@@ -41,7 +41,7 @@ extension Live {
 
         private static func judge(_ sluice: SluiceProcess, _ sink: GigabyteSink) async throws {
             for (name, status, words) in [
-                ("refused", nil as Int64?, "the connection was refused"), ("unknown", nil, "nobody.invalid could not be resolved"),
+                ("refused", nil as Int64?, "the connection was refused"), ("unknown", nil, "The host name nobody.invalid"),
                 ("inside", nil, "set allow_private: true or allow_networks"),
             ] {
                 try await waitUntil("dead letters of \(name)", seconds: 60) {
