@@ -34,7 +34,7 @@ import Testing
     }
 
     /// A quotation that ends in the middle of a secret tells none of it.
-    @Test(arguments: 4...19)
+    @Test(arguments: 6...19)
     func whatTheEndCutsOffIsTakenOut(count: Int) {
         let scrubber = SecretScrubber([Self.secret])
         let cut = String(Self.secret.prefix(count))

@@ -103,7 +103,8 @@ extension Live {
             try await Self.together(unreadMax: 1000) { sluice, url, file in
                 #expect(try await Self.send(url, #"{"type":"note","id":"n1"}"#).status == 200)
                 let item = try await sluice.send("GET", "/v1/inbox/1").json()
-                #expect(item["unmatched_reason"]?.string?.contains("connector.lua") == true, "\(String(decoding: item.bytes, as: UTF8.self))")
+                let shown = String(decoding: item.bytes, as: UTF8.self)
+                #expect(item["unmatched_reason"]?.string?.contains("connector.lua") == true, "\(shown)")
                 try await waitUntil("that it is set aside", seconds: 40) {
                     try await sluice.send("GET", "/v1/triggers/notes/quarantine").json()["quarantine"]?.elements?.count == 1
                 }

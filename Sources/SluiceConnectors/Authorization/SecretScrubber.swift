@@ -7,7 +7,8 @@ import SluiceCore
 public struct SecretScrubber: Sendable {
     /// A shorter secret is left: taking out every `a` would help nobody.
     public static let secretBytesMin = 4
-    /// Fewer digits of base64 would be found by chance.
+    /// Fewer bytes at the end of a text would be found by chance, and fewer digits of base64 anywhere.
+    private static let cutBytesMin = 6
     private static let base64DigitsMin = 6
     private static let replacement = Array("[secret]".utf8)
 
@@ -86,7 +87,7 @@ public struct SecretScrubber: Sendable {
                 next += length
                 matched += 1
             }
-            let isCut = next >= end && matched >= (form.isBase64 ? SecretScrubber.base64DigitsMin : SecretScrubber.secretBytesMin)
+            let isCut = next >= end && matched >= (form.isBase64 ? SecretScrubber.base64DigitsMin : SecretScrubber.cutBytesMin)
             if matched == form.bytes.count || isCut { return (form, next - index) }
         }
         return nil
@@ -121,14 +122,16 @@ private enum EscapedText {
     /// How many bytes of the text stand for it; nil if others do. `byte` is in small letters.
     static func length(of byte: UInt8, in text: [UInt8], at index: Int) -> Int? {
         let first = text[index]
-        if ASCII.lowercased(first) == byte { return 1 }
-        switch first {
-        case UInt8(ascii: "+"): return byte == 0x20 ? 1 : nil
-        case UInt8(ascii: "%"): return number(text, index + 1, digits: 2) == byte ? 3 : nil
-        case UInt8(ascii: "\\"): return backslashed(byte, text, index)
-        case UInt8(ascii: "&"): return entity(byte, text, index)
-        default: return nil
-        }
+        // An escape first: it may begin with the very byte that it stands for, as `&amp;` does.
+        let escaped: Int? =
+            switch first {
+            case UInt8(ascii: "+"): byte == 0x20 ? 1 : nil
+            case UInt8(ascii: "%"): number(text, index + 1, digits: 2) == byte ? 3 : nil
+            case UInt8(ascii: "\\"): backslashed(byte, text, index)
+            case UInt8(ascii: "&"): entity(byte, text, index)
+            default: nil
+            }
+        return escaped ?? (ASCII.lowercased(first) == byte ? 1 : nil)
     }
 
     private static func backslashed(_ byte: UInt8, _ text: [UInt8], _ index: Int) -> Int? {

@@ -100,7 +100,7 @@ enum JobRows {
 
     /// Whether jobs of a trigger were removed that were made then or later.
     static func hasRemoved(_ db: Database, _ trigger: TriggerID, madeFrom time: Timestamp) throws -> Bool {
-        let removed = try Prepared(db, "SELECT 1 FROM removed_jobs WHERE trigger_id = ? AND made_at >= ?")
+        let removed = try Prepared(db, "SELECT 1 FROM removal WHERE trigger_id = ? AND made_at >= ? LIMIT 1")
         removed.bind(1, trigger)
         removed.bind(2, time)
         return try removed.first { _ in true } ?? false

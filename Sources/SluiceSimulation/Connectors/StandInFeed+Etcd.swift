@@ -47,7 +47,8 @@ extension StandInFeed {
         let limit = min(root["limit"]?.text.flatMap { Int($0) } ?? StandInFeed.etcdPageMax, StandInFeed.etcdPageMax)
         let page = found.prefix(max(1, limit))
         let more = found.count > page.count
-        note(Exchange(cycle: cycle, bound: nil, hasPosition: asked > 0, count: page.count, hasMore: more, newest: nil, at: now))
+        // One key as it was is no page.
+        note(Exchange(cycle: cycle, bound: nil, hasPosition: asked > 0 && from > 0, count: page.count, hasMore: more, newest: nil, at: now))
         let keys = page.map { etcdKey($0) }.joined(separator: ",")
         return reply(200, "{\(etcdHeader),\"kvs\":[\(keys)],\"count\":\"\(found.count)\"\(more ? ",\"more\":true" : "")}")
     }

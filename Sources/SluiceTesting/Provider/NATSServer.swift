@@ -59,6 +59,11 @@ public final class NATSServer: Sendable {
     /// A client, connected: as `user`, where one is named.
     public func client(user: (name: String, password: String)? = nil) async throws -> NATSClient {
         let url = url
+        // A server that is short of time may end a connection before it has said who it is.
+        for _ in 0..<4 {
+            if let client = try? await offPool({ try NATSClient(url: url, user: user) }) { return client }
+            try await Task.sleep(for: .milliseconds(200))
+        }
         return try await offPool { try NATSClient(url: url, user: user) }
     }
 }

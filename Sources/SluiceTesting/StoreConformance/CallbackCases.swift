@@ -112,7 +112,7 @@ extension StoreConformance {
         try expectEqual(next.jobs.map { String(decoding: $0.job.dedupKey, as: UTF8.self) }, ["cb_4"], "and the next")
         // Attached or not: the callback named it.
         try await bench.apply([.detach(trigger: "callbacks:shop", destination: "own")])
-        try expectEqual(try await bench.replay(DeadLetterSelection(destination: own), at: bench.start), 2, "replayed without an attachment")
+        try expectEqual(try await bench.replay(DeadLetterSelection(destination: own), at: bench.start), 3, "replayed without an attachment")
     }
 
     private static func endedOnce(_ bench: inout StoreBench) async throws {

@@ -184,10 +184,8 @@ extension StoreConformance {
         try await run.gather(["a", "b", "c", "d", "e"])
         try await run.read(["b", "c"], isLast: false)
         try await run.read(["a", "d"], isLast: true)
-        try expectEqual(run.stored.counts[.redelivered], 4, "delivered again, or still to be")
+        try expectEqual(run.stored.counts[.redelivered], 2, "delivered again")
         try await bench.reopen()
-        let detail = try require(try await bench.store.deliveryDetail(.default, made[1].id, attemptsMax: 1), "the discarded one")
-        try expectEqual(detail.discard, nil, "it is discarded no more")
         var now = bench.start + .minutes(2)
         let first = try await claim(bench, scene.destination, at: now)
         try expectEqual(keys(first), ["a"], "only the first is due")
@@ -196,9 +194,9 @@ extension StoreConformance {
         try expectEqual(keys(try await claim(bench, scene.destination, at: now)), [], "a dead letter blocks those behind it")
         try await bench.reopen()
         _ = try await bench.replay(DeadLetterSelection(deliveries: [first[0].id]), at: now)
-        for key in ["a", "b", "c", "d", "e"] {
+        for key in ["a", "c", "d", "e"] {
             let claimed = try await claim(bench, scene.destination, at: now)
-            try expectEqual(keys(claimed), [key], "in the order of positions")
+            try expectEqual(keys(claimed), [key], "in the order of positions, but for the discarded one")
             try expect(claimed[0].isOrdered, "it says that others wait behind it")
             try await record(bench, claimed[0].id, .delivered, at: now)
         }

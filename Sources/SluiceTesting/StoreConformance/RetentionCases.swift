@@ -50,10 +50,12 @@ extension StoreConformance {
         try await bench.apply([StoreBench.connection(), StoreBench.destination("hook")])
         let (shop, hook) = (try await bench.connection(), try await bench.destination("hook"))
         try await end(try await add(bench, shop, "cb_1", hook), bench)
+        let before = try await bench.store.claimDeliveries(hook, limit: 9, at: bench.start, hiddenUntil: bench.start + .hours(1))
+        try await bench.store.recordAttempts(before.map { delivered($0.id, bench) })
         try await bench.apply([.setOrdered(trigger: StoredTrigger.callbackSource("shop"), true)])
-        for id in ["cb_2", "cb_3"] { try await end(try await add(bench, shop, id, hook), bench) }
+        for id in ["cb_2", "cb_3", "cb_4"] { try await end(try await add(bench, shop, id, hook), bench) }
         let hidden = bench.start + .hours(1)
-        for position in [1, 2, 3] as [Int64] {
+        for position in [2, 3, 4] as [Int64] {
             let claimed = try await bench.store.claimDeliveries(hook, limit: 9, at: bench.start, hiddenUntil: hidden)
             try expectEqual(claimed.map(\.job.position.rawValue), [position], "one after the other")
             try await bench.store.recordAttempts(claimed.map { delivered($0.id, bench) })
