@@ -31,8 +31,8 @@ public struct HostResolver: Sendable {
         threads.start()
     }
 
-    /// All addresses of a host, in the order in which to try them (RFC 6724), given up after so long: `getaddrinfo` itself cannot
-    /// be broken off, and goes on in its thread. Throws `.providerUnreachable`.
+    /// All addresses of a host, in the order in which to try them (RFC 6724), given up after so long, and once the task is
+    /// cancelled: `getaddrinfo` itself cannot be broken off, and goes on in its thread. Throws `.providerUnreachable`.
     public func addresses(of host: String, within span: Duration) async throws(SluiceError) -> [IPAddress] {
         let loop = MultiThreadedEventLoopGroup.singleton.any()
         let promise = loop.makePromise(of: [IPAddress].self)
@@ -42,7 +42,11 @@ public struct HostResolver: Sendable {
         threads.runIfActive(eventLoop: loop) { [ask] in try ask(host) }.cascade(to: promise)
         promise.futureResult.whenComplete { _ in timer.cancel() }
         do {
-            return try await promise.futureResult.get()
+            return try await withTaskCancellationHandler {
+                try await promise.futureResult.get()
+            } onCancel: {
+                promise.fail(SluiceError(.providerUnreachable, "The host name \(host) was not resolved: nobody waits for it any more."))
+            }
         } catch {
             throw error as? SluiceError ?? SluiceError(.providerUnreachable, "The host name \(host) could not be resolved.")
         }

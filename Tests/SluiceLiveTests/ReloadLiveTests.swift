@@ -113,10 +113,12 @@ extension Live {
 
                 let before = try await sluice.trigger("invoices")["generation"]?.int64 ?? 0
                 try Self.edit(connectors + "/chargebee/connector.lua") {
-                    $0.replacingOccurrences(of: "return input.resource", with: "return input.resource .. \"-x\"")
-                        .replacingOccurrences(
-                            of: "return { request.json.event_type:match(\"^[^_]+\") }",
-                            with: "return { request.json.event_type:match(\"^[^_]+\") .. \"-x\" }")
+                    $0.replacingOccurrences(
+                        of: "return input.resource:match(\"^[^_]+\")", with: "return input.resource:match(\"^[^_]+\") .. \"-x\""
+                    )
+                    .replacingOccurrences(
+                        of: "return { request.json.event_type:match(\"^[^_]+\") }",
+                        with: "return { request.json.event_type:match(\"^[^_]+\") .. \"-x\" }")
                 }
                 try await waitUntil("new topics", seconds: 20) {
                     (try await sluice.trigger("invoices")["generation"]?.int64 ?? 0) > before

@@ -229,4 +229,20 @@ final class ScriptedNames: Sendable {
         #expect(error?.code == .connector)
         #expect(names.count == 0)
     }
+
+    /// As at the stop of a server, with a dead name server.
+    @Test func whoIsCancelledWaitsForNoNameService() async throws {
+        let release = DispatchSemaphore(value: 0)
+        let hasBegun = Mutex(false)
+        let resolver = HostResolver(threadCount: 1) { _ throws(SluiceError) in
+            hasBegun.withLock { $0 = true }
+            release.wait()
+            return []
+        }
+        let asking = Task { try await resolver.addresses(of: "dead.example", within: .seconds(3600)) }
+        try await waitUntil("the name service is asked") { hasBegun.withLock { $0 } }
+        asking.cancel()
+        await #expect(throws: SluiceError.self) { try await asking.value }
+        release.signal()
+    }
 }
