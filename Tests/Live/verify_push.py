@@ -132,6 +132,9 @@ def handler(receiver):
                 self.close_connection = True
                 return
             body = self.rfile.read(length)
+            if len(body) < length:  # its sender was killed in the middle of it: that is no push
+                self.close_connection = True
+                return
             headers = {name.lower(): value for name, value in self.headers.items()}
             self.answer(receiver.take(headers, body))
 
