@@ -17,6 +17,7 @@ let nioCore: Target.Dependency = .product(name: "NIOCore", package: "swift-nio")
 let nioPosix: Target.Dependency = .product(name: "NIOPosix", package: "swift-nio")
 let nioHTTP1: Target.Dependency = .product(name: "NIOHTTP1", package: "swift-nio")
 let httpTypes: Target.Dependency = .product(name: "HTTPTypes", package: "swift-http-types")
+let nioHTTPTypes: Target.Dependency = .product(name: "NIOHTTPTypesHTTP1", package: "swift-nio-extras")
 let nioExtras: Target.Dependency = .product(name: "NIOExtras", package: "swift-nio-extras")
 
 let package = Package(
@@ -95,7 +96,7 @@ let package = Package(
             dependencies: [
                 "SluiceCore", "SluiceConnectors", "SluiceLua", "SluiceStore", "SluiceSQLite", "SluiceGateway",
                 "SluicePolling", "SluiceDelivery", "SluiceOutgoing", "SluiceNATS", hummingbird, httpClient, crypto, logging, lifecycle,
-                .product(name: "Yams", package: "Yams"),
+                nioCore, nioHTTP1, nioHTTPTypes, .product(name: "Yams", package: "Yams"),
             ],
             swiftSettings: strict),
         .target(name: "SluiceSimulation", dependencies: ["SluiceCore", "SluiceStore", "SluiceConnectors"], swiftSettings: pure),

@@ -142,7 +142,7 @@ import Testing
 }
 
 /// A connection that does what a test says, and no more.
-private final class RawClient: Sendable {
+final class RawClient: Sendable {
     private let socket: Int32
     private let isClosed = Mutex(false)
 
@@ -166,6 +166,10 @@ private final class RawClient: Sendable {
         let text = """
             \(method) \(path) HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer caller\r\nContent-Length: \(body.utf8.count)\r\n\r\n\(body)
             """
+        send(text)
+    }
+
+    func send(_ text: String) {
         let bytes = Array(text.utf8)
         #expect(Glibc.send(socket, bytes, bytes.count, Int32(MSG_NOSIGNAL)) == bytes.count)
     }

@@ -184,6 +184,8 @@ public final class ConsumerService: StoreObserver {
                 throw CancellationError()
             }
             if let due = state.withLock({ $0.lanes[consumer.id]?.dueAt }), due <= time.now() { isDue(consumer.id) }
+            // What was committed before this fetch came is in it, also where nobody was told of it yet.
+            if pending.withLock(\.isTelling) { tell() }
             let turn = state.withLock { state -> ConsumerQueue.Turn in
                 state.isClosed ? .nothing : state.lanes[consumer.id]?.queue.turn() ?? .nothing
             }

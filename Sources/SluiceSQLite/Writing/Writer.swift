@@ -8,7 +8,7 @@ import Synchronization
 /// The one thread that writes. Each turn makes one transaction of whatever waits:
 ///
 /// ```
-/// next() ─▶ BEGIN IMMEDIATE ─▶ appends ─▶ each change in a savepoint ─▶ COMMIT (the sync) ─▶ answers ─▶ observers
+/// next() ─▶ BEGIN IMMEDIATE ─▶ appends ─▶ each change in a savepoint ─▶ COMMIT (the sync) ─▶ receipts ─▶ observers ─▶ changes' ends
 ///                                                                         │ fails: all of the batch get the error,
 ///                                                                         ▼ nothing is kept, the next turn begins afresh
 /// ```
@@ -115,8 +115,10 @@ final class Writer: @unchecked Sendable {
                 return .failure(.storage(error))
             }
         }
-        answer(work, outcome)
+        // Senders first: their time is what is measured. Whoever made a change finds that everybody had been told of it.
+        for (waiting, receipt) in zip(work.appends, Writer.receipts(work, outcome)) { waiting.then(receipt) }
         if case .success(let outcome) = outcome { tell(outcome.effects) }
+        finish(work, outcome)
     }
 
     private static func perform(_ work: WriteWork, _ transaction: Transaction) throws -> Outcome {
@@ -136,15 +138,20 @@ final class Writer: @unchecked Sendable {
         return outcome
     }
 
-    private func answer(_ work: WriteWork, _ outcome: Result<Outcome, SluiceError>) {
+    private static func receipts(
+        _ work: WriteWork, _ outcome: Result<Outcome, SluiceError>
+    ) -> [Result<InboxReceipt, SluiceError>] {
+        switch outcome {
+        case .success(let outcome): outcome.receipts
+        case .failure(let failure): Array(repeating: .failure(failure), count: work.appends.count)
+        }
+    }
+
+    private func finish(_ work: WriteWork, _ outcome: Result<Outcome, SluiceError>) {
         switch outcome {
         case .success(let outcome):
-            for (waiting, receipt) in zip(work.appends, outcome.receipts) {
-                waiting.then(receipt)
-            }
             for (change, failure) in zip(work.changes, outcome.failures) { change.finish(failure) }
         case .failure(let failure):
-            for waiting in work.appends { waiting.then(.failure(failure)) }
             for change in work.changes { change.finish(failure) }
         }
     }

@@ -26,7 +26,9 @@ struct APIServer: Service {
         }
         let application = Application(
             responder: responder,
-            server: .http1(configuration: .init(additionalChannelHandlers: [CallerHandler(callers)], idleTimeout: .seconds(120))),
+            server: .http1(
+                configuration: .init(
+                    additionalChannelHandlers: [CallerHandler(callers), UnreadableRequestHandler()], idleTimeout: .seconds(120))),
             configuration: ApplicationConfiguration(
                 address: .hostname(host, port: port), availableConnectionsDelegate: MaximumAvailableConnections(connectionsMax)),
             onServerRunning: { channel in await onBound(channel.localAddress?.port ?? port) },
@@ -41,8 +43,17 @@ struct APIServer: Service {
     private func respond(to request: Request, from caller: Caller?) async -> Response {
         var request = request
         let isLong = (request.headers[.contentLength].flatMap { Int($0) } ?? 0) > APIRequest.bodyBytesMax
-        guard !isLong, let body = try? await request.collectBody(upTo: APIRequest.bodyBytesMax) else {
-            return Self.response(.failure(SluiceError(.tooLarge, "the body is larger than \(APIRequest.bodyBytesMax) bytes, or broke off")))
+        let tooLong = SluiceError(.tooLarge, "the body is larger than \(APIRequest.bodyBytesMax) bytes: send it in parts")
+        let body: ByteBuffer
+        do {
+            guard !isLong else { throw tooLong }
+            body = try await request.collectBody(upTo: APIRequest.bodyBytesMax)
+        } catch let error as SluiceError {
+            return Self.response(.failure(error))
+        } catch is NIOTooManyBytesError {
+            return Self.response(.failure(tooLong))
+        } catch {
+            return Self.response(.failure(UnreadableRequestHandler.explanation(of: error)))
         }
         var wanted = APIRequest(
             request.method.rawValue, request.uri.path, query: Percent.query(request.uri.query ?? ""),
