@@ -64,14 +64,17 @@ extension Live {
                     try await sluice.start()
                     try await waitUntil("there are jobs", seconds: 30) { try await !sluice.jobs().isEmpty }
                     let token = try String(contentsOfFile: sluice.dataDirectory + "/local.token", encoding: .utf8)
+                    let variables = ProcessInfo.processInfo.environment
+                    let seconds = variables["SLUICE_API_SECONDS"].flatMap(Int.init) ?? 40
                     let verdict = try await Self.run(
                         Self.home + "/schemathesis",
                         [
                             "--config-file", LocalStripe.scriptsDirectory + "/schemathesis.toml", "run", sluice.apiURL + "/openapi.json",
-                            "--max-time", "40",
-                        ], directory, token: token.filter { !$0.isWhitespace }, seconds: 200)
+                            "--max-time", String(seconds), "--seed", variables["SLUICE_API_SEED"] ?? "20260101",
+                        ], directory, token: token.filter { !$0.isWhitespace }, seconds: Double(seconds) * 5)
                     // Failures come before warnings and the summary, each with the request that shows it.
-                    let failures = verdict.text.range(of: " FAILURES ").map { verdict.text[$0.lowerBound...] } ?? verdict.text.suffix(12_000)
+                    let text = verdict.text
+                    let failures = text.range(of: " FAILURES ").map { text[$0.lowerBound...] } ?? text.suffix(12_000)
                     #expect(verdict.exit == .code(0), "\(failures.prefix(12_000))")
                     #expect(sluice.process?.isRunning == true, "it still runs")
                     #expect(try await sluice.send("GET", "/v1/health").status == 200)

@@ -7,6 +7,16 @@ import Testing
 @Suite struct ManifestTests {
     static func read(_ text: String) throws -> Manifest { try ManifestReader.read(text, references: Fixture.references) }
 
+    @Test(arguments: ["", "   \n", "# only this\n", "null", "~\n", "---\n"]) func aFileThatSaysNothingIsRefused(_ text: String) throws {
+        let error = #expect(throws: SluiceError.self) { try ManifestReader.read(text, references: [:]) }
+        #expect(error?.message == "sluice.yaml says nothing: to mean that there is nothing to run, write {}")
+    }
+
+    @Test(arguments: ["{}", "triggers:\n", "connections: {}\n"]) func aFileThatMeansNothingIsRead(_ text: String) throws {
+        let manifest = try ManifestReader.read(text, references: [:])
+        #expect(manifest.connections.isEmpty && manifest.triggers.isEmpty && manifest.destinations.isEmpty)
+    }
+
     @Test func everySectionIsRead() throws {
         let manifest = try ManifestTests.read(Fixture.manifest)
         let connection = try #require(manifest.connections.first)

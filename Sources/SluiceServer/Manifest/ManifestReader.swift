@@ -10,6 +10,10 @@ public struct ManifestReader {
     /// - Parameter references: values of `env:NAME` and `file:PATH`, resolved where `apply` runs.
     public static func read(_ text: String, references: [String: String], file: String = "sluice.yaml") throws(SluiceError) -> Manifest {
         let root = try YAMLValue.parse(text, file: file)
+        // A file that was cut to nothing, or whose making failed, must not stop everything under `--prune`.
+        if root.isNothing {
+            throw SluiceError(.invalid, "\(file) says nothing: to mean that there is nothing to run, write {}").with("file", file)
+        }
         var reader = ManifestReader(references: references)
         let manifest = reader.manifest(root)
         if !reader.issues.isEmpty { throw SluiceError.manifest(reader.issues, file: file) }
@@ -222,7 +226,7 @@ public struct ManifestReader {
 
     /// The members of a mapping by name. Keys that are not allowed are issues; `allowed` nil: any.
     mutating func members(_ value: YAMLValue, of what: String, allowed: [String]?) -> [String: YAMLValue] {
-        if case .scalar(let text, isPlain: true) = value.content, text.isEmpty || text == "null" || text == "~" { return [:] }
+        if value.isNothing { return [:] }
         guard case .mapping(let members) = value.content else {
             issue(value.line, "\(what) must be a list of `name: value` lines")
             return [:]

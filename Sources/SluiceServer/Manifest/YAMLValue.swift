@@ -19,6 +19,11 @@ public struct YAMLValue: Sendable, Equatable {
     /// From 1; 0 where it is not known.
     public var line: Int
 
+    /// An empty document or value, `null` or `~`, written without quotes.
+    public var isNothing: Bool {
+        if case .scalar(let text, isPlain: true) = content { text.isEmpty || text.lowercased() == "null" || text == "~" } else { false }
+    }
+
     public static let textBytesMax = 1 << 20
     private static let valuesMax = 100_000
 
@@ -34,7 +39,7 @@ public struct YAMLValue: Sendable, Equatable {
         } catch {
             throw fault(error as? YamlError, file: file)
         }
-        guard let node else { return YAMLValue(content: .mapping([]), line: 1) }
+        guard let node else { return YAMLValue(content: .scalar("", isPlain: true), line: 1) }
         var budget = valuesMax
         return try convert(node, file: file, budget: &budget)
     }
