@@ -77,6 +77,14 @@ struct Prepared {
         while try step() {}
     }
 
+    /// Runs an INSERT. False: a constraint refuses one of its rows, so that none was written.
+    func runUnlessRefused() throws(SluiceError) -> Bool {
+        let code = sqlite3_step(raw)
+        guard code & 0xFF == SQLITE_CONSTRAINT || code == SQLITE_DONE else { throw fault(code) }
+        sqlite3_reset(raw)
+        return code == SQLITE_DONE
+    }
+
     /// The first row, or nil. `read` must copy what it keeps.
     func first<T>(_ read: (Prepared) throws -> T) throws -> T? {
         guard try step() else { return nil }

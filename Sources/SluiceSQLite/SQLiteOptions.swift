@@ -3,6 +3,10 @@ public struct SQLiteOptions: Sendable {
     /// When a commit returns. Anything but `full` breaks P1 and is for tests.
     public enum Synchronous: String, Sendable { case full = "FULL", normal = "NORMAL", off = "OFF" }
 
+    /// Of a new database. Webhooks and records are hundreds of bytes to a few thousand: on pages of 4 KiB, half of the writer's calls
+    /// wrote one page each.
+    static let pageBytes = 8192
+
     /// Holds `sluice.db`, its log and `sluice.lock`. Made with mode 0700 if it is missing.
     public var directory: String
     public var synchronous: Synchronous
@@ -19,16 +23,16 @@ public struct SQLiteOptions: Sendable {
     public var batchAppendsMax: Int
     public var batchAppendBytesMax: Int
     public var batchRecordsMax: Int
-    /// The log is copied into the database once it has this many pages of 4 KiB.
+    /// The log is copied into the database once it has this many pages.
     public var checkpointPages: Int
-    /// The database's own bound, in pages of 4 KiB; nil: SQLite's. Beyond it calls throw `.diskFull`.
+    /// The database's own bound, in pages; nil: SQLite's. Beyond it calls throw `.diskFull`.
     public var pagesMax: Int?
 
     public init(
         directory: String, synchronous: Synchronous = .full, cacheBytesMax: Int = 16 * 1024 * 1024, readersMax: Int = 3,
         waitingAppendsMax: Int = 4096, waitingAppendBytesMax: Int = 32 * 1024 * 1024, waitingChangesMax: Int = 1024,
         waitingChangeBytesMax: Int = 64 * 1024 * 1024, batchAppendsMax: Int = 512, batchAppendBytesMax: Int = 16 * 1024 * 1024,
-        batchRecordsMax: Int = 1000, checkpointPages: Int = 2000, pagesMax: Int? = nil
+        batchRecordsMax: Int = 1000, checkpointPages: Int = 1000, pagesMax: Int? = nil
     ) {
         self.directory = directory
         self.synchronous = synchronous

@@ -47,6 +47,8 @@ extension SQLiteStore {
         configuration.maximumReaderCount = options.readersMax
         configuration.busyMode = .timeout(1)
         configuration.prepareDatabase { db in
+            // Of a database that is made now; one that is there keeps its own.
+            try db.execute(sql: "PRAGMA page_size = \(SQLiteOptions.pageBytes)")
             // No connection copies the log into the database by itself; the writer does, between its turns.
             try db.execute(sql: "PRAGMA wal_autocheckpoint = 0")
             let cacheBytes = db.configuration.readonly ? 2 * 1024 * 1024 : options.cacheBytesMax
@@ -67,12 +69,13 @@ extension SQLiteStore {
                 throw SluiceError(.storage, "the database was written by a newer Sluice: upgrade, or restore an older backup")
             }
         }
+        // With NORMAL, which GRDB sets when it turns the log on: a sync for each of them would be a tenth of a second on some disks,
+        // and what a power cut takes of them is done again. The first commit after them syncs them all.
+        try Schema.migrator.migrate(pool)
         try pool.writeWithoutTransaction { db in
-            // GRDB sets NORMAL when it turns the log on.
             try db.execute(sql: "PRAGMA synchronous = \(options.synchronous.rawValue)")
             try db.execute(sql: "PRAGMA journal_size_limit = \(64 * 1024 * 1024)")
         }
-        try Schema.migrator.migrate(pool)
         if let pagesMax = options.pagesMax {
             try pool.writeWithoutTransaction { db in
                 _ = try Int.fetchOne(db, sql: "PRAGMA max_page_count = \(pagesMax)")

@@ -10,6 +10,8 @@ extension Transaction {
         fileprivate let delivery: Prepared
         fileprivate var destinations: [Carried]
         fileprivate let isOrdered: Bool
+        fileprivate let trigger: TriggerID
+        fileprivate let cause: PollCause
         fileprivate let at: Timestamp
     }
 
@@ -17,12 +19,17 @@ extension Transaction {
     func insertJobs(_ commit: PageCommit, _ standing: inout Standing) throws {
         guard !commit.records.isEmpty else { return }
         var making = try jobMaking(standing.namespace, commit.trigger, commit.cause, at: commit.at)
-        let insertKey = try prepare("INSERT INTO dedup (ns, space, key, mark, last_cycle) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING")
         let cycle = standing.cyclesCompleted + 1
+        // While all are new, many a statement; from the first that is known on, one by one.
+        var rest = commit.records[...]
+        while rest.count >= PageRows.rows, try insertNew(rest.prefix(PageRows.rows), cycle: cycle, &standing, &making) {
+            rest = rest.dropFirst(PageRows.rows)
+        }
+        let insertKey = try prepare("INSERT INTO dedup (ns, space, key, mark, last_cycle) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING")
         insertKey.bind(1, standing.namespace)
         insertKey.bind(2, standing.space)
         insertKey.bind(5, cycle)
-        for keyed in commit.records {
+        for keyed in rest {
             try keyed.dedupKey.withUnsafeBytes { key in
                 insertKey.bindInPlace(3, key)
                 insertKey.bind(4, keyed.mark)
@@ -36,6 +43,30 @@ extension Transaction {
                 try makeJob(of: keyed.record, key: key, at: standing.position, &making)
             }
         }
+    }
+
+    /// The records' dedup keys, jobs and deliveries, if none of the records is known. False: nothing was written, take them one by one.
+    private func insertNew(
+        _ records: ArraySlice<KeyedRecord>, cycle: Int64, _ standing: inout Standing, _ making: inout JobMaking
+    ) throws -> Bool {
+        guard records.allSatisfy(\.formerKeys.isEmpty) else { return false }
+        let keys = try prepare(PageRows.insertKeys)
+        keys.bind(1, standing.namespace)
+        keys.bind(2, standing.space)
+        keys.bind(3, cycle)
+        guard try PageRows.insert(records, keys: keys) else { return false }
+        let jobs = try prepare(PageRows.insertJobs)
+        jobs.bind(1, standing.namespace)
+        jobs.bind(2, making.trigger)
+        jobs.bind(3, making.cause.rawValue)
+        jobs.bind(4, making.at)
+        let first = try allocate(.job, records.count)
+        try PageRows.insert(records, jobs: jobs, from: first, at: standing.position + 1)
+        for offset in 0..<Int64(records.count) {
+            try insertDeliveries(of: first + offset, at: standing.position + 1 + offset, &making)
+        }
+        standing.position += Int64(records.count)
+        return true
     }
 
     /// The destinations are those that the trigger is attached to, and `own`, which the jobs go to in any case.
@@ -65,7 +96,8 @@ extension Transaction {
         delivery.bind(4, trigger)
         delivery.bind(7, time)
         delivery.bind(9, isOrdered ? 1 : 0)
-        return JobMaking(job: job, delivery: delivery, destinations: destinations, isOrdered: isOrdered, at: time)
+        return JobMaking(
+            job: job, delivery: delivery, destinations: destinations, isOrdered: isOrdered, trigger: trigger, cause: cause, at: time)
     }
 
     /// A job and its deliveries, in the order of their positions. `key` is not looked for: it must be new.
@@ -74,12 +106,17 @@ extension Transaction {
         let sequence = try allocate(.job)
         making.job.bind(1, sequence)
         making.job.bind(4, position)
-        making.job.bind(7, (record.isDerived ? 1 : 0) | (record.isDeletion ? 2 : 0))
+        making.job.bind(7, PageRows.marks(record))
         making.job.bindInPlace(8, key)
         try record.bytes.withUnsafeBytes { bytes in
             making.job.bindInPlace(9, bytes)
             try making.job.run()
         }
+        try insertDeliveries(of: sequence, at: position, &making)
+    }
+
+    @inline(__always)
+    private func insertDeliveries(of sequence: Int64, at position: Int64, _ making: inout JobMaking) throws {
         for index in making.destinations.indices where position > making.destinations[index].from {
             let dueAt = making.destinations[index].isBlocked ? Transaction.blocked : making.at
             try insertDelivery(making.delivery, making.destinations[index].id, sequence, position, dueAt)

@@ -63,6 +63,13 @@ final class Transaction {
         return value
     }
 
+    /// The first of `count` numbers in a row that were never given out.
+    func allocate(_ counter: Counter, _ count: Int) throws -> Int64 {
+        let last = try lastNumber(counter)
+        counters[counter.rawValue] = last + Int64(count)
+        return last + 1
+    }
+
     /// The last number that was given out.
     func lastNumber(_ counter: Counter) throws -> Int64 { try counters[counter.rawValue] ?? current(counter) }
 

@@ -4,6 +4,7 @@ import SluiceStore
 extension StoreConformance {
     static let dedup: [ConformanceCase] = [
         ConformanceCase("P4_aKeyGivesOneJobInATrigger", oneJob),
+        ConformanceCase("P4_aKeyGivesOneJobInLargePagesToo", oneJobInLargePages),
         ConformanceCase("P4_keysAreForgottenBelowTheFloorOnly", belowTheFloor),
         ConformanceCase("P4_aKeyThatCameAgainCountsByItsHigherMark", higherMark),
         ConformanceCase("P4_keysWithoutMarkAreForgottenByCycles", withoutMark),
@@ -67,6 +68,44 @@ extension StoreConformance {
         try expectEqual(try await bench.cycle(other, fence, 1, keys: ["x", "y"]), 2, "jobs of the keys in another trigger")
         try expectEqual(try await bench.keys(trigger.id), ["x", "y", "z"], "jobs of the trigger")
         try expectEqual(try await bench.keys(other.id), ["x", "y"], "jobs of the other")
+    }
+
+    /// A store may write many rows at once where all are new: what is known may stand anywhere among them, and in its own page.
+    private static func oneJobInLargePages(_ bench: inout StoreBench) async throws {
+        let trigger = try await bench.makeTrigger()
+        try await bench.apply([StoreBench.destination("hook"), .attach(trigger: "orders", destination: "hook", from: nil)])
+        let fence = try await bench.lease()
+        var expected: [String] = []
+        func new(_ count: Int) -> [String] {
+            let keys = (0..<count).map { "k\(expected.count + $0)" }
+            expected += keys
+            return keys
+        }
+        var cycle: Int64 = 0
+        func commit(_ keys: [String], _ jobs: Int, _ what: String) async throws {
+            cycle += 1
+            try expectEqual(try await bench.cycle(trigger, fence, cycle, keys: keys, mark: cycle), jobs, "jobs of \(what)")
+        }
+        try await commit(new(1), 1, "one record")
+        try await commit(new(230), 230, "many new records")
+        for place in [0, 1, 49, 50, 51, 99, 100, 149, 199] {
+            var keys = new(200)
+            keys.insert("k\(place)", at: place)
+            try await commit(keys, 200, "a page with one known record at \(place)")
+            keys = new(200)
+            keys.insert(keys[place], at: place)
+            try await commit(keys, 200, "a page that has its record \(place) twice")
+        }
+        let known = Array(expected.prefix(300))
+        try await commit(known, 0, "a page of known records")
+        try await commit(known.flatMap { [$0] + new(1) }, 300, "known and new ones in turns")
+        let all = try await bench.allJobs(trigger.id)
+        try expectEqual(all.map { String(decoding: $0.dedupKey, as: UTF8.self) }, expected, "jobs, in the order of the feed")
+        try expectEqual(all.map(\.position.rawValue), (1...Int64(expected.count)).map { $0 }, "positions")
+        try expectEqual(all.map(\.record), expected.map { Array(StoreBench.record($0).record.bytes) }, "records")
+        let hook = try await bench.destination("hook")
+        let claimed = try await bench.store.claimDeliveries(hook, limit: 10_000, at: bench.start, hiddenUntil: bench.start + .minutes(1))
+        try expectEqual(claimed.map(\.job.position), all.map(\.position), "deliveries")
     }
 
     private static func belowTheFloor(_ bench: inout StoreBench) async throws {
