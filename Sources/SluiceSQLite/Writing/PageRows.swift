@@ -12,7 +12,8 @@ enum PageRows {
 
     /// ?1 namespace, ?2 trigger, ?3 cause, ?4 time, then sequence, position, marks, key and record of each row.
     static let insertJobs =
-        "INSERT INTO job (ns, trigger_id, cause, created_at, seq, position, is_derived, dedup_key, record) VALUES " + values(shared: 4, each: 5)
+        "INSERT INTO job (ns, trigger_id, cause, created_at, seq, position, is_derived, dedup_key, record) VALUES "
+        + values(shared: 4, each: 5)
 
     private static func values(shared: Int, each: Int) -> String {
         let row = { (row: Int) in
