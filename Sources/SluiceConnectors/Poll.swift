@@ -96,6 +96,8 @@ public struct PollPage: Sendable {
 /// Bounds of a poll (P10).
 public enum PollLimits {
     public static let recordsPerPageMax = 10_000
+    /// A held request cannot ask for less: the provider says all that happened at once in one answer. `pageBytesMax` bounds it as well.
+    public static let recordsPerHeldAnswerMax = 500_000
     public static let cursorBytesMax = 64 * 1024
     public static let pageBytesMax = 64 * 1024 * 1024
 }
