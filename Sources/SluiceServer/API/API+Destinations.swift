@@ -143,6 +143,13 @@ extension API {
     private func setDestination(_ name: String, _ state: DestinationState, reason: String?) async throws -> APIResponse {
         try await changes.run {
             let before = try API.destination(named: name, try await self.definitions())
+            guard before.kind != Consumer.kind else {
+                throw SluiceError(
+                    .conflict,
+                    "\(name) is of the kind pull: its workers fetch when they like, so there is nothing to pause or resume. Stop them; what "
+                        + "comes meanwhile waits for them"
+                ).with("destination", name)
+            }
             let change = DefinitionChange.setDestinationState(name: name, state: state, reason: reason, ifSettings: nil)
             try await self.parts.store.apply([change], namespace: .default, at: self.parts.clock.now())
             try await self.parts.control.definitionsChanged()
