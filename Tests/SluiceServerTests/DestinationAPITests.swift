@@ -46,16 +46,41 @@ import Testing
         }
     }
 
+    /// A former secret was promised until it expires: none is dropped to make room.
+    @Test func moreSecretsThanSignAtOnceAreRefused() async throws {
+        try await Fixture.withAPI { api, store in
+            #expect(await api.apply(Fixture.manifest).status == 200)
+            func rotate(_ overlap: String) async -> (status: Int, text: String) {
+                await api.ask("POST", "/v1/destinations/out/rotate-secret", "{\"overlap\":\"\(overlap)\"}")
+            }
+            for _ in 0..<7 { #expect(await rotate("1h").status == 201) }
+            let full = try await secrets(store).secrets.map(\.secret)
+            let refused = await rotate("1h")
+            #expect(
+                refused.status == 409 && refused.text.contains("signs with 8 secrets already, and the first expires at"), "\(refused.text)")
+            #expect(try await secrets(store).secrets.map(\.secret) == full)
+            #expect(await rotate("0s").status == 201)
+            #expect(try await secrets(store).secrets.count == 1)
+        }
+    }
+
     @Test func toEd25519AndItsPublicKeyIsShown() async throws {
         try await Fixture.withAPI { api, store in
             #expect(await api.apply(Fixture.manifest).status == 200)
             let answer = await api.ask("POST", "/v1/destinations/out/rotate-secret", "{\"signature\":\"v1a\",\"overlap\":\"0s\"}")
             #expect(answer.status == 201)
-            #expect(!answer.text.contains("whsk_"))
+            let made = try #require(try JSONDocument(Array(answer.text.utf8)).root["secret"]?.string)
+            #expect(made.hasPrefix("whsk_"))
             let key = try #require(try JSONDocument(Array(answer.text.utf8)).root["public_key"]?.string)
             #expect(key.hasPrefix("whpk_"))
             #expect(try await secrets(store).secrets.count == 1)
-            #expect(await api.ask("GET", "/v1/destinations/out").text.contains(key))
+            let shown = await api.ask("GET", "/v1/destinations/out").text
+            #expect(shown.contains(key) && !shown.contains("whsk_"))
+            // As it says: into the file, and nothing changes for the receiver.
+            var order = ApplyRequest(manifest: Fixture.manifest, references: Fixture.references, file: "sluice.yaml")
+            order.references["env:PUSH"] = made
+            #expect(await api.respond(to: order.request).status == 200)
+            #expect(try await secrets(store).secrets.map(\.secret) == [made])
             for body in ["{\"overlap\":\"31d\"}", "{\"overlap\":5}", "{\"signature\":\"v2\"}"] {
                 #expect(await api.ask("POST", "/v1/destinations/out/rotate-secret", body).status == 400)
             }
