@@ -64,6 +64,8 @@ public struct PollPage: Sendable {
     public var epoch: String?
     /// What could not become records: quarantined, visible.
     public var setAside: [SetAside] = []
+    /// How many elements the provider listed, whatever became of them; nil where that was not counted.
+    package var listedCount: Int?
 
     /// Bytes that could not become a record, and why. `name` tells it from others of the same bytes.
     public struct SetAside: Sendable, Equatable {

@@ -444,7 +444,8 @@ struct CycleRunner {
             let message = "\(failure.error.message); until then one poll is tried each safety interval, next at \(probeAt)"
             service.alarms.raise(Alarm(kind: .connectionRefused, subject: "connection \(connectionName)", message: message))
             await setConnectionProblem(connectionName, failure.error.message)
-        case .badCursor: await setState(standing.trigger, .failedForGood(reason: failure.error.description))
+        case .badCursor where streak >= service.limits.badCursorsMax:
+            await setState(standing.trigger, .failedForGood(reason: failure.error.description))
         case .permanent where streak >= service.limits.permanentFailuresMax:
             await setState(standing.trigger, .failedForGood(reason: failure.error.description))
         default: break
