@@ -58,7 +58,8 @@ public struct PollPage: Sendable {
     public var pageState: [UInt8]?
     /// Whether another page is there now (`can_poll_more`).
     public var more: Bool
-    /// Things the operator should know, for example a gap.
+    /// Things the operator should know. One that begins with `gap:` raises the alarm `gap`; one on the last page that begins with
+    /// `left out:` raises `partitions_left_out`, which the next cycle without one clears.
     public var warnings: [String]
     /// What the ids of a source that begins to count anew count within: it becomes a part of the dedup keys.
     public var epoch: String?
@@ -66,6 +67,9 @@ public struct PollPage: Sendable {
     public var setAside: [SetAside] = []
     /// How many elements the provider listed, whatever became of them; nil where that was not counted.
     package var listedCount: Int?
+
+    /// How the warning begins that parts of the source were refused, and so not read in the cycle that ends here.
+    public static let leftOutPrefix = "left out:"
 
     /// Bytes that could not become a record, and why. `name` tells it from others of the same bytes.
     public struct SetAside: Sendable, Equatable {

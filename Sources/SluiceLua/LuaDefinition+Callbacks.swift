@@ -11,7 +11,7 @@ extension LuaDefinition {
     private static let callbackKeys = ["title", "input_fields", "status", "pauses"]
 
     /// `callbacks = { payment = { … } }`.
-    static func callbacks(_ table: LuaTable) throws(SluiceError) -> [Callback] {
+    static func callbacks(_ table: LuaTable, _ connectionFields: [Field]) throws(SluiceError) -> [Callback] {
         guard let view = table["callbacks"] else { return [] }
         guard let members = view.members, !members.isEmpty else {
             throw table.error("callbacks", "must name what is waited for, as in callbacks = { payment = { status = ... } }")
@@ -20,18 +20,23 @@ extension LuaDefinition {
         for (name, view) in members {
             let table = try LuaTable(view, path: table.path, at: "callbacks.\(name)", known: callbackKeys)
             guard isSnakeCase(name) else { throw table.error(nil, "must be named in snake_case, for example payment") }
-            result.append(try callback(name, table))
+            result.append(try callback(name, table, connectionFields))
         }
         return result
     }
 
-    private static func callback(_ name: String, _ table: LuaTable) throws(SluiceError) -> Callback {
+    private static func callback(
+        _ name: String, _ table: LuaTable, _ connectionFields: [Field]
+    ) throws(SluiceError) -> Callback {
+        let inputFields = try fields(table, "input_fields")
         let isFunction = table["status"].map { $0["$function"] != nil } ?? true
         let function = isFunction ? try table.function("status") : nil
         var rules: CallbackRules?
         if !isFunction, let data = try table.data("status") {
             do {
-                rules = try CallbackRules(json: try JSONDocument(data, depthMax: 80))
+                rules = try placed(PlaceWitness.Declared(connection: connectionFields, input: inputFields)) {
+                    try CallbackRules(json: try JSONDocument(data, depthMax: 80))
+                }
             } catch let error as SluiceError {
                 throw table.error(nil, error.message)
             } catch {
@@ -39,7 +44,7 @@ extension LuaDefinition {
             }
         }
         let type = CallbackTypeDefinition(
-            name: name, title: try table.text("title"), inputFields: try fields(table, "input_fields"),
+            name: name, title: try table.text("title"), inputFields: inputFields,
             asks: function != nil || rules != nil, pauses: try pauses(table) ?? CallbackPolicy.pausesStandard)
         return Callback(type: type, status: function, rules: rules)
     }

@@ -4,7 +4,9 @@ import SluiceCore
 extension LuaDefinition.Trigger {
     /// Dynamic webhooks: `subscription = { … }`, or `webhook_subscribe` and `webhook_unsubscribe` and, where the provider can,
     /// `webhook_refresh` and `webhook_check`. Nil: there are none.
-    mutating func readSubscription(_ table: LuaTable) throws(SluiceError) -> SubscriptionTraits? {
+    mutating func readSubscription(
+        _ table: LuaTable, _ declared: PlaceWitness.Declared
+    ) throws(SluiceError) -> SubscriptionTraits? {
         webhookSubscribe = try table.function("webhook_subscribe")
         webhookRefresh = try table.function("webhook_refresh")
         webhookCheck = try table.function("webhook_check")
@@ -17,7 +19,7 @@ extension LuaDefinition.Trigger {
             if let function = functions.first { throw table.error("subscription", "cannot stand beside \(function.name); keep one") }
             if table["subscription_input"] != nil { throw table.error("subscription_input", "follows from subscription; remove it") }
             do {
-                let rules = try SubscriptionRules(json: try JSONDocument(data, depthMax: 80))
+                let rules = try LuaDefinition.placed(declared) { try SubscriptionRules(json: try JSONDocument(data, depthMax: 80)) }
                 subscription = rules
                 return rules.traits
             } catch let error as SluiceError {

@@ -84,7 +84,7 @@ struct LuaDefinition: Sendable {
         if webhookKeys != nil, webhook == nil {
             throw table.error("webhook_keys", "needs webhook = { scheme = \"...\" }, which says how webhooks are verified")
         }
-        callbacks = try LuaDefinition.callbacks(table)
+        callbacks = try LuaDefinition.callbacks(table, connectionFields)
         let members = table["triggers"]?.members ?? []
         guard !members.isEmpty || table["triggers"] == nil && !callbacks.isEmpty else {
             throw table.error(
@@ -92,7 +92,7 @@ struct LuaDefinition: Sendable {
         }
         self.triggers = []
         for (name, view) in members {
-            self.triggers.append(Kept(try LuaDefinition.trigger(name, view, path, takesWebhooks: webhookKeys != nil)))
+            self.triggers.append(Kept(try LuaDefinition.trigger(name, view, path, connectionFields, takesWebhooks: webhookKeys != nil)))
         }
         if sign != nil, !self.triggers.contains(where: { $0.incremental != nil }), !callbacks.contains(where: { $0.rules != nil }) {
             throw table.error("sign", "is for triggers with incremental = { ... }; in poll, give get and post the headers themselves")
@@ -152,19 +152,23 @@ struct LuaDefinition: Sendable {
         "simulate",
     ]
 
-    private static func trigger(_ name: String, _ view: JSONView, _ path: String, takesWebhooks: Bool) throws(SluiceError) -> Trigger {
+    private static func trigger(
+        _ name: String, _ view: JSONView, _ path: String, _ connectionFields: [Field], takesWebhooks: Bool
+    ) throws(SluiceError) -> Trigger {
         let table = try LuaTable(view, path: path, at: "triggers.\(name)", known: triggerKeys)
         guard isSnakeCase(name) else { throw table.error(nil, "must be named in snake_case, for example new_event") }
         let (poll, dedup, key) = (try table.function("poll"), try table.function("dedup"), try table.function("webhook_key"))
         if poll != nil, table["incremental"] != nil { throw table.error(nil, "has both poll and incremental; keep one") }
-        let incremental = try incremental(table)
-        let longPoll = try longPoll(table, incremental)
+        let inputFields = try fields(table, "input_fields")
+        let declared = PlaceWitness.Declared(connection: connectionFields, input: inputFields)
+        let incremental = try incremental(table, declared)
+        let longPoll = try longPoll(table, incremental, declared)
         var trigger = Trigger(
             type: TriggerTypeDefinition(name: name, title: name, kind: .polling), webhookKey: key, poll: poll, dedup: dedup,
             incremental: incremental, notification: try table.function("webhook_notification"), longPoll: longPoll)
         trigger.simulation = try simulation(table)
         try trigger.readWindow(table)
-        let traits = try trigger.readSubscription(table)
+        let traits = try trigger.readSubscription(table, declared)
         let kind = try kind(
             table, polls: poll != nil || incremental != nil, takesWebhooks: key != nil || trigger.notification != nil || traits != nil,
             isHeld: longPoll != nil)
@@ -179,7 +183,7 @@ struct LuaDefinition: Sendable {
         }
         trigger.type = TriggerTypeDefinition(
             name: name, title: try table.text("title") ?? name, kind: kind,
-            inputFields: try fields(table, "input_fields"), outputFields: try fields(table, "output_fields"),
+            inputFields: inputFields, outputFields: try fields(table, "output_fields"),
             sampleOutput: try table.data("sample_output"),
             visibilityLag: try table.seconds("visibility_lag_seconds") ?? incremental?.visibilityLag ?? .zero,
             lookback: try table.whole("lookback") ?? incremental?.lookback ?? 0,
@@ -208,7 +212,9 @@ struct LuaDefinition: Sendable {
         return takesWebhooks ? .hybrid : .polling
     }
 
-    private static func longPoll(_ table: LuaTable, _ incremental: Incremental?) throws(SluiceError) -> LongPoll? {
+    private static func longPoll(
+        _ table: LuaTable, _ incremental: Incremental?, _ declared: PlaceWitness.Declared
+    ) throws(SluiceError) -> LongPoll? {
         guard let view = table["long_poll"] else { return nil }
         if view["$function"] != nil {
             guard incremental == nil else {
@@ -223,7 +229,7 @@ struct LuaDefinition: Sendable {
         }
         let rule: LongPollRule
         do {
-            rule = try LongPollRule(json: try JSONDocument(data, depthMax: 80))
+            rule = try placed(declared) { try LongPollRule(json: try JSONDocument(data, depthMax: 80)) }
         } catch let error as SluiceError {
             throw table.error("long_poll", error.message)
         } catch {
@@ -233,10 +239,10 @@ struct LuaDefinition: Sendable {
         return .rule(rule)
     }
 
-    private static func incremental(_ table: LuaTable) throws(SluiceError) -> Incremental? {
+    private static func incremental(_ table: LuaTable, _ declared: PlaceWitness.Declared) throws(SluiceError) -> Incremental? {
         guard let data = try table.data("incremental") else { return nil }
         do {
-            return try Incremental(json: try JSONDocument(data, depthMax: 80))
+            return try placed(declared) { try Incremental(json: try JSONDocument(data, depthMax: 80)) }
         } catch let error as SluiceError {
             throw table.error("incremental", error.message)
         } catch {

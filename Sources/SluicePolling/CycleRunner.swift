@@ -323,6 +323,10 @@ struct CycleRunner {
             service.logger.warning("\(warning)", metadata: ["trigger": "\(context.trigger.name)"])
             // It stands until somebody has read everything again: no later poll can find what is gone.
             if warning.hasPrefix("gap:") { warn(.gap, context, warning) }
+            if warning.hasPrefix(PollPage.leftOutPrefix) { warn(.partitionsLeftOut, context, warning) }
+        }
+        if !page.more, !page.warnings.contains(where: { $0.hasPrefix(PollPage.leftOutPrefix) }) {
+            service.alarms.clear(.partitionsLeftOut, subject: "trigger \(context.trigger.name)")
         }
         return .committed(jobs: jobs)
     }

@@ -12,6 +12,9 @@ public struct AnswerErrors: Sendable {
     public var transient: Set<String> = []
     public init(path: JSONPath) { self.path = path }
 
+    /// Under this key the context of a failure holds the provider's word, where an answer refused what was asked.
+    static let contextKey = "answer_error"
+
     /// Throws what an answer says is wrong. `isFurther`: a page token asked for it.
     func check(_ document: JSONDocument, isFurther: Bool) throws(PollFailure) {
         guard let view = path.find(in: document.root), !view.isNull, view.bool != false, view.string?.isEmpty != true else { return }
@@ -26,7 +29,9 @@ public struct AnswerErrors: Sendable {
             throw fail(.pageStateExpired, .providerStatus, "it no longer knows the next page; the cycle begins again from the cursor")
         }
         if transient.contains(word) { throw fail(.transient, .providerStatus, "it is tried again") }
-        throw fail(.permanent, .providerAnswer, "check the connection's and the trigger's fields")
+        var refusal = fail(.permanent, .providerAnswer, "check the connection's and the trigger's fields")
+        refusal.error = refusal.error.with(Self.contextKey, String(word.prefix(60)))
+        throw refusal
     }
 
     /// What it says, short enough for an error.

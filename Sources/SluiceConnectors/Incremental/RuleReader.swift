@@ -59,7 +59,13 @@ struct RuleReader {
     mutating func template(_ key: String) throws(SluiceError) -> Template { try required(key, try optionalTemplate(key)) }
 
     func template(_ text: String, _ key: String, _ places: Template.Places = .fields) throws(SluiceError) -> Template {
-        do throws(SluiceError) { return try Template(text, places) } catch { throw fault(key, "is malformed: \(error.message)") }
+        do throws(SluiceError) {
+            let template = try Template(text, places)
+            PlaceWitness.note(template, "\(place).\(key)")
+            return template
+        } catch {
+            throw fault(key, "is malformed: \(error.message)")
+        }
     }
 
     mutating func flag(_ key: String) throws(SluiceError) -> Bool? {

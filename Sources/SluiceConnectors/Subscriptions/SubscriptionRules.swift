@@ -62,12 +62,12 @@ public struct SubscriptionRules: Sendable {
 
     /// Throws an error that names the key and what mends it; a key that means nothing is refused.
     public init(json: JSONDocument) throws(SluiceError) {
-        var templates: [SubscriptionTemplate] = []
+        var keyed: [(key: String, template: SubscriptionTemplate)] = []
         var reader = try RuleReader(json.root, at: "subscription")
         func template(_ text: String, _ key: String, _ reader: RuleReader) throws(SluiceError) -> SubscriptionTemplate {
             do throws(SluiceError) {
                 let template = try SubscriptionTemplate(text)
-                templates.append(template)
+                keyed.append(("\(reader.place).\(key)", template))
                 return template
             } catch {
                 throw reader.fault(key, "is malformed: \(error.message)")
@@ -93,7 +93,9 @@ public struct SubscriptionRules: Sendable {
             for key in ["body", "form"] {
                 guard let view = reader.value(key) else { continue }
                 guard call.body == nil else { throw reader.fault(key, "cannot stand beside body: keep one") }
-                do throws(SluiceError) { templates += try SubscriptionBody.templates(view) } catch {
+                do throws(SluiceError) {
+                    for template in try SubscriptionBody.templates(view) { keyed.append(("\(reader.place).\(key)", template)) }
+                } catch {
                     throw reader.fault(key, "is malformed: \(error.message)")
                 }
                 guard key == "body" || view.members != nil else { throw reader.fault(key, "must be a table of names and values") }
@@ -160,10 +162,35 @@ public struct SubscriptionRules: Sendable {
         self.kept = kept
         let isIdempotent = try reader.flag("idempotent") ?? false
         try reader.finish()
+        let templates = keyed.map(\.template)
+        for (key, template) in keyed {
+            PlaceWitness.note(template, key)
+            try SubscriptionRules.check(template, key, lasts: lifetime != nil, kept: kept.map(\.name))
+        }
         traits = SubscriptionTraits(
             abilities: SubscriptionAbilities(canRefresh: refresh != nil, canCheck: list != nil, isIdempotent: isIdempotent),
             inputFields: Set(templates.flatMap { $0.fields(of: "input") }).sorted(),
             hasOwnSecret: secret != nil,
             usesOfferedSecret: secret == nil && templates.contains { $0.fields(of: "webhook").contains("secret") })
+    }
+
+    /// Refuses a place of the webhook, or of what is kept of a subscription, that never has a value.
+    private static func check(_ template: SubscriptionTemplate, _ key: String, lasts: Bool, kept: [String]) throws(SluiceError) {
+        for name in template.fields(of: "webhook") where !["url", "secret"].contains(name) {
+            if ["expires_at", "expires_at_unix"].contains(name) {
+                if lasts { continue }
+                throw SluiceError(.connector, "\(key) names {webhook.\(name)}: add lifetime_seconds, which says how long it is to last")
+            }
+            throw SluiceError(
+                .connector,
+                "\(key) names {webhook.\(name)}, and there are {webhook.url}, {webhook.secret}, {webhook.expires_at} and "
+                    + "{webhook.expires_at_unix}: correct it")
+        }
+        for name in template.fields(of: "output") where name != "id" && !kept.contains(name) {
+            throw SluiceError(
+                .connector,
+                "\(key) names {output.\(name)}, which is not kept: correct it, or add output = { \(name) = \"…\" }, where the "
+                    + "answer to create holds it")
+        }
     }
 }

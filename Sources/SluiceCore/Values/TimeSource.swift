@@ -19,6 +19,8 @@ public struct Alarm: Sendable, Equatable {
         public static let triggerFailing: Self = "trigger_failing"
         /// The source keeps less than the time since the last successful poll.
         public static let gap: Self = "gap"
+        /// The provider refuses some of a trigger's partitions; the others are read.
+        public static let partitionsLeftOut: Self = "partitions_left_out"
         /// A trigger reads page after page without a job and without moving.
         public static let triggerResting: Self = "trigger_resting"
         /// The store does not take what it must: disk full, or too slow.

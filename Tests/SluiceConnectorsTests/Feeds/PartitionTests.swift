@@ -218,9 +218,59 @@ import Testing
         #expect(reader.keys.count == 6)
         #expect(reader.warnings.contains { $0.contains("partition acme/a is left out of this cycle") })
         #expect(forge.requests.count { $0.hasPrefix("/repos/a/") } == 1)
+        #expect(reader.warnings.last?.hasPrefix("left out: the provider refuses 1 of 3 partitions") == true)
+        #expect(reader.warnings.last?.contains("acme/a") == true)
         forge.change { $0.status = [:] }
+        let before = reader.warnings.count
         try await reader.cycle()
         #expect(reader.keys.count == 9)
+        #expect(!reader.warnings.dropFirst(before).contains { $0.hasPrefix("left out:") })
+    }
+
+    /// What was left out is known at the end of the cycle, whichever process ends it.
+    @Test func P12_whatWasLeftOutIsToldAfterACrashToo() async throws {
+        let forge = forge("a", "b", "c")
+        forge.change { $0.status["a"] = 404 }
+        for died in 1...6 {
+            var reader = try Reader(json(), forge)
+            try await reader.cycle(pagesMax: died)
+            var second = try Reader(json(), forge)
+            (second.cursor, second.pageState) = (reader.cursor, reader.pageState)
+            try await second.cycle()
+            #expect(second.warnings.last?.hasPrefix("left out:") == true, "died after page \(died)")
+        }
+    }
+
+    /// Nothing was refused: what cannot be read would be skipped for ever, and nobody would see it.
+    @Test func P2_aPartitionThatCannotBeReadFailsTheCycleAfterTheOthers() async throws {
+        let http = Replies { request, _ in
+            let time = request.url.contains("repo=a") ? "2026-07-01T10:00:00" : "2026-07-01T10:00:00Z"
+            return Replies.ok(#"{"items":[{"id":1,"at":"\#(time)"}]}"#)
+        }
+        let json = items(
+            #""query":{"repo":"{partition}"},"partitions":{"values":["a","b"]}"#,
+            cursor: #"{"field":"at","parameter":"since","type":"rfc3339"}"#)
+        var reader = try Reader(json, http)
+        let failed = await failure { try await reader.cycle() }
+        #expect(failed?.kind == .pageStateExpired)
+        #expect(failed?.error.message.contains("partition a") == true, "\(failed?.error.message ?? "it succeeded")")
+        #expect(reader.keys.count == 1, "b was read")
+        // Where none can be read, the fault is said as it is.
+        let garbage = Replies { _, _ in Replies.ok(#"{"items":{}}"#) }
+        var none = try Reader(json, garbage)
+        #expect(await failure { try await none.cycle() }?.kind == .permanent)
+    }
+
+    /// An error in an answer that is otherwise well is the provider's no, as a 404 is.
+    @Test func P12_anErrorInAnAnswerLeavesThePartitionOut() async throws {
+        let http = Replies { request, _ in
+            request.url.contains("repo=a") ? Replies.ok(#"{"error":"not_in_channel"}"#) : Replies.ok(#"{"items":[{"id":1,"at":5}]}"#)
+        }
+        var reader = try Reader(
+            items(#""query":{"repo":"{partition}"},"partitions":{"values":["a","b"]},"error":{"path":"error"}"#), http)
+        try await reader.cycle()
+        #expect(reader.keys == ["b/1@5"])
+        #expect(reader.warnings.last?.contains("not_in_channel") == true)
     }
 
     @Test func aFaultOfAllIsNotOneOfThePartitions() async throws {

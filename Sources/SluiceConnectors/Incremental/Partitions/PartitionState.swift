@@ -4,8 +4,8 @@ import SluiceCore
 ///
 /// ```
 /// listing ──pages of the list──▶ reading ──pages of the first in the queue──▶ its end: the next ──▶ the queue is empty: the end
-///                                  ├─ it fails for good: a warning, behind the others; skipped if one of them could be read
-///                                  └─ it fails in passing: behind the others; once more, then the whole cycle begins anew
+///                                  ├─ the provider refuses it: behind the others; left out if one of them could be read, and the end says so
+///                                  └─ it fails otherwise: behind the others; once more, then the whole cycle begins anew
 /// ```
 struct PartitionState: Equatable, Sendable {
     enum Phase: Equatable, Sendable { case listing, reading }
@@ -26,6 +26,13 @@ struct PartitionState: Equatable, Sendable {
     /// Partitions in all, and those read to their end.
     var count: Int64 = 0
     var done: Int64 = 0
+    /// Those that were left out, the first few by name, and what the provider said of the last one that it refused.
+    var leftOut: [String] = []
+    var leftOutCount: Int64 = 0
+    var refusal: String?
+
+    private static let leftOutMax = 10
+    static let refusalCharactersMax = 300
 
     init() {}
 
@@ -43,6 +50,9 @@ struct PartitionState: Equatable, Sendable {
         }
         inner = root["at"].map { Array($0.bytes) }
         (self.count, done) = (count, root["done"]?.int64 ?? 0)
+        leftOut = root["left_out"]?["names"]?.elements?.compactMap(\.string) ?? []
+        leftOutCount = root["left_out"]?["count"]?.int64 ?? 0
+        refusal = root["refusal"]?.string
     }
 
     var json: [UInt8] {
@@ -64,6 +74,15 @@ struct PartitionState: Equatable, Sendable {
                     }
                 }
             }
+            if leftOutCount > 0 {
+                writer.key("left_out")
+                writer.object { writer in
+                    writer.member("count", leftOutCount)
+                    writer.key("names")
+                    writer.array { writer in for name in leftOut { writer.value(name) } }
+                }
+            }
+            if let refusal { writer.member("refusal", refusal) }
             if let inner {
                 writer.key("at")
                 writer.raw(inner)
@@ -101,9 +120,24 @@ struct PartitionState: Equatable, Sendable {
         skipRefused()
     }
 
-    /// Where others could be read, those that were refused are done with: a warning was given.
+    /// Where others could be read, those that were refused are done with: the cycle's end tells of them.
     private mutating func skipRefused() {
         guard done > 0 else { return }
-        while queue.first?.trouble == .refused { queue.removeFirst() }
+        while let first = queue.first, first.trouble == .refused {
+            if leftOut.count < Self.leftOutMax { leftOut.append(first.partition.id) }
+            leftOutCount += 1
+            queue.removeFirst()
+        }
+    }
+
+    /// What the end of a cycle says of those that were left out; nil if all were read.
+    var leftOutWarning: String? {
+        guard leftOutCount > 0 else { return nil }
+        let names =
+            leftOut.joined(separator: ", ") + (leftOutCount > leftOut.count ? " and \(leftOutCount - Int64(leftOut.count)) more" : "")
+        return
+            "\(PollPage.leftOutPrefix) the provider refuses \(leftOutCount) of \(count) partitions, and what they hold is not read: \(names)"
+            + (refusal.map { " (\($0))" } ?? "")
+            + ". Take them off the list, or correct what the credentials may read: each cycle tries them again from where they stood"
     }
 }

@@ -167,22 +167,32 @@ struct PartitionedPoll: Sendable {
             // From its cursor, after the others.
             state.putBack(.passing)
             return page("\(name): \(failure.error.message)")
-        case .pageStateExpired, .transient:
+        case .permanent where isRefusal(failure), .badCursor where isRefusal(failure), .unauthorized:
+            // All of them were refused: the fault is not the partition's.
+            if waiting.trouble == .refused || state.count <= 1 { throw failure }
+            state.refusal = String("\(waiting.partition.id): \(failure.error.message)".prefix(PartitionState.refusalCharactersMax))
+            state.putBack(.refused)
+            return page("\(name) is left out of this cycle, the others are read: \(failure.error.message)")
+        case .pageStateExpired, .transient, .permanent, .badCursor:
             guard state.count > 1 else { throw failure }
             guard waiting.trouble == .passing else {
                 state.putBack(.passing)
                 return page("\(name) failed and is tried again after the others: \(failure.error.message)")
             }
+            // None of them could be read: this is no matter of one partition, and asking again soon does not mend it.
+            if state.done == 0, failure.kind == .permanent || failure.kind == .badCursor { throw failure }
             // Everything begins anew after a pause: the others go on being read, and what was signalled is not covered.
             throw PollFailure(
                 .pageStateExpired, SluiceError(failure.error.code, "\(name) fails, the others were read: \(failure.error.message)"),
                 retryAfter: failure.retryAfter)
-        case .permanent, .badCursor, .unauthorized:
-            // All of them were refused: the fault is not the partition's.
-            if waiting.trouble == .refused || state.count <= 1 { throw failure }
-            state.putBack(.refused)
-            return page("\(name) is left out of this cycle, the others are read: \(failure.error.message)")
         }
+    }
+
+    /// Whether the provider itself said no to what was asked. An answer that cannot be read, or a fault of the description, says
+    /// nothing of what the partition holds: to go on without it would lose that unseen.
+    private func isRefusal(_ failure: PollFailure) -> Bool {
+        if failure.error.context[AnswerErrors.contextKey] != nil { return true }
+        return failure.error.context["status"].flatMap { Int($0) }.map { (400..<500).contains($0) } ?? false
     }
 
     // MARK: The page
@@ -198,6 +208,7 @@ struct PartitionedPoll: Sendable {
             json = cursor.json
         }
         page.more = more
+        if !more, let warning = state.leftOutWarning { page.warnings.insert(warning, at: 0) }
         page.pageState = more ? state.json : nil
         page.cursor = request.cursor == nil && cursor == PartitionCursor() || json == request.cursor ? nil : json
         page.cursorMark = rules.cursor.flatMap { $0.unitsPerSecond == nil ? nil : cursor.lowestMark($0) }

@@ -84,7 +84,9 @@ extension Partitions {
         let source: Source
         switch (list, input, values.isEmpty) {
         case (let list?, nil, true): source = .list(try PartitionList(list))
-        case (nil, let input?, true): source = .input(input)
+        case (nil, let input?, true):
+            PlaceWitness.note(input: input, "\(rule.place).input")
+            source = .input(input)
         case (nil, nil, false): source = .values(values)
         default: throw rule.fault("list", "or input or values must say where the partitions come from, one of the three")
         }

@@ -110,10 +110,13 @@ indirect enum BodyValue: Sendable {
             for (suffix, form) in [(":number}", Form.number), (":text}", .text)] where text.hasPrefix("{") && text.hasSuffix(suffix) {
                 let template = try Template(String(text.dropLast(suffix.count)) + "}", RequestBody.places)
                 guard template.isSinglePlace else { continue }
+                PlaceWitness.note(template, "incremental.body")
                 self = .text(template, form)
                 return
             }
-            self = .text(try Template(text, RequestBody.places), .own)
+            let template = try Template(text, RequestBody.places)
+            PlaceWitness.note(template, "incremental.body")
+            self = .text(template, .own)
         case .number, .bool, .null: self = .literal(Array(view.bytes))
         }
     }
