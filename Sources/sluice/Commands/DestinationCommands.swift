@@ -76,7 +76,8 @@ struct DestinationCommands: ParsableCommand {
                 if !single.json {
                     let forReceiver = answer["public_key"]?.string == nil ? "it" : "the public key, and only that,"
                     Terminal.error(
-                        "Note: the secret is shown once. Give \(forReceiver) to the receiver, and put the secret where sluice.yaml reads it from.")
+                        "Note: the secret is shown once. Give \(forReceiver) to the receiver, and put the secret where sluice.yaml reads it from."
+                    )
                 }
             }
         }
