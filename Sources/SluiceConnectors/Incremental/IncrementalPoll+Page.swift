@@ -40,10 +40,14 @@ extension IncrementalPoll {
         if let next { try state.advance(to: next, lower: next == .first ? restartBound(state) : lower, pagesMax: rules.pagesMax) }
         if next == nil { warnings += try endWarnings(answer, state, request) }
         let moved = try committed(request, state, isLast: next == nil, now: now, hasServerClock: reply.serverDate != nil)
-        let page = PollPage(
+        var page = PollPage(
             records: scan.records, marks: scan.marks, cursor: try moved.map { value throws(PollFailure) in try json(value, request, now) },
             cursorMark: try mark(of: request, moved), pageState: next == nil ? nil : state.json, more: next != nil, warnings: warnings)
-        return try checkSizes(windowed(try newOnly(reread(page, lower), request, now), request), request)
+        page = try windowed(newOnly(reread(page, lower), request, now), request)
+        page.readAt = now
+        // What is made of the records first tells their states.
+        if !rules.shape.changesRecords { page.states = rules.states(of: page.records, readAt: now) }
+        return try checkSizes(page, request)
     }
 
     /// Notes the page's furthest record, and whether the order still holds.
