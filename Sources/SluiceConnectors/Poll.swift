@@ -50,6 +50,10 @@ public struct PollPage: Sendable {
     public var keys: [Result<[UInt8], SluiceError>]?
     /// With `keys`: those of each record by `PollRequest.formerRules`.
     public var formerKeys: [[[UInt8]]] = []
+    /// The state of each record whose version is too coarse to tell its states apart, in the same order; empty where none is.
+    public var states: [RecordState?] = []
+    /// When the provider answered, by its clock where it tells.
+    var readAt: Timestamp?
     /// The new committed cursor, JSON, taken over together with this page's jobs; nil leaves it as it is.
     public var cursor: [UInt8]?
     /// The committed cursor as an integer in the unit of `marks`, for the pruning of dedup keys; nil if it has none.

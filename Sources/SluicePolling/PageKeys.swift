@@ -41,7 +41,8 @@ enum PageKeys {
             case .success(let bytes) where bytes.count > epoch.count && bytes.count <= KeyedRecord.dedupKeyBytesMax:
                 let mark = index < page.marks.count ? page.marks[index] : nil
                 let former = formers.isEmpty ? [] : formers[index].map { epoch + $0 }
-                records.append(KeyedRecord(record: page.records[index], dedupKey: bytes, mark: mark, formerKeys: former))
+                let state = index < page.states.count ? page.states[index] : nil
+                records.append(KeyedRecord(record: page.records[index], dedupKey: bytes, mark: mark, formerKeys: former, state: state))
             case .success(let bytes):
                 let reason =
                     bytes.count <= epoch.count

@@ -136,10 +136,13 @@ import Testing
     }
 
     @Test func oneRecordWithoutAKeyDoesNotBreakTheOthers() throws {
-        let records = [#"{"id":"a","updated_at":1}"#, #"{"id":"b"}"#].map { Record(bytes: Array($0.utf8)[...]) }
+        let records = [#"{"id":"a","updated_at":1}"#, #"{"id":"b"}"#, #"{"id":"a","updated_at":1,"resource_version":1002}"#].map {
+            Record(bytes: Array($0.utf8)[...])
+        }
         let keys = try ChargebeeSwift.connector.dedupKeys(triggerType: "updated_record", records: records)
         #expect(try String(decoding: keys[0].get(), as: UTF8.self) == "a@1")
         #expect(throws: SluiceError.self) { try keys[1].get() }
+        #expect(try String(decoding: keys[2].get(), as: UTF8.self) == "a@1@1002")
     }
 }
 

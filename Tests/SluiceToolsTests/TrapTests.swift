@@ -76,7 +76,8 @@ import Testing
     @Test(arguments: [
         ("updated_start_not_stored", "since-not-stored"), ("updated_token_kept", "page-token-kept"),
         ("updated_by_clock", "clock-as-cursor"), ("updated_by_last_record", "last-record-cursor"), ("new_item", "new-by-updated"),
-        ("updated_without_version", "no-version"), ("updated_stops_early", "paging-stops-early"),
+        ("updated_without_version", "no-version"), ("updated_by_second", "version-too-coarse"),
+        ("updated_stops_early", "paging-stops-early"),
         ("updated_never_ends", "paging-never-ends"), ("updated_strictly_after", "strict-after-page-end"),
         ("updated_undeclared", "not-simulated"),
     ]) func b_eachMistakeOfALambdaIsNamed(_ trigger: String, _ lint: String) async throws {
@@ -91,7 +92,8 @@ import Testing
         .equalTimestamps: "updated_item", .pageEdgeTie: "updated_strictly_after", .pageWideTie: "updated_strictly_after",
         .lateVisibility: "updated_item", .roundedPrecision: "updated_item", .clockSkew: "updated_by_own_clock",
         .futureDated: "updated_future_believed", .noZone: "updated_by_wall_clock", .zoneChange: "updated_by_wall_clock",
-        .unordered: "updated_by_last_record", .changedAgain: "updated_without_version", .shiftingPages: "updated_item",
+        .unordered: "updated_by_last_record", .changedAgain: "updated_without_version", .changedAtOnce: "updated_by_second",
+        .shiftingPages: "updated_item",
         .crash: "updated_cursor_moves_early", .expiringToken: "updated_token_refused", .deletedAnchor: "created_after_anchor",
         .retentionGap: "updated_without_gap_alarm", .poisonRecord: "updated_without_nil", .keptStart: "updated_start_not_stored",
         .idleFeed: "updated_by_clock", .laterPartition: "listed_once", .lyingValidator: "believes_304", .idReset: "ids_for_ever",

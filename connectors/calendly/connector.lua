@@ -78,20 +78,24 @@ return {
         return { output = { uri = answer.json.resource.uri }, secret = secret }
       end,
       webhook_check = function(webhook_url, connection, input, output)
-        local answer = get(api(connection), options(connection, {
-          params = { organization = connection.organization, scope = "organization", count = 100 },
-        }))
-        if answer.status ~= 200 then return { status = "unknown" } end
-        local status, found, base, own = "missing", {}, webhook_url:match("^.*/"), nil
-        for _, item in ipairs(answer.json.collection) do
-          if output and item.uri == output.uri or not output and item.callback_url == webhook_url then
-            own = { uri = item.uri }
-            status = item.state ~= "active" and "disabled" or item.callback_url ~= webhook_url and "drifted" or "active"
-          elseif item.callback_url:sub(1, #base) == base then
-            found[#found + 1] = { id = item.uri, url = item.callback_url, output = { uri = item.uri } }
+        local status, found, base, own, token = "missing", {}, webhook_url:match("^.*/"), nil, nil
+        for _ = 1, 50 do
+          local answer = get(api(connection), options(connection, {
+            params = { organization = connection.organization, scope = "organization", count = 100, page_token = token },
+          }))
+          if answer.status ~= 200 then return { status = "unknown" } end
+          for _, item in ipairs(answer.json.collection) do
+            if output and item.uri == output.uri or not output and not own and item.callback_url == webhook_url then
+              own = { uri = item.uri }
+              status = item.state ~= "active" and "disabled" or item.callback_url ~= webhook_url and "drifted" or "active"
+            elseif item.callback_url:sub(1, #base) == base then
+              found[#found + 1] = { id = item.uri, url = item.callback_url, output = { uri = item.uri } }
+            end
           end
+          token = (answer.json.pagination or {}).next_page_token
+          if token == nil or token == json_null or token == "" then return { status = status, output = own, found = found } end
         end
-        return { status = status, output = own, found = found }
+        return { status = "unknown" }
       end,
       webhook_unsubscribe = function(webhook_url, connection, input, output)
         local uuid = output.uri:match("[^/]+$")

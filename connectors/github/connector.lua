@@ -53,14 +53,14 @@ return {
 
   webhook = { scheme = "github", delivery_id = { header = "X-GitHub-Delivery" }, handshake = "github" },
 
-  -- issues, issue_comment, pull_request and the rest: each is about a repository, and may have changed an issue.
+  -- issues, issue_comment, pull_request, pull_request_review and the rest: each is about a repository, and may have changed an issue.
   webhook_keys = function(request)
     return { request.json.repository.full_name:lower() }
   end,
 
   help = function(webhook_base_url)
     return "In GitHub, the repository's Settings > Webhooks: add " .. webhook_base_url
-      .. " with content type application/json, the events Issues, Issue comments and Pull requests, and a secret:"
+      .. " with content type application/json, the events Issues, Issue comments, Pull requests and their reviews, and a secret:"
       .. " set the same one as the connection's webhook secret."
   end,
 
@@ -85,7 +85,10 @@ return {
         create = {
           path = "/repos/{input.owner}/{input.repository}/hooks",
           body = {
-            name = "web", active = true, events = { "issues", "issue_comment", "pull_request" },
+            name = "web", active = true,
+            events = {
+              "issues", "issue_comment", "pull_request", "pull_request_review", "pull_request_review_comment", "pull_request_review_thread",
+            },
             config = { url = "{webhook.url}", secret = "{webhook.secret}", content_type = "json", insecure_ssl = "0" },
           },
         },

@@ -22,7 +22,7 @@ return {
 
   -- jira:issue_updated, comment_created and the rest.
   webhook_keys = function(request)
-    return { request.json.issue.fields.project.key }
+    return { request.json.issue.fields.project.key:upper() }
   end,
 
   help = function(webhook_base_url)
@@ -40,7 +40,7 @@ return {
         { name = "since", label = "From", type = "date_time", optional = true, hint = "one hour ago unless set" },
       },
       webhook_key = function(input)
-        return input.project
+        return input.project:upper() -- JQL takes both
       end,
 
       incremental = {

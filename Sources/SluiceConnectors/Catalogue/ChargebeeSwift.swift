@@ -36,7 +36,9 @@ public enum ChargebeeSwift {
                 guard let id = record["id"]?.text, let version = record["updated_at"]?.text else {
                     throw SluiceError(.connector, "the record has no id and updated_at")
                 }
-                return "\(id)@\(version)" + (record["deleted"]?.bool == true ? "@deleted" : "")
+                // Two changes within a second show the same updated_at.
+                let revision = record["resource_version"]?.text.map { "@\($0)" } ?? ""
+                return "\(id)@\(version)\(revision)" + (record["deleted"]?.bool == true ? "@deleted" : "")
             }
         }
         Help { base in

@@ -44,7 +44,11 @@ extension IncrementalPoll {
             records: scan.records, marks: scan.marks, cursor: try moved.map { value throws(PollFailure) in try json(value, request, now) },
             cursorMark: try mark(of: request, moved), pageState: next == nil ? nil : state.json, more: next != nil, warnings: warnings)
         page.listedCount = elements.count
-        return try checkSizes(windowed(try newOnly(reread(page, lower), request, now), request), request)
+        page = try windowed(newOnly(reread(page, lower), request, now), request)
+        page.readAt = now
+        // What is made of the records first tells their states.
+        if !rules.shape.changesRecords { page.states = rules.states(of: page.records, readAt: now) }
+        return try checkSizes(page, request)
     }
 
     /// Notes the page's furthest record, and whether the order still holds.

@@ -27,9 +27,12 @@ public struct KeyedRecord: Sendable {
     public var mark: Int64?
     /// Its keys by what made keys before (`KeyOrigin.formers`): known under one of them, it is no new record.
     public var formerKeys: [[UInt8]]
+    /// Set where the version in the key is too coarse to tell the record's states apart.
+    public var state: RecordState?
 
-    public init(record: Record, dedupKey: [UInt8], mark: Int64? = nil, formerKeys: [[UInt8]] = []) {
+    public init(record: Record, dedupKey: [UInt8], mark: Int64? = nil, formerKeys: [[UInt8]] = [], state: RecordState? = nil) {
         self.formerKeys = formerKeys
+        self.state = state
         self.record = record
         self.dedupKey = dedupKey
         self.mark = mark

@@ -113,6 +113,7 @@ enum BackfillSource {
         var page = page
         page.records = kept.map { page.records[$0] }
         page.keys = page.keys.map { keys in kept.map { keys[$0] } }
+        if !page.states.isEmpty { page.states = kept.map { page.states[$0] } }
         if !page.formerKeys.isEmpty { page.formerKeys = kept.map { page.formerKeys[$0] } }
         // Marks of its own, if it has some, are no matter of a backfill.
         page.marks = kept.map { places[$0] == nil ? BackfillCommit.unplacedMark : 0 }

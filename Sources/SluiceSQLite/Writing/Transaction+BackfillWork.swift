@@ -157,10 +157,14 @@ extension Transaction {
         try quarantine(quarantined, commit, standing, backfill)
     }
 
-    /// The key under which a record is known here: its own, or a former one under which it became a job.
+    /// The key under which a record is known here: that of its state, its own, or a former one under which it became a job.
     private func knownName(
         _ backfill: BackfillID, _ keyed: KeyedRecord
     ) throws -> (key: [UInt8], flags: BackfillFlags, position: JobPosition?) {
+        if let stateKey = keyed.stateKey {
+            let state = try flags(backfill, stateKey)
+            if state.flags.contains(.job) { return (stateKey, state.flags, state.position) }
+        }
         let own = try flags(backfill, keyed.dedupKey)
         guard own.flags.isEmpty else { return (keyed.dedupKey, own.flags, own.position) }
         for key in keyed.formerKeys {

@@ -35,8 +35,12 @@ extension Transaction {
                 insertKey.bind(4, keyed.mark)
                 try insertKey.run()
                 guard insertKey.changes > 0 else {
-                    return try refreshKey(standing, keyed, cycle: cycle)
+                    try refreshKey(standing, keyed.dedupKey, mark: keyed.mark, cycle: cycle)
+                    guard let later = try laterState(of: keyed, standing, cycle: cycle) else { return }
+                    standing.position += 1
+                    return try later.withUnsafeBytes { try makeJob(of: keyed.record, key: $0, at: standing.position, &making) }
                 }
+                try noteOpen(keyed, standing, cycle: cycle)
                 // From now on it is known by its new key as well.
                 if !keyed.formerKeys.isEmpty, try isKnown(keyed.formerKeys, but: keyed.dedupKey, standing) { return }
                 standing.position += 1
@@ -49,7 +53,7 @@ extension Transaction {
     private func insertNew(
         _ records: ArraySlice<KeyedRecord>, cycle: Int64, _ standing: inout Standing, _ making: inout JobMaking
     ) throws -> Bool {
-        guard records.allSatisfy(\.formerKeys.isEmpty) else { return false }
+        guard records.allSatisfy({ $0.formerKeys.isEmpty && $0.state?.isOpen != true }) else { return false }
         let keys = try prepare(PageRows.insertKeys)
         keys.bind(1, standing.namespace)
         keys.bind(2, standing.space)
@@ -149,24 +153,24 @@ extension Transaction {
     }
 
     /// A key that came again stays as long as it may come once more: by its highest mark, or by when it was last returned.
-    private func refreshKey(_ standing: Standing, _ keyed: KeyedRecord, cycle: Int64) throws {
+    func refreshKey(_ standing: Standing, _ key: [UInt8], mark: Int64?, cycle: Int64) throws {
         let query = try prepare("SELECT mark, last_cycle FROM dedup WHERE ns = ? AND space = ? AND key = ?")
         query.bind(1, standing.namespace)
         query.bind(2, standing.space)
-        query.bind(3, keyed.dedupKey)
+        query.bind(3, key)
         let stored = try query.first { (mark: $0.optionalInt(0), lastCycle: $0.int(1)) }
         guard let stored else { return }
-        if let mark = keyed.mark {
+        if let mark {
             if let before = stored.mark, before >= mark { return }
         } else if stored.mark == nil, stored.lastCycle == cycle {
             return
         }
         let update = try prepare("UPDATE dedup SET mark = ?, last_cycle = ? WHERE ns = ? AND space = ? AND key = ?")
-        update.bind(1, keyed.mark)
+        update.bind(1, mark)
         update.bind(2, cycle)
         update.bind(3, standing.namespace)
         update.bind(4, standing.space)
-        update.bind(5, keyed.dedupKey)
+        update.bind(5, key)
         try update.run()
     }
 

@@ -137,6 +137,11 @@ extension ConnectorSimulation {
             Lint(
                 "no-version", "a record that changed again is taken for one that was seen", loses: "every change after the first",
                 fix: "add what changes with the record to the dedup key: its version or updated_at")
+        case .changedAtOnce:
+            Lint(
+                "version-too-coarse", "a record that changed twice within a second is taken for one that was seen",
+                loses: "the later change, for good",
+                fix: "add a version that each change moves to the dedup key, or describe the poll with incremental")
         case .shiftingPages:
             Lint(
                 "shifting-pages", "its pages shift while they are read", loses: "the record that slides over a page's edge",

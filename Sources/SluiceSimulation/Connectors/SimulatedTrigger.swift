@@ -124,6 +124,9 @@ struct SimulatedTrigger: Sendable {
         case .changedAgain:
             return rules.dedup.versions.isEmpty && rules.dedup.created == nil || cursor?.field == rules.dedup.id
                 ? "its records never change" : nil
+        case .changedAtOnce:
+            if rules.dedup.versions.isEmpty || cursor?.field == rules.dedup.id { return "its records never change" }
+            return isTime ? nil : "its cursor is no time"
         case .shiftingPages, .crash: return hasPages ? nil : "it has one page"
         case .expiringToken:
             switch rules.pagination {

@@ -152,8 +152,8 @@ struct StandInFeed: Sendable {
         guard let before = latest[id], !deleted.contains(id) else { return nil }
         items[before].goneAt = now
         modifiedAt = now
-        // Two versions that show the same time cannot be told apart where the time is the version.
-        let place = max(placeNow, items[before].place + placesPerMark)
+        // Within one unit of what the source shows, both versions show the same time.
+        let place = max(placeNow, items[before].place)
         return put(Item(id: id, version: items.count, place: place, visibleAt: now, partition: items[before].partition))
     }
 

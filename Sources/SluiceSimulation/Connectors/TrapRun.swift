@@ -137,6 +137,14 @@ struct TrapRun {
         return versions.indices.map { index in versions[index] ?? (try? results[index].get()).flatMap { found[$0] } }
     }
 
+    /// Whether the key is new; one that came again stays for longer.
+    private mutating func note(_ key: [UInt8], _ mark: Int64?) -> Bool {
+        let known = keys[key]
+        let highest = if let before = known?.mark, let mark { max(before, mark) } else { mark ?? known?.mark }
+        keys[key] = Key(mark: highest, lastCycle: cyclesCompleted + 1)
+        return known == nil
+    }
+
     private mutating func commit(_ page: PollPage, _ results: [Result<[UInt8], SluiceError>], versions: [Int?]) {
         for (index, result) in results.enumerated() {
             guard case .success(let key) = result, !key.isEmpty else {
@@ -144,12 +152,18 @@ struct TrapRun {
                 continue
             }
             let mark = index < page.marks.count ? page.marks[index] : nil
-            if let known = keys[key] {
-                let highest = if let before = known.mark, let mark { max(before, mark) } else { mark ?? known.mark }
-                keys[key] = Key(mark: highest, lastCycle: cyclesCompleted + 1)
+            let state = index < page.states.count ? page.states[index] : nil
+            let keyed = KeyedRecord(record: page.records[index], dedupKey: key, mark: mark, state: state)
+            let isNew = note(key, mark)
+            if isNew {
+                if state?.isOpen == true { for key in [keyed.openKey] + [keyed.stateKey].compactMap(\.self) { _ = note(key, mark) } }
+            } else if let state, let stateKey = keyed.stateKey, keys[keyed.openKey] != nil {
+                let isLater = note(stateKey, mark)
+                if state.isOpen { _ = note(keyed.openKey, mark) } else { keys[keyed.openKey] = nil }
+                if !isLater { continue }
+            } else {
                 continue
             }
-            keys[key] = Key(mark: mark, lastCycle: cyclesCompleted + 1)
             if let version = versions[index] { jobs[version, default: 0] += 1 } else { unrecognised += 1 }
         }
         if let next = page.cursor { cursor = next }

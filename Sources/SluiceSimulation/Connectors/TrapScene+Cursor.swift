@@ -16,6 +16,7 @@ extension TrapScene {
         case .zoneChange: await zoneChange()
         case .unordered: await unordered()
         case .changedAgain: await changedAgain()
+        case .changedAtOnce: await changedAtOnce()
         case .shiftingPages: await shiftingPages()
         case .crash: await crash()
         case .expiringToken: await expiringToken()
@@ -172,6 +173,31 @@ extension TrapScene {
         if let id = again.first {
             observe("new-by-updated")
             fail("record \(id) became a job again when it changed, and it is not new")
+        }
+    }
+
+    /// Read, changed and read again, all within what the version shows as one time; then left alone for long.
+    private mutating func changedAtOnce() async {
+        guard await begin() else { return }
+        await add(3)
+        guard await read() else { return }
+        for _ in 0..<3 {
+            await pass(seconds: Double(random.int(5...90)))
+            // To the start of the next second.
+            await feed { $0.now += 1000 - $0.now % 1000 }
+            let id = random.int(1...3)
+            let isRead = random.chance(0.8)
+            for _ in 0..<random.int(2...3) {
+                await feed { $0.touch(id) }
+                await pass(seconds: 0.1)
+                if isRead, await !read() { return }
+                await pass(seconds: random.unit() * 0.2)
+            }
+            // What was read while it was new comes again once it is old.
+            for _ in 0..<random.int(1...3) {
+                await pass(seconds: [0.5, 8, 20, 45, 200][random.int(0...4)])
+                guard await read() else { return }
+            }
         }
     }
 

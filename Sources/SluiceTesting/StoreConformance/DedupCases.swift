@@ -12,6 +12,8 @@ extension StoreConformance {
         ConformanceCase("P4_aCursorSetBackProtectsItsKeys", cursorSetBack),
         ConformanceCase("P4_aResetForgetsKeysAndKeepsPositions", reset),
         ConformanceCase("P4_aRecordKnownUnderAFormerKeyIsNoJob", formerKeys),
+        ConformanceCase("P4_statesThatShareAVersionAreJobsWhileItRuns", states),
+        ConformanceCase("P4_statesAreToldApartInLargePagesToo", statesInLargePages),
         ConformanceCase("P4_connectorTextsAreKeptWhileKeysNeedThem", connectorTexts),
     ]
 
@@ -38,6 +40,64 @@ extension StoreConformance {
         // What was met under its former key is known by the new one from then on.
         try expectEqual(try await bench.cycle(trigger, fence, 3, keys: ["a@1", "c@1", "c"]), 1, "jobs by the new keys alone")
         try expectEqual(try await bench.trigger().progress.keyOrigin, origin, "the origin, which a page leaves as it is")
+    }
+
+    private static func state(_ key: String, _ state: String, open isOpen: Bool, mark: Int64? = nil) -> KeyedRecord {
+        KeyedRecord(
+            record: Record(bytes: bytes("{\"id\":\"\(key)\",\"state\":\"\(state)\"}")[...]), dedupKey: bytes(key), mark: mark,
+            state: RecordState(digest: bytes(state), isOpen: isOpen))
+    }
+
+    private static func bytes(_ text: String) -> [UInt8] { StoreBench.bytes(text) }
+
+    /// A version that is a time of whole seconds stays while a record changes again within one.
+    private static func states(_ bench: inout StoreBench) async throws {
+        let trigger = try await bench.makeTrigger()
+        let fence = try await bench.lease()
+        var cycle: Int64 = 0
+        func commit(_ records: [KeyedRecord], _ jobs: Int, _ what: String) async throws {
+            cycle += 1
+            var commit = bench.page(trigger, fence, cycle: cycle, keys: [], completion: bench.end())
+            commit.records = records
+            guard case .committed(let made, _) = try await bench.store.commitPage(commit) else {
+                throw ConformanceFailure(description: "\(what) was not committed")
+            }
+            try expectEqual(made, jobs, "jobs of \(what)")
+        }
+        try await commit([state("a@1", "x", open: true), state("b@1", "x", open: false)], 2, "new records")
+        try await commit([state("a@1", "x", open: true), state("b@1", "x", open: true)], 0, "the same again")
+        try await commit([state("a@1", "y", open: true), state("a@1", "y", open: true)], 1, "another state, twice in a page")
+        try await commit([state("a@1", "x", open: true), state("a@1", "y", open: true)], 0, "both states again")
+        try await commit([state("b@1", "y", open: true)], 0, "another state of what was over when it was read")
+        try await commit([state("a@1", "z", open: false)], 1, "the last state, once the version is over")
+        try await commit([state("a@1", "w", open: false), state("a@1", "v", open: true)], 0, "what changes without its version")
+        try await commit([state("c@1", "x", open: true)], 1, "one more")
+        try await commit(
+            [state("c@1", "x", open: false), state("c@1", "y", open: false)], 0, "it as it was, then changed without its version")
+        let keys = ["a@1", "b@1", "a@1@state:y", "a@1@state:z", "c@1"]
+        try expectEqual(try await bench.keys(trigger.id), keys, "the keys of the jobs")
+        // Keys of another trigger and of another version say nothing.
+        try await commit([state("a@2", "x", open: true)], 1, "another version")
+        // A record that is known under a former key may change again as well.
+        var former = state("d@1", "x", open: true)
+        former.formerKeys = [bytes("a@1")]
+        try await commit([former], 0, "what is known under a former key")
+        former = state("d@1", "y", open: true)
+        former.formerKeys = [bytes("a@1")]
+        try await commit([former], 1, "another state of it")
+    }
+
+    private static func statesInLargePages(_ bench: inout StoreBench) async throws {
+        let trigger = try await bench.makeTrigger()
+        let fence = try await bench.lease()
+        for (cycle, (isOpen, text, jobs)) in [(true, "x", 230), (true, "y", 230), (false, "y", 0), (false, "z", 0)].enumerated() {
+            var commit = bench.page(trigger, fence, cycle: Int64(cycle) + 1, keys: [], completion: bench.end())
+            commit.records = (0..<230).map { state("k\($0)", text, open: isOpen, mark: 5) }
+            guard case .committed(let made, _) = try await bench.store.commitPage(commit) else {
+                throw ConformanceFailure(description: "page \(cycle) was not committed")
+            }
+            try expectEqual(made, jobs, "jobs of page \(cycle)")
+        }
     }
 
     private static func connectorTexts(_ bench: inout StoreBench) async throws {

@@ -47,6 +47,8 @@ public struct Enrichment: Sendable {
         var key: Result<[UInt8], SluiceError>
         var mark: Int64?
         var formerKeys: [[UInt8]] = []
+        /// Whether a later change may still show the same version; nil where each shows another one.
+        var isOpen: Bool?
     }
 
     /// How the requests of this enrichment are made.
@@ -128,7 +130,8 @@ public struct Enrichment: Sendable {
             guard !thin.record.isDeletion, case .success(let dedupKey) = thin.key else { continue }
             let plan = try requests.plan(thin.record)
             let key = EnrichmentCache.key(plan, dedupKey, requests.connection)
-            if let full = cache.full(key) {
+            // A full record may have changed though its version has not.
+            if thin.isOpen != true, let full = cache.full(key) {
                 try progress.take(full, at: index)
             } else {
                 wanted.append(Wanted(index: index, plan: plan, key: key))
@@ -140,7 +143,7 @@ public struct Enrichment: Sendable {
     private func take(_ outcome: Outcome, of one: Wanted, _ progress: inout Progress) throws {
         switch outcome {
         case .full(let full):
-            cache.put(one.key, full)
+            if progress.records[one.index].isOpen != true { cache.put(one.key, full) }
             try progress.take(full, at: one.index)
         case .gone:
             progress.gone += 1

@@ -144,6 +144,8 @@ struct ShapedPoll: Sendable {
         page.marks = page.marks.isEmpty ? [] : thin.map { $0.mark ?? PageScan.unknownMark }
         page.keys = thin.map(\.key)
         if !request.formerRules.isEmpty { page.formerKeys = thin.map(\.formerKeys) }
+        let isCoarse = thin.contains { $0.isOpen != nil }
+        page.states = isCoarse ? thin.map { one in one.isOpen.map { RecordState(digest: Incremental.digest(one.record), isOpen: $0) } } : []
         page.records = thin.map { thin in
             // What is set aside is shown as the provider sent it.
             if let map = shape.map, case .success = thin.key { map.apply(thin.record) } else { thin.record }
@@ -181,7 +183,8 @@ struct ShapedPoll: Sendable {
         return records.indices.map { index in
             let key = records[index].isDeletion ? keys[index].map { $0 + Tombstone.keySuffix } : keys[index]
             return Enrichment.Thin(
-                record: records[index], key: key, mark: marks[index], formerKeys: formers.isEmpty ? [] : formers[index])
+                record: records[index], key: key, mark: marks[index], formerKeys: formers.isEmpty ? [] : formers[index],
+                isOpen: page.readAt.flatMap { rules.isOpen(records[index], readAt: $0) })
         }
     }
 

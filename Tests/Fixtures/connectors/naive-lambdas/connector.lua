@@ -81,12 +81,12 @@ local function feed(order, exclusive)
     },
     default_since_seconds_ago = HOUR,
     pagination = { token = { from = "next", parameter = "after" } },
-    dedup = { id = "id", version = "updated" },
+    dedup = { id = "id", version = { "updated", "revision" } },
   }
 end
 
 local function by_version(record)
-  return record.id .. "@" .. record.updated
+  return record.id .. "@" .. record.updated .. "@" .. (record.revision or "")
 end
 
 local function trigger(mistake, order, exclusive)
@@ -189,6 +189,12 @@ forgets_version.dedup = function(record)
   return record.id
 end
 
+-- A second tells no two changes within it apart.
+local by_second = trigger()
+by_second.dedup = function(record)
+  return record.id .. "@" .. record.updated
+end
+
 local undeclared = trigger()
 undeclared.simulate = nil
 
@@ -205,6 +211,7 @@ return {
     updated_by_last_record = trigger("last_record", "none"),
     new_item = trigger(), -- filtered by when it changed
     updated_without_version = forgets_version,
+    updated_by_second = by_second,
     updated_stops_early = trigger("stops"),
     updated_never_ends = trigger("never"),
     updated_strictly_after = trigger("strict", "asc", true),

@@ -1,0 +1,97 @@
+import SluiceCore
+
+/// A version that is a time, and shows no more than seconds, is the same before and after a second change within one. So the states of
+/// such a record are told apart by their bytes for as long as its second may still run.
+extension Incremental {
+    /// A record is read as of some time before the answer's Date; and lists lag.
+    private static let settleMinMilliseconds: Int64 = 10_000
+    /// Of a longer lookback no more is waited for: what changes in a record without its version would make a job with each poll.
+    private static let settleLookbackMaxMilliseconds: Int64 = 60_000
+
+    /// The state of each record as of an answer; empty where their versions tell states apart.
+    func states(of records: [Record], readAt: Timestamp?) -> [RecordState?] {
+        guard let readAt, !dedup.versions.isEmpty else { return [] }
+        let states = records.map { record in
+            isOpen(record, readAt: readAt).map { RecordState(digest: Incremental.digest(record), isOpen: $0) }
+        }
+        return states.contains { $0 != nil } ? states : []
+    }
+
+    static func digest(_ record: Record) -> [UInt8] { Array(Hex.text(HMACSHA256.sha256(Array(record.bytes))).utf8.prefix(32)) }
+
+    /// Whether a later change of this record may still show the same version; nil where each change shows another one.
+    func isOpen(_ record: Record, readAt: Timestamp) -> Bool? {
+        guard let end = record.bytes.withUnsafeBufferPointer({ granuleEnd($0) }) else { return nil }
+        let (settled, overflow) = end.addingReportingOverflow(settleMilliseconds)
+        return overflow || readAt.milliseconds < settled
+    }
+
+    private var settleMilliseconds: Int64 {
+        guard let cursor else { return Incremental.settleMinMilliseconds }
+        let perSecond = cursor.unitsPerSecond ?? 1
+        let lookback = cursor.unitsPerSecond == nil ? 0 : min(cursor.lookback / perSecond, 86_400) * 1000
+        return max(
+            Incremental.settleMinMilliseconds, cursor.visibilityLag.milliseconds,
+            min(lookback, Incremental.settleLookbackMaxMilliseconds))
+    }
+
+    /// When the time that a record's version shows is over, in milliseconds. Nil where a version is no time, or a finer one.
+    private func granuleEnd(_ record: UnsafeBufferPointer<UInt8>) -> Int64? {
+        var latest: Int64?
+        for path in dedup.versions {
+            guard let range = path.find(in: record),
+                let end = granuleEnd(UnsafeBufferPointer(rebasing: record[range]), isCursor: path == cursor?.field)
+            else { return nil }
+            latest = max(latest ?? end, end)
+        }
+        return latest
+    }
+
+    private func granuleEnd(_ value: UnsafeBufferPointer<UInt8>, isCursor: Bool) -> Int64? {
+        if isCursor, let cursor, let perSecond = cursor.unitsPerSecond {
+            guard case .mark(let mark) = cursor.read(value), let start = cursor.time(of: mark)?.milliseconds else { return nil }
+            // A fraction that `unix_seconds` rounds down is shown all the same.
+            if cursor.kind == .unixSeconds, value.contains(UInt8(ascii: ".")) { return nil }
+            let shown = Incremental.granule(mark, perSecond)
+            let granule = max(shown, cursor.pattern?.granuleMilliseconds ?? 1)
+            guard granule > 1 else { return nil }
+            // Of two offsets the one that makes the time earlier was taken.
+            return Incremental.sum(start, granule + (cursor.zone?.spreadSeconds ?? 0) * 1000)
+        }
+        let start: Int64
+        if value.count >= 2, value[0] == UInt8(ascii: "\"") {
+            switch Times.rfc3339(UnsafeBufferPointer(rebasing: value[1..<value.count - 1])) {
+            case .milliseconds(let milliseconds): start = milliseconds
+            case .zoneless(let local):
+                guard let zone = cursor?.zone else { return nil }
+                start = local - zone.offsetSeconds * 1000
+            case .unreadable: return nil
+            }
+        } else if value.allSatisfy({ $0 &- 0x30 < 10 }), let number = Decimals.floor(value, scale: 0) {
+            // Seconds or milliseconds since 1970, as far as one can tell.
+            switch value.count {
+            case 10: start = number * 1000
+            case 13: start = number
+            default: return nil
+            }
+        } else {
+            return nil
+        }
+        let granule = Incremental.granule(start, 1000)
+        return granule > 1 ? Incremental.sum(start, granule) : nil
+    }
+
+    /// How finely a time is shown, in milliseconds: by the zeros that it ends with.
+    private static func granule(_ units: Int64, _ perSecond: Int64) -> Int64 {
+        for (parts, milliseconds) in [(1, 1000), (10, 100), (100, 10)] as [(Int64, Int64)] {
+            guard perSecond >= parts else { break }
+            if units % (perSecond / parts) == 0 { return milliseconds }
+        }
+        return 1
+    }
+
+    private static func sum(_ left: Int64, _ right: Int64) -> Int64 {
+        let (sum, overflow) = left.addingReportingOverflow(right)
+        return overflow ? Int64.max : sum
+    }
+}
