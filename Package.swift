@@ -171,7 +171,7 @@ let package = Package(
             name: "SluiceServerTests",
             dependencies: [
                 "SluiceServer", "SluiceCore", "SluiceConnectors", "SluiceStore", "SluiceSQLite", "SluiceDelivery", "SluiceOutgoing",
-                "SluiceNATS", "SluiceLua",
+                "SluiceNATS", "SluiceLua", "SluicePolling", "SluiceGateway", "SluiceTesting", httpClient, logging,
             ],
             swiftSettings: strict),
         .testTarget(

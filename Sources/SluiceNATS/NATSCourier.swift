@@ -1,3 +1,4 @@
+import SluiceConnectors
 import SluiceCore
 import SluiceDelivery
 import SluiceOutgoing
@@ -10,6 +11,7 @@ import Synchronization
 /// batch; what was not acknowledged comes again, and the stream drops it where its duplicate window still knows the id.
 public final class NATSCourier: Courier {
     private let destination: NATSDestination
+    private let scrubber: SecretScrubber
     private let thread = CourierThread()
     private let link = Mutex<NATSLink?>(nil)
 
@@ -18,9 +20,22 @@ public final class NATSCourier: Courier {
 
     public var batchMax: Int { destination.jobsMax }
 
-    public init(_ destination: NATSDestination) { self.destination = destination }
+    public init(_ destination: NATSDestination) {
+        self.destination = destination
+        scrubber = SecretScrubber(destination.secrets)
+    }
 
     public func carry(_ parcels: [Parcel]) async -> [CourierAnswer] {
+        // A server may repeat what it was shown.
+        await give(parcels).map { answer in
+            var answer = answer
+            answer.error = answer.error.map(scrubber.scrubbed)
+            answer.response = scrubber.scrubbed(answer.response)
+            return answer
+        }
+    }
+
+    private func give(_ parcels: [Parcel]) async -> [CourierAnswer] {
         guard !parcels.isEmpty else { return [] }
         let subject: NATSSubject
         let routes: [(NATSAddress, IPAddress)]

@@ -70,6 +70,20 @@ public struct NATSDestination: CourierPlan {
     public var timeoutSeconds: Int { 4 * limitSeconds + 5 }
     public func makeCourier(_ tools: CourierTools) -> any Courier { NATSCourier(self) }
 
+    /// What must not be told of a destination: what it logs in with, and the values of its headers.
+    var secrets: [String] {
+        let secrets: [String] =
+            switch credentials {
+            case .none: []
+            case .user(_, let password): [password]
+            case .token(let token): [token]
+            case .nkey(let seed): [seed]
+            case .file(let text): text.split(whereSeparator: \.isNewline).filter { !$0.hasPrefix("-") }.map(String.init)
+            }
+        // `Bearer TOKEN`: also where the token alone is repeated.
+        return secrets + headers.flatMap { [$0.value] + ($0.value.split(separator: " ").last.map { [String($0)] } ?? []) }
+    }
+
     /// Throws `.invalid` or `.forbiddenAddress` naming what to mend, never a secret.
     public func validate() throws(SluiceError) {
         func refuse(_ message: String) -> SluiceError { SluiceError(.invalid, message) }

@@ -61,6 +61,7 @@ public final class PollingService: StoreObserver, Sendable {
 
     struct State {
         var schedule = Schedule()
+        var generations = NewestGenerations()
         var fence: Fence?
         /// Somebody else polls this shard now.
         var isLeaseLost = false
@@ -163,7 +164,7 @@ public final class PollingService: StoreObserver, Sendable {
             for topic in definitions.topics {
                 state.schedule.restoreTopic(topic.id, sequence: topic.signalSequence, at: min(topic.signalledAt, now))
             }
-            for trigger in definitions.triggers { put(trigger, in: &state, at: now) }
+            for trigger in definitions.triggers { _ = put(trigger, in: &state, at: now) }
         }
         webhooksMissed(connection: nil, at: now)
     }
@@ -188,21 +189,26 @@ public final class PollingService: StoreObserver, Sendable {
         }
     }
 
-    /// A trigger was made or changed; with `cause` it polls at once.
-    public func triggerChanged(_ trigger: StoredTrigger, poll cause: PollCause? = nil) {
+    /// A trigger was made or changed; with `cause` it polls at once. False: a later change is known, so that all but the poll is
+    /// left as it is.
+    @discardableResult
+    public func triggerChanged(_ trigger: StoredTrigger, poll cause: PollCause? = nil) -> Bool {
         let now = time.now()
-        state.withLock { state in
-            put(trigger, in: &state, at: now)
+        let isTaken = state.withLock { state in
+            let isTaken = put(trigger, in: &state, at: now)
             if let cause { state.schedule.pollNow(trigger.id, cause: cause, at: now) }
+            return isTaken
         }
-        release(trigger.id)
+        if isTaken { release(trigger.id) }
         waker.call()
+        return isTaken
     }
 
     public func triggerRemoved(_ id: TriggerID) {
         release(id)
         state.withLock { state in
             state.schedule.remove(id)
+            state.generations.forget(id)
             state.barrenPages[id] = nil
             state.streaks[id] = nil
             state.held[id] = nil
@@ -329,7 +335,7 @@ public final class PollingService: StoreObserver, Sendable {
     }
 
     private func perform(_ start: Schedule.Start) async {
-        if ended(start, await CycleRunner(service: self, start: start).run()) { await reload(start.trigger) }
+        if ended(start, await CycleRunner(service: self, start: start).run()) { await readAgain(start.trigger) }
         waker.call()
     }
 
@@ -363,7 +369,7 @@ public final class PollingService: StoreObserver, Sendable {
 
     /// What is true is in the store.
     @inline(never)
-    private func reload(_ id: TriggerID) async {
+    public func readAgain(_ id: TriggerID) async {
         do {
             guard let trigger = try await store.trigger(id) else { return triggerRemoved(id) }
             triggerChanged(trigger)
@@ -376,8 +382,10 @@ public final class PollingService: StoreObserver, Sendable {
 
     // MARK: Inside
 
-    private func put(_ trigger: StoredTrigger, in state: inout State, at now: Timestamp) {
-        if trigger.isCallbackSource { return }
+    /// False: a later change of it is known.
+    private func put(_ trigger: StoredTrigger, in state: inout State, at now: Timestamp) -> Bool {
+        if trigger.isCallbackSource { return true }
+        guard state.generations.takes(trigger.id, trigger.generation) else { return false }
         let progress = trigger.progress
         if progress.lastSuccessAt != nil { state.doubts[trigger.connection, default: CredentialDoubt()].succeeded() }
         let stored = TriggerSchedule.Stored(
@@ -387,6 +395,7 @@ public final class PollingService: StoreObserver, Sendable {
         state.schedule.put(
             trigger.id, connection: trigger.connection, topics: trigger.topics, stored: stored, mode: mode,
             timing: catalogue.timing(of: trigger), at: now)
+        return true
     }
 
     private func configure(_ connection: ConnectionID, in state: inout State) {

@@ -295,8 +295,9 @@ struct SubscriptionRunner {
 
     private func told(_ trigger: StoredTrigger) {
         service.state.withLock { state in
-            // Whoever changed it meanwhile has told already.
-            if let known = state.held[id]?.trigger, known.generation <= trigger.generation { state.held[id]?.trigger = trigger }
+            // Whoever changed it meanwhile has told already; where it was removed it stays so.
+            guard state.held[id]?.trigger != nil, state.generations.takes(id, trigger.generation) else { return }
+            state.held[id]?.trigger = trigger
         }
         service.listener.triggerChanged(trigger)
     }
@@ -316,7 +317,8 @@ struct SubscriptionRunner {
             let trigger = try await service.store.trigger(id)
             service.state.withLock { state in
                 guard let before = state.held[id] else { return }
-                var held = service.hold(trigger, rows, at: service.time.now())
+                let isLatest = trigger.map { state.generations.takes(id, $0.generation) } ?? true
+                var held = service.hold(isLatest ? trigger : before.trigger, rows, at: service.time.now())
                 (held.isBusy, held.isCalled, held.alarms, held.wakeAt) = (before.isBusy, false, before.alarms, later)
                 state.held[id] = held
             }

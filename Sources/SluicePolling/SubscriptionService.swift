@@ -66,6 +66,7 @@ public final class SubscriptionService: Sendable {
 
     struct State {
         var held: [TriggerID: Held] = [:]
+        var generations = NewestGenerations()
         var calls: [ConnectionID: Int] = [:]
         var callsRunning = 0
         var isRunning = false
@@ -135,6 +136,7 @@ public final class SubscriptionService: Sendable {
         state.withLock { state in
             state.held[id]?.trigger = nil
             state.held[id]?.isCalled = true
+            state.generations.forget(id)
         }
         waker.call()
     }
@@ -291,9 +293,10 @@ public final class SubscriptionService: Sendable {
         if state.held[trigger.id] == nil {
             // Cheap to ask, and most triggers have none.
             do { guard try catalogue.subscriptionPlan(for: trigger) != nil else { return } } catch { return }
+            guard state.generations.takes(trigger.id, trigger.generation) else { return }
             state.held[trigger.id] = hold(trigger, [], at: now)
         }
-        state.held[trigger.id]?.trigger = trigger
+        if state.generations.takes(trigger.id, trigger.generation) { state.held[trigger.id]?.trigger = trigger }
         state.held[trigger.id]?.isCalled = true
     }
 

@@ -114,6 +114,8 @@ public struct StoredTrigger: Sendable {
     public var topics: [TopicID]
     public var createdAt: Timestamp
     public var progress: TriggerProgress
+    /// Its webhooks are kept until it has read them (`DefinitionChange.readsInbox`).
+    public var readsInbox = false
     public init(
         id: TriggerID, uid: String, name: String, connection: ConnectionID, type: String, input: [UInt8], settings: [UInt8],
         state: TriggerState, stateReason: String?, generation: Generation, topics: [TopicID], createdAt: Timestamp,

@@ -5,6 +5,24 @@ import Testing
 @testable import SluiceNATS
 
 @Suite struct NATSSettingsTests {
+    /// What a server answers may repeat what it was shown.
+    @Test func whatItIsGivenInSecretIsNotTold() async throws {
+        let parcels = NATSCourierTests.parcels(0..<1)
+        for credentials in [
+            NATSDestination.Credentials.token("canary-of-the-subject"), .user("me", password: "canary-of-the-subject"),
+            .file("-----BEGIN-----\ncanary-of-the-subject\n-----END-----\n"),
+        ] {
+            // Refused before anything is sent, in words that hold the subject.
+            let destination = NATSDestination(
+                name: "bus", url: "nats://127.0.0.1:1", subject: "jobs.{canary-of-the-subject}", credentials: credentials, addresses: true)
+            let error = await NATSCourier(destination).carry(parcels)[0].error ?? ""
+            #expect(error.contains("[secret]") && !error.contains("canary"), "\(error)")
+        }
+        let headers = [HTTPField("Authorization", "Bearer canary-header")]
+        let destination = NATSDestination(name: "bus", url: "nats://a", subject: "jobs", headers: headers, credentials: .nkey(seed: "SEED"))
+        #expect(destination.secrets == ["SEED", "Bearer canary-header", "canary-header"])
+    }
+
     @Test func subjectsAreExpandedPartByPart() throws {
         let subject = try NATSSubject("jobs.{trigger}.by-{cause}")
         #expect(subject.expanded(trigger: "shop.orders", cause: "webhook") == "jobs.shop_orders.by-webhook")

@@ -25,7 +25,12 @@ public final class ConsumerService: StoreObserver {
         var dead = 0
     }
     struct State {
-        var isCurrent = false
+        /// What is known was read after the last change.
+        var isCurrent: Bool { readingShown > readingsBeforeChange }
+        /// Readings that have begun; which of them is known, and how many had begun when something changed last.
+        var readings = 0
+        var readingShown = 0
+        var readingsBeforeChange = 0
         var names: [String: DestinationID] = [:]
         var lanes: [DestinationID: Lane] = [:]
         var byTrigger: [TriggerID: [DestinationID]] = [:]
@@ -79,7 +84,7 @@ public final class ConsumerService: StoreObserver {
     /// Triggers, destinations or attachments changed.
     public func definitionsChanged() {
         let ids = state.withLock { state in
-            state.isCurrent = false
+            state.readingsBeforeChange = state.readings
             return Array(state.lanes.keys)
         }
         consumersChanged(ids)
@@ -89,7 +94,8 @@ public final class ConsumerService: StoreObserver {
     public func consumer(_ name: String) async throws -> Consumer {
         if let known = known(name) { return known }
         try await reload()
-        if let known = known(name) { return known }
+        // Read since it was asked for, whatever changes meanwhile.
+        if let read = state.withLock({ state in state.names[name].flatMap { state.lanes[$0]?.consumer } }) { return read }
         let names = state.withLock { $0.names.keys.sorted() }
         let there =
             names.isEmpty
@@ -112,14 +118,11 @@ public final class ConsumerService: StoreObserver {
 
     private func reload() async throws {
         // Before the reading: what changes while it runs makes it out of date.
-        state.withLock { $0.isCurrent = true }
-        let definitions: Definitions
-        do {
-            definitions = try await store.definitions(namespace)
-        } catch {
-            state.withLock { $0.isCurrent = false }
-            throw error
+        let reading = state.withLock { state in
+            state.readings += 1
+            return state.readings
         }
+        let definitions = try await store.definitions(namespace)
         let attached = Dictionary(grouping: definitions.attachments, by: \.destination)
         let consumers = definitions.destinations.filter { $0.kind == Consumer.kind }.map { stored in
             Consumer(
@@ -127,7 +130,10 @@ public final class ConsumerService: StoreObserver {
                 settings: ConsumerSettings(json: stored.settings))
         }
         let names = Dictionary(definitions.triggers.map { ($0.id, (name: $0.name, uid: $0.uid)) }) { first, _ in first }
-        let ended = state.withLock { state in
+        let ended = state.withLock { state -> [WakeSignal] in
+            // Of several at a time, an older reading never replaces a newer one.
+            guard reading > state.readingShown else { return [] }
+            state.readingShown = reading
             let gone = state.lanes.filter { lane in !consumers.contains { $0.id == lane.key } }
             for id in gone.keys { state.lanes[id] = nil }
             state.names = [:]

@@ -75,7 +75,7 @@ enum TriggerRow {
             SELECT t.id, t.uid, t.name, t.connection_id, t.type, t.input, t.settings, t.state, t.state_reason, t.generation, t.created_at,
                 p.cursor, p.cursor_mark, p.dedup_floor, p.covered_sequence, p.open_cycle, p.open_page_state, p.at_cycle,
                 p.cycles_completed, p.last_start_at, p.last_success_at, p.safety_due_at, p.failures, p.retry_at, p.last_error,
-                p.last_position, p.polls_by_cause, p.quarantined, p.key_origin
+                p.last_position, p.polls_by_cause, p.quarantined, p.key_origin, t.reads_inbox
             FROM "trigger" t JOIN progress p ON p.trigger_id = t.id WHERE \(condition) ORDER BY t.name
             """)
         bind(query)
@@ -99,10 +99,12 @@ enum TriggerRow {
         guard let state = TriggerState(rawValue: row.text(7)) else {
             throw SluiceError(.storage, "the database is damaged: a trigger is in the state \(row.text(7))")
         }
-        return StoredTrigger(
+        var trigger = StoredTrigger(
             id: row.id(0), uid: row.text(1), name: row.text(2), connection: row.id(3), type: row.text(4), input: row.bytes(5),
             settings: row.bytes(6), state: state, stateReason: row.optionalText(8), generation: row.id(9), topics: [],
             createdAt: row.time(10), progress: try progress(row))
+        trigger.readsInbox = row.int(29) != 0
+        return trigger
     }
 
     private static func progress(_ row: Prepared) throws -> TriggerProgress {

@@ -186,11 +186,13 @@ final class ChangeLock: Sendable {
         var isHeld = false
         var waiting: [CheckedContinuation<Void, Never>] = []
     }
-    private static let waitingMax = 32
+    private let waitingMax: Int
     private let state = Mutex(State())
 
+    init(waitingMax: Int = 32) { self.waitingMax = waitingMax }
+
     func run<Value: Sendable>(_ body: @Sendable () async throws -> Value) async throws -> Value {
-        let isRefused = state.withLock { $0.isHeld && $0.waiting.count >= ChangeLock.waitingMax }
+        let isRefused = state.withLock { $0.isHeld && $0.waiting.count >= waitingMax }
         if isRefused { throw SluiceError(.overloaded, "too many changes are waiting: try again") }
         await withCheckedContinuation { continuation in
             let takesIt = state.withLock { state in

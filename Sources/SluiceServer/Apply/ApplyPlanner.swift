@@ -381,6 +381,9 @@ public struct ApplyPlanner {
             if stored.settings != spec.settings.json { notes.append("settings change") }
             let formerKeys = Set(stored.topics.compactMap { known.topicKeys[$0] })
             if !resets, formerKeys != Set(topicKeys) { notes.append("listens to other webhooks") }
+            if !resets, stored.readsInbox != (type.kind == .webhook) {
+                notes.append(type.kind == .webhook ? "reads its webhooks from the inbox" : "polls, and reads its webhooks no more")
+            }
         }
         if stored == nil || !notes.isEmpty {
             plan.changes.append(
@@ -388,7 +391,8 @@ public struct ApplyPlanner {
                     .putTrigger(
                         name: spec.name, uid: uid, connection: spec.connection, type: spec.type, input: input,
                         settings: spec.settings.json, topicKeys: topicKeys, resets: resets)))
-            if type.kind == .webhook || resets { plan.changes.append(.plain(.readsInbox(trigger: spec.name, type.kind == .webhook))) }
+            let readsInbox = type.kind == .webhook
+            if readsInbox != stored?.readsInbox ?? false { plan.changes.append(.plain(.readsInbox(trigger: spec.name, readsInbox))) }
         }
         let wasOrdered = stored.map { TriggerSettings(json: $0.settings).isOrdered } ?? false
         if wasOrdered != spec.settings.isOrdered { plan.changes.append(.plain(.setOrdered(trigger: spec.name, spec.settings.isOrdered))) }

@@ -169,6 +169,7 @@ enum ConnectorAdoption {
             }
             for trigger in triggers[connection.id] ?? [] {
                 guard let type = connector.definition.trigger(trigger.type) else { continue }
+                if let change = readsInbox(trigger, type) { changes.append(change) }
                 do {
                     let keys = try TopicKeys.of(type, connector, input: trigger.input, uid: trigger.uid)
                     guard Set(keys) != Set(trigger.topics.compactMap { keysByTopic[$0] }) else { continue }
@@ -183,6 +184,19 @@ enum ConnectorAdoption {
             }
         }
         return (changes, problems)
+    }
+
+    /// Of connectors that were exchanged while no server ran: whose webhooks are kept until they are read.
+    static func inboxReaders(_ definitions: Definitions, connectors: [String: any Connector]) -> [DefinitionChange] {
+        let names = Dictionary(definitions.connections.map { ($0.id, $0.connector) }) { first, _ in first }
+        return definitions.triggers.compactMap { trigger in
+            names[trigger.connection].flatMap { connectors[$0]?.definition.trigger(trigger.type) }.flatMap { readsInbox(trigger, $0) }
+        }
+    }
+
+    private static func readsInbox(_ trigger: StoredTrigger, _ type: TriggerTypeDefinition) -> DefinitionChange? {
+        let reads = type.kind == .webhook
+        return trigger.readsInbox == reads ? nil : .readsInbox(trigger: trigger.name, reads)
     }
 }
 

@@ -8,6 +8,7 @@ import Synchronization
 final class ServerControl: TriggerControl {
     /// What the polling service was told last.
     private struct Told {
+        /// Never lowered: definitions may have been read before a command that was told meanwhile.
         var triggers: [TriggerID: Generation] = [:]
         var topics: [TriggerID: [TopicID]] = [:]
         var connections: [ConnectionID: [[UInt8]]] = [:]
@@ -19,11 +20,22 @@ final class ServerControl: TriggerControl {
     private let gateway: Gateway
     private let backfills: BackfillService
     private let told = Mutex(Told())
+    private struct Readings {
+        var asked = 0
+        /// Those that were asked for up to this one have been answered.
+        var answered = 0
+    }
+    private let readings = Mutex(Readings())
+    /// Definitions are read and told by one at a time. Whoever waits here is a request, of which there are only so many.
+    private let turns = ChangeLock(waitingMax: 10_000)
+    private let read: @Sendable () async throws -> Definitions
 
+    /// `read` brings the catalogue up to date and returns what it has read.
     init(
         catalogue: RuntimeCatalogue, polling: PollingService, subscriptions: SubscriptionService, gateway: Gateway,
-        backfills: BackfillService
+        backfills: BackfillService, read: (@Sendable () async throws -> Definitions)? = nil
     ) {
+        self.read = read ?? { try await catalogue.refresh() }
         self.backfills = backfills
         self.subscriptions = subscriptions
         self.gateway = gateway
@@ -35,17 +47,37 @@ final class ServerControl: TriggerControl {
     func loaded(_ definitions: Definitions) { _ = news(definitions) }
 
     func definitionsChanged() async throws {
-        let definitions = try await catalogue.refresh()
-        let news = news(definitions)
+        let asked = readings.withLock { readings in
+            readings.asked += 1
+            return readings.asked
+        }
+        try await turns.run {
+            // A reading that began after it was asked for has seen what it was asked for.
+            if self.readings.withLock({ $0.answered >= asked }) { return }
+            let upTo = self.readings.withLock { $0.asked }
+            try await self.tellNews()
+            self.readings.withLock { $0.answered = upTo }
+        }
+    }
+
+    private func tellNews() async throws {
+        let news = news(try await read())
         for connection in news.connections { polling.connectionChanged(connection) }
-        for trigger in news.triggers { polling.triggerChanged(trigger) }
+        await tell(news.triggers)
         for trigger in news.removed { polling.triggerRemoved(trigger) }
         for connection in news.removedConnections { polling.connectionRemoved(connection) }
         for connection in news.connections { subscriptions.connectionChanged(connection) }
-        for trigger in news.triggers { subscriptions.triggerChanged(trigger) }
         for trigger in news.removed { subscriptions.triggerRemoved(trigger) }
         // Until the gateway had the new routes, webhooks for a new key signalled nobody.
         for trigger in news.listening { polling.webhooksMissed(trigger: trigger) }
+    }
+
+    /// What was changed since it was read has been told already, but perhaps before the catalogue knew what it knows now.
+    private func tell(_ triggers: [StoredTrigger]) async {
+        for trigger in triggers {
+            if !polling.triggerChanged(trigger) { await polling.readAgain(trigger.id) }
+            subscriptions.triggerChanged(trigger)
+        }
     }
 
     /// Takes the new connectors over, and then what their triggers do with them: how often they poll, what they subscribe to. One
@@ -54,9 +86,8 @@ final class ServerControl: TriggerControl {
         try await definitionsChanged()
         let catalogue = catalogue.current
         let connections = Set(catalogue.connections.values.filter { names.contains($0.stored.connector) }.map(\.stored.id))
-        for trigger in try await self.catalogue.refresh().triggers where connections.contains(trigger.connection) {
-            polling.triggerChanged(trigger)
-            subscriptions.triggerChanged(trigger)
+        for trigger in try await read().triggers where connections.contains(trigger.connection) {
+            await tell([trigger])
             if trigger.state == .failed || trigger.progress.failures > 0 { polling.pollNow(trigger) }
         }
     }
@@ -75,12 +106,16 @@ final class ServerControl: TriggerControl {
             let connections = Dictionary(
                 definitions.connections.map { ($0.id, [$0.fields, $0.sealedSecrets, $0.settings]) }
             ) { first, _ in first }
-            let triggers = Dictionary(definitions.triggers.map { ($0.id, $0.generation) }) { first, _ in first }
+            let triggers = Dictionary(
+                definitions.triggers.map { ($0.id, max($0.generation, told.triggers[$0.id] ?? $0.generation)) }
+            ) { first, _ in first }
             let topics = Dictionary(definitions.triggers.map { ($0.id, $0.topics) }) { first, _ in first }
             defer { told = Told(triggers: triggers, topics: topics, connections: connections) }
             return News(
                 connections: definitions.connections.map(\.id).filter { told.connections[$0] != connections[$0] },
-                triggers: definitions.triggers.filter { told.triggers[$0.id] != $0.generation },
+                triggers: definitions.triggers.filter { (trigger: StoredTrigger) in
+                    told.triggers[trigger.id].map { $0 < trigger.generation } ?? true
+                },
                 removed: told.triggers.keys.filter { triggers[$0] == nil },
                 removedConnections: told.connections.keys.filter { connections[$0] == nil },
                 listening: definitions.triggers.filter { told.topics[$0.id] != $0.topics && !$0.topics.isEmpty }.map(\.id))
@@ -88,7 +123,7 @@ final class ServerControl: TriggerControl {
     }
 
     func triggerChanged(_ trigger: StoredTrigger, poll cause: PollCause?) async {
-        told.withLock { $0.triggers[trigger.id] = trigger.generation }
+        told.withLock { $0.triggers[trigger.id] = max(trigger.generation, $0.triggers[trigger.id] ?? trigger.generation) }
         polling.triggerChanged(trigger, poll: cause == .manual ? nil : cause)
         if cause == .manual { polling.pollNow(trigger) }
         subscriptions.triggerChanged(trigger)

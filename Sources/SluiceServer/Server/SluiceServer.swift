@@ -189,6 +189,8 @@ public struct SluiceServer: Sendable {
         // One server owns a data directory: whatever is claimed was claimed by one that is gone.
         try await delivery.releaseFormerClaims()
         var definitions = try await catalogue.refresh()
+        let readers = ConnectorAdoption.inboxReaders(definitions, connectors: shelf.connectors)
+        if !readers.isEmpty { try await opened.store.apply(readers, namespace: .default, at: opened.clock.now()) }
         subscriptions.load(definitions, try await opened.store.subscriptions(.default))
         if try await lifecycle.settleAll(definitions.triggers) { definitions = try await catalogue.refresh() }
         try await polling.load(definitions, holder: "process \(getpid())")

@@ -45,11 +45,26 @@ import Testing
         }
     }
 
+    /// What it prints is kept and shown, and it may print what it was given.
+    @Test func whatItIsGivenInSecretIsNotKept() async throws {
+        let courier = courier("/bin/sh") {
+            $0.environment = [
+                "API_TOKEN": "canary-token-12345", "DATABASE_URL": "postgres://me:canary-password@db/jobs", "LANG": "canary-language",
+            ]
+            $0.arguments = ["-c", "echo \"$LANG: no $API_TOKEN\"; echo $DATABASE_URL; echo password canary-password refused >&2; exit 3"]
+        }
+        let answer = await courier.carry([Parcels.make("a")])[0]
+        let text = String(decoding: answer.response, as: UTF8.self) + (answer.error ?? "")
+        #expect(!text.contains("canary-token") && !text.contains("canary-password"), "\(text)")
+        #expect(text.contains("canary-language: no [secret]") && text.contains("password [secret] refused"), "\(text)")
+        #expect(answer.result == .failed && answer.status == 3)
+    }
+
     @Test func itSeesOnlyWhatItIsGiven() async throws {
-        let answers = await courier("/usr/bin/env") { $0.environment = ["DATABASE": "a b=c"] }.carry([Parcels.make("a", attempt: 3)])
+        let answers = await courier("/usr/bin/env") { $0.environment = ["DATABASE": "a ="] }.carry([Parcels.make("a", attempt: 3)])
         let lines = Set(String(decoding: answers[0].response, as: UTF8.self).split(separator: "\n").map(String.init))
         let expected: Set = [
-            "PATH=/usr/local/bin:/usr/bin:/bin", "HOME=/", "DATABASE=a b=c", "SLUICE_DESTINATION=importer", "SLUICE_JOB_COUNT=1",
+            "PATH=/usr/local/bin:/usr/bin:/bin", "HOME=/", "DATABASE=a =", "SLUICE_DESTINATION=importer", "SLUICE_JOB_COUNT=1",
             "SLUICE_JOB_ID=\(Parcels.make("a").id)", "SLUICE_TRIGGER=orders", "SLUICE_POSITION=7", "SLUICE_ATTEMPT=3",
         ]
         #expect(lines == expected)

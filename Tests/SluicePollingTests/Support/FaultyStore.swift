@@ -13,6 +13,10 @@ final class FaultyStore: Store {
         /// Called before the credentials are replaced.
         var beforeCredentials: (@Sendable ([UInt8]) async throws -> Void)?
         var backfills: (@Sendable (BackfillCommit) -> BackfillFault?)?
+        /// Called before a backfill's commit is made.
+        var beforeBackfill: (@Sendable (BackfillCommit) async throws -> Void)?
+        /// Called between the reading of a trigger and its return.
+        var afterTrigger: (@Sendable (StoredTrigger?) async throws -> Void)?
     }
 
     /// What becomes of a backfill's commit: it is not made, or it is and nobody hears of it.
@@ -54,7 +58,10 @@ final class FaultyStore: Store {
 
     func faultBackfills(_ body: (@Sendable (BackfillCommit) -> BackfillFault?)?) { faults.withLock { $0.backfills = body } }
 
+    func beforeBackfill(_ body: (@Sendable (BackfillCommit) async throws -> Void)?) { faults.withLock { $0.beforeBackfill = body } }
+
     func commitBackfill(_ commit: BackfillCommit) async throws -> BackfillOutcome {
+        try await faults.withLock { $0.beforeBackfill }?(commit)
         let fault = faults.withLock { $0.backfills }?(commit)
         let lost = SluiceError(.storage, "the test pulled the plug")
         if fault == .notMade { throw lost }
@@ -62,6 +69,8 @@ final class FaultyStore: Store {
         if fault == .notHeardOf { throw lost }
         return outcome
     }
+
+    func afterTrigger(_ body: (@Sendable (StoredTrigger?) async throws -> Void)?) { faults.withLock { $0.afterTrigger = body } }
 
     // MARK: As it is
 
@@ -107,7 +116,11 @@ final class FaultyStore: Store {
         try await inner.unreadWebhooks(namespace, countMax: countMax)
     }
     func definitions(_ namespace: NamespaceID) async throws -> Definitions { try await inner.definitions(namespace) }
-    func trigger(_ id: TriggerID) async throws -> StoredTrigger? { try await inner.trigger(id) }
+    func trigger(_ id: TriggerID) async throws -> StoredTrigger? {
+        let found = try await inner.trigger(id)
+        try await faults.withLock { $0.afterTrigger }?(found)
+        return found
+    }
     func trigger(_ namespace: NamespaceID, named name: String) async throws -> StoredTrigger? {
         try await inner.trigger(namespace, named: name)
     }

@@ -1,3 +1,4 @@
+import SluiceConnectors
 import SluiceCore
 
 /// Gives jobs to a program on its standard input and takes its exit code for the answer.
@@ -13,6 +14,8 @@ public final class CommandCourier: Courier {
     private let destination: CommandDestination
     private let run: CommandRun
     private let closing = ClosedSignal()
+    private let scrubber: SecretScrubber
+    private let outputBytesKept: Int
 
     public var batchMax: Int { destination.jobsMax }
 
@@ -23,6 +26,8 @@ public final class CommandCourier: Courier {
         _ destination: CommandDestination, path: String = "/usr/local/bin:/usr/bin:/bin", home: String = "/", outputBytesKept: Int = 4096
     ) {
         self.destination = destination
+        self.outputBytesKept = outputBytesKept
+        scrubber = SecretScrubber(destination.credentials)
         var environment = destination.environment
         environment["PATH"] = environment["PATH"] ?? path
         environment["HOME"] = environment["HOME"] ?? home
@@ -59,7 +64,10 @@ public final class CommandCourier: Courier {
             variables["SLUICE_POSITION"] = "\(parcel.job.position)"
             variables["SLUICE_ATTEMPT"] = "\(parcel.attempt)"
         }
-        return answer(await run.run(parcels.flatMap(\.line), variables: variables, unless: closing))
+        var answer = answer(await run.run(parcels.flatMap(\.line), variables: variables, unless: closing))
+        answer.error = answer.error.map(scrubber.scrubbed)
+        answer.response = Array(scrubber.scrubbed(answer.response).prefix(outputBytesKept))
+        return answer
     }
 
     private func answer(_ ending: CommandRun.Ending) -> CourierAnswer {

@@ -51,6 +51,17 @@ public struct CommandDestination: CourierPlan {
         CommandCourier(self, outputBytesKept: tools.options.responseBytesKept)
     }
 
+    private static let plainVariables: Set<String> = ["PATH", "HOME", "LANG", "LANGUAGE", "TZ", "TMPDIR", "USER", "SHELL", "PWD"]
+
+    /// What must not be told of a destination: the values of its variables, and the password where one is a URL.
+    var credentials: [String] {
+        environment.filter { !CommandDestination.plainVariables.contains($0.key) && !$0.key.hasPrefix("LC_") }.flatMap { _, value in
+            let authority = value.firstRange(of: "://").map { value[$0.upperBound...].prefix { !"/?#".contains($0) } }
+            guard let user = authority.flatMap({ text in text.lastIndex(of: "@").map { text[..<$0] } }) else { return [value] }
+            return [value] + user.split(separator: ":", maxSplits: 1).dropFirst().map(String.init)
+        }
+    }
+
     /// Throws `.invalid` naming what to mend.
     public func validate() throws(SluiceError) {
         func refuse(_ message: String) -> SluiceError { SluiceError(.invalid, message) }
