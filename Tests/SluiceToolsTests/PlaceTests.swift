@@ -70,5 +70,8 @@ import Testing
         let found = try findings(source)
         let first = try #require(found.first, "nothing was found")
         #expect(first.text.contains("error") && first.text.contains(words), "\(first.text)")
+        let line = try #require(source.components(separatedBy: "\n").firstIndex { $0.contains(wrong) }) + 1
+        // A list's or a request's own line may stand for what is inside it.
+        #expect(first.line.map { abs($0 - line) <= 1 } == true, "line \(first.line ?? 0) for \(line): \(first.text)")
     }
 }
