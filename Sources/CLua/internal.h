@@ -43,6 +43,7 @@ struct clua_state {
     uint64_t steps;
     uint64_t steps_at_clock;
     uint64_t deadline;
+    int hook_period;
     trip_reason trip;
     char where[CLUA_WHERE_BYTES];
     char chunk_name[128];

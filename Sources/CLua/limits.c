@@ -10,6 +10,9 @@
 #include "internal.h"
 
 enum { CLOCK_EVERY_STEPS = 4000, BIG_ALLOCATION_BYTES = 64 * 1024 };
+// One instruction may go through all the memory there is, as a comparison of two strings does. Where that is much, the clock is looked
+// at more often.
+enum { MUCH_MEMORY_BYTES = 4 * 1024 * 1024, HOOK_PERIOD_WITH_MUCH_MEMORY = 100 };
 
 static uint64_t monotonic_nanoseconds(void) {
     struct timespec time;
@@ -60,10 +63,21 @@ void *limits_allocate(void *context, void *pointer, size_t old_size, size_t new_
     return result;
 }
 
+static void hook(lua_State *L, lua_Debug *record);
+
+static void set_hook_period(clua_state *S, lua_State *L) {
+    int period = S->memory_used > MUCH_MEMORY_BYTES ? HOOK_PERIOD_WITH_MUCH_MEMORY : CLUA_HOOK_PERIOD;
+    if (S->limits.instructions < (uint64_t)period) period = (int)S->limits.instructions + 1;
+    if (period == S->hook_period) return;
+    S->hook_period = period;
+    lua_sethook(L, hook, LUA_MASKCOUNT, period);
+}
+
 static void hook(lua_State *L, lua_Debug *record) {
     (void)record;
     clua_state *S = state_of(L);
-    limits_charge(L, S->trip == TRIP_NONE ? CLUA_HOOK_PERIOD : 1);
+    limits_charge(L, S->trip == TRIP_NONE ? (uint64_t)S->hook_period : 1);
+    set_hook_period(S, L);
 }
 
 int limits_trip(lua_State *L, trip_reason reason) {
@@ -88,7 +102,7 @@ void limits_charge(lua_State *L, uint64_t steps) {
     S->steps += steps;
     if (S->trip != TRIP_NONE) limits_trip(L, S->trip);
     if (S->steps > S->limits.instructions) limits_trip(L, TRIP_INSTRUCTIONS);
-    if (S->steps - S->steps_at_clock < CLOCK_EVERY_STEPS) return;
+    if (S->steps - S->steps_at_clock < CLOCK_EVERY_STEPS && S->memory_used <= MUCH_MEMORY_BYTES) return;
     S->steps_at_clock = S->steps;
     if (monotonic_nanoseconds() > S->deadline) limits_trip(L, TRIP_TIME);
 }
@@ -105,8 +119,8 @@ void limits_begin(clua_state *S, clua_limits limits) {
 void limits_enter(clua_state *S, lua_State *L) {
     S->deadline = monotonic_nanoseconds() + S->limits.nanoseconds;
     S->running = L;
-    int period = S->limits.instructions < CLUA_HOOK_PERIOD ? (int)S->limits.instructions + 1 : CLUA_HOOK_PERIOD;
-    lua_sethook(L, hook, LUA_MASKCOUNT, period);
+    S->hook_period = 0;
+    set_hook_period(S, L);
 }
 
 // What is left of the time goes over to the next leg of a coroutine.

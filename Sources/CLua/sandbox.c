@@ -164,6 +164,12 @@ static int string_repeat(lua_State *L) {
     return call_original(L);
 }
 
+// Lua's own functions that read their first argument to its end.
+static int string_scan(lua_State *L) {
+    if (lua_type(L, 1) == LUA_TSTRING) limits_charge(L, 1 + lua_rawlen(L, 1) / 16);
+    return call_original(L);
+}
+
 static void copy_fields(lua_State *L, int from, const char *const *names) {
     for (; *names; names++) {
         lua_getfield(L, from, *names);
@@ -226,6 +232,9 @@ static void add_rest(lua_State *L, int environment) {
     luaL_requiref(L, "utf8", luaopen_utf8, 0);
     lua_newtable(L);
     copy_fields(L, -2, utf8);
+    wrap_field(L, "codepoint", string_scan);
+    wrap_field(L, "len", string_scan);
+    wrap_field(L, "offset", string_scan);
     make_read_only(L);
     lua_setfield(L, environment, "utf8");
     lua_pop(L, 2);
@@ -240,6 +249,7 @@ void sandbox_open(lua_State *L) {
     lua_newtable(L);
     int environment = lua_gettop(L);
     copy_fields(L, environment - 1, base);
+    wrap_field(L, "tonumber", string_scan);
     luaL_setfuncs(L, own, 0);
     luaL_setfuncs(L, helper_functions, 0);
     luaL_setfuncs(L, handle_functions, 0);

@@ -65,6 +65,8 @@ public struct PollPage: Sendable {
     public var epoch: String?
     /// What could not become records: quarantined, visible.
     public var setAside: [SetAside] = []
+    /// How many elements the provider listed, whatever became of them; nil where that was not counted.
+    package var listedCount: Int?
 
     /// How the warning begins that parts of the source were refused, and so not read in the cycle that ends here.
     public static let leftOutPrefix = "left out:"
@@ -100,6 +102,8 @@ public struct PollPage: Sendable {
 /// Bounds of a poll (P10).
 public enum PollLimits {
     public static let recordsPerPageMax = 10_000
+    /// A held request cannot ask for less: the provider says all that happened at once in one answer. `pageBytesMax` bounds it as well.
+    public static let recordsPerHeldAnswerMax = 500_000
     public static let cursorBytesMax = 64 * 1024
     public static let pageBytesMax = 64 * 1024 * 1024
 }

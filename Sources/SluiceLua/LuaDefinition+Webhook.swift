@@ -6,7 +6,11 @@ extension LuaDefinition {
     static func webhook(_ table: LuaTable, _ connectionFields: [Field]) throws(SluiceError) -> WebhookDescription? {
         guard let webhook = try table.table("webhook", known: ["scheme", "delivery_id", "handshake"]) else { return nil }
         let scheme = try webhook.requiredText("scheme")
-        guard isKebabCase(scheme) else { throw webhook.error("scheme", "must be the name of a scheme, for example \"basic-auth\"") }
+        guard SignatureScheme.named(scheme) != nil else {
+            let near = SignatureScheme.all.map(\.name).filter { $0.hasPrefix(scheme.prefix(4)) && !scheme.isEmpty }
+            let hint = near.isEmpty ? "" : "; names like it: \(near.joined(separator: ", "))"
+            throw webhook.error("scheme", "'\(scheme.prefix(64))' is no scheme: `sluice verify --list` lists them\(hint)")
+        }
         return WebhookDescription(
             scheme: scheme, deliveryID: try deliveryID(webhook), handshakes: try handshakes(webhook, connectionFields))
     }

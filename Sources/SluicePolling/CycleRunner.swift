@@ -262,8 +262,9 @@ struct CycleRunner {
 
     @inline(never)
     private func fetch(_ cycle: OpenCycle, cursor: [UInt8]?, _ context: Context) async throws -> PollPage {
-        let page = try await answer(to: request(cycle, cursor: cursor, context), cursor: cursor, context)
-        try PageKeys.check(page)
+        let request = request(cycle, cursor: cursor, context)
+        let page = try await answer(to: request, cursor: cursor, context)
+        try PageKeys.check(page, recordsMax: request.recordsMax)
         return page
     }
 
@@ -273,6 +274,7 @@ struct CycleRunner {
             triggerType: context.trigger.type, connection: context.plan.connection, input: context.plan.input, cursor: cursor,
             pageState: cycle.pageState, readBound: cycle.readBound, now: service.time.now())
         request.formerRules = context.keys.rules(context.trigger.type)
+        if context.slot != nil { request.recordsMax = PollLimits.recordsPerHeldAnswerMax }
         return request
     }
 
@@ -446,7 +448,8 @@ struct CycleRunner {
             let message = "\(failure.error.message); until then one poll is tried each safety interval, next at \(probeAt)"
             service.alarms.raise(Alarm(kind: .connectionRefused, subject: "connection \(connectionName)", message: message))
             await setConnectionProblem(connectionName, failure.error.message)
-        case .badCursor: await setState(standing.trigger, .failedForGood(reason: failure.error.description))
+        case .badCursor where streak >= service.limits.badCursorsMax:
+            await setState(standing.trigger, .failedForGood(reason: failure.error.description))
         case .permanent where streak >= service.limits.permanentFailuresMax:
             await setState(standing.trigger, .failedForGood(reason: failure.error.description))
         default: break

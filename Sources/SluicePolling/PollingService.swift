@@ -31,6 +31,8 @@ public final class PollingService: StoreObserver, Sendable {
         public var permanentFailuresMax: Int
         /// After so many of them in the middle of a cycle it begins again from the cursor, without the page state that it stood at.
         public var stuckFailuresMax: Int
+        /// Refusals of the cursor in a row after which a trigger counts as failed: one may pass.
+        public var badCursorsMax: Int
         /// A larger answer of a provider is refused.
         public var pageBytesMax: Int
         public init(
@@ -39,7 +41,7 @@ public final class PollingService: StoreObserver, Sendable {
             recordsPerCommitMax: Int = 1000,
             catchUpSpanPerTrigger: Span = .milliseconds(20),
             catchUpWindowMax: Span = .minutes(10), slice: CycleSlice.Limits = CycleSlice.Limits(), permanentFailuresMax: Int = 5,
-            stuckFailuresMax: Int = 3, pageBytesMax: Int = PollLimits.pageBytesMax
+            badCursorsMax: Int = 3, stuckFailuresMax: Int = 3, pageBytesMax: Int = PollLimits.pageBytesMax
         ) {
             self.cyclesAtOnceMax = cyclesAtOnceMax
             self.firstCyclesMax = firstCyclesMax
@@ -51,6 +53,7 @@ public final class PollingService: StoreObserver, Sendable {
             self.catchUpWindowMax = catchUpWindowMax
             self.slice = slice
             self.permanentFailuresMax = permanentFailuresMax
+            self.badCursorsMax = badCursorsMax
             self.stuckFailuresMax = stuckFailuresMax
             self.pageBytesMax = pageBytesMax
         }

@@ -114,7 +114,12 @@ struct SubscriptionRunner {
         let (consequence, changes) = try service.state.withLock {
             state -> (SubscriptionMachine.Consequence, [SubscriptionChange]) in
             guard var held = state.held[id] else { return (.init(), []) }
+            let wasActive = held.machine.entries.contains { $0.id == subscription && $0.phase == .active }
             let consequence = held.machine.finish(outcome, at: now, random: service.random())
+            if wasActive, held.machine.entries.contains(where: { $0.id == subscription && $0.phase == .subscribing }) {
+                // The next one at its URL gets a secret of its own.
+                held.rows[subscription]?.secrets.forgetGiven()
+            }
             if case .success(let answer?) = answer, held.rows[subscription]?.isOpen == true,
                 let entry = held.machine.entries.first(where: { $0.id == subscription })
             {
@@ -200,9 +205,20 @@ struct SubscriptionRunner {
             case .refresh where answer.status == .active: return .refreshed(expiresAt: answer.expiresAt)
             case .refresh: return .checked(.init(answer.status, expiresAt: answer.expiresAt))
             case .check, .unsubscribe:
-                return .checked(.init(answer.status, expiresAt: answer.expiresAt, others: answer.others.map { others($0, row, &found) }))
+                return .checked(
+                    .init(
+                        answer.status, expiresAt: answer.expiresAt, others: answer.others.map { others($0, row, &found) },
+                        lacksSecret: answer.secret == nil && lacksSecret(row)))
             }
         }
+    }
+
+    /// Each subscription of its type has a secret, and this one's is not known. A handshake may have told it meanwhile.
+    private func lacksSecret(_ row: SubscriptionService.Row) -> Bool {
+        guard service.state.withLock({ $0.held[id]?.rows[row.stored.id]?.secrets.secret }) == nil,
+            let means = try? service.catalogue.subscriptionMeans(connection: row.stored.connection, triggerType: row.stored.triggerType)
+        else { return false }
+        return means.connector.definition.trigger(row.stored.triggerType)?.subscription?.hasOwnSecret ?? false
     }
 
     /// Whose the others are: their URLs are unguessable, so each is ours.

@@ -374,6 +374,11 @@ struct SubscriptionSecrets {
         output = root["output"].map { Array($0.bytes) }
     }
 
+    /// What the provider gave goes with its subscription; what was offered is offered again.
+    mutating func forgetGiven() {
+        if secret != offered { secret = nil }
+    }
+
     var json: [UInt8] {
         var writer = JSONWriter()
         writer.object { writer in

@@ -6,6 +6,8 @@ public struct SQLiteOptions: Sendable {
     /// Of a new database. Webhooks and records are hundreds of bytes to a few thousand: on pages of 4 KiB, half of the writer's calls
     /// wrote one page each.
     static let pageBytes = 8192
+    /// How long a connection waits for another one's lock.
+    static let busyMilliseconds: Int32 = 1000
 
     /// Holds `sluice.db`, its log and `sluice.lock`. Made with mode 0700 if it is missing.
     public var directory: String

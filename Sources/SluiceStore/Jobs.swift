@@ -90,7 +90,8 @@ public protocol DeliveryStore: Sendable {
         -> [ClaimedDelivery]
     /// Gives back up to `limit` claims that were made before: each is due at once, in the place that it had when it was intended, with
     /// the attempts it had. Retries that are due later, and what waits in its order, stay as they are; leases of consumers belong to
-    /// workers outside and are not touched. Returns how many were given back: with fewer than `limit` none is left. Tells observers.
+    /// workers outside and are not touched. What was intended or tried later than `time` was so by a clock that was ahead, and is given
+    /// back as well. Returns how many were given back: with fewer than `limit` none is left. Tells observers.
     ///
     /// For the start of a process that has the data to itself, before it claims anything: then every claim is a former process's. A
     /// store that several nodes share keeps with each claim whose it is, and gives back those only of nodes whose lease has run out.

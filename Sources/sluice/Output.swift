@@ -40,7 +40,8 @@ enum Show {
         if let flag = value.bool { return flag ? "yes" : "no" }
         if let elements = value.elements { return elements.isEmpty ? "-" : elements.map { text($0) }.joined(separator: ", ") }
         if value.string == "" { return "-" }
-        return value.text ?? String(decoding: value.bytes, as: UTF8.self)
+        // What a provider or a destination sent stays in its line: nobody can write one that looks like ours.
+        return (value.text ?? String(decoding: value.bytes, as: UTF8.self)).replacing("\r\n", with: "⏎").replacing("\r", with: "⏎")
     }
 
     /// A member for people: an object of plain values as `name: value`. What is handed back as JSON stays JSON.

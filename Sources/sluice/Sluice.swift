@@ -62,9 +62,14 @@ enum Terminal {
     static func out(_ text: String) { write(1, (isatty(1) == 1 ? plain(text) : text) + "\n") }
     /// What providers sent must not steer the terminal that shows it.
     private static func plain(_ text: String) -> String {
-        String(decoding: text.utf8.map { $0 < 0x20 && $0 != 0x0A && $0 != 0x09 || $0 == 0x7F ? UInt8(ascii: "?") : $0 }, as: UTF8.self)
+        var plain = String.UnicodeScalarView()
+        for scalar in text.unicodeScalars {
+            let isControl = scalar.value < 0x20 && scalar != "\n" && scalar != "\t" || (0x7F...0x9F).contains(scalar.value)
+            plain.append(isControl ? "?" : scalar)
+        }
+        return String(plain)
     }
-    static func error(_ text: String) { write(2, text + "\n") }
+    static func error(_ text: String) { write(2, (isatty(2) == 1 ? plain(text) : text) + "\n") }
     static var showsProgress: Bool { isatty(2) == 1 }
     /// Draws over the last line, on a terminal only.
     static func progress(_ text: String) { if showsProgress { write(2, "\r\u{1B}[K" + text) } }

@@ -115,6 +115,12 @@ import Testing
         let http = Script([(200, #"{"hooks":[],"next":"/h?page=2"}"#), (200, second)])
         #expect(try await rules.checkSubscription(Self.request(output: #"{"id":7}"#), http: http).status == .active)
         #expect(http.asked.map(\.url) == ["https://api.example.com/h", "https://api.example.com/h?page=2"])
+        // Relative to the page that names it (RFC 3986, 5.1.3).
+        for (next, url) in [("?page=2", "https://api.example.com/h?page=2"), ("h2?page=2", "https://api.example.com/h2?page=2")] {
+            let relative = Script([(200, #"{"hooks":[],"next":"\#(next)"}"#), (200, second)])
+            #expect(try await rules.checkSubscription(Self.request(output: #"{"id":7}"#), http: relative).status == .active)
+            #expect(relative.asked.last?.url == url)
+        }
         let elsewhere = Script([(200, #"{"hooks":[],"next":"https://evil.example.com/h"}"#)])
         await #expect(throws: PollFailure.self) { try await rules.checkSubscription(Self.request(output: #"{"id":7}"#), http: elsewhere) }
     }

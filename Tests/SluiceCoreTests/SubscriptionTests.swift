@@ -37,6 +37,53 @@ import Testing
         #expect(next.entries.map(\.phase) == [.active], "it is adopted")
     }
 
+    @Test func P11_oneWhoseSecretWasInTheLostAnswerIsReplaced() {
+        var entry = Subscription(id: SubscriptionID(1), phase: .subscribing, key: "a", at: Self.start)
+        entry.isUncertain = true
+        var machine = SubscriptionMachine(entries: [entry], abilities: Self.full, at: Self.start)
+        machine.want("a")
+        #expect(machine.next(at: Self.start) == .call(.check, SubscriptionID(1)))
+        _ = machine.finish(.checked(.init(.active, lacksSecret: true)), at: Self.start, random: 0)
+        let later = Self.start + .seconds(1)
+        #expect(machine.isSubscribed(at: later) && machine.next(at: later) == .create, "nobody can verify its webhooks")
+        machine.created(Subscription(id: SubscriptionID(2), phase: .subscribing, key: "a", at: later))
+        #expect(machine.next(at: later) == .call(.subscribe, SubscriptionID(2)))
+        _ = machine.finish(.subscribed(expiresAt: nil), at: later, random: 0)
+        #expect(machine.next(at: later) == .call(.unsubscribe, SubscriptionID(1)))
+        // One that was active before says nothing of its secret in a check, and stays.
+        var known = Self.active()
+        known.checkNow(at: later)
+        #expect(known.next(at: later) == .call(.check, SubscriptionID(1)))
+        _ = known.finish(.checked(.init(.active, lacksSecret: true)), at: later, random: 0)
+        #expect(known.next(at: later) == nil, "a connection's own secret may verify it; it is not replaced for ever")
+    }
+
+    /// Where the provider makes the secret, the subscription that is used is one whose secret was recorded.
+    @Test func P11_onceQuietItsWebhooksCanBeVerified() {
+        var given = 0
+        for seed in 0..<900 {
+            let abilities = SubscriptionAbilities(canRefresh: seed % 2 == 0, canCheck: true)
+            let lifetime: Span? = [nil, .hours(1), .days(3)][seed % 3]
+            var world = SubscriptionWorld(seed: UInt64(seed) &* 6151 &+ 7, abilities: abilities, lifetime: lifetime, givesSecret: true)
+            world.trouble = [0.05, 0.3, 0.7][seed / 3 % 3]
+            for _ in 0..<150 { world.step() }
+            world.trouble = 0
+            if world.key == nil { world.key = "c" }
+            let quietUntil = world.now + .days(2)
+            var calm = 0
+            while world.now < quietUntil, calm < 4000 {
+                world.step()
+                calm += 1
+            }
+            #expect(calm < 4000, "seed \(seed): it comes to rest")
+            let used = world.machine.newest.flatMap { world.stored[$0.id] }
+            let there = used?.output.flatMap { world.held[$0] }
+            #expect(there?.secret != nil && used?.secret == there?.secret, "seed \(seed): \(world.held) \(world.machine.entries)")
+            given += world.numbersGiven
+        }
+        #expect(given > 2000)
+    }
+
     @Test func P11_whereNobodyCanCheckASecondOneIsShown() {
         let abilities = SubscriptionAbilities()
         var machine = SubscriptionMachine(abilities: abilities, at: Self.start)

@@ -5,6 +5,8 @@ struct SubscriptionWorld {
     struct Held: Equatable {
         var url: Int
         var expiresAt: Timestamp?
+        /// What its webhooks are signed with, where the provider makes it.
+        var secret: UInt64?
         var isBroken = false
     }
 
@@ -25,13 +27,15 @@ struct SubscriptionWorld {
     var now = Timestamp(seconds: 1_700_000_000)
     let abilities: SubscriptionAbilities
     let lifetime: Span?
+    /// The provider's answer to a request to subscribe, and nothing else, holds the secret of its webhooks.
+    let givesSecret: Bool
     /// What the provider has, by its own number.
     var held: [Int: Held] = [:]
     var numbersGiven = 0
     /// Requests to subscribe that were cut off and take effect later.
     var late: [(at: Timestamp, url: Int)] = []
     /// What is recorded, with what the provider calls it.
-    var stored: [SubscriptionID: (entry: Subscription, url: Int, output: Int?)] = [:]
+    var stored: [SubscriptionID: (entry: Subscription, url: Int, output: Int?, secret: UInt64?)] = [:]
     var idsGiven: Int64 = 0
     var machine: SubscriptionMachine
     var key: String? = "a"
@@ -40,10 +44,11 @@ struct SubscriptionWorld {
     var steps = 0
     var polls = 0
 
-    init(seed: UInt64, abilities: SubscriptionAbilities, lifetime: Span?) {
+    init(seed: UInt64, abilities: SubscriptionAbilities, lifetime: Span?, givesSecret: Bool = false) {
         random = Random(state: seed)
         self.abilities = abilities
         self.lifetime = lifetime
+        self.givesSecret = givesSecret
         machine = SubscriptionMachine(abilities: abilities, at: now)
         machine.want(key)
     }
@@ -62,7 +67,7 @@ struct SubscriptionWorld {
         case .create:
             idsGiven += 1
             let entry = Subscription(id: SubscriptionID(idsGiven), phase: .subscribing, key: key ?? "?", at: now)
-            stored[entry.id] = (entry, Int(idsGiven), nil)
+            stored[entry.id] = (entry, Int(idsGiven), nil, nil)
             if dies() { return }
             machine.created(entry)
         case .call(let operation, let id): call(operation, id)
@@ -85,6 +90,7 @@ struct SubscriptionWorld {
     private mutating func record() {
         let (changed, removed) = machine.takeChanges()
         for entry in changed {
+            if stored[entry.id]?.entry.phase == .active, entry.phase == .subscribing { stored[entry.id]?.secret = nil }
             stored[entry.id]?.entry = entry
             if !entry.hasOutput { stored[entry.id]?.output = nil }
         }
@@ -96,6 +102,7 @@ struct SubscriptionWorld {
         let fails = random.happens(trouble)
         let isSilent = fails && random.happens(0.5)
         var output = row.output
+        var secret = row.secret
         var outcome: SubscriptionMachine.Outcome
         var others: [(number: Int, url: Int)] = []
         if fails, !isSilent {
@@ -108,6 +115,7 @@ struct SubscriptionWorld {
                     outcome = .subscribed(expiresAt: nil)
                 } else {
                     output = make(row.url)
+                    if !isSilent { secret = held[output ?? 0]?.secret }
                     outcome = .subscribed(expiresAt: held[output ?? 0]?.expiresAt)
                 }
             case .refresh:
@@ -125,7 +133,10 @@ struct SubscriptionWorld {
                 let subject = row.output.map { number in mine.first { $0.key == number } } ?? mine.first
                 if let subject {
                     output = subject.key
-                    outcome = .checked(.init(subject.value.isBroken ? .drifted : .active, expiresAt: subject.value.expiresAt))
+                    outcome = .checked(
+                        .init(
+                            subject.value.isBroken ? .drifted : .active, expiresAt: subject.value.expiresAt,
+                            lacksSecret: givesSecret && secret == nil))
                 } else {
                     outcome = .checked(.init(.missing))
                 }
@@ -146,13 +157,16 @@ struct SubscriptionWorld {
         let consequence = machine.finish(outcome, at: now, random: random.unit())
         if consequence.polls { polls += 1 }
         if dies() { return }
-        if let entry = machine.entries.first(where: { $0.id == id }), entry.hasOutput { stored[id]?.output = output }
+        if let entry = machine.entries.first(where: { $0.id == id }), entry.hasOutput {
+            stored[id]?.output = output
+            stored[id]?.secret = secret
+        }
         record()
         for addition in consequence.additions {
             idsGiven += 1
             let entry = Subscription(
                 id: SubscriptionID(idsGiven), phase: addition.phase, key: "found", foundID: addition.foundID, hasOutput: true, at: now)
-            stored[entry.id] = (entry, Int(idsGiven) + 1_000_000, Int(addition.foundID))
+            stored[entry.id] = (entry, Int(idsGiven) + 1_000_000, Int(addition.foundID), nil)
             if dies() { return }
             machine.created(entry)
         }
@@ -161,7 +175,8 @@ struct SubscriptionWorld {
     private mutating func make(_ url: Int) -> Int {
         if abilities.isIdempotent { held = held.filter { $0.value.url != url } }
         numbersGiven += 1
-        held[numbersGiven] = Held(url: url, expiresAt: lifetime.map { now + $0 })
+        held[numbersGiven] = Held(
+            url: url, expiresAt: lifetime.map { now + $0 }, secret: givesSecret ? UInt64(numbersGiven) &* 0x9E37_79B9 : nil)
         return numbersGiven
     }
 

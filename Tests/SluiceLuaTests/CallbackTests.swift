@@ -45,7 +45,7 @@ import Testing
     @Test(arguments: [
         ("{}", 200, "has no status at state.name"), ("oops", 200, "is not JSON"),
         (#"{"state":{"name":"paid"}}"#, 200, "no result at payment"),
-        ("{}", 404, "transient: the provider answers the status poll with 404"),
+        ("{}", 410, "permanent: the provider answers the status poll with 410"),
         ("{}", 400, "permanent: the provider answers the status poll with 400"),
     ])
     func garbageSettlesNothing(_ body: String, _ status: Int, _ words: String) async throws {

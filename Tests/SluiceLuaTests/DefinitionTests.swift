@@ -103,7 +103,14 @@ import Testing
             "return { name = 'a-b', connection = { fields = { { name = 'x', secret = 1 } } }, triggers = { t = { \(minimal) } } }",
             "secret must be true or false"
         ),
-        ("return { name = 'a-b', webhook = { scheme = 'x', delivery_id = {} }, triggers = { t = { \(minimal) } } }", "delivery_id must be"),
+        (
+            "return { name = 'a-b', webhook = { scheme = 'standard-webhook' }, triggers = { t = { \(minimal) } } }",
+            "'standard-webhook' is no scheme: `sluice verify --list` lists them; names like it: standard-webhooks"
+        ),
+        (
+            "return { name = 'a-b', webhook = { scheme = 'hmac-sha256', delivery_id = {} }, triggers = { t = { \(minimal) } } }",
+            "delivery_id must be"
+        ),
     ])
     func faultsSayWhereAndWhatToDo(source: String, expected: String) async throws {
         let message = await message { _ = try load(source) }

@@ -37,6 +37,10 @@ import Testing
             "local t = {} while true do t[#t + 1] = json_decode('[' .. ('1,'):rep(100000) .. '1]') end",
             ["memory", "longer", "instructions"]
         ),
+        ("local s = ('x'):rep(1 << 22) while true do utf8.len(s) end", ["instructions", "longer", "memory"]),
+        ("local s = ('x'):rep(1 << 22) while true do utf8.offset(s, #s) end", ["instructions", "longer", "memory"]),
+        ("local s = (' '):rep(1 << 22) .. 'x' while true do tonumber(s) end", ["instructions", "longer", "memory"]),
+        ("local s = ('x'):rep(1 << 22) local t = (s .. 'y'):sub(1, -2) while s == t do end", ["instructions", "longer", "memory"]),
         ("local b = {} for i = 1, 60 do b = { b, b } end json_encode(b)", ["instructions", "longer", "bytes of JSON"]),
     ]
 

@@ -69,6 +69,19 @@ import Testing
         }
     }
 
+    /// All that happened at once comes in one answer, and asking for less is not to be had.
+    @Test(arguments: [false, true]) func P7_anAnswerMayHoldMoreThanAPage(stream: Bool) async throws {
+        try await HeldPollTests.run(stream: stream) { bench, server in
+            server.add(1)
+            try await waitUntil("a request is held") { server.heldCount == 1 }
+            server.add(12_000)
+            try await waitUntil("its news are jobs", seconds: 120) { try await bench.keys().count == 12_001 }
+            #expect(try await bench.keys() == server.keys)
+            #expect(try await bench.trigger().progress.failures == 0)
+            try await waitUntil("the next request is held") { server.heldCount == 1 }
+        }
+    }
+
     @Test func emptyAnswersCostNoCommit() async throws {
         try await HeldPollTests.run { bench, server in
             server.add(1)

@@ -70,6 +70,44 @@ import Testing
         }
     }
 
+    /// A 400 may come from whatever stands in between: the trigger goes on. A cursor that is refused in each of three polls stops it.
+    @Test(arguments: [1, 2, 3]) func P2_aCursorIsRefusedThreeTimesBeforeTheTriggerFails(refusals: Int) async throws {
+        let time = ManualTime()
+        let server = FeedServer(clock: time)
+        let left = Mutex(refusals)
+        server.setFault { request in
+            guard request.target.contains("from=") else { return .whole("200 OK", #"{"items": [{"id": "a", "n": 1}]}"#) }
+            let isRefused = left.withLock { left in
+                left -= 1
+                return left >= 0
+            }
+            return isRefused ? .whole("400 Bad Request", "{}") : .whole("200 OK", #"{"items": [{"id": "b", "n": 2}]}"#)
+        }
+        try await server.with {
+            let connector = try LuaConnector.load(source: Array(Self.tokened.utf8), name: "feed", path: "feed/connector.lua")
+            let connection = BenchConnection(connector: connector, url: server.url.replacing("/items", with: ""))
+            try await Bench.with([connection], time: time) { bench in
+                try await waitUntil("the first poll", seconds: 30) { try await bench.trigger().progress.cursor != nil }
+                try await bench.pollNow()
+                try await bench.advanceUntil("its end") {
+                    let trigger = try await bench.trigger()
+                    return trigger.state == .failed || trigger.progress.cursor.map { $0.contains(UInt8(ascii: "2")) } == true
+                }
+                let trigger = try await bench.trigger()
+                let asked = server.requests.count { $0.target.contains("from=") }
+                if refusals < 3 {
+                    #expect(trigger.state == .running)
+                    #expect(try await bench.keys() == ["a", "b"])
+                } else {
+                    #expect(trigger.state == .failed && asked == 3)
+                    let words = "bad_cursor: the provider does not take the cursor: show it, then set or reset it"
+                    #expect(trigger.stateReason?.hasPrefix(words) == true, "\(trigger.stateReason ?? "")")
+                    #expect(trigger.progress.cursor != nil, "it is kept")
+                }
+            }
+        }
+    }
+
     /// A remaining quota of 0 counts as much as a 429.
     @Test func anExhaustedQuotaIsHeeded() async throws {
         let time = ManualTime()

@@ -8,7 +8,7 @@ import Testing
 @Suite struct DeadLetterAPITests {
     private static let clockStart = Timestamp(milliseconds: 1_800_000_000_000)
 
-    /// Jobs of the fixture's trigger whose deliveries died, job i at i minutes before the API's start.
+    /// Jobs of the fixture's trigger whose deliveries died, job i at i hours before the API's start.
     private static func makeDead(_ count: Int, _ api: API, _ store: any Store, reason: String = "exhausted") async throws -> [Int64] {
         #expect(await api.apply(Fixture.manifest).status == 200)
         try await Jobs.make(count, floor: nil, store)
@@ -20,7 +20,7 @@ import Testing
             claimed.enumerated().map { index, delivery in
                 DeliveryAttempt(
                     delivery: delivery.id, outcome: .dead(reason: reason), status: 503, error: "the shop answered 503",
-                    response: Array("<html>overloaded".utf8), at: clockStart - .minutes(Int64(count - index)), durationMilliseconds: 41)
+                    response: Array("<html>overloaded".utf8), at: clockStart - .hours(Int64(count - index)), durationMilliseconds: 41)
             })
         return claimed.map(\.id)
     }
@@ -41,9 +41,9 @@ import Testing
             func count(_ query: [(name: String, value: String)]) async throws -> Int {
                 try DeadLetterAPITests.json(await api.ask("GET", "/v1/dead-letters", query: query))["dead_letters"]?.elements?.count ?? -1
             }
-            #expect(try await count([("since", "150s")]) == 2)
-            #expect(try await count([("until", "150s")]) == 3)
-            #expect(try await count([("since", (DeadLetterAPITests.clockStart - .minutes(2)).description)]) == 2)
+            #expect(try await count([("since", "150m")]) == 2)
+            #expect(try await count([("until", "150m")]) == 3)
+            #expect(try await count([("since", (DeadLetterAPITests.clockStart - .hours(2)).description)]) == 2)
             #expect(try await count([("reason", "filter")]) == 0)
             #expect(try await count([("trigger", "orders")]) == 5)
             #expect(try await count([("destination", "out")]) == 5)
@@ -72,7 +72,7 @@ import Testing
             #expect(mixed["refused"]?.elements?.compactMap { $0["id"]?.int64 } == [ids[0], 77777])
             #expect(mixed["refused"]?.elements?.first?["state"]?.string == "pending")
             #expect(await api.ask("POST", "/v1/dead-letters/replay", #"{"deliveries":[77777]}"#).status == 404)
-            let range = await api.ask("POST", "/v1/dead-letters/replay", #"{"since":"330s","until":"150s"}"#)
+            let range = await api.ask("POST", "/v1/dead-letters/replay", #"{"since":"330m","until":"150m"}"#)
             #expect(range.text.contains(#""replayed":3"#), "\(range.text)")
             #expect(api.parts.alarms.standing().count == 1, "some are left: the alarm stands")
             // Bounded requests: the rest is had by asking on.

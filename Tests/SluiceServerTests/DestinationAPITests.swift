@@ -46,20 +46,113 @@ import Testing
         }
     }
 
+    /// A former secret was promised until it expires: none is dropped to make room.
+    @Test func moreSecretsThanSignAtOnceAreRefused() async throws {
+        try await Fixture.withAPI { api, store in
+            #expect(await api.apply(Fixture.manifest).status == 200)
+            func rotate(_ overlap: String) async -> (status: Int, text: String) {
+                await api.ask("POST", "/v1/destinations/out/rotate-secret", "{\"overlap\":\"\(overlap)\"}")
+            }
+            for _ in 0..<7 { #expect(await rotate("1h").status == 201) }
+            let full = try await secrets(store).secrets.map(\.secret)
+            let refused = await rotate("1h")
+            #expect(
+                refused.status == 409 && refused.text.contains("signs with 8 secrets already, and the first expires at"), "\(refused.text)")
+            #expect(try await secrets(store).secrets.map(\.secret) == full)
+            #expect(await rotate("0s").status == 201)
+            #expect(try await secrets(store).secrets.count == 1)
+        }
+    }
+
     @Test func toEd25519AndItsPublicKeyIsShown() async throws {
         try await Fixture.withAPI { api, store in
             #expect(await api.apply(Fixture.manifest).status == 200)
             let answer = await api.ask("POST", "/v1/destinations/out/rotate-secret", "{\"signature\":\"v1a\",\"overlap\":\"0s\"}")
             #expect(answer.status == 201)
-            #expect(!answer.text.contains("whsk_"))
+            let made = try #require(try JSONDocument(Array(answer.text.utf8)).root["secret"]?.string)
+            #expect(made.hasPrefix("whsk_"))
             let key = try #require(try JSONDocument(Array(answer.text.utf8)).root["public_key"]?.string)
             #expect(key.hasPrefix("whpk_"))
             #expect(try await secrets(store).secrets.count == 1)
-            #expect(await api.ask("GET", "/v1/destinations/out").text.contains(key))
+            let shown = await api.ask("GET", "/v1/destinations/out").text
+            #expect(shown.contains(key) && !shown.contains("whsk_"))
+            // As it says: into the file, and nothing changes for the receiver.
+            var order = ApplyRequest(manifest: Fixture.manifest, references: Fixture.references, file: "sluice.yaml")
+            order.references["env:PUSH"] = made
+            #expect(await api.respond(to: order.request).status == 200)
+            #expect(try await secrets(store).secrets.map(\.secret) == [made])
             for body in ["{\"overlap\":\"31d\"}", "{\"overlap\":5}", "{\"signature\":\"v2\"}"] {
                 #expect(await api.ask("POST", "/v1/destinations/out/rotate-secret", body).status == 400)
             }
             #expect(await api.ask("POST", "/v1/destinations/none/rotate-secret", "{}").status == 404)
+        }
+    }
+
+    @Test(arguments: [
+        (#""X A": b"#, "`X A` is no name of a header"), (#""X-A": "b\r\nX-Injected: bar""#, "holds a line break"),
+        (#"Webhook-Id: mine"#, "`Webhook-Id` is set by Sluice"), (#"content-length: "3""#, "`content-length` is set by Sluice"),
+        (#""": b"#, "is no name of a header"), (#""Grüße": b"#, "`Gr??e` is no name of a header"),
+    ]) func f_headersThatCannotBeSentAreRefusedWithTheirLine(_ header: String, _ reason: String) async throws {
+        try await Fixture.withAPI { api, store in
+            let manifest = """
+                destinations:
+                  out:
+                    kind: push
+                    url: https://a.example/
+                    secret: whsec_Y2FuYXJ5Y2FuYXJ5Y2FuYXJ5Y2FuYXJ5
+                    headers: { X-Fine: "yes indeed", \(header) }
+                """
+            let answer = await api.apply(manifest)
+            let text = String(decoding: answer.body, as: UTF8.self)
+            #expect(answer.status == 400 && text.contains("line 6") && text.contains(reason), "\(text)")
+            #expect(!text.contains("Injected"), "values may be secret")
+            let stored = try await store.definitions(.default).destinations
+            #expect(stored.isEmpty)
+        }
+    }
+
+    @Test func f_aPositionBeyondTheNextJobIsRefusedAndOneThatChangesNothingIsSaid() async throws {
+        try await Fixture.withAPI { api, _ in
+            #expect(await api.apply(Fixture.manifest).status == 200)
+            let beyond = Fixture.manifest.replacing("destinations: [out]", with: "destinations: [{ name: out, from: 2 }]")
+            let again = await api.apply(beyond)
+            let text = String(decoding: again.body, as: UTF8.self)
+            #expect(again.status == 200 && text.contains("so `from` changes nothing"), "\(text)")
+            func late(_ from: Int) async -> APIResponse {
+                await api.apply(
+                    Fixture.manifest.replacing("destinations: [out]", with: "destinations: [out, { name: late, from: \(from) }]")
+                        + "\n  late: { kind: pull }\n")
+            }
+            let refused = await late(2)
+            #expect(refused.status == 400)
+            #expect(String(decoding: refused.body, as: UTF8.self).contains("`from: 2` for late lies beyond its next job, which is at 1"))
+            #expect(await late(1).status == 200)
+        }
+    }
+
+    /// Whoever means to look only must not change anything, however the request is typed.
+    @Test(arguments: [#""dry_run":"true""#, #""dry_run":1"#, #""prune":"yes""#, #""reset":"orders""#, #""reset":[1]"#])
+    func f_anApplyWhoseFlagsCannotBeReadAppliesNothing(_ flag: String) async throws {
+        try await Fixture.withAPI { api, store in
+            for type in [nil, "application/yaml", "application/json"] {
+                let body = #"{"manifest":"destinations:\n  queue: {kind: pull}\n",\#(flag)}"#
+                let request = APIRequest("POST", "/v1/apply", isTrusted: true, contentType: type, body: Array(body.utf8))
+                let answer = await api.respond(to: request)
+                #expect(answer.status == 400, "\(String(decoding: answer.body, as: UTF8.self))")
+            }
+            let stored = try await store.definitions(.default).destinations
+            #expect(stored.isEmpty)
+        }
+    }
+
+    @Test func whatStandsStillIsBeingMissed() async throws {
+        try await Fixture.withAPI { api, store in
+            #expect(await api.apply(Fixture.manifest).status == 200)
+            #expect(await api.ask("POST", "/v1/destinations/out/pause").status == 200)
+            #expect(await api.ask("GET", "/v1/status").text.contains("destination out is paused: its jobs wait"))
+            let gone = DefinitionChange.setDestinationState(name: "out", state: .gone, reason: "it answered 410", ifSettings: nil)
+            try await store.apply([gone], namespace: .default, at: Timestamp(milliseconds: 1))
+            #expect(await api.ask("GET", "/v1/status").text.contains("destination out is gone (it answered 410)"))
         }
     }
 
@@ -82,6 +175,11 @@ import Testing
             #expect(await api.apply(Fixture.manifest.replacing("example.com/in", with: "example.com/other")).status == 200)
             #expect(try await state().state == .active)
             #expect(await api.ask("POST", "/v1/destinations/none/pause").status == 404)
+            #expect(await api.apply("destinations:\n  queue: { kind: pull }\n").status == 200)
+            for command in ["pause", "resume"] {
+                let answer = await api.ask("POST", "/v1/destinations/queue/\(command)")
+                #expect(answer.status == 409 && answer.text.contains("its workers fetch when they like"), "\(answer.text)")
+            }
         }
     }
 

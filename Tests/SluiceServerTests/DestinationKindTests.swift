@@ -164,7 +164,7 @@ import Testing
             let text = String(decoding: answer.body, as: UTF8.self)
             #expect(answer.status == 400 && text.contains(#""code":"invalid""#), "\(text)")
             #expect(text.contains("line 2") && text.contains("it is of the kind \(from), which cannot become \(to)"), "\(text)")
-            #expect(text.contains("give the new one another name, and remove this one (`sluice apply --prune`)"), "\(text)")
+            #expect(text.contains("give the new one another name, and remove this one (`sluice destination remove out`)"), "\(text)")
             #expect(try await store.definitions(.default).destinations.map(\.kind) == stored.map(\.kind))
             // As it says.
             #expect(await api.apply("destinations:\n  other: \(after)\n", prunes: true).status == 200)

@@ -65,6 +65,33 @@ import Testing
         }
     }
 
+    /// A topic is set as a field of the connection or as a parameter of the scheme; either holds for the confirmation and for messages.
+    @Test(arguments: [true, false]) func theTopicOfSNSHoldsWhereverItIsSet(asField: Bool) async throws {
+        var connector = FakeConnector()
+        connector.definition.webhook = WebhookDescription(scheme: "aws-sns", handshakes: ["aws-sns", "asana"])
+        connector.definition.connectionFields.append(Field("topic_arn", isOptional: true))
+        connector.definition.connectionFields.append(Field("email", isOptional: true))
+        let manifest = """
+            connections:
+              main:
+                connector: shop
+                fields: {site: acme, api_key: "${env:KEY}", email: me@example.com\(asField ? ", topic_arn: \"arn:t\"" : "")}
+                \(asField ? "" : "webhook: {parameters: {topic_arn: \"arn:t\"}}")
+            triggers:
+              orders: {connection: main, type: record, input: {resource: order}}
+            """
+        let known = connector
+        try await Fixture.withAPI(connectors: ["shop": known]) { api, store in
+            let answer = await api.apply(manifest)
+            #expect(answer.status == 200, "\(String(decoding: answer.body, as: UTF8.self))")
+            let sealer = try SecretSealer(key: Fixture.key, source: "test")
+            let catalogue = Catalogue(try await store.definitions(.default), connectors: ["shop": known], sealer: sealer)
+            let route = try #require(catalogue.gatewayRoutes().connectionsByToken.values.first)
+            #expect(route.schemeOptions.parameters == ["topic_arn": "arn:t"])
+            #expect(route.handshakeFields["topic_arn"] == "arn:t")
+        }
+    }
+
     @Test func aSecretGoesToItsOwnAddressOnly() async throws {
         try await ServerHandshakeTests.withShop { api, store in
             #expect(await api.apply(ServerHandshakeTests.manifest).status == 200)

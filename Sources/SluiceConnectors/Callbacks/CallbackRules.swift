@@ -62,10 +62,11 @@ public struct CallbackRules: Sendable {
     /// `base`: where to ask if the rules do not say it.
     public func status(_ request: CallbackRequest, base: Template?, http: any HTTPSending) async throws -> CallbackAnswer {
         let reply = try await http.send(try plan(request, base: base))
+        // An operation may be known a moment after its callback was made: no failure, so that it is asked again when its pauses say.
+        if reply.status == 404 { return .pending() }
         guard (200..<300).contains(reply.status) else {
-            // An operation may be known a moment after its callback was made.
             throw PollFailure(
-                reply.status == 404 ? .transient : .permanent,
+                .permanent,
                 SluiceError(.providerStatus, "the provider answers the status poll with \(reply.status)")
                     .with("status", String(reply.status)))
         }

@@ -40,9 +40,10 @@ extension IncrementalPoll {
         if let next { try state.advance(to: next, lower: next == .first ? restartBound(state) : lower, pagesMax: rules.pagesMax) }
         if next == nil { warnings += try endWarnings(answer, state, request) }
         let moved = try committed(request, state, isLast: next == nil, now: now, hasServerClock: reply.serverDate != nil)
-        let page = PollPage(
+        var page = PollPage(
             records: scan.records, marks: scan.marks, cursor: try moved.map { value throws(PollFailure) in try json(value, request, now) },
             cursorMark: try mark(of: request, moved), pageState: next == nil ? nil : state.json, more: next != nil, warnings: warnings)
+        page.listedCount = elements.count
         return try checkSizes(windowed(try newOnly(reread(page, lower), request, now), request), request)
     }
 

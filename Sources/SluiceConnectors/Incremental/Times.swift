@@ -144,7 +144,7 @@ enum Decimals {
         var exponent = 0
         if index < text.count {
             guard text[index] | 0x20 == UInt8(ascii: "e"), let power = Int(String(decoding: text[(index + 1)...], as: UTF8.self)),
-                abs(power) <= 64
+                (-64...64).contains(power)
             else { return nil }
             exponent = power
         }

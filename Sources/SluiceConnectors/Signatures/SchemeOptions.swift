@@ -9,7 +9,8 @@ public struct SchemeOptions: Sendable {
     /// Scheme and host under which the provider reaches this server, without a final slash: `https://hooks.example.com`.
     /// For schemes that sign the URL; path and query of the request follow it.
     public var publicURL: String?
-    /// What else a scheme asks for, by name: `webhook_id` of `paypal`, `audience` and `email` of `google-pubsub`.
+    /// What else a scheme asks for, by name: `webhook_id` of `paypal`, `audience` and `email` of `google-pubsub`,
+    /// `topic_arn` of `aws-sns`.
     public var parameters: [String: String]
     /// Certificates and key sets that were fetched before, for schemes whose keys stand at an address of the provider.
     /// Without it such a key is given as the connection's secret.

@@ -100,8 +100,8 @@ extension SubscriptionRules {
             result += page
             let next = list.next.flatMap { $0.find(in: answer)?.string } ?? LinkHeader.next(in: reply.headers)
             guard let next, !next.isEmpty else { return result }
-            let base = try baseURL.text(scope.root)
-            url = try WebURL(url ?? base).sameOrigin(next)
+            let asked = try url ?? address(list.call, scope.root)
+            url = try WebURL(asked).sameOrigin(next)
         }
         throw PollFailure(
             .permanent, SluiceError(.providerAnswer, "the provider lists subscriptions on more than \(SubscriptionRules.pagesMax) pages"))

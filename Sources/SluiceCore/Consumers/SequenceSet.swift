@@ -50,7 +50,7 @@ public struct SequenceSet: Sendable, Equatable {
         }
         let start = index(endingFrom: run.first == 0 ? 0 : run.first - 1)
         var (merged, end) = (run, start)
-        while end < runs.count, runs[end].first <= run.last + 1 {
+        while end < runs.count, runs[end].first <= run.last || runs[end].first - 1 == run.last {
             merged.first = min(merged.first, runs[end].first)
             merged.last = max(merged.last, runs[end].last)
             count -= runs[end].count

@@ -36,10 +36,13 @@ extension SubscriptionMachine {
         public var expiresAt: Timestamp?
         /// Others with URLs of this server; nil: the provider's list was not read.
         public var others: [Other]?
-        public init(_ status: Status, expiresAt: Timestamp? = nil, others: [Other]? = nil) {
+        /// What its webhooks are signed with came with an answer that nobody recorded: none of them could be verified.
+        public var lacksSecret: Bool
+        public init(_ status: Status, expiresAt: Timestamp? = nil, others: [Other]? = nil, lacksSecret: Bool = false) {
             self.status = status
             self.expiresAt = expiresAt
             self.others = others
+            self.lacksSecret = lacksSecret
         }
     }
 
@@ -176,7 +179,7 @@ extension SubscriptionMachine {
         case (.active, .unknown), (.leftBehind, _): break
         case (.subscribing, _):
             activate(entry.id, expiresAt: check.expiresAt, at: now, random: random)
-            if check.status != .active || isOver(check.expiresAt, now) { update(entry.id) { $0.mustReplace = true } }
+            if check.status != .active || isOver(check.expiresAt, now) || check.lacksSecret { update(entry.id) { $0.mustReplace = true } }
             consequence.polls = true
         case (.active, .missing):
             update(entry.id) { entry in

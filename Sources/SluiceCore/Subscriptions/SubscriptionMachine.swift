@@ -3,13 +3,15 @@
 /// ```
 ///   wanted      recorded            the provider answered                    refreshed, checked
 ///  ───────▶ subscribing ───────────────────────────────────▶ active ─────────────────────────┐
-///              │  ▲  └─ no answer: check first, then adopt     │ │ ▲                          │
+///              │  ▲  └─ no answer: check first, then adopt (*) │ │ ▲                          │
 ///              │  └───────────── missing at the provider ──────┘ │ └──────────────────────────┘
 ///              │ not wanted                 not wanted, replaced │
 ///              ▼                                                 ▼
 ///          unsubscribing ◀─────────────────────────────── unsubscribing ──── given up ────▶ left behind
 ///              │ gone                                            │ gone
 /// ```
+/// (*) One whose secret was in the answer that nobody recorded is replaced: its webhooks could not be verified.
+///
 /// It promises: an intention is recorded before the provider is asked, with the unguessable URL that will be used; so whatever
 /// a crash leaves at the provider can be found by that URL. A new subscription is made before the one it replaces is removed.
 /// When nothing fails any more, the provider has exactly one subscription for a trigger that wants one and none for one that

@@ -25,7 +25,7 @@ struct PushSender: Sendable {
         self.options = options
         timeoutSeconds = destination.timeoutSeconds
         var headers = HTTPHeaders()
-        for field in destination.headers where !PushSender.ownHeaders.contains(field.name.lowercased()) {
+        for field in destination.headers where !PushHeaders.own.contains(field.name.lowercased()) {
             headers.add(name: field.name, value: field.value)
         }
         if !headers.contains(name: "user-agent") { headers.add(name: "user-agent", value: options.userAgent) }
@@ -67,11 +67,6 @@ struct PushSender: Sendable {
         }
         return PushSender.failure(failure ?? ChannelError.eof, timeoutSeconds: timeoutSeconds)
     }
-
-    private static let ownHeaders: Set<String> = [
-        "webhook-id", "webhook-timestamp", "webhook-signature", "content-type", "content-length", "transfer-encoding", "host", "connection",
-        "expect", "te", "upgrade", "trailer",
-    ]
 
     static func result(_ status: Int) -> CourierAnswer.Result {
         switch status {

@@ -45,7 +45,7 @@ extension SQLiteStore {
         configuration.label = "sluice"
         configuration.foreignKeysEnabled = false
         configuration.maximumReaderCount = options.readersMax
-        configuration.busyMode = .timeout(1)
+        configuration.busyMode = .timeout(Double(SQLiteOptions.busyMilliseconds) / 1000)
         configuration.prepareDatabase { db in
             // Of a database that is made now; one that is there keeps its own.
             try db.execute(sql: "PRAGMA page_size = \(SQLiteOptions.pageBytes)")

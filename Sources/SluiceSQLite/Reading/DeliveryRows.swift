@@ -21,7 +21,8 @@ enum DeliveryRows {
     }
 
     static func list(_ db: Database, _ query: DeliveryQuery) throws -> [StoredDelivery] {
-        let hasIndex = query.destination != nil && query.state == .dead
+        // Mostly few of all: by their partial indexes. The others are most of all: backwards by number.
+        let hasIndex = query.state.map { [.pending, .dead, .discarded].contains($0) } ?? false
         var conditions = "\(hasIndex ? "" : "+")ns = ?1 AND EXISTS (SELECT 1 FROM destination d WHERE d.id = destination_id)"
         if query.destination != nil { conditions += " AND destination_id = ?2" }
         if query.before != nil { conditions += " AND id < ?4" }

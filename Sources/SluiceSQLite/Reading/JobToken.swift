@@ -21,6 +21,8 @@ struct JobToken: Equatable {
     /// Tokens of version 1 had no `removals`.
     private static let version: UInt8 = 2
     private static let bytesMax = 64
+    /// No counter comes near it, and what is counted on from it does not overflow.
+    private static let numberMax = Int64.max / 4
 
     init(namespace: NamespaceID, sequence: Int64, trigger: TriggerID, position: JobPosition, removals: Int64) {
         self.removals = removals
@@ -38,7 +40,9 @@ struct JobToken: Equatable {
             JobToken.check(bytes.dropLast()) == check
         else { throw invalid }
         var rest = bytes.dropFirst().dropLast()
-        guard let values = JobToken.numbers(&rest), values.count == Int(version) + 3, values[0] == namespace.rawValue else { throw invalid }
+        guard let values = JobToken.numbers(&rest), values.count == Int(version) + 3, values[0] == namespace.rawValue,
+            values.allSatisfy({ (0...JobToken.numberMax).contains($0) })
+        else { throw invalid }
         self.init(
             namespace: namespace, sequence: values[1], trigger: TriggerID(values[2]), position: JobPosition(values[3]),
             removals: version == 1 ? 0 : values[4])

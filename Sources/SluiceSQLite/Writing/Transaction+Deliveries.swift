@@ -8,10 +8,10 @@ extension Transaction {
 
     /// Hiding is a later due time, so that a claim runs out by itself, and a mark that it is a claim (`releaseClaims`).
     func claim(_ destination: DestinationID, limit: Int, at time: Timestamp, hiddenUntil: Timestamp) throws -> [ClaimedDelivery] {
-        // More than once only where all that was found belongs to a trigger that was detached.
+        // More than once only where all that was found belongs to a trigger that was detached or removed.
         for _ in 0..<10 {
-            let (claimed, detached) = try claimOnce(destination, limit: limit, at: time, hiddenUntil: hiddenUntil)
-            if detached == 0 || !claimed.isEmpty { return claimed }
+            let (claimed, others) = try claimOnce(destination, limit: limit, at: time, hiddenUntil: hiddenUntil)
+            if others == 0 || !claimed.isEmpty { return claimed }
         }
         effects.hasDeliveries = true
         return []
@@ -19,7 +19,7 @@ extension Transaction {
 
     private func claimOnce(
         _ destination: DestinationID, limit: Int, at time: Timestamp, hiddenUntil: Timestamp
-    ) throws -> (claimed: [ClaimedDelivery], detached: Int) {
+    ) throws -> (claimed: [ClaimedDelivery], others: Int) {
         let owner = try prepare("SELECT ns FROM destination WHERE id = ? AND kind <> 'pull'")
         owner.bind(1, destination)
         guard let namespace: NamespaceID = try owner.first({ $0.id(0) }) else { return ([], 0) }
@@ -31,10 +31,9 @@ extension Transaction {
                     WHERE a.ns = d.ns AND a.trigger_id = d.trigger_id AND a.destination_id = d.destination_id), EXISTS (
                     SELECT 1 FROM catch_up c WHERE c.ns = d.ns AND c.trigger_id = d.trigger_id AND c.destination_id = d.destination_id
                         AND c.dead_reason = '\(Transaction.detachedPending)' AND d.position > c.after_position
-                        AND d.position <= c.through_position)
+                        AND d.position <= c.through_position), EXISTS (SELECT 1 FROM "trigger" t WHERE t.id = d.trigger_id)
             FROM delivery d JOIN job j ON j.seq = d.job_seq
             WHERE d.state = 0 AND d.ns = ? AND d.destination_id = ? AND d.next_attempt_at <= ?
-                AND EXISTS (SELECT 1 FROM "trigger" t WHERE t.id = d.trigger_id)
             ORDER BY d.next_attempt_at, d.is_claimed, d.id LIMIT ?
             """)
         due.bind(1, namespace)
@@ -44,7 +43,12 @@ extension Transaction {
         var claimed: [ClaimedDelivery] = []
         var bytes = 0
         var left: [Int64] = []
+        var removed = 0
         while bytes < Transaction.claimBytesMax, try due.step() {
+            if due.int(14) == 0 {
+                removed += 1
+                continue
+            }
             if due.int(13) == 1 {
                 left.append(due.int(8))
                 continue
@@ -58,13 +62,31 @@ extension Transaction {
         }
         due.reset()
         for delivery in left { try detached(delivery, at: time) }
+        if removed > 0 { try discardRemoved(destination, namespace, at: time) }
         let hide = try prepare("UPDATE delivery SET next_attempt_at = ?, is_claimed = 1 WHERE id = ?")
         for delivery in claimed {
             hide.bind(1, hiddenUntil)
             hide.bind(2, delivery.id)
             try hide.run()
         }
-        return (claimed, left.count)
+        return (claimed, left.count + removed)
+    }
+
+    /// What is due of triggers that were removed is looked at once, and not at each claim until the garbage is gone.
+    private func discardRemoved(_ destination: DestinationID, _ namespace: NamespaceID, at time: Timestamp) throws {
+        let discard = try prepare(
+            """
+            UPDATE delivery SET state = 4, reason = 'removed', settled_at = ?1, discarded_at = ?1, is_ordered = 0 WHERE id IN (
+                SELECT d.id FROM (
+                    SELECT id, trigger_id FROM delivery
+                    WHERE state = 0 AND ns = ?2 AND destination_id = ?3 AND next_attempt_at <= ?1
+                    ORDER BY next_attempt_at, is_claimed, id LIMIT 5000) d
+                WHERE NOT EXISTS (SELECT 1 FROM "trigger" t WHERE t.id = d.trigger_id))
+            """)
+        discard.bind(1, time)
+        discard.bind(2, namespace)
+        discard.bind(3, destination)
+        try discard.run()
     }
 
     func record(_ attempts: [DeliveryAttempt]) throws {

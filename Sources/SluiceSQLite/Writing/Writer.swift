@@ -15,7 +15,7 @@ import Synchronization
 /// It alone copies the log into the database, between two turns: SQLite before 3.51.3 can damage a database when two
 /// connections do (sqlite.org/wal.html, "the WAL-reset bug").
 final class Writer: @unchecked Sendable {
-    // `@unchecked`: `logFrames` is touched by the writer's thread only.
+    // `@unchecked`: `logFrames` and `framesCopied` are touched by the writer's thread only.
     let pool: DatabasePool
     let queue: WriteQueue
     let sweep = Sweep()
@@ -24,6 +24,9 @@ final class Writer: @unchecked Sendable {
     private let lock: DirectoryLock
     private let checkpointPages: Int
     private let observers = Mutex<[any StoreObserver]>([])
+    /// How long the log was when it was last copied; 0: it began afresh since.
+    private var framesCopied = 0
+    private static let readerMillisecondsMax: Int32 = 20
     private let logFrames = UnsafeMutablePointer<Int32>.allocate(capacity: 1)
 
     init(pool: DatabasePool, queue: WriteQueue, lock: DirectoryLock, options: SQLiteOptions) {
@@ -68,7 +71,7 @@ final class Writer: @unchecked Sendable {
         }
         while let work = queue.next() {
             turn(work)
-            if logFrames.pointee >= checkpointPages { checkpoint() }
+            checkpointIfDue()
         }
         end()
     }
@@ -83,12 +86,20 @@ final class Writer: @unchecked Sendable {
         queue.ended()
     }
 
-    /// Passive: waits for no reader. A log that readers keep from starting afresh is waited for once it is long.
-    private func checkpoint() {
-        let mode = Int(logFrames.pointee) >= checkpointPages * 8 ? SQLITE_CHECKPOINT_RESTART : SQLITE_CHECKPOINT_PASSIVE
+    /// Passive: waits for no reader. A log that readers keep from starting afresh is waited for once it is long, though never for long:
+    /// while somebody reads for minutes, as a backup does, webhooks are still to be answered.
+    private func checkpointIfDue() {
+        let frames = Int(logFrames.pointee)
+        if frames < framesCopied { framesCopied = 0 }
+        // What was copied already and could not start afresh has to grow before it is worth another look.
+        guard frames >= checkpointPages, framesCopied == 0 || frames >= framesCopied + checkpointPages / 2 else { return }
         pool.writeWithoutTransaction { db in
+            let mode = frames >= checkpointPages * 8 ? SQLITE_CHECKPOINT_RESTART : SQLITE_CHECKPOINT_PASSIVE
+            sqlite3_busy_timeout(db.sqliteConnection, Writer.readerMillisecondsMax)
             _ = sqlite3_wal_checkpoint_v2(db.sqliteConnection, nil, mode, nil, nil)
+            sqlite3_busy_timeout(db.sqliteConnection, SQLiteOptions.busyMilliseconds)
         }
+        framesCopied = frames
     }
 
     // MARK: One turn

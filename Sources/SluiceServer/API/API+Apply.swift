@@ -78,10 +78,24 @@ struct ApplyOrder: Sendable {
         guard let text = wrapped.string else { throw SluiceError(.invalid, "`manifest` is the text of the file") }
         manifest = text
         file = root["file"]?.string ?? file
-        isDryRun = isDryRun || root["dry_run"]?.bool == true
-        prunes = prunes || root["prune"]?.bool == true
-        resets.formUnion(root["reset"]?.elements?.compactMap(\.string) ?? [])
+        // However it is said to be typed: who writes "dry_run": "true" does not mean it to be applied.
+        isDryRun = try ApplyOrder.flag(root, "dry_run") || isDryRun
+        prunes = try ApplyOrder.flag(root, "prune") || prunes
+        if let listed = root["reset"] {
+            guard let names = listed.elements?.map(\.string), !names.contains(nil) else {
+                throw SluiceError(.invalid, "`reset` is a list of the names of triggers")
+            }
+            resets.formUnion(names.compactMap(\.self))
+        }
         for member in root["references"]?.members ?? [] { references[member.key] = member.value.string }
+    }
+}
+
+extension ApplyOrder {
+    private static func flag(_ root: JSONView, _ name: String) throws(SluiceError) -> Bool {
+        guard let value = root[name] else { return false }
+        guard let flag = value.bool else { throw SluiceError(.invalid, "`\(name)` is true or false, without quotes") }
+        return flag
     }
 }
 

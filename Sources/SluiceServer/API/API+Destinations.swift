@@ -143,6 +143,13 @@ extension API {
     private func setDestination(_ name: String, _ state: DestinationState, reason: String?) async throws -> APIResponse {
         try await changes.run {
             let before = try API.destination(named: name, try await self.definitions())
+            guard before.kind != Consumer.kind else {
+                throw SluiceError(
+                    .conflict,
+                    "\(name) is of the kind pull: its workers fetch when they like, so there is nothing to pause or resume. Stop them; what "
+                        + "comes meanwhile waits for them"
+                ).with("destination", name)
+            }
             let change = DefinitionChange.setDestinationState(name: name, state: state, reason: reason, ifSettings: nil)
             try await self.parts.store.apply([change], namespace: .default, at: self.parts.clock.now())
             try await self.parts.control.definitionsChanged()
@@ -207,6 +214,15 @@ extension API {
                 isAsymmetric
                 ? WebhookSigner.newAsymmetricSecret(randomBytes: bytes) : WebhookSigner.newSymmetricSecret(randomBytes: bytes)
             let now = self.parts.clock.now()
+            let signing = before.secrets.filter { $0.expiresAt.map { $0 > now } ?? true }
+            guard overlap == .zero || signing.count < WebhookSigner.secretsMax else {
+                let first = signing.compactMap(\.expiresAt).min().map { "the first expires at \($0)" } ?? "none of them expires"
+                throw SluiceError(
+                    .conflict,
+                    "destination \(name) signs with \(signing.count) secrets already, and \(first): wait until then, or rotate with the "
+                        + "overlap 0s, which ends all former ones at once"
+                ).with("destination", name)
+            }
             let after = before.rotated(to: secret, overlap: overlap, at: now)
             let change = DefinitionChange.putDestination(
                 name: name, kind: stored.kind, settings: stored.settings,
@@ -215,12 +231,9 @@ extension API {
             try await self.parts.control.definitionsChanged()
             return APIResponse.object(status: 201) { writer in
                 writer.member("name", name)
-                // Of an asymmetric one the receiver needs no more than the public half.
-                if isAsymmetric {
-                    writer.member("public_key", WebhookSigner.publicKey(of: secret))
-                } else {
-                    writer.member("secret", secret)
-                }
+                // For the file. Of an asymmetric one the receiver needs no more than the public half.
+                writer.member("secret", secret)
+                if isAsymmetric { writer.member("public_key", WebhookSigner.publicKey(of: secret)) }
                 writer.member("signature", isAsymmetric ? "v1a" : "v1")
                 writer.member("former_expire_at", after.secrets.count > 1 ? after.secrets.dropFirst().compactMap(\.expiresAt).max() : nil)
             }

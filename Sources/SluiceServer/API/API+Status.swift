@@ -53,6 +53,14 @@ extension API {
             case .created, .stopping, .stopped: break
             }
         }
+        for destination in definitions.destinations {
+            switch destination.state {
+            case .active: break
+            case .paused: sentences.append("destination \(destination.name) is paused: its jobs wait")
+            case .gone:
+                sentences.append("destination \(destination.name) is gone (\(destination.stateReason ?? "it answered 410")): its jobs wait")
+            }
+        }
         let telling: [Alarm.Kind] = [
             .gap, .verificationFailing, .storage, .inboxFull, .connectionRefused, .deadLetters, .quarantined, .notRunnable,
             .connectorBroken, .subscriptionFailing, .subscriptionLapsed,

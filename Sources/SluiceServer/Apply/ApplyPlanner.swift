@@ -257,7 +257,7 @@ public struct ApplyPlanner {
     private func changeOfKind(_ stored: StoredDestination, to kind: String) -> String? {
         guard stored.kind != kind, stored.kind == Consumer.kind || kind == Consumer.kind else { return nil }
         return "destination \(stored.name): it is of the kind \(stored.kind), which cannot become \(kind): give the new one another name, "
-            + "and remove this one (`sluice apply --prune`) once nothing waits for it"
+            + "and remove this one (`sluice destination remove \(stored.name)`) once nothing waits for it"
     }
 
     private mutating func noteFiles(_ manifest: Manifest) {
@@ -417,6 +417,18 @@ public struct ApplyPlanner {
         for attachment in wanted where before[attachment.destination] == nil {
             plan.changes.append(.plain(.attach(trigger: spec.name, destination: attachment.destination, from: attachment.from)))
             notes.append("delivers to \(attachment.destination) " + (attachment.from.map { "from position \($0)" } ?? "from now on"))
+            let last = stored?.progress.lastPosition.rawValue ?? 0
+            if let from = attachment.from, from.rawValue > last + 1 {
+                issue(
+                    attachment.line,
+                    "trigger \(spec.name): `from: \(from)` for \(attachment.destination) lies beyond its next job, which is at \(last + 1): "
+                        + "leave `from` out for what comes from now on")
+            }
+        }
+        for attachment in wanted where before[attachment.destination] != nil && attachment.from != nil {
+            plan.warnings.append(
+                "trigger \(spec.name): it delivers to \(attachment.destination) already, so `from` changes nothing: it says where a new "
+                    + "destination begins. For earlier jobs use `sluice consumer seek` or `sluice backfill start`")
         }
         for attachment in wanted { sieve(spec.name, attachment, before[attachment.destination], &notes) }
         for name in attached where !wanted.contains(where: { $0.destination == name }) {

@@ -52,7 +52,12 @@ extension Catalogue.Connection {
             wholeConnectionTopic: whole.id)
         gateway.handshakes = Handshake.of(declared: connector.definition.webhook?.handshakes ?? [], scheme: name)
         let known = (try? JSONDocument(values))?.root
-        for field in gateway.handshakes.flatMap({ $0.fields + $0.optionalFields }) { gateway.handshakeFields[field] = known?[field]?.text }
+        for field in gateway.handshakes.flatMap({ $0.fields + $0.optionalFields }) {
+            // What a handshake and its scheme ask for under one name is one thing, wherever it is set.
+            let isBoth = scheme.summary.parameters.contains(field)
+            gateway.handshakeFields[field] = known?[field]?.text ?? (isBoth ? options.parameters[field] : nil)
+            if isBoth, options.parameters[field] == nil { gateway.schemeOptions.parameters[field] = known?[field]?.text }
+        }
         return gateway
     }
 

@@ -184,6 +184,10 @@ public struct ManifestReader {
         secrets(keys, into: &spec)
         for header in keys["headers"].map({ members($0, of: "\(what): headers", allowed: nil) }) ?? [:] {
             guard let resolved = resolvedText(header.value, header.key) else { continue }
+            if let fault = PushHeaders.fault(header.key, resolved.text) {
+                issue(header.value.line, "\(what): \(fault)")
+                continue
+            }
             spec.headers.append(NamedText(name: header.key, value: resolved.text))
         }
         spec.headers.sort { $0.name < $1.name }

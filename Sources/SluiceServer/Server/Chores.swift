@@ -45,6 +45,8 @@ struct Chores: Service {
     func run() async throws {
         await cancelWhenGracefulShutdown {
             var seconds = 0
+            // Alarms are kept in memory: what died before this start is told again.
+            await tellOfLetters(since: .distantPast)
             while !Task.isCancelled {
                 try? await Task.sleep(for: .seconds(1))
                 refusals.tell(polling)
@@ -71,20 +73,27 @@ struct Chores: Service {
 
     private func prune() async {
         let begun = clock.now()
-        var hasExpired = false
         do {
             for _ in 0..<100 where !Task.isCancelled {
                 let report = try await store.prune(retention, at: clock.now())
-                hasExpired = hasExpired || report.expiredDeliveries > 0
                 guard report.isPartial else { break }
                 // Webhooks that wait for the disk go first.
                 try await Task.sleep(for: .milliseconds(50))
             }
-            if hasExpired { try await expired.tell(since: begun) }
         } catch is CancellationError {
             return
         } catch {
             logger.error("cannot remove what is past its time", metadata: ["error": "\(error)"])
+        }
+        // What retention let expire, and what was detached meanwhile.
+        await tellOfLetters(since: begun - .minutes(2))
+    }
+
+    private func tellOfLetters(since time: Timestamp) async {
+        do {
+            try await expired.tell(since: time)
+        } catch {
+            logger.error("cannot look for dead letters", metadata: ["error": "\(error)"])
         }
     }
 }

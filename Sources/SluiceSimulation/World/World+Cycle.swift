@@ -229,7 +229,7 @@ extension World {
             node.blockedUntil[cycle.connection] = probeAt
             store.refusedConnections.insert(cycle.connection)
         case .badCursor, .permanent:
-            guard failure.kind == .badCursor || failures >= 3, node === holder else { return }
+            guard failures >= 3, node === holder else { return }
             report(index, .failedForGood(reason: failure.error.description))
         default: break
         }

@@ -8,6 +8,7 @@ extension StoreConformance {
         ConformanceCase("P9_whatWasClaimedAndNotRecordedComesBack", hiddenComesBack),
         ConformanceCase("P9_claimsOfAFormerProcessAreGivenBack", released),
         ConformanceCase("P9_givingBackClaimsLeavesTheRest", releasedSparing),
+        ConformanceCase("P9_whatAClockAheadPutOffIsDueAtTheStart", putOffByAClock),
         ConformanceCase("P9_attemptsDecideWhatBecomesOfADelivery", attempts),
         ConformanceCase("P9_whatIsFilteredIsSettledAndWhatIsPutBackWaits", filteredAndPutBack),
         ConformanceCase("P9_everyKindButPullIsCarried", kinds),
@@ -86,6 +87,26 @@ extension StoreConformance {
         try expectEqual(again.map(\.id), first.map(\.id), "claimed once no longer hidden")
     }
 
+    private static func putOffByAClock(_ bench: inout StoreBench) async throws {
+        let (trigger, destination, fence) = try await makeAttached(bench)
+        let ahead = bench.start + .days(400)
+        try await bench.cycle(trigger, fence, 1, keys: ["a"])
+        try await bench.cycle(trigger, fence, 2, keys: ["b"], at: ahead)
+        let first = try await claim(bench, destination, limit: 1)
+        try await bench.store.recordAttempts([attempt(first[0].id, .retry(at: ahead + .minutes(5)), at: ahead)])
+        // A retry that waits by the right clock.
+        try await bench.cycle(trigger, fence, 3, keys: ["c"], at: bench.start)
+        let third = try await claim(bench, destination, limit: 1)
+        try await bench.store.recordAttempts([attempt(third[0].id, .retry(at: bench.start + .hours(10)), at: bench.start)])
+        try await bench.reopen()
+        try expectEqual(
+            try await claim(bench, destination, at: bench.start + .seconds(1)).count, 0, "due by the right clock before the start")
+        try expectEqual(try await bench.store.releaseClaims(.default, limit: 100, at: bench.start + .seconds(2)), 2, "given back")
+        try expectEqual(try await bench.store.releaseClaims(.default, limit: 100, at: bench.start + .seconds(2)), 0, "once")
+        let due = try await claim(bench, destination, at: bench.start + .seconds(2))
+        try expectEqual(due.map { String(decoding: $0.job.dedupKey, as: UTF8.self) }, ["a", "b"], "due")
+    }
+
     private static func released(_ bench: inout StoreBench) async throws {
         let (trigger, destination, fence) = try await makeAttached(bench)
         try await bench.apply([StoreBench.destination("second"), .attach(trigger: "orders", destination: "second", from: nil)])
@@ -136,7 +157,7 @@ extension StoreConformance {
             attempt(claimed[2].id, .delivered, at: bench.start), attempt(claimed[3].id, .dead(reason: "gone"), at: bench.start),
             attempt(claimed[4].id, .dead(reason: "gone"), at: bench.start),
         ])
-        let replayAt = bench.start + .minutes(10)
+        let replayAt = bench.start + .seconds(1)
         try expectEqual(try await bench.replay(DeadLetterSelection(deliveries: [claimed[4].id]), at: replayAt), 1, "replayed")
         try await bench.reopen()
         try expectEqual(try await bench.store.releaseClaims(.default, limit: 100, at: bench.start + .seconds(1)), 2, "what is claimed")

@@ -4,6 +4,7 @@ import SluiceStore
 extension StoreConformance {
     static let removals: [ConformanceCase] = [
         ConformanceCase("P9_aTriggerWithUndeliveredJobsIsRemovedOnlyIfToldTo", triggerWithUndelivered),
+        ConformanceCase("P12_whatIsDueOfARemovedTriggerIsLookedAtOnce", dueOfRemoved),
         ConformanceCase("P9_aTriggerWithUnackedJobsIsRemovedOnlyIfToldTo", triggerWithUnacked),
         ConformanceCase("P9_aDestinationInUseIsRemovedOnlyIfToldTo", destinationInUse),
         ConformanceCase("P9_aConsumerWithJobsInHandIsRemovedOnlyIfToldTo", consumerInUse),
@@ -46,6 +47,32 @@ extension StoreConformance {
         _ = try await bench.set(running, .stopped)
         try await bench.apply([.removeTrigger(name: "orders", discardsUndelivered: true)])
         try expectEqual(try await bench.allJobs().count, 0, "jobs")
+    }
+
+    private static func dueOfRemoved(_ bench: inout StoreBench) async throws {
+        let trigger = try await bench.makeTrigger()
+        let other = try await bench.makeTrigger("other", topicKeys: ["b"])
+        try await bench.apply([
+            StoreBench.destination("hook"), .attach(trigger: "orders", destination: "hook", from: nil),
+            .attach(trigger: "other", destination: "hook", from: nil),
+        ])
+        let (destination, fence) = (try await bench.destination("hook"), try await bench.lease())
+        try await bench.cycle(trigger, fence, 1, keys: (0..<7000).map { "k\($0)" })
+        try await bench.cycle(other, fence, 1, keys: ["x", "y"], at: bench.start + .seconds(1))
+        _ = try await bench.set(trigger, .stopped)
+        try await bench.apply([.removeTrigger(name: "orders", discardsUndelivered: true)])
+        let later = bench.start + .seconds(1)
+        var keys: [String] = []
+        for _ in 0..<5 where keys.count < 2 {
+            let claimed = try await bench.store.claimDeliveries(destination, limit: 10, at: later, hiddenUntil: later + .minutes(1))
+            keys += claimed.map { String(decoding: $0.job.dedupKey, as: UTF8.self) }
+        }
+        try expectEqual(keys, ["x", "y"], "what the other trigger is to deliver, after a few claims")
+        let pending = try await bench.store.pendingDestinations(.default)
+        try expectEqual(pending.filter { $0.dueAt <= later }.count, 0, "destinations with something due")
+        _ = try await bench.prune(at: bench.start + .days(100))
+        try expectEqual(
+            try await bench.store.deliveries(DeliveryQuery(namespace: .default)).count, 2, "deliveries once the garbage is gone")
     }
 
     private static func triggerWithUnacked(_ bench: inout StoreBench) async throws {

@@ -74,7 +74,9 @@ struct DestinationCommands: ParsableCommand {
                 }
                 single.show(answer)
                 if !single.json {
-                    Terminal.error("Note: this is shown once. Give it to the receiver, and put it where sluice.yaml reads the secret from.")
+                    let forReceiver = answer["public_key"]?.string == nil ? "it" : "the public key, and only that,"
+                    Terminal.error(
+                        "Note: the secret is shown once. Give \(forReceiver) to the receiver, and put the secret where sluice.yaml reads it from.")
                 }
             }
         }

@@ -14,6 +14,8 @@ import Testing
             var status: [String: Int] = [:]
             var listStatus = 200
             var now = Replies.now
+            /// Repositories list their issues the other way round, and all of them.
+            var isNewestFirst = false
             var requests: [String] = []
         }
         private let state = Mutex(State())
@@ -45,7 +47,8 @@ import Testing
                 case let status: return Replies.ok("{}", status: status, at: state.now)
                 }
                 let since = Int64(query["since"] ?? "0") ?? 0
-                let listed = (state.issues[name] ?? []).filter { $0.at >= since }.sorted { ($0.at, $0.id) < ($1.at, $1.id) }
+                var listed = (state.issues[name] ?? []).filter { $0.at >= since }.sorted { ($0.at, $0.id) < ($1.at, $1.id) }
+                if state.isNewestFirst { listed.reverse() }
                 let skip = Int(query["o"] ?? "0") ?? 0
                 let page = listed.dropFirst(skip).prefix(2).map { #"{"id":\#($0.id),"at":\#($0.at)}"# }
                 let next = skip + 2 < listed.count ? "\"\(skip + 2)\"" : "null"
@@ -141,7 +144,70 @@ import Testing
         }
         try await reader.cycle()
         #expect(try position(reader, "b") == nil)
-        #expect(!reader.cursorText.contains("acme/b"))
+        #expect(reader.cursorText.hasSuffix(#""resting":{"acme/b":{"mark":\#(t0 - 88),"value":"\#(t0 - 88)"}}}"#))
+    }
+
+    /// Gone for longer than its position is kept, and its dedup keys with it: what was read does not come again.
+    @Test(arguments: [#""parameter":"since","order":"asc""#, #""parameter":"since","order":"none""#, #""order":"desc""#])
+    func P4_aPartitionThatComesBackLateDoublesNothing(_ cursor: String) async throws {
+        let forge = forge("a", "b")
+        forge.change { $0.isNewestFirst = cursor.contains("desc") }
+        let rule = #""cursor":{"field":"at","type":"unix_seconds",\#(cursor)}"#
+        let plain = #""cursor":{"field":"at","parameter":"since","type":"unix_seconds","order":"asc"}"#
+        var reader = try Reader(json().replacing(plain, with: rule), forge)
+        try await reader.cycle()
+        #expect(reader.keys.count == 6)
+        let issues = try #require(forge.change { $0.issues.removeValue(forKey: "b") })
+        for day in 1...9 {
+            forge.add("a", 100 + day, t0 + Int64(day) * 86_400 - 50)
+            forge.change { $0.now += 86_400 }
+            reader.nowSeconds += 86_400
+            try await reader.cycle()
+        }
+        let before = reader.jobs.count
+        #expect(before == 15 && reader.cursorText.contains(#""resting":{"acme/b""#))
+        // The keys lie below the mark of all that is listed.
+        reader.forgetKeys { $0.hasPrefix("acme%2Fb/") }
+        forge.change { $0.issues["b"] = issues + [(50, t0 - 60), (51, t0 + 8 * 86_400)] }
+        for _ in 0..<2 { try await reader.cycle() }
+        let back = reader.keys.filter { $0.hasPrefix("acme%2Fb/") }.sorted()
+        #expect(back == ["acme%2Fb/50@\(t0 - 60)", "acme%2Fb/51@\(t0 + 8 * 86_400)"], "what is new, and nothing twice")
+        #expect(reader.warnings.contains { $0.contains("acme/b is listed again") })
+        #expect(!reader.cursorText.contains("resting") && !reader.cursorText.contains("removed"))
+    }
+
+    /// Where records may show up late, those are looked for rather than passed over.
+    @Test func P3_aPartitionThatComesBackIsReadFromItsLookback() async throws {
+        let forge = forge("a", "b")
+        let late = json(#","keep_removed_seconds":0"#).replacing(#""order":"asc""#, with: #""order":"none","lookback":60"#)
+        var reader = try Reader(late, forge)
+        try await reader.cycle()
+        let issues = try #require(forge.change { $0.issues.removeValue(forKey: "b") })
+        for _ in 0..<2 {
+            forge.change { $0.now += 10 }
+            reader.nowSeconds += 10
+            try await reader.cycle()
+        }
+        forge.change { $0.issues["b"] = issues + [(50, t0 - 100)] }
+        try await reader.cycle()
+        #expect(reader.keys.contains("acme%2Fb/50@\(t0 - 100)"))
+    }
+
+    @Test func P10_partitionsThatRestAreBounded() async throws {
+        let forge = forge("a")
+        forge.change { state in for index in 0..<250 { state.issues["gone\(1000 + index)"] = [(1, t0 - 5)] } }
+        var reader = try Reader(json(#","keep_removed_seconds":0,"max":300"#), forge)
+        try await reader.cycle(pagesMax: 1000)
+        #expect(reader.keys.count == 253)
+        forge.change { state in state.issues = state.issues.filter { $0.key == "a" } }
+        for _ in 0..<3 {
+            forge.change { $0.now += 10 }
+            try await reader.cycle(pagesMax: 1000)
+        }
+        let resting = try JSONDocument(try #require(reader.cursor)).root["resting"]?.members ?? []
+        #expect(resting.count == PartitionCursor.restingMax)
+        #expect(reader.warnings.count { $0.contains("is forgotten") } == 50)
+        #expect(try JSONDocument(try #require(reader.cursor)).root["removed"]?.members?.count == PartitionCursor.restingMax)
     }
 
     @Test(arguments: [404, 403, 400]) func P12_aPartitionThatIsRefusedDoesNotBlockTheOthers(_ status: Int) async throws {

@@ -102,6 +102,20 @@ import Testing
         #expect(reader.keys == ["3"])
     }
 
+    /// What lies below the mark of a list without a bound is left out, but it fills the page: the next record goes to another one,
+    /// and the first one keeps its ETag.
+    @Test(arguments: ["asc", "none"]) func P3_whatWasReadBeforeStillFillsAPage(_ order: String) async throws {
+        let listing = Listing(0)
+        let json = ConditionalTests.rules(order: order).replacing(#""parameter":"since","#, with: "")
+        var reader = try Reader(json, listing.http)
+        for count in 0..<9 {
+            for _ in 0..<3 { try await reader.cycle() }
+            #expect(reader.keys.count == count)
+            listing.add(1)
+        }
+        #expect(listing.statuses.contains(true), "a page with room has a validator")
+    }
+
     /// The process dies after the first page: its validator must not make the next cycle believe that all was read.
     @Test func P3_aCycleThatDidNotEndLeavesNoValidator() async throws {
         for order in ["asc", "none", "desc"] {

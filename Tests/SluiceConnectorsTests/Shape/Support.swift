@@ -59,6 +59,9 @@ struct Reader {
             cursor: cursor, pageState: pageState, readBound: Timestamp(seconds: nowSeconds))
     }
 
+    /// As the store does with keys below its floor.
+    mutating func forgetKeys(_ condition: (String) -> Bool) { jobs.removeAll { condition($0.key) } }
+
     mutating func cycle(pagesMax: Int = 50) async throws {
         for _ in 0..<pagesMax {
             let page = try await rules.run(try request(), http: http)

@@ -113,6 +113,27 @@ import Testing
         #expect(fixture.verdict(secrets: [], options: SchemeOptions(keys: keys)) == .valid)
     }
 
+    /// The certificate signs for every account at AWS.
+    @Test func aMessageOfAnotherTopicIsRefusedWhereTheTopicIsSet() throws {
+        for fixture in SignatureFixture.all where fixture.scheme == "aws-sns" {
+            let own = SchemeOptions(parameters: ["topic_arn": "arn:aws:sns:us-east-1:123456789012:T"])
+            #expect(fixture.verdict(options: own) == .valid, "\(fixture.name)")
+            #expect(fixture.verdict(options: SchemeOptions()) == .valid, "\(fixture.name): no topic is set")
+            for other in ["arn:aws:sns:us-east-1:999999999999:T", "arn:aws:sns:us-east-1:123456789012:T2", ""] {
+                let options = SchemeOptions(parameters: ["topic_arn": other])
+                guard case .refused(let refusal) = fixture.verdict(options: options) else {
+                    Issue.record("\(fixture.name): a message of another topic than \(other.debugDescription) is taken")
+                    continue
+                }
+                #expect(refusal.reason == .mismatch && refusal.message.contains("TopicArn"))
+                let report = fixture.signatureScheme.report(
+                    fixture.request, secrets: fixture.secrets, now: fixture.now, options: options)
+                #expect(!report.isValid && report.text.contains("topic_arn"), "\(report.text)")
+            }
+        }
+        #expect(SignatureFixture.all.count { $0.scheme == "aws-sns" } >= 3)
+    }
+
     @Test func rowsAreWellFormed() {
         for row in SignatureTable.rows {
             #expect(row.name.utf8.allSatisfy { $0 &- 0x61 < 26 || $0 &- 0x30 < 10 || $0 == UInt8(ascii: "-") })

@@ -211,6 +211,15 @@ import Testing
 }
 
 @Suite struct SequenceSetTests {
+    @Test func holdsTheLargestNumber() {
+        var set = SequenceSet()
+        for _ in 0..<3 { set.insert(Int64.max) }
+        set.insert(Int64.max - 1)
+        #expect(set.count == 2 && set.contains(Int64.max))
+        set.remove(Int64.max)
+        #expect(set.count == 1)
+    }
+
     /// Against a plain set.
     @Test func actsLikeASet() throws {
         var random = ConsumerWorld.Random(state: 42)

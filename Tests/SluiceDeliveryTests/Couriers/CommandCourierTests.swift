@@ -211,12 +211,17 @@ import Testing
             ("absolute path", { $0.program = "sh" }), ("batch_max", { $0.jobsMax = 0 }), ("batch_max", { $0.jobsMax = 1001 }),
             ("refuse_codes", { $0.refuseCodes = [0] }), ("refuse_codes", { $0.refuseCodes = [256] }),
             ("no name of a variable", { $0.environment = ["a b": ""] }), ("no name of a variable", { $0.environment = ["1a": ""] }),
+            ("other code than its own", { $0.environment = ["PATH": "/tmp"] }),
+            ("other code than its own", { $0.environment = ["BASH_ENV": "$(id)"] }),
+            ("other code than its own", { $0.environment = ["LD_PRELOAD": "/x.so"] }),
+            ("no name of a variable", { $0.environment = ["BASH_FUNC_cat%%": "() { id; }"] }),
+            ("other code than its own", { $0.environment = ["node_options": "--require=/x.js"] }),
             ("SLUICE_", { $0.environment = ["SLUICE_JOB_ID": "x"] }), ("zero byte", { $0.arguments = ["a\0b"] }),
             ("KiB", { $0.arguments = [String(repeating: "x", count: 200_000)] }), ("timeout", { $0.limitSeconds = 501 }),
             ("arguments", { $0.arguments = Array(repeating: "x", count: 65) }),
         ]
         for (part, change) in cases {
-            var destination = CommandDestination(name: "a", program: "/bin/true", environment: ["PATH": "/bin", "_x1": "y"])
+            var destination = CommandDestination(name: "a", program: "/bin/true", environment: ["PGHOST": "db", "_x1": "y"])
             #expect(throws: Never.self) { try destination.validate() }
             change(&destination)
             #expect { try destination.validate() } throws: { ($0 as? SluiceError)?.message.contains(part) == true }

@@ -228,7 +228,7 @@ struct Bench: Sendable {
 
     /// The dedup keys of a trigger's jobs, in their order.
     func keys(_ name: String = "items") async throws -> [String] {
-        let page = try await store.jobs(JobQuery(trigger: try await trigger(name).id, limit: 10_000))
+        let page = try await store.jobs(JobQuery(trigger: try await trigger(name).id, limit: 20_000))
         return page.jobs.map { String(decoding: $0.dedupKey, as: UTF8.self) }
     }
 

@@ -3,14 +3,20 @@ import SluiceCore
 /// The cursors of all partitions as the trigger's one cursor:
 ///
 /// ```
-/// {"origin":{"mark":…,"value":…},"partitions":{"octo/hello":{"mark":…,"value":…},…},"removed":{"octo/gone":1700000000000}}
+/// {"origin":{"mark":…,"value":…},"partitions":{"octo/hello":{"mark":…,"value":…},…},"removed":{"octo/gone":1700000000000},
+///  "resting":{"octo/gone":{"mark":…,"value":…}}}
 /// ```
-/// A partition that was begun and has no position yet holds null. `removed` says since when a partition is no longer listed.
+/// A partition that was begun and has no position yet holds null. `removed` says since when a partition is no longer listed;
+/// `resting`, where those were read to that have been gone for long: no dedup keys are held for them any more.
 struct PartitionCursor: Equatable, Sendable {
     /// Where the trigger began: where partitions begin that are found later. Nil: with everything.
     var origin: [UInt8]?
     var positions: [String: [UInt8]] = [:]
     var removedSince: [String: Int64] = [:]
+    var resting: [String: [UInt8]] = [:]
+
+    /// So many are remembered; of more, those that have been gone longest are not.
+    static let restingMax = 200
 
     init() {}
 
@@ -25,6 +31,7 @@ struct PartitionCursor: Equatable, Sendable {
         origin = root["origin"].map { Array($0.bytes) }
         for (id, value) in members { positions[id] = Array(value.bytes) }
         for (id, value) in root["removed"]?.members ?? [] { removedSince[id] = value.int64 }
+        for (id, value) in root["resting"]?.members ?? [] { resting[id] = Array(value.bytes) }
     }
 
     private static let fault = PollFailure(
@@ -43,17 +50,25 @@ struct PartitionCursor: Equatable, Sendable {
                 writer.raw(origin)
             }
             writer.key("partitions")
-            writer.object { writer in
-                for id in positions.keys.sorted() {
-                    writer.key(id)
-                    writer.raw(positions[id] ?? PartitionCursor.null)
-                }
+            PartitionCursor.write(positions, to: &writer)
+            if !removedSince.isEmpty {
+                writer.key("removed")
+                writer.object { writer in for id in removedSince.keys.sorted() { writer.member(id, removedSince[id]) } }
             }
-            guard !removedSince.isEmpty else { return }
-            writer.key("removed")
-            writer.object { writer in for id in removedSince.keys.sorted() { writer.member(id, removedSince[id]) } }
+            guard !resting.isEmpty else { return }
+            writer.key("resting")
+            PartitionCursor.write(resting, to: &writer)
         }
         return writer.bytes
+    }
+
+    private static func write(_ positions: [String: [UInt8]], to writer: inout JSONWriter) {
+        writer.object { writer in
+            for id in positions.keys.sorted() {
+                writer.key(id)
+                writer.raw(positions[id] ?? null)
+            }
+        }
     }
 
     private static let null = Array("null".utf8)
@@ -67,8 +82,10 @@ struct PartitionCursor: Equatable, Sendable {
     /// Whether a partition was begun, so that dedup keys of its records may be kept.
     func hasBegun(_ id: String) -> Bool { positions[id] != nil }
 
-    /// Takes over which partitions there are now. What has been gone for longer than `keep` is forgotten.
-    mutating func meet(_ listed: Set<String>, at now: Timestamp, keep: Span) {
+    /// Takes over which partitions there are now. What has been gone for longer than `keep` comes to rest; what is listed again
+    /// after that goes on behind what was read, since the dedup keys may be forgotten. Returns what people should know.
+    mutating func meet(_ listed: Set<String>, at now: Timestamp, keep: Span, _ rule: CursorRule?) -> [String] {
+        var news: [String] = []
         for id in positions.keys.sorted() {
             guard !listed.contains(id) else {
                 removedSince[id] = nil
@@ -77,9 +94,28 @@ struct PartitionCursor: Equatable, Sendable {
             let since = removedSince[id] ?? now.milliseconds
             removedSince[id] = since
             guard now.milliseconds - since > keep.milliseconds else { continue }
+            if rule != nil, let position = self[id] { resting[id] = position } else { removedSince[id] = nil }
             positions[id] = nil
-            removedSince[id] = nil
         }
+        for id in resting.keys.sorted() where listed.contains(id) {
+            guard let position = resting.removeValue(forKey: id), let rule else { continue }
+            removedSince[id] = nil
+            let (resumed, isExact) = rule.resumed(position)
+            positions[id] = resumed
+            let reach =
+                isExact ? "it goes on behind what was read" : "it goes on with what may have shown up late, so some of it may come again"
+            news.append("partition \(id) is listed again after its dedup keys were forgotten: \(reach)")
+        }
+        while resting.count > PartitionCursor.restingMax { news += forgetOne() }
+        return news
+    }
+
+    /// Forgets the one that has been gone longest; what people should know. Nothing if none rests.
+    mutating func forgetOne() -> [String] {
+        let oldest = resting.keys.min { (removedSince[$0] ?? 0, $0) < (removedSince[$1] ?? 0, $1) }
+        guard let oldest else { return [] }
+        (resting[oldest], removedSince[oldest]) = (nil, nil)
+        return ["partition \(oldest) has been gone for long and is forgotten: if it comes back, all of it is read again"]
     }
 
     /// The lowest mark of all, below which no partition reads again; `Int64.min` while one has begun and has no mark, so that
@@ -91,5 +127,27 @@ struct PartitionCursor: Equatable, Sendable {
             lowest = min(lowest ?? mark, mark)
         }
         return lowest
+    }
+}
+
+extension CursorRule {
+    /// Where a feed goes on of which everything up to a position was read, and whose dedup keys are gone: one granule further, so
+    /// that nothing comes twice. Where records may show up late, or the marks are coarse, nothing is passed over instead, and
+    /// `isExact` is false.
+    fileprivate func resumed(_ position: [UInt8]) -> (position: [UInt8], isExact: Bool) {
+        guard kind.hasMarks else { return (position, kind == .opaque || isExclusive) }
+        guard let step = exactStep, let root = try? JSONDocument(position).root, let known = try? CursorValue(json: position, rule: self)
+        else { return (position, false) }
+        let next = value(of: known.mark + step)
+        var writer = JSONWriter()
+        writer.object { writer in
+            writer.member("mark", next.mark)
+            writer.member("value", next.text)
+            for (key, value) in root.members ?? [] where !["mark", "value", "validator"].contains(key) {
+                writer.key(key)
+                writer.raw(value.bytes)
+            }
+        }
+        return (writer.bytes, true)
     }
 }

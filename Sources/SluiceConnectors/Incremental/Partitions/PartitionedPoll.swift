@@ -18,7 +18,8 @@ struct PartitionedPoll: Sendable {
             guard try await list(request, &state, &warnings, clock) else {
                 return try page(PollPage(records: [], more: true, warnings: warnings), cursor, state, request)
             }
-            cursor.meet(Set(state.queue.map(\.partition.id)), at: clock.now ?? request.readBound, keep: partitions.keepRemoved)
+            let listed = Set(state.queue.map(\.partition.id))
+            warnings += cursor.meet(listed, at: clock.now ?? request.readBound, keep: partitions.keepRemoved, rules.cursor)
             if state.queue.isEmpty {
                 return try page(PollPage(records: [], more: false, warnings: warnings), cursor, state, request)
             }
@@ -199,9 +200,13 @@ struct PartitionedPoll: Sendable {
     private func page(
         _ page: PollPage, _ cursor: PartitionCursor, _ state: PartitionState, _ request: PollRequest
     ) throws(PollFailure) -> PollPage {
-        var page = page
+        var (page, cursor) = (page, cursor)
         let more = page.more || !state.queue.isEmpty
-        let json = cursor.json
+        var json = cursor.json
+        while json.count > PollLimits.cursorBytesMax, !cursor.resting.isEmpty {
+            page.warnings += cursor.forgetOne()
+            json = cursor.json
+        }
         page.more = more
         if !more, let warning = state.leftOutWarning { page.warnings.insert(warning, at: 0) }
         page.pageState = more ? state.json : nil

@@ -122,8 +122,8 @@ struct ShapedPoll: Sendable {
             if case .none = rules.pagination {
                 true
             } else {
-                // Where only new records are wanted, the others were counted out already.
-                rules.dedup.created == nil && rules.pageSize.map { page.records.count < $0.value } ?? false
+                // As the provider lists: what was read before, or is not wanted, fills a page as well.
+                rules.pageSize.map { (page.listedCount ?? $0.value) < $0.value } ?? false
             }
         return hasRoom || rules.cursor?.order == .descending ? validator : nil
     }

@@ -4,10 +4,11 @@ import SluiceCore
 /// Source: AWS, "Verifying the signatures of Amazon SNS messages"; the order of the values is that page's.
 ///
 /// The certificate is the connection's secret (PEM), or comes from `SchemeOptions.keys` under the message's SigningCertURL,
-/// which must be one of AWS.
+/// which must be one of AWS. It proves that AWS sent the message, whoever's topic it is of: `topic_arn` says whose.
 struct SNSSignature: SignatureRecipe {
     static let toleranceSeconds: Int64 = 3600
     private static let typeHeader = "x-amz-sns-message-type"
+    static let topicParameter = "topic_arn"
 
     func check(_ attempt: SignatureAttempt) throws(RefusalError) {
         let message = try message(attempt)
@@ -27,10 +28,15 @@ struct SNSSignature: SignatureRecipe {
         if !matches {
             throw RefusalError(.mismatch, "the body's Signature is not that of its \(message.names) under a certificate of this connection")
         }
+        // AWS signs for everybody: whoever has an account can have a message of a topic of their own signed.
+        if let wanted = attempt.options.parameters[Self.topicParameter], message.topic != wanted {
+            throw RefusalError(.mismatch, "the body's TopicArn is of another topic than the parameter `\(Self.topicParameter)`")
+        }
     }
 
     private struct Message {
         var type: String
+        var topic: String
         var version: String
         var certificateURL: String
         var signature: [UInt8]
@@ -71,7 +77,7 @@ struct SNSSignature: SignatureRecipe {
         var parts: [SignedContent.Part] = []
         for name in names { parts.append(.init(name: name, bytes: Array("\(name)\n\(try text(name))\n".utf8))) }
         return Message(
-            type: type, version: version, certificateURL: url, signature: signature,
+            type: type, topic: try text("TopicArn"), version: version, certificateURL: url, signature: signature,
             moment: SignatureTimestamp.body(["Timestamp"], .rfc3339, within: nil).read(try text("Timestamp")), parts: parts,
             names: names.joined(separator: ", "))
     }

@@ -8,6 +8,7 @@ enum StructuredSchemes {
             SchemeSummary(
                 provider: "Amazon SNS", headers: ["x-amz-sns-message-type"], algorithm: "rsa-pkcs1v15-sha1, rsa-pkcs1v15-sha256",
                 content: SNSSignature.template, encoding: "base64 in the body's Signature", toleranceSeconds: SNSSignature.toleranceSeconds,
+                parameters: [SNSSignature.topicParameter],
                 source: "AWS, Verifying the signatures of Amazon SNS messages"),
             SNSSignature()),
         scheme(

@@ -75,6 +75,11 @@ public struct CommandDestination: CourierPlan {
             guard CommandDestination.isVariable(name) else {
                 throw refuse("`env`: `\(name)` is no name of a variable: letters, digits and `_`, not a digit first")
             }
+            guard !CommandDestination.choosesCode(name) else {
+                throw refuse(
+                    "`env`: `\(name)` can make a program run other code than its own, and which programs run is for whoever starts the "
+                        + "server to say (`--commands-from`): set it in the program itself")
+            }
             guard !name.hasPrefix("SLUICE_") else { throw refuse("`env`: names that begin with SLUICE_ are set by Sluice, not `\(name)`") }
         }
         let texts = arguments + environment.keys + environment.values
@@ -84,6 +89,23 @@ public struct CommandDestination: CourierPlan {
         guard texts.reduce(0, { $0 + $1.utf8.count }) <= CommandDestination.bytesMax else {
             throw refuse("the arguments and variables of a command take more than \(CommandDestination.bytesMax / 1024) KiB together")
         }
+    }
+
+    /// Variables by which a loader, a shell or an interpreter is told what else to run, or where to look for it.
+    static func choosesCode(_ name: String) -> Bool {
+        let upper = name.uppercased()
+        let names: Set<String> = [
+            "PATH", "ENV", "IFS", "PS4", "SHELLOPTS", "BASHOPTS", "BASH_ENV", "CDPATH", "PROMPT_COMMAND", "ZDOTDIR", "FPATH", "EDITOR",
+            "VISUAL",
+            "PAGER", "BROWSER", "SHELL", "HOME", "GCONV_PATH", "LOCPATH", "NLSPATH", "HOSTALIASES", "RES_OPTIONS", "MALLOC_CONF",
+            "PERLLIB", "RUBYOPT", "RUBYLIB", "CLASSPATH", "JDK_JAVA_OPTIONS", "JAVA_TOOL_OPTIONS", "_JAVA_OPTIONS", "PHPRC",
+            "PHP_INI_SCAN_DIR", "GEM_PATH", "GEM_HOME", "BUNDLE_GEMFILE", "OPENSSL_CONF", "OPENSSL_ENGINES", "OPENSSL_MODULES", "AWKPATH",
+            "TCLLIBPATH", "R_PROFILE", "R_LIBS",
+        ]
+        let prefixes = [
+            "LD_", "DYLD_", "BASH_FUNC_", "GLIBC_TUNABLES", "PYTHON", "PERL5", "NODE_", "LUA_", "GIT_", "DOTNET_", "COMPLUS_", "CORECLR_",
+        ]
+        return names.contains(upper) || prefixes.contains { upper.hasPrefix($0) }
     }
 
     static func isVariable(_ name: String) -> Bool {

@@ -34,9 +34,9 @@ extension OpenAPI {
                     ], example: #"{"overlap":"24h"}"#),
                 answers: [
                     Answer(
-                        201, "The new secret, shown this once; of an asymmetric one its public half.",
+                        201, "The new secret, shown this once; of an asymmetric one its public half as well.",
                         .object([
-                            Member("name", .name), Member("secret", .text, isOptional: true),
+                            Member("name", .name), Member("secret", .text),
                             Member("public_key", .text.orNull, isOptional: true), Member("signature", .words(["v1", "v1a"])),
                             Member("former_expire_at", .time.orNull),
                         ]))
