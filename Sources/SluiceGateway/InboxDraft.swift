@@ -66,7 +66,7 @@ enum InboxDraft {
             _ = try request.checkBody(depthMax: jsonDepthMax)
             return nil
         } catch {
-            return "the body cannot be read: \(error)"
+            return "the body cannot be read: it \(error)"
         }
     }
 

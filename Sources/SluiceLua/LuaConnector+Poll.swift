@@ -77,8 +77,10 @@ extension LuaConnector {
         if result.more {
             guard let next = result.next else { throw state.error("returned can_poll_more without next_poll", function) }
             if let closure, closure.root.bytes.elementsEqual(next) {
-                throw state.error(
+                var error = state.error(
                     "returned can_poll_more with the next_poll it was called with: the next page would be the same for ever", function)
+                error.code = .pagingNeverEnds
+                throw error
             }
             return PollPage(records: result.records, pageState: next, more: true, warnings: result.warnings, epoch: result.epoch)
         }

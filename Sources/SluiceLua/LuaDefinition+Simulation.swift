@@ -9,7 +9,7 @@ extension LuaDefinition {
         do throws(JSONError) {
             root = try JSONDocument(data, depthMax: 80).root
         } catch {
-            throw table.error("simulate", "cannot be read: \(error)")
+            throw table.error("simulate", "cannot be read: it \(error)")
         }
         var feed = SimulatedFeed(connection: root["connection"], input: root["input"])
         if let word = root["dialect"] {

@@ -60,7 +60,7 @@ struct LuaDefinition: Sendable {
         do throws(JSONError) {
             document = try JSONDocument(json, depthMax: 80)
         } catch {
-            throw SluiceError(.connector, "\(path): the connector's table cannot be read: \(error)")
+            throw SluiceError(.connector, "\(path): the connector's table cannot be read: it \(error)")
         }
         let table = try LuaTable(
             document.root, path: path, at: "",

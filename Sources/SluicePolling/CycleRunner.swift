@@ -502,7 +502,7 @@ extension PollFailure {
     private static let passing: Set<SluiceError.Code> = [.storage, .diskFull, .overloaded, .providerUnreachable]
 
     /// Any error of a poll, in the kinds that call for different answers.
-    static func classify(_ error: any Error) -> PollFailure {
+    package static func classify(_ error: any Error) -> PollFailure {
         switch error {
         case let failure as PollFailure: failure
         case let error as SluiceError where error.code == .badCursor: PollFailure(.badCursor, error)

@@ -58,10 +58,16 @@ extension Live {
             #expect(unknown.code == 2 && unknown.text.contains("github"), "\(unknown.text)")
             let garbage = try await Self.verify("no request")
             #expect(garbage.code == 2 && garbage.text.contains("Line 1"), "\(garbage.text)")
+            let parameter = try await Self.verify(Self.request(), ["--scheme", "paypal", "--parameter", "webhok_id=1"])
+            #expect(parameter.code == 2 && parameter.text.contains("it has webhook_id"), "\(parameter.text)")
+            for url in ["hooks.example.com", "https://", "https:///x", "ftp://hooks.example.com"] {
+                let answer = try await Self.verify(Self.request(), ["--scheme", "github", "--url", url])
+                #expect(answer.code == 2 && answer.text.contains("--url must be"), "\(url): \(answer.text)")
+            }
             try await withTemporaryDirectory("sluice-verify") { directory in
                 let command = Command(directory)
                 let unreadable = try await command.run(["verify", "--scheme", "github", "--secret-file", "absent", "--request", "absent"])
-                #expect(unreadable.code == 2 && unreadable.text.contains("cannot be read"), "\(unreadable.text)")
+                #expect(unreadable.code == 2 && unreadable.text.contains("cannot be read: there is no such file"), "\(unreadable.text)")
                 let nothing = try await command.run(["verify"])
                 #expect(nothing.code == 2 && nothing.text.contains("--scheme"), "\(nothing.text)")
             }

@@ -61,6 +61,45 @@ import Testing
         #expect(try lints(described(cursor)) == expected)
     }
 
+    /// What allows nothing is said: a name that no lint has, and an allowance without a reason.
+    @Test(arguments: [
+        ("-- allow no-lookback: the source is prompt", [String]()), ("-- allow no-lookback", ["no-lookback", "allow-without-reason"]),
+        ("-- allow no-lookback:", ["no-lookback", "allow-without-reason"]),
+        ("-- allow no-lokback: prompt", ["no-lookback", "allow-unknown"]), ("-- allow lookbacks: none", ["no-lookback", "allow-unknown"]),
+        ("-- allow the source some time", ["no-lookback"]),
+    ]) func anAllowanceNamesALintAndAReason(_ comment: String, _ expected: [String]) throws {
+        let source = described("order = \"asc\"").replacingOccurrences(of: "  cursor = {", with: "  \(comment)\n cursor = {")
+        try #require(source.contains(comment))
+        #expect(try lints(source) == expected)
+    }
+
+    /// Whatever a finding may be called can be allowed, and stands on the page.
+    @Test func allNamesOfLintsAreKnown() throws {
+        let page = try String(contentsOfFile: Repository.path("docs/CONNECTORS.md"), encoding: .utf8)
+        var found: Set<String> = []
+        for file in [
+            "SluiceServer/Tools/ConnectorLints.swift", "SluiceServer/Tools/ConnectorLints+Window.swift",
+            "SluiceServer/Tools/ConnectorLints+Allowances.swift", "SluiceSimulation/Connectors/BehaviouralLints.swift",
+        ] {
+            let source = try String(contentsOfFile: Repository.path("Sources/" + file), encoding: .utf8)
+            for match in source.matches(of: #/(?:warn|note|Lint)\(\s*"([a-z-]+)"|\.warning, "([a-z-]+)"/#) {
+                found.insert(String(match.1 ?? match.2 ?? ""))
+            }
+        }
+        #expect(found == LintNames.all, "\(found.symmetricDifference(LintNames.all).sorted())")
+        for name in LintNames.all { #expect(page.contains("`\(name)`"), "docs/CONNECTORS.md does not name \(name)") }
+    }
+
+    /// The trigger's name says that it is about changes, whatever its cursor is.
+    @Test(arguments: [
+        ("updated_item", "id = \"id\"", ["no-version"]), ("item", "id = \"id\"", []), ("changed_item", "id = \"at\"", []),
+        ("updated_item", "id = \"id\", version = \"rev\"", []),
+    ]) func aTriggerOnChangesNeedsAVersion(_ name: String, _ dedup: String, _ expected: [String]) throws {
+        let source = described("lookback_seconds = 60, order = \"asc\"").replacingOccurrences(of: "updated_item", with: name)
+            .replacingOccurrences(of: "id = \"id\", version = \"at\"", with: dedup)
+        #expect(try lints(source) == expected)
+    }
+
     @Test func aLagThatIsSaidBesideTheCursorCounts() throws {
         let cursor = "lookback_seconds = 60, order = \"asc\", visibility_lag_seconds = 0"
         #expect(try lints(described(cursor, trigger: "visibility_lag_seconds = 5,")).isEmpty)

@@ -60,6 +60,7 @@ import Testing
             order.allowsPrivate = false
             let trial = try await Trial.run(order)
             #expect(trial.failure?.contains("forbidden_address") == true && provider.reads.isEmpty, "\(trial.text())")
+            #expect(trial.failure?.contains("--allow-private") == true && trial.failureKind == "permanent", "\(trial.text())")
         }
     }
 

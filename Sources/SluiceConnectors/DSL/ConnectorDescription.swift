@@ -194,7 +194,7 @@ extension WebhookRequest {
         do throws(JSONError) {
             return try JSONDocument(body).root
         } catch {
-            throw SluiceError(.invalid, "the webhook's body is not readable: \(error)")
+            throw SluiceError(.invalid, "the webhook's body is not readable: it \(error)")
         }
     }
 }

@@ -55,7 +55,7 @@ extension Incremental {
         do throws(JSONError) {
             document = try JSONDocument(writer.bytes, depthMax: 80)
         } catch {
-            throw SluiceError(.connector, "cannot be read: \(error)")
+            throw SluiceError(.connector, "cannot be read: it \(error)")
         }
         return try Incremental(json: document)
     }

@@ -22,7 +22,7 @@ package final class PlaceWitness: Sendable {
 
     private struct State {
         var places: [Place] = []
-        var variant: String?
+        var variant: (name: String, keys: Set<String>)?
     }
 
     @TaskLocal package static var current: PlaceWitness?
@@ -45,14 +45,18 @@ package final class PlaceWitness: Sendable {
     /// A key that names a field of the input without braces.
     static func note(input name: String, _ key: String) { current?.note(key, "input", name) }
 
-    /// What is noted until the next call stands in this variant of `incremental`; nil: in `incremental` itself.
-    static func enter(variant: String?) { current?.state.withLock { $0.variant = variant } }
+    /// What is noted until `leaveVariant` stands in this variant of `incremental` where it is one of its own keys.
+    static func enter(variant name: String, keys: [String]) { current?.state.withLock { $0.variant = (name, Set(keys)) } }
+    static func leaveVariant() { current?.state.withLock { $0.variant = nil } }
 
     private func note(_ key: String, _ root: String, _ name: String) {
         state.withLock { state in
             var key = key
-            if let variant = state.variant, key.hasPrefix("incremental.") {
-                key = "incremental.variants.\(variant)" + key.dropFirst("incremental".count)
+            let parts = key.split(separator: ".", maxSplits: 1)
+            if let variant = state.variant, parts.count == 2, parts[0] == "incremental",
+                variant.keys.contains(String(parts[1].prefix { $0 != "." && $0 != "[" }))
+            {
+                key = "incremental.variants.\(variant.name).\(parts[1])"
             }
             state.places.append(Place(key: key, root: root, name: name))
         }

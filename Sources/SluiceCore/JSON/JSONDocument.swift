@@ -39,7 +39,8 @@ public struct JSONError: Error, Equatable, Sendable, CustomStringConvertible {
     public var reason: Reason
     /// Bytes from the start of the body.
     public var offset: Int
-    public var description: String { "JSON \(reason.rawValue) at byte \(offset)" }
+    /// What follows "it": `has an unexpected byte at byte 17`.
+    public var description: String { "\(reason.rawValue) at byte \(offset)" }
 }
 
 /// One pass over untrusted bytes.

@@ -44,6 +44,8 @@ extension SluiceError.Code {
     public static let locked: Self = "locked"
     public static let wrongKey: Self = "wrong_master_key"
     public static let connector: Self = "connector"
+    /// A poll asks for the same page again: it would never end.
+    public static let pagingNeverEnds: Self = "paging_never_ends"
     public static let filter: Self = "filter"
     public static let badCursor: Self = "bad_cursor"
     public static let providerStatus: Self = "provider_status"

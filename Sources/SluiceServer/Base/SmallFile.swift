@@ -32,8 +32,17 @@ public enum SmallFile {
     /// return the new one survives a power cut. With `isNew`, throws `.conflict` if there is one already.
     public static func writePrivate(_ path: String, _ bytes: [UInt8], isNew: Bool = false) throws(SluiceError) {
         if isNew, access(path, F_OK) == 0 { throw SluiceError(.conflict, "\(path) exists already").with("file", path) }
+        try replace(path, bytes, mode: 0o600)
+    }
+
+    /// Replaces or creates a file that everybody may read, in one step.
+    public static func writePage(_ path: String, _ text: String) throws(SluiceError) {
+        try replace(path, Array(text.utf8), mode: 0o644)
+    }
+
+    private static func replace(_ path: String, _ bytes: [UInt8], mode: mode_t) throws(SluiceError) {
         let temporary = "\(path).\(getpid()).new"
-        let descriptor = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0o600)
+        let descriptor = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, mode)
         if descriptor < 0 { throw fault("cannot write", path) }
         var written = 0
         while written < bytes.count {

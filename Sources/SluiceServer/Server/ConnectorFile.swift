@@ -33,21 +33,39 @@ public enum ConnectorFile {
 }
 
 extension ConnectorFile {
+    /// Loads each by itself: one that is broken keeps no other from loading.
+    public static func loadEach(_ files: [String]) -> (connectors: [any Connector], broken: [BrokenConnector]) {
+        var (connectors, broken): ([any Connector], [BrokenConnector]) = ([], [])
+        for file in files {
+            do {
+                connectors.append(try load(file))
+            } catch {
+                let message = (error as? SluiceError)?.message ?? "\(error)"
+                let isNamed = message.hasPrefix(file + ": ")
+                broken.append(BrokenConnector(file: file, message: isNamed ? String(message.dropFirst(file.count + 2)) : message))
+            }
+        }
+        return (connectors, broken)
+    }
+
+    /// Whether there is something to load; what cannot be read is there, and loading it says why it cannot.
+    private static func isThere(_ file: String) -> Bool {
+        do { return try SmallFile.read(file, bytesMax: LuaConnector.sourceBytesMax) != nil } catch { return true }
+    }
+
     /// The connectors that paths name: each a `connector.lua`, a directory that holds one, or a directory of such directories.
     /// Throws `.notFound` where there is none.
     public static func all(in paths: [String]) throws -> [String] {
         var files: [String] = []
         for path in paths {
             let file = file(path)
-            if try SmallFile.read(file, bytesMax: LuaConnector.sourceBytesMax) != nil {
+            if isThere(file) {
                 files.append(file)
                 continue
             }
             let directory = path.hasSuffix("/") ? String(path.dropLast()) : path
             let names = path.hasSuffix(".lua") ? [] : SmallFile.names(in: directory)
-            let inner = try names.map { "\(directory)/\($0)/connector.lua" }.filter {
-                try SmallFile.read($0, bytesMax: LuaConnector.sourceBytesMax) != nil
-            }
+            let inner = names.map { "\(directory)/\($0)/connector.lua" }.filter(isThere)
             if inner.isEmpty {
                 throw SluiceError(.notFound, "there is no connector at \(path): name a connector.lua or a directory that holds one")
                     .with("file", path)

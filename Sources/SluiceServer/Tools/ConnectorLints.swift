@@ -15,7 +15,15 @@ public struct ConnectorLints: Sendable {
     /// Throws `.notFound` if there is no such file.
     public init(file path: String) throws {
         file = ConnectorFile.file(path)
-        let source = try ConnectorFile.source(file)
+        let source: [UInt8]
+        do {
+            source = try ConnectorFile.source(file)
+        } catch let error as SluiceError where error.code != .notFound {
+            keys = LuaKeyLines(source: [])
+            (lines, connector) = ([], nil)
+            findings.append(fault(error))
+            return
+        }
         keys = LuaKeyLines(source: source)
         lines = source.split(separator: UInt8(ascii: "\n"), omittingEmptySubsequences: false).map { String(decoding: $0, as: UTF8.self) }
         do {
@@ -26,6 +34,12 @@ public struct ConnectorLints: Sendable {
             return
         }
         if let definition = connector?.definition { lint(definition) }
+        lintAllowances(lines)
+    }
+
+    /// A finding about a line, whatever stands in it.
+    mutating func note(_ lint: String, line: Int, _ message: String, loses: String, fix: String) {
+        findings.append(ConnectorFinding(.warning, lint, file: file, line: line, subject: "", message: message, loses: loses, fix: fix))
     }
 
     /// File and line of a key such as `triggers.new_order.poll`.
@@ -36,7 +50,10 @@ public struct ConnectorLints: Sendable {
 
     private func allows(_ lint: String, line: Int?) -> Bool {
         guard let line else { return false }
-        return [line - 1, line - 2].contains { lines.indices.contains($0) && lines[$0].contains("-- allow \(lint)") }
+        return [line - 1, line - 2].contains { index in
+            guard lines.indices.contains(index), let allowance = LintAllowance(lines[index]) else { return false }
+            return allowance.name == lint && allowance.hasReason
+        }
     }
 
     /// Once for a place, though variants may repeat it; and not where its line, or the one above, says `-- allow LINT: WHY`.
@@ -64,6 +81,8 @@ public struct ConnectorLints: Sendable {
         // "triggers.x.incremental incremental.cursor.type is missing": the two say one place.
         if words.count > 1, let last = subject.split(separator: ".").last, words[1].hasPrefix(last + ".") {
             subject += words[1].dropFirst(last.count)
+        } else if words.count > 1, words[1].contains("."), !subject.isEmpty {
+            subject += "." + words[1]
         }
         line = line ?? ([subject] + words).lazy.compactMap { $0.contains(".") || $0 == subject ? keys.line($0) : nil }.first
         return ConnectorFinding(
@@ -107,14 +126,15 @@ public struct ConnectorLints: Sendable {
         return ["time", "date", "clock"].contains(tokens[index + 2].text)
     }
 
-    private static let changeWords = ["updat", "modif", "chang", "edited", "touched", "last_"]
-
-    private static func saysChange(_ path: JSONPath) -> Bool {
-        let name = (path.keys.last ?? "").lowercased()
-        return changeWords.contains { name.contains($0) }
-    }
-
     private mutating func lint(_ rules: Incremental, _ type: TriggerTypeDefinition, _ key: String) {
+        if rules.dedup.versions.isEmpty, ChangeWords.stand(in: type.name), rules.cursor?.saysChange != true,
+            rules.cursor?.field != rules.dedup.id
+        {
+            warn(
+                "no-version", key + ".dedup", "the trigger is about changes, and its dedup key is \(rules.dedup.id) alone",
+                loses: "every change of a record after the first",
+                fix: "add version, which changes with the record; where each change has an id of its own: -- allow no-version: WHY")
+        }
         guard let cursor = rules.cursor else { return }
         let granule = cursor.comparedUnits
         if let overlap = cursor.overlap {
@@ -136,12 +156,12 @@ public struct ConnectorLints: Sendable {
                 loses: "records that show up after newer ones, if the source has such",
                 fix: "declare lookback_seconds as long as the source may lag, for example 60")
         }
-        if rules.dedup.versions.isEmpty, ConnectorLints.saysChange(cursor.field) {
+        if rules.dedup.versions.isEmpty, cursor.saysChange {
             warn(
                 "no-version", key + ".dedup", "\(cursor.field) moves with each change, and the dedup key has no version",
                 loses: "every change of a record after the first", fix: "add version = \"\(cursor.field)\"")
         }
-        if isAboutNew(type.name), ConnectorLints.saysChange(cursor.field) {
+        if isAboutNew(type.name), cursor.saysChange {
             warn(
                 "new-by-updated", key + ".cursor.field", "the trigger is about new records, and its cursor is \(cursor.field)",
                 loses: "nothing, but old records may come as new when they change",
@@ -190,7 +210,7 @@ public struct ConnectorLints: Sendable {
         let words = type.name.lowercased()
         let stated = connector?.simulation(triggerType: type.name)?.rules
         // What is described is shown by running it.
-        guard stated == nil, ConnectorLints.changeWords.contains(where: { words.contains($0) }) else { return }
+        guard stated == nil, ChangeWords.stand(in: words) else { return }
         guard let start = body.firstIndex(where: { $0.text == "return" }) else { return }
         let rest = body[(start + 1)...].map(\.text)
         if rest.count == 4, rest[1] == ".", rest[3] == "end" {

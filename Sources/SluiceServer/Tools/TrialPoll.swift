@@ -18,7 +18,8 @@ struct TrialPoll: Sendable {
     }
 
     func keys(of page: PollPage) throws -> [Result<[UInt8], SluiceError>] {
-        try page.keys ?? connector.dedupKeys(triggerType: type.name, records: page.records)
+        let keys = try page.keys ?? connector.dedupKeys(triggerType: type.name, records: page.records)
+        return keys.map { $0.map(page.wholeKey) }
     }
 }
 
@@ -123,13 +124,18 @@ extension Trial {
             }
             guard poll.type.kind == .longPolling, !more, poll.order.holdSeconds > 0 else { return }
             try await hold(poll, http, holding)
-        } catch let failure as PollFailure {
-            failureKind = "\(failure.kind)"
-            self.failure = failure.error.description
         } catch {
-            failureKind = "connector"
-            failure = "\(error)"
+            fail(error)
         }
+    }
+
+    private mutating func fail(_ error: any Error) {
+        let classified = PollFailure.classify(error)
+        let isConnectors = !(error is PollFailure) && classified.error.code == .connector
+        failureKind = isConnectors ? "connector" : "\(classified.kind)"
+        // What is set beside a URL in sluice.yaml is an option here.
+        failure = classified.error.description.replacing(
+            "set allow_private: true or allow_networks where the URL is set", with: "give --allow-private")
     }
 
     /// Holds requests until something comes of one.

@@ -46,14 +46,36 @@ extension ConnectorSimulation {
         var names: Set<String> = []
         func add(_ lint: Lint, _ seed: UInt64?) { if names.insert(lint.name).inserted { result.append((lint, seed)) } }
         for name in report.observations.sorted() { if let lint = observed[name] { add(lint, nil) } }
+        let alwaysFails = report.rows.contains { stuck($0) != nil && !breaks($0.trap) }
         for row in report.rows {
-            guard case .failed(let seed, _, let doubled, _) = row.result, let lint = lint(row.trap) else { continue }
+            guard case .failed(let seed, _, let doubled, _) = row.result else { continue }
+            if let message = stuck(row), alwaysFails {
+                add(pollFails(message), seed)
+                continue
+            }
+            guard let lint = lint(row.trap) else { continue }
             // A poll that never ends, or ends too early, fails most traps: it is named once.
             if names.contains("paging-never-ends") || names.contains("paging-stops-early") && row.trap != .keptStart { continue }
             if row.trap == .idleFeed || row.trap == .changedAgain && report.observations.contains("new-by-updated") { continue }
             add(doubled.isEmpty ? lint : doubles, seed)
         }
         return result
+    }
+
+    /// Why a poll could not go on in a trap; nil where it could.
+    private static func stuck(_ row: Row) -> String? {
+        guard case .failed(_, _, _, let fault?) = row.result, fault.hasPrefix(TrapScene.stuckPrefix) else { return nil }
+        return String(fault.dropFirst(TrapScene.stuckPrefix.count))
+    }
+
+    /// Whether what a trap does makes a poll fail that is right otherwise.
+    private static func breaks(_ trap: ConnectorTrap) -> Bool { [.expiringToken, .deletedAnchor, .poisonRecord].contains(trap) }
+
+    /// It says nothing of the mistakes that the traps are for: they were not reached.
+    private static func pollFails(_ message: String) -> Lint {
+        Lint(
+            "poll-fails", "the poll fails: \(message)", loses: "everything: no cycle succeeds, and other mistakes stay unseen",
+            fix: "see the message; where only the stand-in cannot answer it, describe the list as it is in simulate")
     }
 
     private static let doubles = Lint(

@@ -1,9 +1,10 @@
+import SluiceConnectors
 import SluiceCore
 
 extension ConnectorSimulation {
     /// The table that people read: a line for each trap.
-    public static func text(_ reports: [Report], seeds: UInt64) -> String {
-        var lines: [String] = []
+    public static func text(_ reports: [Report], seeds: UInt64, broken: [BrokenConnector] = []) -> String {
+        var lines = broken.map(\.text)
         for report in reports {
             lines.append("\(report.connector) \(report.version), \(report.trigger) (\(report.form))")
             if let reason = report.notSimulated {
@@ -12,7 +13,9 @@ extension ConnectorSimulation {
             }
             for row in report.rows { lines += text(row) }
             let skipped = report.rows.count - report.passed - report.failed
-            lines.append("  \(report.passed) passed, \(report.failed) failed, \(skipped) do not apply; \(seeds) seeds each")
+            lines.append(
+                "  \(report.passed) passed, \(report.failed) failed, \(skipped) do not apply; \(seeds == 1 ? "1 seed" : "\(seeds) seeds") each"
+            )
         }
         return lines.joined(separator: "\n")
     }
@@ -37,13 +40,14 @@ extension ConnectorSimulation {
     }
 
     /// The same for programs.
-    public static func json(_ reports: [Report], seeds: UInt64) -> [UInt8] {
+    public static func json(_ reports: [Report], seeds: UInt64, broken: [BrokenConnector] = []) -> [UInt8] {
         var writer = JSONWriter()
         writer.object { writer in
             writer.member("seeds", Int64(clamping: seeds))
             writer.member("failed", Int64(reports.reduce(0) { $0 + $1.failed }))
             writer.key("triggers")
             writer.array { writer in for report in reports { append(report, to: &writer) } }
+            BrokenConnector.append(broken, to: &writer)
         }
         return writer.bytes
     }
@@ -82,6 +86,21 @@ extension ConnectorSimulation {
             for (name, all) in [("lost", lost), ("doubled", doubled)] {
                 writer.key(name)
                 writer.array { writer in for text in all { writer.value(text) } }
+            }
+        }
+    }
+}
+
+extension BrokenConnector {
+    /// The member `broken`.
+    static func append(_ broken: [BrokenConnector], to writer: inout JSONWriter) {
+        writer.key("broken")
+        writer.array { writer in
+            for one in broken {
+                writer.object { writer in
+                    writer.member("file", one.file)
+                    writer.member("error", one.message)
+                }
             }
         }
     }

@@ -22,11 +22,15 @@ public struct ConnectorTable: Sendable {
         public var realProgram: String?
     }
     public private(set) var rows: [Row] = []
+    /// Those that did not load.
+    public let broken: [BrokenConnector]
     public let seeds: UInt64
 
     /// Runs the simulation of each. `realPrograms`: by the connectors' names.
-    public init(_ connectors: [any Connector], realPrograms: [String: String], seeds: UInt64) async {
-        self.seeds = seeds
+    public init(
+        _ connectors: [any Connector], broken: [BrokenConnector] = [], realPrograms: [String: String], seeds: UInt64
+    ) async {
+        (self.seeds, self.broken) = (seeds, broken)
         for connector in connectors.sorted(by: { $0.definition.name < $1.definition.name }) {
             let definition = connector.definition
             let reports = await ConnectorSimulation.run(connector, seeds: seeds)
@@ -99,10 +103,11 @@ public struct ConnectorTable: Sendable {
     public var text: String {
         let all = [ConnectorTable.columns.map { $0.uppercased() }] + rows.map(ConnectorTable.cells)
         let widths = all[0].indices.map { column in all.map { $0[column].count }.max() ?? 0 }
-        return all.map { row in
+        let lines = all.map { row in
             row.indices.map { $0 == row.count - 1 ? row[$0] : row[$0] + String(repeating: " ", count: widths[$0] - row[$0].count) }
                 .joined(separator: "  ")
-        }.joined(separator: "\n")
+        }
+        return (lines + broken.map(\.text)).joined(separator: "\n")
     }
 
     public var json: [UInt8] {
@@ -129,6 +134,7 @@ public struct ConnectorTable: Sendable {
                     }
                 }
             }
+            BrokenConnector.append(broken, to: &writer)
         }
         return writer.bytes
     }

@@ -99,6 +99,12 @@ struct SimulatedTrigger: Sendable {
         return !words.isDisjoint(with: ["new", "created", "added"]) && words.isDisjoint(with: ["updated", "changed", "modified", "or"])
     }
 
+    /// Whether the list of a trigger on new records is one of changes: old records come up in it again.
+    var listsChanges: Bool {
+        guard isAboutNew, let cursor = rules.cursor, cursor.marksPerSecond != nil, cursor.field != rules.dedup.id else { return false }
+        return rules.dedup.created.map { $0 != cursor.field } ?? cursor.saysChange
+    }
+
     /// Why a trap says nothing about this feed; nil where it does.
     func irrelevance(of trap: ConnectorTrap) -> String? {
         let cursor = rules.cursor
@@ -122,6 +128,7 @@ struct SimulatedTrigger: Sendable {
         case .lyingValidator: return rules.shape.isConditional ? nil : "it does not ask whether the list has changed"
         case .unordered: return isTime && cursor?.order == CursorRule.Order.none ? nil : "its list is in order"
         case .changedAgain:
+            if listsChanges { return nil }
             return rules.dedup.versions.isEmpty && rules.dedup.created == nil || cursor?.field == rules.dedup.id
                 ? "its records never change" : nil
         case .changedAtOnce:

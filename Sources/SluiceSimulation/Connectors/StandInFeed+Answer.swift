@@ -19,7 +19,7 @@ extension StandInFeed {
         if case .some(.none) = bound { return reply(400, "{\"error\":\"the bound cannot be read\"}") }
         if hasPosition(parameters) {
             now += mischief.millisecondsPerPage
-            if mischief.shifts { shift(above: bound ?? nil) }
+            if mayShift() { shift(above: bound ?? nil) }
         }
         let upper = rules.cursor?.upperParameter.flatMap { parameters[.query($0)] }.flatMap { place(ofText: $0) }
         let listed = list(above: bound ?? nil, upTo: upper, in: partition ?? 0)
@@ -28,6 +28,7 @@ extension StandInFeed {
             return reply(statuses[random.int(0...statuses.count - 1)], "{\"error\":\"unknown page\"}")
         }
         let size = pageSize(parameters)
+        note(pageSize: size)
         let page = Array(listed[min(start, listed.count)..<min(start + size, listed.count)])
         let hasMore = start + size < listed.count
         note(
@@ -110,13 +111,21 @@ extension StandInFeed {
             for path in places.partitionPaths { element.set(path.keys, "\"\(id)\"") }
             return element.text
         }
-        let isFirst = !StandInRequest(request).values.contains { key, value in
-            ["page", "offset", "after", "cursor"].contains { key.contains($0) } && !["", "0", "1"].contains(value)
-        }
+        let isFirst = StandInFeed.isFirstPage(list.pagination, StandInRequest(request))
         var answer = JSONTree()
         answer.set(list.records.keys, isFirst ? "[\(elements.joined(separator: ","))]" : "[]")
         set(end(of: list.pagination), hasMore: false, total: elements.count, pages: 1, in: &answer)
         return reply(200, answer.text)
+    }
+
+    /// Whether a request asks for the beginning of a list: by the parameter of its pages alone.
+    private static func isFirstPage(_ pagination: Incremental.Pagination, _ parameters: StandInRequest) -> Bool {
+        guard let place = positionPlace(pagination), let text = parameters[place], !text.isEmpty else { return true }
+        switch pagination {
+        case .page(let rule): return text == String(rule.first)
+        case .offset: return text == "0"
+        default: return false
+        }
     }
 
     private mutating func isOtherPartition(_ request: HTTPRequestPlan, _ parameters: StandInRequest) -> Bool {
@@ -159,8 +168,10 @@ extension StandInFeed {
         return min(asked ?? pageCap, pageCap)
     }
 
-    private var positionPlace: Incremental.RequestPlace? {
-        switch rules.pagination {
+    private var positionPlace: Incremental.RequestPlace? { StandInFeed.positionPlace(rules.pagination) }
+
+    private static func positionPlace(_ pagination: Incremental.Pagination) -> Incremental.RequestPlace? {
+        switch pagination {
         case .none: nil
         case .token(let rule): rule.parameter
         case .keyset(let rule): rule.parameter

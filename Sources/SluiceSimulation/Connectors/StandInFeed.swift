@@ -75,7 +75,12 @@ struct StandInFeed: Sendable {
     var now: Int64
     var mischief = Mischief()
     var random: SimulationRandom
-    var cycle = 0
+    private(set) var cycle = 0
+    /// So many changes between pages are made in one cycle: nobody could read a list to its end that grows as fast as it is read.
+    static let shiftsPerCycleMax = 40
+    private var shifts = 0
+    /// The smallest number of records that a page of the cycle may have had.
+    private(set) var smallestPage = Int.max
     private(set) var items: [Item] = []
     private(set) var exchanges: [Exchange] = []
     /// The current version of each record, by its id.
@@ -130,6 +135,19 @@ struct StandInFeed: Sendable {
         guard isTimed else { return Int64(items.count + 1 - countedFrom) }
         let place = now * (placesPerSecond / 1000)
         return mischief.isFine ? place : place - place % placesPerMark
+    }
+
+    mutating func begin(cycle number: Int) {
+        cycle = number
+        (shifts, smallestPage) = (0, Int.max)
+    }
+
+    mutating func note(pageSize: Int) { smallestPage = min(smallestPage, pageSize) }
+
+    /// Whether another change between two pages is made.
+    mutating func mayShift() -> Bool {
+        shifts += 1
+        return mischief.shifts && shifts <= StandInFeed.shiftsPerCycleMax
     }
 
     // MARK: What happens at the provider

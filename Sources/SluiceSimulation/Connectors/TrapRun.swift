@@ -16,6 +16,8 @@ struct TrapRun {
         /// The poll failed for good, or five times in a row.
         case failed(String)
         case endless
+        /// It asks for the same page again, in these words.
+        case repeats(String)
     }
 
     private struct Key {
@@ -23,7 +25,7 @@ struct TrapRun {
         var lastCycle: Int64
     }
 
-    static let pagesMax = 80
+    private static let pagesMaxLeast = 80
     static let triesMax = 5
 
     let connector: any Connector
@@ -54,6 +56,8 @@ struct TrapRun {
     private(set) var cycles = 0
     /// Pages of the cycle so far, over crashes.
     private(set) var pagesRead = 0
+    /// How many pages a cycle may have that comes to an end: by what is listed when it begins, and by how little a page shows.
+    private(set) var pagesMax = TrapRun.pagesMaxLeast
     /// What is asked for next is to be held.
     private var isHolding = false
     private var broughtNothing = false
@@ -73,7 +77,10 @@ struct TrapRun {
     mutating func cycle(dying crash: Crash? = nil) async -> End {
         cycles += 1
         let number = cycles
-        await standIn.change { $0.cycle = number }
+        let listed = await standIn.change { feed in
+            feed.begin(cycle: number)
+            return feed.items.count
+        }
         pagesRead = 0
         isHolding = false
         var tries = 0
@@ -88,7 +95,10 @@ struct TrapRun {
                     if !holds || isHolding && broughtNothing { break }
                     isHolding = true
                 }
-                if page >= TrapRun.pagesMax { return .endless }
+                let size = await standIn.change { $0.smallestPage }
+                // What moves while it is read comes once more, and so does all of it where the reader begins again.
+                pagesMax = max(TrapRun.pagesMaxLeast, 4 * (listed + StandInFeed.shiftsPerCycleMax) / max(1, size))
+                if page >= pagesMax { return .endless }
             } catch let failure as PollFailure where failure.kind == .badCursor {
                 return .failed(failure.error.message)
             } catch {
@@ -98,7 +108,9 @@ struct TrapRun {
                     isOpen = false
                 }
                 isHolding = false
-                if tries >= TrapRun.triesMax { return .failed(TrapRun.message(error)) }
+                guard tries >= TrapRun.triesMax else { continue }
+                let message = TrapRun.message(error)
+                return TrapRun.code(error) == .pagingNeverEnds ? .repeats(message) : .failed(message)
             }
         }
         let current = cycles
@@ -147,10 +159,11 @@ struct TrapRun {
 
     private mutating func commit(_ page: PollPage, _ results: [Result<[UInt8], SluiceError>], versions: [Int?]) {
         for (index, result) in results.enumerated() {
-            guard case .success(let key) = result, !key.isEmpty else {
+            guard case .success(let own) = result, !own.isEmpty else {
                 quarantined += 1
                 continue
             }
+            let key = page.wholeKey(own)
             let mark = index < page.marks.count ? page.marks[index] : nil
             let state = index < page.states.count ? page.states[index] : nil
             let keyed = KeyedRecord(record: page.records[index], dedupKey: key, mark: mark, state: state)
@@ -194,6 +207,14 @@ struct TrapRun {
             return Int(String(decoding: digits, as: UTF8.self))
         }
         return nil
+    }
+
+    private static func code(_ error: any Error) -> SluiceError.Code? {
+        switch error {
+        case let failure as PollFailure: failure.error.code
+        case let error as SluiceError: error.code
+        default: nil
+        }
     }
 
     static func message(_ error: any Error) -> String {

@@ -157,12 +157,13 @@ extension TrapScene {
     }
 
     private mutating func changedAgain() async {
+        if subject.listsChanges { await addOld(2) }
         guard await begin() else { return }
         await add(3)
         guard await read() else { return }
         for _ in 0..<3 {
             await pass(seconds: 5)
-            let id = random.int(1...3)
+            let id = old.count + random.int(1...3)
             await feed { $0.touch(id) }
             await pass(seconds: 2)
             guard await read() else { return }
@@ -173,6 +174,23 @@ extension TrapScene {
         if let id = again.first {
             observe("new-by-updated")
             fail("record \(id) became a job again when it changed, and it is not new")
+        }
+        await touchOld()
+    }
+
+    /// A record from before the trigger began changes: that it was never a job does not make it new.
+    private mutating func touchOld() async {
+        for id in old.sorted() {
+            let known = run.jobs
+            guard await feed({ feed in !known.keys.contains { feed.items[$0].id == id } }) else { continue }
+            await pass(seconds: 5)
+            await feed { $0.touch(id) }
+            await pass(seconds: 2)
+            guard await read() else { return }
+            let jobs = run.jobs
+            guard await feed({ feed in jobs.keys.contains { feed.items[$0].id == id } }) else { continue }
+            observe("new-by-updated")
+            return fail("record \(id), older than the trigger, became a job when it changed, and it is not new")
         }
     }
 

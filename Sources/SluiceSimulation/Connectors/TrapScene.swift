@@ -21,6 +21,8 @@ struct TrapScene {
     private(set) var outcome = TrapOutcome()
     /// Versions that must have become jobs by the end, with what to call them.
     private var expected: [Int: String] = [:]
+    /// Records that were there before the reader begins: it may read them or not.
+    private(set) var old: Set<Int> = []
     /// What showed up from then on must be read; nil until the first cycle of a reader that says not where it begins.
     private var expectsFrom: Int64?
 
@@ -36,6 +38,9 @@ struct TrapScene {
             subject.connector, subject.type, StandIn(feed), connection: subject.connection, input: subject.input,
             recordsMax: subject.recordsMax, holds: subject.dialect != nil && subject.type.kind == .longPolling)
     }
+
+    /// How the fault begins of a reader that cannot go on.
+    static let stuckPrefix = "it is stuck: "
 
     var pageSize: Int { subject.pageSize }
 
@@ -59,12 +64,20 @@ struct TrapScene {
         return await read()
     }
 
+    /// Records from long before the reader begins, however far back it does.
+    mutating func addOld(_ count: Int) async {
+        await add(count)
+        old.formUnion(await feed { $0.latest.keys })
+        await pass(seconds: Double(subject.rules.defaultSinceSecondsAgo ?? 0) + subject.toleranceSeconds + 7200)
+    }
+
     /// A cycle with nothing in its way: everything that was listed when it began must have become a job by the end. False
     /// where the reader is stuck.
     @discardableResult
     mutating func read(dying crash: TrapRun.Crash? = nil) async -> Bool {
         if let from = expectsFrom {
             let listed = await feed { feed in feed.items.filter { feed.isListed($0) && $0.fault == nil && $0.visibleAt >= from } }
+                .filter { !old.contains($0.id) }
             for item in listed { expected[item.version] = "record \(item.id), version \(item.version)" }
         }
         return await follow(dying: crash)
@@ -78,10 +91,14 @@ struct TrapScene {
             if expectsFrom == nil { expectsFrom = await feed { $0.now } }
             return true
         case .failed(let message):
-            outcome.fault = outcome.fault ?? "it is stuck: \(message)"
+            outcome.fault = outcome.fault ?? TrapScene.stuckPrefix + message
+            return false
+        case .repeats(let message):
+            outcome.fault = outcome.fault ?? "it reads on for ever: \(message)"
+            outcome.observations.insert("paging-never-ends")
             return false
         case .endless:
-            outcome.fault = outcome.fault ?? "it reads on for ever: \(TrapRun.pagesMax) pages in one cycle"
+            outcome.fault = outcome.fault ?? "it reads on for ever: \(run.pagesMax) pages in one cycle"
             outcome.observations.insert("paging-never-ends")
             return false
         }

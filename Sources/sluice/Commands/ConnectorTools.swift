@@ -62,7 +62,8 @@ extension ConnectorCommands {
         }
 
         private func describe(_ definition: ConnectorDefinition, _ findings: [ConnectorFinding]) {
-            let verdict = findings.isEmpty ? "is good." : "loads; it has \(findings.count) findings."
+            let verdict =
+                findings.isEmpty ? "is good." : "loads; it has \(findings.count == 1 ? "1 finding" : "\(findings.count) findings")."
             Terminal.out("\(definition.name) \(definition.version) (\(definition.title)) \(verdict)")
             if paths.count > 1 || !findings.isEmpty { return }
             Terminal.out("hash      \(definition.hash)")
@@ -94,7 +95,7 @@ extension ConnectorCommands {
         }
 
         func run() async throws {
-            let connectors = try ConnectorFile.all(in: paths).map { try ConnectorFile.load($0) }
+            let (connectors, broken) = ConnectorFile.loadEach(try ConnectorFile.all(in: paths))
             let seeds = seeds
             // Connectors have nothing to do with each other; the cores bound how many run at once.
             let reports = await withTaskGroup(of: (Int, [ConnectorSimulation.Report]).self) { group in
@@ -107,10 +108,10 @@ extension ConnectorCommands {
             }
             let output =
                 json
-                ? String(decoding: ConnectorSimulation.json(reports, seeds: seeds), as: UTF8.self)
-                : ConnectorSimulation.text(reports, seeds: seeds)
+                ? String(decoding: ConnectorSimulation.json(reports, seeds: seeds, broken: broken), as: UTF8.self)
+                : ConnectorSimulation.text(reports, seeds: seeds, broken: broken)
             Terminal.out(output)
-            if reports.contains(where: { $0.failed > 0 }) { throw ExitCode(1) }
+            if !broken.isEmpty || reports.contains(where: { $0.failed > 0 }) { throw ExitCode(1) }
         }
     }
 
@@ -122,7 +123,7 @@ extension ConnectorCommands {
         func run() throws {
             let page = try ReferencePage.markdown()
             guard let write else { return Terminal.out(page) }
-            try page.write(toFile: write, atomically: true, encoding: .utf8)
+            try SmallFile.writePage(write, page)
             Terminal.error("Note: wrote \(write)")
         }
     }
@@ -133,22 +134,28 @@ extension ConnectorCommands {
             discussion: "Each is run against its stand-in with every trap; exit code 1 if one fails.")
         @Argument(help: "connector.lua, a directory that holds one, or a directory of such directories.") var paths = ["connectors"]
         @Option(help: "How many seeds each trap is run with.") var seeds: UInt64 = ConnectorSimulation.seedsStandard
-        @Option(help: ArgumentHelp("Which connectors run against a real program: NAME PROGRAM a line.", valueName: "file"))
-        var real = "connectors/real-programs.txt"
+        private static let realStandard = "connectors/real-programs.txt"
+        @Option(
+            help: ArgumentHelp(
+                "Which connectors run against a real program: NAME PROGRAM a line; \(realStandard) unless given.", valueName: "file"))
+        var real: String?
         @Option(help: ArgumentHelp("Write it as a page, for example docs/CATALOGUE.md.", valueName: "file")) var write: String?
         @Flag(help: "Print the table as JSON.") var json = false
 
         func run() async throws {
-            let connectors = try ConnectorFile.all(in: paths).map { try ConnectorFile.load($0) }
-            let programs = try SmallFile.read(real).map { ConnectorTable.realPrograms(String(decoding: $0, as: UTF8.self)) } ?? [:]
-            let table = await ConnectorTable(connectors, realPrograms: programs, seeds: seeds)
-            if let write {
-                try table.markdown.write(toFile: write, atomically: true, encoding: .utf8)
+            let (connectors, broken) = ConnectorFile.loadEach(try ConnectorFile.all(in: paths))
+            let list = try SmallFile.read(real ?? ShowTable.realStandard)
+            if list == nil, let real { throw SluiceError(.notFound, "there is no file \(real)").with("file", real) }
+            let programs = list.map { ConnectorTable.realPrograms(String(decoding: $0, as: UTF8.self)) } ?? [:]
+            let table = await ConnectorTable(connectors, broken: broken, realPrograms: programs, seeds: seeds)
+            if let write, broken.isEmpty {
+                try SmallFile.writePage(write, table.markdown)
                 Terminal.error("Note: wrote \(write)")
             } else {
                 Terminal.out(json ? String(decoding: table.json, as: UTF8.self) : table.text)
+                if let write { Terminal.error("Note: \(write) was not written: some connectors are broken") }
             }
-            if table.rows.contains(where: { $0.trapsFailed > 0 }) { throw ExitCode(1) }
+            if !broken.isEmpty || table.rows.contains(where: { $0.trapsFailed > 0 }) { throw ExitCode(1) }
         }
     }
 

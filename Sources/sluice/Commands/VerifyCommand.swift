@@ -41,6 +41,9 @@ struct VerifyCommand: ParsableCommand {
             throw ValidationError("--tolerance-seconds lies between 1 and \(86_400 * 366)")
         }
         for text in parameter where !text.contains("=") { throw ValidationError("--parameter is NAME=VALUE, not \(text)") }
+        if let url, !Self.isUsable(url) {
+            throw ValidationError("--url must be what the provider calls, such as https://hooks.example.com/hooks/x")
+        }
     }
 
     func run() throws {
@@ -50,6 +53,11 @@ struct VerifyCommand: ParsableCommand {
             let near = Words.nearestAll(name, among: SignatureScheme.all.map(\.name))
             let hint = near.isEmpty ? "" : " Near: \(near.joined(separator: ", "))."
             throw ValidationError("There is no scheme `\(name)`.\(hint) `sluice verify --list` names them all.")
+        }
+        for name in parameterNames where !found.summary.parameters.contains(name) {
+            let known = found.summary.parameters
+            throw ValidationError(
+                "The scheme `\(found.name)` has no parameter `\(name)`: it has " + (known.isEmpty ? "none" : known.joined(separator: ", ")))
         }
         let secrets = try secretFile.map { SecretFile(try Self.text($0), parameterNames: found.summary.parameters) }
         let raw: RawRequest
@@ -82,9 +90,26 @@ struct VerifyCommand: ParsableCommand {
         return scheme.report(webhook, secrets: file.secrets, now: moment, options: options, notes: notes)
     }
 
+    private var parameterNames: [String] {
+        parameter.map { String($0.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)[0]) }
+    }
+
+    private static func isUsable(_ url: String) -> Bool {
+        guard let scheme = ["https://", "http://"].first(where: url.hasPrefix) else { return false }
+        let authority = url.dropFirst(scheme.count).prefix { !"/?#".contains($0) }
+        let host = authority.split(separator: "@", omittingEmptySubsequences: false).last ?? ""
+        return !host.isEmpty && !host.hasPrefix(":") && !url.contains { $0.isWhitespace }
+    }
+
     private static func bytes(_ file: String) throws -> [UInt8] {
-        guard let data = FileManager.default.contents(atPath: file) else { throw ValidationError("\(file) cannot be read") }
-        return Array(data)
+        do throws(SluiceError) {
+            guard let bytes = try SmallFile.read(file, bytesMax: RawRequest.bytesMax) else {
+                throw SluiceError(.notFound, "\(file) cannot be read: there is no such file")
+            }
+            return bytes
+        } catch {
+            throw ValidationError(error.message)
+        }
     }
 
     private static func text(_ file: String) throws -> String {

@@ -99,6 +99,49 @@ import Testing
         #expect(!wrong.hints.contains { $0.contains("the signature itself is right") })
     }
 
+    /// The header is written otherwise, and all else is right: nothing is wrong with the secret.
+    @Test func whiteSpaceInTheHeaderIsSaid() throws {
+        let fixture = try Self.fixture("stripe 1")
+        var spaced = fixture.request
+        spaced.headers = spaced.headers.map { field in
+            HTTPField(field.name, field.value.split(separator: ",").joined(separator: " , "))
+        }
+        try #require(spaced.headers.map(\.value) != fixture.request.headers.map(\.value))
+        let report = fixture.signatureScheme.report(spaced, secrets: fixture.secrets, now: fixture.now, options: fixture.options)
+        #expect(!report.isValid)
+        #expect(report.hints.contains { $0.contains("white space in the header Stripe-Signature") }, "\(report.hints)")
+        #expect(!report.hints.contains { $0.contains("if the secret") }, "\(report.hints)")
+    }
+
+    /// Some providers repeat the secret in the body, and some take it in the address.
+    @Test func aSecretInTheBodyOrTheURLIsNotPrinted() throws {
+        let secret = "client-state-1"
+        for body in ["{\"clientState\": \"\(secret)\"}", String(repeating: "x", count: 40) + secret] {
+            let scheme = try #require(SignatureScheme.named("hmac-sha256"))
+            let request = WebhookRequest(
+                method: "POST", path: "/", query: "", headers: [HTTPField("X-Sig", secret)], body: Array(body.utf8))
+            let report = scheme.report(
+                request, secrets: [secret], now: Timestamp(seconds: 0), options: SchemeOptions(headerName: "X-Sig"))
+            let text = report.text + String(decoding: report.json, as: UTF8.self)
+            #expect(!text.contains("client-st"), "\(text)")
+        }
+        let fixture = try Self.fixture("twilio 1")
+        var request = fixture.request
+        request.url = "https://someone:passw0rd-1@hooks.example.com/a?b=c"
+        let report = fixture.signatureScheme.report(request, secrets: fixture.secrets, now: fixture.now, options: fixture.options)
+        let text = report.text + String(decoding: report.json, as: UTF8.self)
+        #expect(!text.contains("passw0rd-1") && text.contains("hooks.example.com"), "\(text)")
+    }
+
+    /// Programs read the parts of the signed content under their own names.
+    @Test func partsOfTheContentHaveTheirNames() throws {
+        let report = Self.report(try Self.fixture("stripe 1"))
+        let root = try JSONDocument(report.json).root
+        #expect(root["signed_parts"]?["timestamp"] != nil && root["signed_parts"]?["body"] != nil)
+        #expect(root["facts"]?["body"]?.text?.contains("SHA-256") == true)
+        #expect(root["facts"]?.members?.contains { $0.key.hasPrefix(" ") } == false)
+    }
+
     @Test func anotherSchemeIsFound() throws {
         let slack = try Self.fixture("slack")
         let report = try #require(SignatureScheme.named("zoom")).report(slack.request, secrets: slack.secrets, now: slack.now)

@@ -117,8 +117,8 @@ extension Incremental {
                 throw reader.fault(name, "must be a table of keys that replace those of incremental")
             }
             guard !replaced.contains(where: { $0.key == "variants" }) else { throw reader.fault(name, "must hold no variants of its own") }
-            PlaceWitness.enter(variant: name)
-            defer { PlaceWitness.enter(variant: nil) }
+            PlaceWitness.enter(variant: name, keys: replaced.map(\.key))
+            defer { PlaceWitness.leaveVariant() }
             do throws(SluiceError) {
                 rules[name] = try Incremental(json: merged(json, replaced))
             } catch {

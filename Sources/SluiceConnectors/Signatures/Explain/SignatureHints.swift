@@ -165,6 +165,8 @@ enum SignatureHints {
                 return false
             }
         }
+        // The recipe in words reads headers more kindly than the scheme does: then nothing is wrong but how they are written.
+        if isValid({ _ in }) { return writing(scheme, attempt) }
         let first = recipe.alternatives[0]
         var found: [String] = []
         if !first.forms[0].algorithm.isAsymmetric {
@@ -172,6 +174,8 @@ enum SignatureHints {
                 (SignatureKeyForm.text, "taken as text"), (.hex, "decoded from hex"), (.standardWebhooks, "decoded from base64"),
             ] where form != first.key && isValid({ $0.key = form }) {
                 found.append("it would be valid if the secret were \(what), which this scheme does not do: is the scheme right?")
+                // What is no base64 counts as text there: the first form that fits is the one.
+                break
             }
         }
         for encoding in [SignatureEncoding.hexAnyCase, .base64, .base64URL] where encoding != first.encoding {
@@ -186,6 +190,15 @@ enum SignatureHints {
             found.append("the signature covers the body alone, not \"\(first.content)\"")
         }
         return found
+    }
+
+    private static func writing(_ scheme: SignatureScheme, _ attempt: SignatureAttempt) -> [String] {
+        let names = attempt.options.headerName.map { [$0] } ?? scheme.summary.headers
+        let spaced = names.first { attempt.request.header($0)?.contains { $0.isWhitespace } == true }
+        guard let spaced else { return ["the signature is right, but the header is not written as this provider does"] }
+        return [
+            "the signature is right, but there is white space in the header \(spaced), which this provider does not send: look for what adds it"
+        ]
     }
 
     // MARK: - Said

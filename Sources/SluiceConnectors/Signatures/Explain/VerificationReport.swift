@@ -1,10 +1,12 @@
 import SluiceCore
 
-/// What a verification found, for a person who looks for a fault. Holds neither a secret nor the expected signature.
+/// What a verification found, for a person who looks for a fault. Says neither a secret nor the expected signature.
 public struct VerificationReport: Sendable {
     public struct Fact: Sendable, Equatable {
         public var name: String
         public var text: String
+        /// Whether it is one part of the signed content.
+        public var isPart = false
     }
     public var scheme: String
     public var verdict: Verdict
@@ -21,8 +23,11 @@ public struct VerificationReport: Sendable {
         case .valid: lines.append("valid: \(scheme)")
         case .refused(let refusal): lines.append("not valid: \(scheme): \(refusal.reason.rawValue): \(refusal.message)")
         }
-        let width = facts.map(\.name.count).max() ?? 0
-        for fact in facts { lines.append("  \(fact.name)\(String(repeating: " ", count: width - fact.name.count))  \(fact.text)") }
+        let names = facts.map { ($0.isPart ? "  " : "") + $0.name }
+        let width = names.map(\.count).max() ?? 0
+        for (name, fact) in zip(names, facts) {
+            lines.append("  \(name)\(String(repeating: " ", count: width - name.count))  \(fact.text)")
+        }
         for hint in hints { lines.append("hint: \(hint)") }
         return lines.joined(separator: "\n")
     }
@@ -37,11 +42,23 @@ public struct VerificationReport: Sendable {
                 writer.member("message", refusal.message)
             }
             writer.key("facts")
-            writer.object { writer in for fact in facts { writer.member(fact.name, fact.text) } }
+            writer.object { writer in for fact in facts where !fact.isPart { writer.member(fact.name, fact.text) } }
+            writer.key("signed_parts")
+            writer.object { writer in for fact in facts where fact.isPart { writer.member(fact.name, fact.text) } }
             writer.key("hints")
             writer.array { writer in for hint in hints { writer.value(hint) } }
         }
         return writer.bytes
+    }
+}
+
+extension VerificationReport {
+    fileprivate mutating func scrub(_ scrubber: SecretScrubber) {
+        for index in facts.indices { facts[index].text = scrubber.scrubbed(facts[index].text) }
+        hints = hints.map { scrubber.scrubbed($0) }
+        guard case .refused(var refusal) = verdict else { return }
+        refusal.message = scrubber.scrubbed(refusal.message)
+        verdict = .refused(refusal)
     }
 }
 
@@ -54,20 +71,43 @@ extension SignatureScheme {
         let attempt = SignatureAttempt(request: request, secrets: secrets, now: now, options: options)
         let verdict = verify(request, secrets: secrets, now: now, options: options)
         var report = VerificationReport(scheme: name, verdict: verdict)
-        report.facts = facts(attempt)
+        let scrubber = SignatureScheme.scrubber(attempt)
+        report.facts = facts(attempt, scrubber)
         report.hints = notes
         if case .refused(let refusal) = verdict { report.hints += SignatureHints.hints(self, attempt, refusal) }
         if isExperimental { report.hints.append("the recipe of \(name) is experimental: nothing of the provider confirmed it yet") }
         if name == "none" { report.hints.append("this scheme verifies nothing") }
+        report.scrub(scrubber)
         return report
     }
 
-    private func facts(_ attempt: SignatureAttempt) -> [VerificationReport.Fact] {
+    /// A body or a URL may hold the secret: some providers repeat it, and some take user and password in the address.
+    private static func scrubber(_ attempt: SignatureAttempt) -> SecretScrubber {
+        var secrets = attempt.secrets
+        for secret in attempt.secrets {
+            secrets += secret.split(whereSeparator: \.isWhitespace).map(String.init)
+            if secret.hasPrefix("whsec_") { secrets.append(String(secret.dropFirst(6))) }
+        }
+        if let url = attempt.options.url(of: attempt.request), let mark = url.firstRange(of: "://") {
+            let authority = url[mark.upperBound...].prefix { !"/?#".contains($0) }
+            if let at = authority.lastIndex(of: "@") {
+                let user = authority[..<at]
+                secrets.append(String(user))
+                secrets += user.split(separator: ":", maxSplits: 1).dropFirst().map(String.init)
+            }
+        }
+        return SecretScrubber(secrets)
+    }
+
+    private func facts(_ attempt: SignatureAttempt, _ scrubber: SecretScrubber) -> [VerificationReport.Fact] {
         var facts: [VerificationReport.Fact] = []
         for name in shownHeaders(attempt) {
             let values = attempt.request.headers.filter { ASCII.equalIgnoringCase($0.name, name) }.map(\.value)
             guard !values.isEmpty else { continue }
-            facts.append(.init(name: name, text: isShown(name) ? values.map { Shown.text($0) }.joined(separator: " | ") : "(not shown)"))
+            facts.append(
+                .init(
+                    name: name,
+                    text: isShown(name) ? values.map { Shown.text(scrubber.scrubbed($0)) }.joined(separator: " | ") : "(not shown)"))
         }
         if let moment = recipe?.moment(attempt) {
             let age = attempt.now - moment
@@ -80,14 +120,15 @@ extension SignatureScheme {
             facts.append(.init(name: "signed content", text: content.template))
             for part in content.parts where !part.name.hasPrefix("\"") {
                 guard let bytes = part.bytes else {
-                    facts.append(.init(name: "  \(part.name)", text: "(not shown)"))
+                    facts.append(.init(name: part.name, text: "(not shown)", isPart: true))
                     continue
                 }
-                facts.append(.init(name: "  \(part.name)", text: "\(bytes.count) bytes: \(Shown.start(bytes))"))
+                let start = scrubber.scrubbed(Array(bytes.prefix(Shown.scrubbedBytes)))
+                facts.append(.init(name: part.name, text: "\(bytes.count) bytes: \(Shown.start(start))", isPart: true))
             }
             // Where a plain hash is the signature, the hash of the content would be the expected one.
             if let bytes = content.bytes {
-                facts.append(.init(name: "  all of it", text: "\(bytes.count) bytes, SHA-256 \(Shown.hash(bytes))"))
+                facts.append(.init(name: "all of it", text: "\(bytes.count) bytes, SHA-256 \(Shown.hash(bytes))", isPart: true))
             }
         } else if recipe != nil {
             facts.append(.init(name: "signed content", text: "none: a secret is compared"))
@@ -110,6 +151,8 @@ extension SignatureScheme {
 /// How bytes are shown: short, in one line, in ASCII.
 enum Shown {
     private static let startBytes = 48
+    /// So much is searched for secrets, of which the start is shown: one that is cut off there is found whole.
+    static let scrubbedBytes = 8192
 
     static func hash(_ bytes: [UInt8]) -> String { Hex.text(HMACSHA256.sha256(bytes)) }
 
