@@ -184,6 +184,9 @@ public struct TriggerTypeDefinition: Sendable {
     public var hasCursorAt = false
     /// Its poll is code, and `Connector.recordTimes` gives the times of records.
     public var hasRecordTime = false
+    /// Its poll is code, and the time in its dedup key stays the same for so long: `record_time` tells where. Nil: each change shows
+    /// another key.
+    public var versionSpan: Span?
 
     public init(
         name: String, title: String, kind: TriggerKind, inputFields: [Field] = [], outputFields: [Field] = [],

@@ -14,14 +14,15 @@ extension LuaConnector {
             return try await incremental.run(request, http: signing(http, request))
         }
         guard let function = trigger.poll else { throw SluiceError(.connector, "\(path): triggers.\(trigger.type.name) has no poll") }
-        return try await poll(request, function, slots, http)
+        return try await tellingStatesApart(trigger.type, request, http) { try await poll(request, function, slots, $0) }
     }
 
     /// As `poll`, with the trigger's `long_poll`: rules beside an `incremental`, or a function of the same form as `poll`.
     public func longPoll(_ request: PollRequest, http: any HTTPSending) async throws -> PollPage {
         let trigger = try trigger(request.triggerType)
         switch trigger.longPoll {
-        case .function(let function): return try await poll(request, function, heldSlots, http)
+        case .function(let function):
+            return try await tellingStatesApart(trigger.type, request, http) { try await poll(request, function, heldSlots, $0) }
         case .rule(let rule):
             guard let incremental = trigger.incremental else {
                 throw SluiceError(.connector, "\(path): triggers.\(trigger.type.name) has no incremental beside its long_poll")

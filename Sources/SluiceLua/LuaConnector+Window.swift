@@ -2,7 +2,7 @@ import SluiceConnectors
 import SluiceCore
 
 extension LuaDefinition.Trigger {
-    /// `cursor_at` and `record_time`, which only a poll that is code needs.
+    /// `cursor_at`, `record_time` and `version_seconds`, which only a poll that is code needs.
     mutating func readWindow(_ table: LuaTable) throws(SluiceError) {
         cursorAt = try table.function("cursor_at")
         recordTime = try table.function("record_time")
@@ -15,6 +15,13 @@ extension LuaDefinition.Trigger {
                 "record_time",
                 "needs cursor_at besides, where a backfill begins; write cursor_at = function(time, input) return { mark = time } end")
         }
+        guard let span = try table.seconds("version_seconds") else { return }
+        if incremental != nil { throw table.error("version_seconds", "is for poll; incremental sees by itself how fine its times are") }
+        guard recordTime != nil else {
+            throw table.error("version_seconds", "needs record_time besides, which says when a record was changed")
+        }
+        guard span >= .seconds(1), span <= .days(1) else { throw table.error("version_seconds", "must be from 1 to 86400") }
+        versionSpan = span
     }
 }
 

@@ -22,6 +22,7 @@ struct LuaDefinition: Sendable {
         var longPoll: LongPoll?
         var cursorAt: LuaFunction?
         var recordTime: LuaFunction?
+        var versionSpan: Span?
     }
 
     /// A value that is read through a reference.
@@ -149,7 +150,7 @@ struct LuaDefinition: Sendable {
         "title", "input_fields", "output_fields", "sample_output", "visibility_lag_seconds", "lookback", "retention_seconds",
         "webhook_key", "poll", "dedup", "incremental", "subscription", "subscription_input", "webhook_subscribe", "webhook_refresh",
         "webhook_check", "webhook_unsubscribe", "webhook_notification", "long_poll", "cursor_at", "record_time",
-        "simulate",
+        "version_seconds", "simulate",
     ]
 
     private static func trigger(
@@ -191,6 +192,7 @@ struct LuaDefinition: Sendable {
             countsByDelivery: kind == .webhook && dedup == nil)
         trigger.type.hasCursorAt = trigger.cursorAt != nil
         trigger.type.hasRecordTime = trigger.recordTime != nil
+        trigger.type.versionSpan = trigger.versionSpan
         return trigger
     }
 

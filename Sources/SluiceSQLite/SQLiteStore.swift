@@ -245,7 +245,12 @@ public final class SQLiteStore: Store {
     public func tokens() async throws -> [StoredToken] { try await read { try UpkeepRows.tokens($0) } }
 
     public func prune(_ retention: RetentionPolicy, at time: Timestamp) async throws -> PruneReport {
-        try await write { [writer] in try writer.sweep.run($0, retention, at: time) }
+        try await write { [writer] transaction in
+            let begun = ContinuousClock.now
+            var report = try writer.sweep.run(transaction, retention, at: time)
+            report.workMicroseconds = Int64(begun.duration(to: .now) / .microseconds(1))
+            return report
+        }
     }
 
     public func fact(_ name: String) async throws -> [UInt8]? { try await read { try UpkeepRows.fact($0, name) } }

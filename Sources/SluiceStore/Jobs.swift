@@ -245,7 +245,8 @@ public struct StoredToken: Sendable {
 
 public protocol MaintenanceStore: Sendable {
     /// Removes a bounded batch of what retention allows: never an undelivered job (P9), never a dedup key that can come
-    /// again (P4), never a webhook that a trigger has not covered. Call again while `isPartial`.
+    /// again (P4), never a webhook that a trigger has not covered. Call again while `isPartial`. Kinds of rows take turns: many of one kind
+    /// that must be looked at hold up no other for more than a few batches.
     func prune(_ retention: RetentionPolicy, at time: Timestamp) async throws -> PruneReport
     /// Small facts of the store itself, such as the master key's check value.
     func fact(_ name: String) async throws -> [UInt8]?
@@ -272,5 +273,9 @@ public struct PruneReport: Sendable, Equatable {
     public var dedupKeys = 0
     public var expiredDeliveries = 0
     public var isPartial = false
+    /// How long ago the last webhook or job that was removed could have been removed: how far retention is behind.
+    public var behind = Span.zero
+    /// What this batch took of the writer's time, its commit aside.
+    public var workMicroseconds: Int64 = 0
     public init() {}
 }

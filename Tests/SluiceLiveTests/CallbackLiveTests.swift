@@ -214,7 +214,7 @@ extension Live {
                 let (id, url) = (try #require(made["id"]?.string), try #require(made["url"]?.string))
                 // Nobody has made this payment: the provider says 404, and the callback waits on.
                 try await waitUntil("it was asked for", seconds: 30) {
-                    try await sluice.send("GET", "/v1/callbacks/\(id)").json()["failures"]?.int64 ?? 0 > 0
+                    try await sluice.send("GET", "/v1/callbacks/\(id)").json()["polls"]?.int64 ?? 0 > 0
                 }
                 #expect(await Web.post(url, Array("{\"status\":\"paid\"}".utf8)) == 401, "forged")
                 #expect(await Web.post(url, [UInt8](repeating: 0x20, count: 11 << 20)) != 200, "huge")

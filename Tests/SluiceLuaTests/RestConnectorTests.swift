@@ -28,6 +28,14 @@ import Testing
         }
     }
 
+    /// One of them may be a constant, such as the version of a format.
+    @Test func allVersionsCount() throws {
+        let first = try key(#"{"id":1,"version":2,"updated":"2026-01-05"}"#).get()
+        #expect(first == "1@2@2026-01-05")
+        #expect(try key(#"{"id":1,"version":2,"updated":"2026-01-06"}"#).get() != first)
+        #expect(try key(#"{"id":1,"updated":"2026","updated_at":"a","version":null,"modified":{"n":1}}"#).get() == "1@a@2026")
+    }
+
     /// Without a version, or with one that is no plain value, the content tells.
     @Test func whateverChangesMakesItNew() throws {
         let keys = try [#"{"id":1}"#, #"{"id":1,"paid":true}"#, #"{"id":1,"version":null}"#, #"{"id":1,"version":{"n":1}}"#].map {

@@ -70,6 +70,10 @@ import Testing
         ("webhook_key = function() return 'k' end, cursor_at = function(time) return time end", "needs a poll"),
         ("\(KindTests.poll), record_time = function(record) return 1 end", "needs cursor_at"),
         ("\(KindTests.poll), cursor_at = { mark = 1 }", "must be a function"),
+        ("\(KindTests.poll), version_seconds = 1", "needs record_time"),
+        ("\(KindTests.data), version_seconds = 1", "incremental sees by itself"),
+        ("\(KindTests.poll), cursor_at = function(t) end, record_time = function(r) end, version_seconds = 0", "from 1 to 86400"),
+        ("\(KindTests.poll), cursor_at = function(t) end, record_time = function(r) end, version_seconds = 86401", "from 1 to 86400"),
     ])
     func mistakesAreNamed(_ trigger: String, _ problem: String) {
         let error = #expect(throws: SluiceError.self) { try KindTests.load(trigger) }

@@ -20,7 +20,7 @@ import Testing
             poll = function(connection, input, closure) \(poll) end,
             dedup = function(record) return \(dedup) end,
             cursor_at = function(time) return { mark = time } end,
-            record_time = function(record) return record.updated_at end,
+            record_time = function(record) return record.updated_at end, version_seconds = 1,
             simulate = { path = "/orders", records = "orders", default_since_seconds_ago = 3600,
               cursor = { field = "updated_at", parameter = "after", type = "unix_seconds", order = "asc", \(cursor) },
               pagination = { token = { from = "next", parameter = "place" } },

@@ -6,8 +6,7 @@
 --   * offsets are good for one walk over a list only: they stand in the closure of an open cycle, never in the cursor. And
 --     they count: a record that changes leaves its place, and the next page begins one too late. So the next page is asked
 --     for from the last record's second, and the offset serves only where a page does not get past its own second.
---   * two changes within a second show the same updated_at: resource_version, which each change moves, stands beside it in dedup.
---     Only what has not changed since 2016 lacks it (https://chargebee.com/help/updates/last-updated-filter.html).
+--   * two changes within a second show the same updated_at: version_seconds has their states told apart.
 --   * our clock is not theirs: the first start and the upper bound come from the Date header of their answers.
 
 local HOUR = 3600
@@ -25,7 +24,9 @@ end
 
 -- Lists that cannot be sorted by the time of change: their mark moves at the end only, as with all of them, and their pages follow
 -- by offset alone.
-local UNSORTED = { credit_note = true, plan = true, addon = true, coupon = true, virtual_bank_account = true, item_family = true }
+local UNSORTED = {
+  credit_note = true, plan = true, addon = true, quote = true, coupon = true, virtual_bank_account = true, item_family = true,
+}
 -- Lists that take no include_deleted.
 local LIVING = { item = true, item_price = true, usage = true, coupon = true, virtual_bank_account = true, item_family = true }
 
@@ -133,7 +134,14 @@ return {
   webhook_keys = function(request)
     local event_type = request.json.event_type
     local resource = event_type and event_type:match("^%l+")
-    return { resource or error("the webhook has no event_type") }
+    local keys = { resource or error("the webhook has no event_type") }
+    local known = { [resource] = true }
+    -- Payments and cards are told of by names of their own; what has changed is what the content holds.
+    for name in pairs(request.json.content or {}) do
+      local word = name:match("^%l+")
+      if word and not known[word] then known[word], keys[#keys + 1] = true, word end
+    end
+    return keys
   end,
 
   help = function(webhook_base_url)
@@ -164,8 +172,7 @@ return {
       end,
       poll = poll_updated,
       dedup = function(record)
-        local version = record.updated_at .. (record.resource_version and "@" .. record.resource_version or "")
-        return record.id .. "@" .. version .. (record.deleted == true and "@deleted" or "")
+        return record.id .. "@" .. record.updated_at .. (record.deleted == true and "@deleted" or "")
       end,
       -- For backfills: the poll steps back from the mark by itself.
       cursor_at = function(time)
@@ -174,6 +181,7 @@ return {
       record_time = function(record)
         return record.updated_at
       end,
+      version_seconds = 1,
 
       -- What the poll reads, for `sluice connector simulate`.
       simulate = {
@@ -191,7 +199,7 @@ return {
         default_since_seconds_ago = HOUR,
         pagination = { token = { from = "next_offset", parameter = "offset", restart_from_mark = true } },
         page_size = { parameter = "limit", value = PAGE },
-        dedup = { id = "id", version = { "updated_at", "resource_version" } },
+        dedup = { id = "id", version = "updated_at" },
         tombstone = { field = "deleted" },
       },
     },

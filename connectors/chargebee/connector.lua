@@ -1,7 +1,8 @@
 -- Chargebee: every new, changed or deleted record of one resource (subscription, customer, invoice and so on).
 --
 -- Chargebee has one webhook URL for all events and cannot be told which to send, so webhooks are matched by the first word of
--- their event_type: subscription_created and the rest wake the triggers on subscriptions, credit_note_created those on credit_note.
+-- their event_type, and of all that their content holds: payment_succeeded wakes the triggers on transactions, invoices, customers and
+-- subscriptions too, credit_note_created those on credit_note.
 -- Deleted records are listed where include_deleted may be asked for. Not every list can be sorted by the time of change.
 -- Sources: Chargebee's API reference, "List subscriptions" and the other lists, "Webhooks", "Event types".
 local cursor = {
@@ -21,9 +22,9 @@ local pages = { token = { from = "next_offset", parameter = "offset" } }
 local deleted = { include_deleted = "true" }
 
 local variants = { by = "{input.resource}" }
-for resource in ("subscription customer invoice transaction order payment_source quote"):gmatch("%S+") do variants[resource] = {} end
+for resource in ("subscription customer invoice transaction order payment_source"):gmatch("%S+") do variants[resource] = {} end
 for resource in ("item item_price usage"):gmatch("%S+") do variants[resource] = { query = { ["sort_by[asc]"] = "updated_at" } } end
-for resource in ("credit_note plan addon"):gmatch("%S+") do
+for resource in ("credit_note plan addon quote"):gmatch("%S+") do
   variants[resource] = { cursor = unsorted, pagination = pages, query = deleted }
 end
 for resource in ("coupon virtual_bank_account"):gmatch("%S+") do
@@ -46,7 +47,13 @@ return {
   webhook = { scheme = "basic-auth", delivery_id = { body = { "id" } } },
 
   webhook_keys = function(request)
-    return { request.json.event_type:match("^[^_]+") }
+    local keys = { request.json.event_type:match("^[^_]+") }
+    local known = { [keys[1]] = true }
+    for name in pairs(request.json.content or {}) do
+      local word = name:match("^[^_]+")
+      if word and not known[word] then known[word], keys[#keys + 1] = true, word end
+    end
+    return keys
   end,
 
   help = function(webhook_base_url)

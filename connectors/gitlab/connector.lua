@@ -76,10 +76,15 @@ return {
           path = "/api/v4/projects/{input.project}/hooks",
           body = {
             url = "{webhook.url}", token = "{webhook.secret}", push_events = false,
-            issues_events = true, merge_requests_events = true, note_events = true,
+            issues_events = true, confidential_issues_events = true, merge_requests_events = true,
+            note_events = true, confidential_note_events = true,
           },
         },
-        list = { path = "/api/v4/projects/{input.project}/hooks", query = { per_page = "100" }, url = "url" },
+        list = {
+          path = "/api/v4/projects/{input.project}/hooks", query = { per_page = "100" }, url = "url",
+          -- GitLab disables webhooks that fail; older servers do not say so.
+          active = { path = "alert_status", is = "executable", optional = true },
+        },
         delete = { path = "/api/v4/projects/{input.project}/hooks/{output.id}" },
       },
     },

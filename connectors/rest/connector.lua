@@ -1,5 +1,5 @@
--- Any JSON API that lists records, read in full at each poll: each record once, and again whenever its version field changes, or, where
--- it has none, anything in it.
+-- Any JSON API that lists records, read in full at each poll: each record once, and again whenever one of its version fields changes,
+-- or, where it has none, anything in it.
 --
 -- For lists of up to some thousand records; where the API can filter by time, a connector of its own asks for less
 -- (docs/CONNECTORS.md: ten minutes). Pages are followed by the Link header or by a URL inside the answer, on the same host.
@@ -88,10 +88,15 @@ return {
         if id == nil then error("the record has no id, uuid, uri or _id: this API needs a connector of its own") end
         local identity = plain(id)
         if identity == nil then error(name .. " is neither text nor a number: this API needs a connector of its own") end
-        local version = first(record, "updated_at updatedAt modified last_modified version updated")
-        version = version ~= nil and plain(version) or nil
+        -- All that there are: one of them may never move.
+        local versions = {}
+        for name in ("updated_at updatedAt modified last_modified version updated"):gmatch("%S+") do
+          local value = record[name]
+          local version = value ~= nil and value ~= json_null and plain(value) or nil
+          if version then versions[#versions + 1] = version end
+        end
         -- Without a version, whatever changes in the record makes it new.
-        return identity .. "@" .. (version or hmac_sha256_hex("rest", tostring(record)))
+        return identity .. "@" .. (versions[1] and table.concat(versions, "@") or hmac_sha256_hex("rest", tostring(record)))
       end,
       -- What the poll reads, for `sluice connector simulate`.
       simulate = {

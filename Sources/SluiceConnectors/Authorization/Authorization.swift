@@ -78,11 +78,8 @@ public struct Authorization: Sendable {
     }
 
     private static func adding(_ name: String, _ value: String, to plan: HTTPRequestPlan) throws(PollFailure) -> HTTPRequestPlan {
-        guard !value.utf8.contains(where: { $0 < 0x20 && $0 != 0x09 || $0 == 0x7F }) else {
-            throw PollFailure(.permanent, SluiceError(.invalid, "the header \(name) would hold a control character: check its field"))
-        }
         var plan = plan
-        plan.headers.append(HTTPField(name, value))
+        plan.headers.append(HTTPField(name, try HeaderText.checked(value, name)))
         return plan
     }
 

@@ -65,9 +65,7 @@ public struct TokenRequest: Sendable {
             }
         }
         if !form.isEmpty { headers.append(HTTPField("Content-Type", "application/x-www-form-urlencoded")) }
-        for field in headers where field.value.utf8.contains(where: { $0 < 0x20 && $0 != 0x09 || $0 == 0x7F }) {
-            throw PollFailure(.permanent, SluiceError(.invalid, "the header \(field.name) would hold a control character: check its field"))
-        }
+        try HeaderText.check(headers)
         let body = form.map { WebURL.encode($0.0) + "=" + WebURL.encode($0.1) }.joined(separator: "&")
         return HTTPRequestPlan(method: "POST", url: url, headers: headers, body: Array(body.utf8), acceptsAnyStatus: true)
     }

@@ -11,34 +11,41 @@ public enum ChargebeeSwift {
     private static let visibilityLagSeconds: Int64 = 5
 
     /// Lists that cannot be sorted by the time of change, and those that take no include_deleted.
-    private static let unsorted: Set = ["credit_note", "plan", "addon", "coupon", "virtual_bank_account", "item_family"]
+    private static let unsorted: Set = ["credit_note", "plan", "addon", "quote", "coupon", "virtual_bank_account", "item_family"]
     private static let living: Set = ["item", "item_price", "usage", "coupon", "virtual_bank_account", "item_family"]
 
     public static let connector = ConnectorDescription("chargebee-swift", title: "Chargebee (Swift)", version: "1.0.0") {
         Field("site_url", label: "Site URL", hint: "https://YOUR-SITE.chargebee.com")
         Field("api_key", label: "API key", isSecret: true, hint: "a read-only key is enough")
         Webhook(scheme: "basic-auth", deliveryID: .body(["id"])) { request in
-            guard let type = try request.json()["event_type"]?.string, let word = type.split(separator: "_").first else {
+            let event = try request.json()
+            guard let type = event["event_type"]?.string, let word = type.split(separator: "_").first else {
                 throw SluiceError(.invalid, "the webhook has no event_type")
             }
-            return [String(word)]
+            // payment_succeeded and card_added name no resource; their content does.
+            var keys = [String(word)]
+            for name in (event["content"]?.members ?? []).map(\.key) {
+                guard let word = name.split(separator: "_").first.map(String.init), !keys.contains(word) else { continue }
+                keys.append(word)
+            }
+            return keys
         }
         TriggerType(
             "updated_record", title: "New, updated or deleted record", visibilityLag: .seconds(visibilityLagSeconds),
-            lookback: lookbackSeconds + 1
+            lookback: lookbackSeconds + 1, versionSpan: .seconds(1)
         ) {
             Input(Field("resource", hint: "subscription, customer, invoice and so on"))
             Input(Field("since", label: "From", type: .dateTime, isOptional: true, hint: "one hour ago unless set"))
             // The first word, as with webhooks: credit_note hears credit_note_created under "credit".
             WebhookKey { input in input["resource"]?.string?.split(separator: "_").first.map(String.init) }
             Poll(poll)
+            CursorAt { time, _ in Array("{\"since\":\(time.seconds)}".utf8) }
+            RecordTime { record in record["updated_at"]?.int64.map(Timestamp.init(seconds:)) }
             Dedup { record in
                 guard let id = record["id"]?.text, let version = record["updated_at"]?.text else {
                     throw SluiceError(.connector, "the record has no id and updated_at")
                 }
-                // Two changes within a second show the same updated_at.
-                let revision = record["resource_version"]?.text.map { "@\($0)" } ?? ""
-                return "\(id)@\(version)\(revision)" + (record["deleted"]?.bool == true ? "@deleted" : "")
+                return "\(id)@\(version)" + (record["deleted"]?.bool == true ? "@deleted" : "")
             }
         }
         Help { base in

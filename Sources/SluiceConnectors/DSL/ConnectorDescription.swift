@@ -71,18 +71,18 @@ public struct ConnectorDescription: Connector {
         let type = try trigger(request.triggerType)
         guard let poll = type.poll else { throw lacks("Poll", type) }
         if let rule = type.longPoll?.rule, let rules = poll.incremental { return try await rule.poll(request, rules, http: http) }
-        return try await poll.read(request, http)
+        return try await tellingStatesApart(type.definition, request, http) { try await poll.read(request, $0) }
     }
 
     public func longPoll(_ request: PollRequest, http: any HTTPSending) async throws -> PollPage {
         switch try held(request.triggerType) {
-        case .code(let read): return try await read(request, http)
+        case .code(let read, let type): return try await tellingStatesApart(type, request, http) { try await read(request, $0) }
         case .rules(let rule, let rules): return try await rule.longPoll(request, rules, http: http)
         }
     }
 
     private enum Held {
-        case code(@Sendable (PollRequest, any HTTPSending) async throws -> PollPage)
+        case code(@Sendable (PollRequest, any HTTPSending) async throws -> PollPage, TriggerTypeDefinition)
         case rules(LongPollRule, Incremental)
     }
 
@@ -90,7 +90,7 @@ public struct ConnectorDescription: Connector {
     @inline(never)
     private func held(_ name: String) throws -> Held {
         let type = try trigger(name)
-        if let read = type.longPoll?.read { return .code(read) }
+        if let read = type.longPoll?.read { return .code(read, type.definition) }
         guard let rule = type.longPoll?.rule, let rules = type.poll?.incremental else { throw lacks("LongPoll", type) }
         return .rules(rule, rules)
     }

@@ -14,10 +14,11 @@ public struct TriggerType: ConnectorPart {
     let cursorAt: CursorAt?
     let recordTime: RecordTime?
 
-    /// `name` in snake_case. `visibilityLag` and `lookback` are taken from an incremental poll where they are not given.
+    /// `name` in snake_case. `visibilityLag` and `lookback` are taken from an incremental poll where they are not given. `versionSpan`,
+    /// for a poll that is code: how long the time in the dedup key stays the same, a second for times in whole seconds.
     public init(
         _ name: String, title: String, sampleOutput: String? = nil, visibilityLag: Span? = nil, lookback: Int64? = nil,
-        retention: Span? = nil, @TriggerBuilder _ parts: () -> [any TriggerPart]
+        retention: Span? = nil, versionSpan: Span? = nil, @TriggerBuilder _ parts: () -> [any TriggerPart]
     ) {
         var inputs: [Field] = []
         var outputs: [Field] = []
@@ -56,6 +57,9 @@ public struct TriggerType: ConnectorPart {
         precondition(
             cursorAt == nil && recordTime == nil || poll != nil && poll?.incremental == nil,
             "CursorAt and RecordTime of \(name) are for a Poll that is code; an Incremental says both itself")
+        precondition(
+            versionSpan.map { recordTime != nil && $0 >= .milliseconds(1) && $0 <= CoarseVersions.granuleMax } ?? true,
+            "versionSpan of \(name) is a millisecond to a day, and needs a RecordTime, which says when a record was changed")
         let kind: TriggerKind = poll == nil ? .webhook : longPoll != nil ? .longPolling : key == nil && dynamic == nil ? .polling : .hybrid
         let rules = poll?.incremental
         var definition = TriggerTypeDefinition(
@@ -65,6 +69,7 @@ public struct TriggerType: ConnectorPart {
             subscription: dynamic?.traits, countsByDelivery: kind == .webhook && dedup == nil)
         definition.hasCursorAt = cursorAt != nil
         definition.hasRecordTime = recordTime != nil
+        definition.versionSpan = versionSpan
         self.definition = definition
         self.cursorAt = cursorAt
         self.recordTime = recordTime

@@ -3,11 +3,6 @@ import SluiceCore
 /// A version that is a time, and shows no more than seconds, is the same before and after a second change within one. So the states of
 /// such a record are told apart by their bytes for as long as its second may still run.
 extension Incremental {
-    /// A record is read as of some time before the answer's Date; and lists lag.
-    private static let settleMinMilliseconds: Int64 = 10_000
-    /// Of a longer lookback no more is waited for: what changes in a record without its version would make a job with each poll.
-    private static let settleLookbackMaxMilliseconds: Int64 = 60_000
-
     /// The state of each record as of an answer; empty where their versions tell states apart.
     func states(of records: [Record], readAt: Timestamp?) -> [RecordState?] {
         guard let readAt, !dedup.versions.isEmpty else { return [] }
@@ -27,12 +22,12 @@ extension Incremental {
     }
 
     private var settleMilliseconds: Int64 {
-        guard let cursor else { return Incremental.settleMinMilliseconds }
+        guard let cursor else { return CoarseVersions.settleMin.milliseconds }
         let perSecond = cursor.unitsPerSecond ?? 1
         let lookback = cursor.unitsPerSecond == nil ? 0 : min(cursor.lookback / perSecond, 86_400) * 1000
         return max(
-            Incremental.settleMinMilliseconds, cursor.visibilityLag.milliseconds,
-            min(lookback, Incremental.settleLookbackMaxMilliseconds))
+            CoarseVersions.settleMin.milliseconds, cursor.visibilityLag.milliseconds,
+            min(lookback, CoarseVersions.lookbackSecondsMax * 1000))
     }
 
     /// When the time that a record's version shows is over, in milliseconds. Nil where a version is no time, or a finer one.

@@ -141,9 +141,7 @@ public struct IncrementalPoll: Sendable {
         case .bearer(let token):
             result.append(HTTPField("Authorization", "Bearer " + (try token.text(request, for: "bearer authentication"))))
         }
-        for field in result where field.value.utf8.contains(where: { $0 < 0x20 && $0 != 0x09 || $0 == 0x7F }) {
-            throw PollFailure(.permanent, SluiceError(.invalid, "the header \(field.name) would hold a control character: check its field"))
-        }
+        try HeaderText.check(result)
         return result
     }
 }

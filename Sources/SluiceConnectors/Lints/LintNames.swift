@@ -7,6 +7,6 @@ package enum LintNames {
         "no-record-time", "no-signature-check", "no-version", "not-modified-believed", "not-simulated", "one-record-breaks-page",
         "page-token-kept", "paging-never-ends", "paging-stops-early", "partitions-listed-once", "poll-fails", "precision-lost",
         "record-doubled", "record-time-unread", "shifting-pages", "since-not-stored", "strict-after-page-end", "times-compared-as-text",
-        "token-expiry-unhandled", "unordered-as-ordered", "webhook-covered-early", "zone-guessed",
+        "token-expiry-unhandled", "unordered-as-ordered", "version-too-coarse", "webhook-covered-early", "zone-guessed",
     ]
 }

@@ -32,6 +32,9 @@ enum Hex {
         return bytes
     }
 
+    /// The same of a text, with digits in any case.
+    static func bytes(_ text: String) -> [UInt8]? { bytes(text.utf8, allowsCapitals: true) }
+
     static func text(bytes: some Sequence<UInt8>) -> String {
         let digits = Array("0123456789abcdef".utf8)
         return String(decoding: bytes.flatMap { [digits[Int($0 >> 4)], digits[Int($0 & 15)]] }, as: UTF8.self)

@@ -9,13 +9,7 @@ enum HMACSHA256 {
     typealias Code = SIMD32<UInt8>
 
     static func code(key: [UInt8], _ first: some Collection<UInt8>, _ body: [UInt8]) -> Code {
-        var block = SIMD64<UInt8>(repeating: 0)
-        if key.count <= 64 {
-            for index in key.indices { block[index] = key[index] }
-        } else {
-            let digest = sha256(key)
-            for index in 0..<32 { block[index] = digest[index] }
-        }
+        let block = block(of: key)
         var inner = SHA256()
         update(&inner, block ^ SIMD64(repeating: 0x36))
         if first.withContiguousStorageIfAvailable({ inner.update(bufferPointer: UnsafeRawBufferPointer($0)) }) == nil {
@@ -34,13 +28,7 @@ enum HMACSHA256 {
         private let outer: SHA256
 
         init(_ key: [UInt8]) {
-            var block = SIMD64<UInt8>(repeating: 0)
-            if key.count <= 64 {
-                for index in key.indices { block[index] = key[index] }
-            } else {
-                let digest = sha256(key)
-                for index in 0..<32 { block[index] = digest[index] }
-            }
+            let block = HMACSHA256.block(of: key)
             var (inner, outer) = (SHA256(), SHA256())
             update(&inner, block ^ SIMD64(repeating: 0x36))
             update(&outer, block ^ SIMD64(repeating: 0x5C))
@@ -58,13 +46,7 @@ enum HMACSHA256 {
 
     /// The same over any number of pieces.
     static func code(key: [UInt8], _ pieces: [[UInt8]]) -> Code {
-        var block = SIMD64<UInt8>(repeating: 0)
-        if key.count <= 64 {
-            for index in key.indices { block[index] = key[index] }
-        } else {
-            let digest = sha256(key)
-            for index in 0..<32 { block[index] = digest[index] }
-        }
+        let block = block(of: key)
         var inner = SHA256()
         update(&inner, block ^ SIMD64(repeating: 0x36))
         for piece in pieces { piece.withUnsafeBytes { inner.update(bufferPointer: $0) } }
@@ -90,6 +72,18 @@ enum HMACSHA256 {
 
     /// Whether two secrets are equal, in a time that depends on neither's content: their hashes are compared.
     static func equalSecrets(_ left: [UInt8], _ right: [UInt8]) -> Bool { equal(sha256(left), sha256(right)) }
+
+    /// A longer key is hashed (RFC 2104, 2).
+    private static func block(of key: [UInt8]) -> SIMD64<UInt8> {
+        var block = SIMD64<UInt8>(repeating: 0)
+        if key.count <= 64 {
+            for index in key.indices { block[index] = key[index] }
+        } else {
+            let digest = sha256(key)
+            for index in 0..<32 { block[index] = digest[index] }
+        }
+        return block
+    }
 
     private static func update(_ hash: inout SHA256, _ block: SIMD64<UInt8>) {
         withUnsafeBytes(of: block) { hash.update(bufferPointer: $0) }

@@ -59,7 +59,10 @@ extension SubscriptionRules {
     private func status(
         _ item: JSONView, _ list: Listing, _ scope: JSONView, _ request: SubscriptionRequest
     ) throws -> SubscriptionAnswer.Status {
-        if let active = list.active, SubscriptionRules.plain(active.path.find(in: item)) != active.value { return .disabled }
+        if let active = list.active {
+            let found = active.path.find(in: item).flatMap { $0.isNull ? nil : $0 }
+            if list.needsActive || found != nil, SubscriptionRules.plain(found) != active.value { return .disabled }
+        }
         if list.url.find(in: item)?.string != request.webhookURL { return .drifted }
         for (path, template) in list.expected {
             let single = template.value(scope)
@@ -151,9 +154,7 @@ extension SubscriptionRules {
             plan.headers.removeAll { ASCII.equalIgnoringCase($0.name, header.name) }
             plan.headers.append(HTTPField(header.name, try header.value.text(root)))
         }
-        for field in plan.headers where field.value.utf8.contains(where: { $0 < 0x20 && $0 != 0x09 || $0 == 0x7F }) {
-            throw PollFailure(.permanent, SluiceError(.invalid, "the header \(field.name) would hold a control character: check its field"))
-        }
+        try HeaderText.check(plan.headers)
         plan.url = try url ?? address(call, root)
         if let body = call.body.map({ JSONView(checked: $0[...]) }) {
             plan.headers.append(HTTPField("Content-Type", call.isForm ? "application/x-www-form-urlencoded" : "application/json"))

@@ -30,6 +30,8 @@ public struct SubscriptionRules: Sendable {
         var url: JSONPath
         /// The provider has disabled those for which this does not hold.
         var active: (path: JSONPath, value: String)?
+        /// Whether one that lacks the field is disabled.
+        var needsActive = true
         /// What must stand at which place; otherwise it drifted.
         var expected: [(path: JSONPath, value: SubscriptionTemplate)]
         var expiresAt: JSONPath?
@@ -133,14 +135,16 @@ public struct SubscriptionRules: Sendable {
         if var part = try reader.optionalNested("list") {
             let listCall = try call(&part, method: "GET")
             var active: (path: JSONPath, value: String)?
+            var needsActive = true
             if var rule = try part.optionalNested("active") {
                 active = (try rule.path("path"), try rule.text("is"))
+                needsActive = try rule.flag("optional") != true
                 try rule.finish()
             }
             let expected = try named("expect", &part)
             list = Listing(
                 call: listCall, items: try part.optionalPath("items") ?? JSONPath([]), id: try part.optionalPath("id") ?? JSONPath(["id"]),
-                url: try part.path("url"), active: active,
+                url: try part.path("url"), active: active, needsActive: needsActive,
                 expected: expected.map { (JSONPath($0.name.split(separator: ".").map(String.init)), $0.value) },
                 expiresAt: try part.optionalPath("expires_at"), next: try part.optionalPath("next"))
             try part.finish()

@@ -46,11 +46,7 @@ public struct IPNetwork: Sendable, Hashable, CustomStringConvertible {
     public func contains(_ other: IPAddress) -> Bool {
         let bytes = IPNetwork.unmapped(other)
         guard bytes.count == address.bytes.count else { return false }
-        for index in 0..<(bits + 7) / 8 {
-            let mask: UInt8 = bits - index * 8 >= 8 ? 0xFF : ~(0xFF >> UInt8(bits - index * 8))
-            if (bytes[index] ^ address.bytes[index]) & mask != 0 { return false }
-        }
-        return true
+        return AddressGuard.matches(bytes, address.bytes, bits: bits)
     }
 
     /// Whether it is this address and nothing else.

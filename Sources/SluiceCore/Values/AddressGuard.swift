@@ -93,7 +93,8 @@ public enum AddressGuard {
         return inner == .global ? .embedded : inner
     }
 
-    private static func matches(_ bytes: [UInt8], _ prefix: [UInt8], bits: Int) -> Bool {
+    /// Whether the first bits are those of a prefix, which goes on with zeros.
+    static func matches(_ bytes: [UInt8], _ prefix: [UInt8], bits: Int) -> Bool {
         for index in 0..<(bits + 7) / 8 {
             let mask: UInt8 = bits - index * 8 >= 8 ? 0xFF : ~(0xFF >> UInt8(bits - index * 8))
             let expected = index < prefix.count ? prefix[index] : 0

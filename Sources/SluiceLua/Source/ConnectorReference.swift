@@ -11,6 +11,7 @@ public enum ConnectorReference {
           webhook_keys = function(request) return {} end, help = function(url) return url end,
           triggers = { sample = { title = "t", visibility_lag_seconds = 1, lookback = 1, retention_seconds = 1, sample_output = {},
             webhook_key = function(input) end, poll = function() end, dedup = function() end, cursor_at = function() end, record_time = function() end,
+            version_seconds = 1,
             simulate = { connection = {}, input = {} } } },
           callbacks = { sample = { title = "t", input_fields = {}, status = function() end, pauses = { 5 } } } }
         """

@@ -14,6 +14,7 @@ struct BackfillRunner {
         var trigger: StoredTrigger
         var plan: PollPlan
         var source: BackfillSource
+        let lane: PollHTTP
         var http: BackfillHTTP
         var keys: SliceKeys
     }
@@ -32,11 +33,15 @@ struct BackfillRunner {
             var context = try await context(backfill)
             while !Task.isCancelled, backfill.state == .running {
                 try await service.yieldToLive(backfill.connection)
+                if try !isCurrent(context) { context = try await self.context(backfill) }
                 let before = (counts: backfill.counts, at: service.time.now())
                 switch try await work(backfill, context) {
                 case .committed(let next): backfill = next
                 case .stopped: throw Ended.stopped
-                case .fenced(.triggerChanged): context = try await self.context(backfill)
+                case .fenced(.triggerChanged):
+                    // Chunks of a page may have been committed before.
+                    guard let stored = try await service.store.backfill(.default, id) else { throw Ended.stopped }
+                    (backfill, context) = (stored, try await self.context(stored))
                 case .fenced(.triggerGone): throw Ended.stopped
                 case .fenced(.leaseLost): throw Ended.lost
                 }
@@ -82,10 +87,19 @@ struct BackfillRunner {
         default: break
         }
         let plan = try service.polling.catalogue.plan(for: trigger)
-        let http = BackfillHTTP(service.polling.lane(trigger.connection), pace: service.limits.pace, time: service.time)
+        let lane = service.polling.lane(trigger.connection)
         return Context(
-            fence: fence, trigger: trigger, plan: plan, source: try BackfillSource(plan, trigger), http: http,
+            fence: fence, trigger: trigger, plan: plan, source: try BackfillSource(plan, trigger), lane: lane,
+            http: BackfillHTTP(lane, pace: service.limits.pace, time: service.time),
             keys: try await service.polling.sliceKeys(trigger, plan.connector))
+    }
+
+    /// Whether the connector and the connection are what they were. Neither fences a commit when it changes: a record that the live
+    /// polls have keyed by the new connector would become another job under its former key.
+    private func isCurrent(_ context: Context) throws -> Bool {
+        let plan = try service.polling.catalogue.plan(for: context.trigger)
+        return plan.connector.definition.hash == context.plan.connector.definition.hash
+            && service.polling.lane(context.trigger.connection) === context.lane
     }
 
     // MARK: Pieces of work
@@ -99,7 +113,8 @@ struct BackfillRunner {
     }
 
     private func commit(_ work: BackfillCommit.Work, _ backfill: StoredBackfill, _ context: Context) async throws -> BackfillOutcome {
-        try await service.store.commitBackfill(
+        guard try isCurrent(context) else { return .fenced(.triggerChanged) }
+        return try await service.store.commitBackfill(
             BackfillCommit(
                 fence: context.fence, backfill: id, trigger: backfill.trigger, generation: context.trigger.generation, step: backfill.step,
                 work: work, hasOwnMarks: context.source.hasOwnMarks, at: service.time.now()))

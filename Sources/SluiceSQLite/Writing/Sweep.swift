@@ -4,25 +4,71 @@ import SluiceStore
 /// Retention, a bounded batch at a time. A sweep goes through its phases and, within each, through the rows in their
 /// order; it remembers where it stands between two calls, in memory only: a sweep that begins afresh does no harm.
 ///
+/// Phases take turns, a batch each: millions of live dedup keys, each looked at, hold up no webhooks. While others last, one that is
+/// done is looked at again now and then. The sweep is over once all of them are done.
+///
 /// Touched by the writer's thread only.
 final class Sweep: @unchecked Sendable {
-    private enum Phase: Int, CaseIterable { case deliveries, consumers, jobs, callbacks, keys, webhooks, garbage }
+    private enum Phase: Int, CaseIterable {
+        case deliveries, consumers, jobs, callbacks, keys, webhooks, garbage
+
+        /// After how many batches it is looked at again while others last. Each look at the keys is one at all of them.
+        var batchesApart: Int { self == .keys ? 2000 : 20 }
+        /// Goes on where it stood: what it passed over waits for the next sweep. The others begin afresh, which costs them little.
+        var goesOn: Bool { self == .deliveries || self == .jobs }
+    }
+
+    private struct Place {
+        /// The last row looked at in this phase.
+        var after: Int64 = 0
+        var afterKey: [UInt8] = []
+        /// In which batch it came to its end.
+        var doneIn: Int?
+    }
+
+    /// One sweep, as far as it has come.
+    private struct Round {
+        var places = [Place](repeating: Place(), count: Phase.allCases.count)
+        var batches = 0
+        var turn = 0
+
+        /// Whose turn it is; nil: all are done.
+        mutating func next() -> Phase? {
+            for offset in places.indices {
+                let index = (turn + offset) % places.count
+                guard places[index].doneIn == nil, let phase = Phase(rawValue: index) else { continue }
+                turn = (index + 1) % places.count
+                return phase
+            }
+            return nil
+        }
+
+        mutating func begin() {
+            batches += 1
+            guard places.contains(where: { $0.doneIn == nil }) else { return }
+            for phase in Phase.allCases {
+                guard let done = places[phase.rawValue].doneIn, batches - done >= phase.batchesApart else { continue }
+                places[phase.rawValue].doneIn = nil
+                if !phase.goesOn { places[phase.rawValue] = Place() }
+            }
+        }
+    }
 
     /// How many triggers are asked at once whether they have dedup keys.
     private static let triggersPerLook: Int64 = 500
 
-    private var phase = Phase.deliveries
-    /// The last row looked at in this phase.
+    private var round = Round()
+    /// The place of the phase whose turn it is.
     private var after: Int64 = 0
     private var afterKey: [UInt8] = []
 
     /// Looks at `rowsPerBatchMax` rows or so and removes those that nothing protects.
     func run(_ transaction: Transaction, _ retention: RetentionPolicy, at time: Timestamp) throws -> PruneReport {
-        let before = (phase, after, afterKey)
+        let before = round
         do {
             return try sweep(transaction, retention, at: time)
         } catch {
-            (phase, after, afterKey) = before
+            round = before
             throw error
         }
     }
@@ -30,27 +76,31 @@ final class Sweep: @unchecked Sendable {
     private func sweep(_ transaction: Transaction, _ retention: RetentionPolicy, at time: Timestamp) throws -> PruneReport {
         var report = PruneReport()
         var budget = max(1, retention.rowsPerBatchMax)
-        while budget > 0 {
-            let isDone =
-                switch phase {
-                case .deliveries: try expireDeliveries(transaction, before: time - retention.pendingDeliveries, time, &budget, &report)
-                case .consumers: try expireConsumers(transaction, before: time - retention.pendingDeliveries, time, &budget, &report)
-                case .jobs: try removeJobs(transaction, before: time - retention.jobs, time, &budget, &report)
-                case .callbacks: try removeCallbacks(transaction, before: time - retention.jobs, &budget)
-                case .keys: try removeKeys(transaction, &budget, &report)
-                case .webhooks: try removeWebhooks(transaction, before: time - retention.inbox, &budget, &report)
-                case .garbage: try removeGarbage(transaction, &budget)
-                }
-            guard isDone else { continue }
-            (after, afterKey) = (0, [])
-            guard let next = Phase(rawValue: phase.rawValue + 1) else {
-                phase = .deliveries
-                return report
-            }
-            phase = next
+        round.begin()
+        while budget > 0, let phase = round.next() {
+            (after, afterKey) = (round.places[phase.rawValue].after, round.places[phase.rawValue].afterKey)
+            var isDone = false
+            while budget > 0, !isDone { isDone = try goOn(phase, transaction, retention, at: time, &budget, &report) }
+            round.places[phase.rawValue] = Place(after: after, afterKey: afterKey, doneIn: isDone ? round.batches : nil)
         }
-        report.isPartial = true
+        report.isPartial = round.places.contains { $0.doneIn == nil }
+        if !report.isPartial { round = Round() }
         return report
+    }
+
+    private func goOn(
+        _ phase: Phase, _ transaction: Transaction, _ retention: RetentionPolicy, at time: Timestamp, _ budget: inout Int,
+        _ report: inout PruneReport
+    ) throws -> Bool {
+        switch phase {
+        case .deliveries: try expireDeliveries(transaction, before: time - retention.pendingDeliveries, time, &budget, &report)
+        case .consumers: try expireConsumers(transaction, before: time - retention.pendingDeliveries, time, &budget, &report)
+        case .jobs: try removeJobs(transaction, before: time - retention.jobs, time, &budget, &report)
+        case .callbacks: try removeCallbacks(transaction, before: time - retention.jobs, &budget)
+        case .keys: try removeKeys(transaction, &budget, &report)
+        case .webhooks: try removeWebhooks(transaction, before: time - retention.inbox, time, &budget, &report)
+        case .garbage: try removeGarbage(transaction, &budget)
+        }
     }
 
     // MARK: Phases. Each returns whether it is done.
@@ -70,9 +120,9 @@ final class Sweep: @unchecked Sendable {
         let asked = budget
         for row in rows {
             budget -= 1
-            if row.createdAt >= horizon { return true }
+            if row.createdAt >= horizon, row.createdAt <= time { return true }
             after = row.id
-            guard row.isPending, row.since < horizon else { continue }
+            guard row.createdAt < horizon, row.isPending, row.since < horizon else { continue }
             try transaction.run(
                 "UPDATE delivery SET state = 2, reason = 'expired', settled_at = ? WHERE id = ?", time.milliseconds, row.id)
             report.expiredDeliveries += 1
@@ -117,22 +167,26 @@ final class Sweep: @unchecked Sendable {
         }
         let asked = budget
         var namespaces: Set<Int64> = []
-        let holds = rows.first.map { $0.createdAt < horizon } == true ? try transaction.consumerHolds(at: time) : nil
+        let holds = rows.contains { $0.createdAt < horizon } ? try transaction.consumerHolds(at: time) : nil
         var removed = RemovedJobs()
         var isDone = rows.count < asked
+        var behind = Span.zero
         for row in rows {
             budget -= 1
-            if row.createdAt >= horizon {
+            // Dated ahead: a clock was wrong, and those behind it are not to wait for that date.
+            if row.createdAt >= horizon, row.createdAt <= time {
                 isDone = true
                 break
             }
             after = row.seq
-            guard !row.isHeld, holds?.holds(row.seq, of: row.trigger) != true else { continue }
+            guard row.createdAt < horizon, !row.isHeld, holds?.holds(row.seq, of: row.trigger) != true else { continue }
             try transaction.removeJob(row.namespace, row.seq)
             removed.note(row.trigger.rawValue, namespace: row.namespace, row.seq, row.position, row.createdAt)
             namespaces.insert(row.namespace)
             report.jobs += 1
+            behind = horizon - row.createdAt
         }
+        report.behind = max(report.behind, behind)
         try removed.save(transaction)
         // A dead letter that went no longer blocks those behind it.
         for namespace in namespaces { try transaction.moveAllUp(NamespaceID(namespace), at: time) }
@@ -205,49 +259,44 @@ final class Sweep: @unchecked Sendable {
 
     /// Connection by connection: rows older than the retention that no polling trigger of it has still to cover.
     private func removeWebhooks(
-        _ transaction: Transaction, before horizon: Timestamp, _ budget: inout Int, _ report: inout PruneReport
+        _ transaction: Transaction, before horizon: Timestamp, _ time: Timestamp, _ budget: inout Int, _ report: inout PruneReport
     ) throws -> Bool {
         let next = try transaction.prepare("SELECT id, ns FROM connection WHERE id > ? ORDER BY id LIMIT 1")
         next.bind(1, after)
         guard let found = try next.first({ (connection: $0.int(0), namespace: $0.int(1)) }) else { return true }
-        // Asking what its triggers have covered costs a look at each of them: only where something is old enough.
-        guard try hasWebhook(transaction, found.namespace, found.connection, before: horizon) else {
+        // Asking what its triggers have covered costs a look at each of them: only where something is old enough. What is dated ahead,
+        // by a clock that was wrong, is passed over.
+        let first = try transaction.prepare(
+            "SELECT received_at FROM inbox WHERE ns = ? AND connection_id = ? AND received_at <= ? ORDER BY seq LIMIT 1")
+        first.bind(1, found.namespace)
+        first.bind(2, found.connection)
+        first.bind(3, time)
+        guard let oldest = try first.first({ $0.time(0) }), oldest < horizon else {
             (after, budget) = (found.connection, budget - 1)
             return false
         }
-        let first = try transaction.prepare("SELECT received_at FROM inbox WHERE ns = ? AND connection_id = ? ORDER BY seq LIMIT 1")
-        first.bind(1, found.namespace)
-        first.bind(2, found.connection)
-        guard let oldest = try first.first({ $0.time(0) }), oldest < horizon else {
-            after = found.connection
-            budget -= 1
-            return false
-        }
         let rows = try transaction.prepare(
-            "SELECT seq, received_at FROM inbox WHERE ns = ? AND connection_id = ? AND seq <= ? ORDER BY seq LIMIT ?")
+            "SELECT seq, received_at FROM inbox WHERE ns = ? AND connection_id = ? AND seq <= ? AND received_at <= ? ORDER BY seq LIMIT ?")
         rows.bind(1, found.namespace)
         rows.bind(2, found.connection)
         rows.bind(3, try covered(transaction, found.namespace, found.connection))
-        rows.bind(4, budget)
+        rows.bind(4, time)
+        rows.bind(5, budget)
         let asked = budget
         let candidates = try rows.all { (seq: $0.int(0), receivedAt: $0.time(1)) }
         var removed = 0
+        var behind = Span.zero
         for row in candidates where row.receivedAt < horizon {
             try transaction.removeWebhook(row.seq)
             removed += 1
+            behind = horizon - row.receivedAt
         }
+        report.behind = max(report.behind, behind)
         report.webhooks += removed
         budget -= max(1, candidates.count)
         // Fewer than asked for, or some that are too young: nothing more is to be had here.
         if removed < asked { after = found.connection }
         return false
-    }
-
-    private func hasWebhook(_ transaction: Transaction, _ namespace: Int64, _ connection: Int64, before horizon: Timestamp) throws -> Bool {
-        let first = try transaction.prepare("SELECT received_at FROM inbox WHERE ns = ? AND connection_id = ? ORDER BY seq LIMIT 1")
-        first.bind(1, namespace)
-        first.bind(2, connection)
-        return try first.first { $0.time(0) }.map { $0 < horizon } ?? false
     }
 
     /// The last webhook that every trigger of a connection has covered which needs it: those that poll, and those that read the

@@ -30,31 +30,43 @@ final class RefusalCollector: GatewayObserver {
     }
 }
 
-/// What is done again and again: refused webhooks are told, and destinations attached from an earlier position catch up, every
-/// second; unread webhooks are counted every five, what retention allows is removed every minute.
+/// What is done again and again, each on its own, so that none waits for another: refused webhooks are told, and destinations attached
+/// from an earlier position catch up, every second; unread webhooks are counted every five; what retention allows is removed until
+/// nothing is left to remove, and again a minute later; each minute dead letters are told of.
 struct Chores: Service {
-    let store: any Store
-    let polling: PollingService
-    let unread: UnreadWatch
-    let refusals: RefusalCollector
-    let expired: ExpiredLetters
+    let store: any CatchUpStore & MaintenanceStore
     let clock: any TimeSource
     let retention: RetentionPolicy
+    var pace = RetentionPace()
     let logger: Logger
+    /// Tests shorten it.
+    var second = Duration.seconds(1)
+    let tellRefusals: @Sendable () -> Void
+    let countUnread: @Sendable () async -> Void
+    /// Tells of the dead letters that died since.
+    let tellLetters: @Sendable (_ since: Timestamp) async throws -> Void
 
     func run() async throws {
         await cancelWhenGracefulShutdown {
-            var seconds = 0
-            // Alarms are kept in memory: what died before this start is told again.
-            await tellOfLetters(since: .distantPast)
-            while !Task.isCancelled {
-                try? await Task.sleep(for: .seconds(1))
-                refusals.tell(polling)
-                await catchUp()
-                seconds += 1
-                if seconds % 5 == 0 { await unread.look() }
-                if seconds % 60 == 0 { await prune() }
+            await withDiscardingTaskGroup { group in
+                group.addTask { await again(after: second) { tellRefusals() } }
+                group.addTask { await again(after: second) { await catchUp() } }
+                group.addTask { await again(after: second * 5) { await countUnread() } }
+                group.addTask { await again(after: second * 60) { await prune() } }
+                group.addTask {
+                    // Alarms are kept in memory: what died before this start is told again.
+                    await tellOfLetters(since: .distantPast)
+                    // What retention let expire, and what was detached meanwhile.
+                    await again(after: second * 60) { await tellOfLetters(since: clock.now() - Chores.lettersToldAgain) }
+                }
             }
+        }
+    }
+
+    private func again(after pause: Duration, _ chore: () async -> Void) async {
+        while !Task.isCancelled {
+            try? await Task.sleep(for: pause)
+            if !Task.isCancelled { await chore() }
         }
     }
 
@@ -71,27 +83,30 @@ struct Chores: Service {
         }
     }
 
+    /// Looked at twice: a letter may carry the time at which its transaction began.
+    private static let lettersToldAgain = Span.minutes(3)
+
     private func prune() async {
-        let begun = clock.now()
+        var batch = retention
         do {
-            for _ in 0..<100 where !Task.isCancelled {
-                let report = try await store.prune(retention, at: clock.now())
-                guard report.isPartial else { break }
-                // Webhooks that wait for the disk go first.
-                try await Task.sleep(for: .milliseconds(50))
+            while !Task.isCancelled {
+                let report = try await store.prune(batch, at: clock.now())
+                guard report.isPartial else { return }
+                batch.rowsPerBatchMax = pace.rows(
+                    after: batch.rowsPerBatchMax, microseconds: report.workMicroseconds, max: retention.rowsPerBatchMax)
+                let rest = pace.rest(afterMicroseconds: report.workMicroseconds, behind: report.behind)
+                try await Task.sleep(for: .milliseconds(rest.milliseconds))
             }
         } catch is CancellationError {
             return
         } catch {
             logger.error("cannot remove what is past its time", metadata: ["error": "\(error)"])
         }
-        // What retention let expire, and what was detached meanwhile.
-        await tellOfLetters(since: begun - .minutes(2))
     }
 
     private func tellOfLetters(since time: Timestamp) async {
         do {
-            try await expired.tell(since: time)
+            try await tellLetters(time)
         } catch {
             logger.error("cannot look for dead letters", metadata: ["error": "\(error)"])
         }

@@ -211,6 +211,16 @@ public struct SluiceServer: Sendable {
         announce(PlanText.text(answer.body))
     }
 
+    private func chores() -> Chores {
+        let unread = UnreadWatch(
+            store: opened.store, gateway: gateway, alarms: alarms, unreadMax: options.unreadWebhooksMax, logger: logger)
+        let expired = ExpiredLetters(store: opened.store, alarms: alarms)
+        return Chores(
+            store: opened.store, clock: opened.clock, retention: options.retention, logger: logger,
+            tellRefusals: { [refusals, polling] in refusals.tell(polling) }, countUnread: { await unread.look() },
+            tellLetters: { try await expired.tell(since: $0) })
+    }
+
     private func serve(_ announce: @escaping @Sendable (String) -> Void) async throws {
         // Polls begin once webhooks are taken: one that is lost before is made up for by a poll that starts after it.
         let (listening, isListening) = AsyncStream.makeStream(of: Void.self)
@@ -245,12 +255,7 @@ public struct SluiceServer: Sendable {
             EndedAtShutdown(graceSeconds: 5, stop: { [delivery] in delivery.stop() }, body: { [delivery] in await delivery.run() }),
             CancelledAtShutdown { [consumers] in await consumers.run() },
             CancelledAtShutdown { [desk] in await desk.run() },
-            Chores(
-                store: opened.store, polling: polling,
-                unread: UnreadWatch(
-                    store: opened.store, gateway: gateway, alarms: alarms, unreadMax: options.unreadWebhooksMax, logger: logger),
-                refusals: refusals, expired: ExpiredLetters(store: opened.store, alarms: alarms), clock: opened.clock,
-                retention: options.retention, logger: logger),
+            chores(),
             APIServer(
                 api: api, host: options.api.host, port: options.api.port,
                 connectionsMax: max(2000, OpenFiles.raise() * 3 / 4), logger: logger, onBound: { bound.api($0) },

@@ -280,6 +280,7 @@ public enum ConnectorSkeleton: String, Sendable, CaseIterable {
                   record_time = function(record)
                     return record.updated_at
                   end,
+                  version_seconds = 1, -- for so long updated_at stays the same, whatever else changes
                   -- What the poll reads, for `sluice connector simulate`: the words of incremental.
                   simulate = {
                     records = "items",

@@ -55,7 +55,7 @@ extension ConnectorSimulation {
             }
             guard let lint = lint(row.trap) else { continue }
             // A poll that never ends, or ends too early, fails most traps: it is named once.
-            if names.contains("paging-never-ends") || names.contains("paging-stops-early") && row.trap != .keptStart { continue }
+            if isEndless(row) || names.contains("paging-stops-early") && row.trap != .keptStart { continue }
             if row.trap == .idleFeed || row.trap == .changedAgain && report.observations.contains("new-by-updated") { continue }
             add(doubled.isEmpty ? lint : doubles, seed)
         }
@@ -66,6 +66,11 @@ extension ConnectorSimulation {
     private static func stuck(_ row: Row) -> String? {
         guard case .failed(_, _, _, let fault?) = row.result, fault.hasPrefix(TrapScene.stuckPrefix) else { return nil }
         return String(fault.dropFirst(TrapScene.stuckPrefix.count))
+    }
+
+    private static func isEndless(_ row: Row) -> Bool {
+        guard case .failed(_, _, _, let fault?) = row.result else { return false }
+        return fault.hasPrefix(TrapScene.endlessPrefix)
     }
 
     /// Whether what a trap does makes a poll fail that is right otherwise.
@@ -163,7 +168,7 @@ extension ConnectorSimulation {
             Lint(
                 "version-too-coarse", "a record that changed twice within a second is taken for one that was seen",
                 loses: "the later change, for good",
-                fix: "add a version that each change moves to the dedup key, or describe the poll with incremental")
+                fix: "declare version_seconds and record_time, add a version that each change moves to the dedup key, or use incremental")
         case .shiftingPages:
             Lint(
                 "shifting-pages", "its pages shift while they are read", loses: "the record that slides over a page's edge",

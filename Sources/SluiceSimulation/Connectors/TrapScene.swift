@@ -41,6 +41,8 @@ struct TrapScene {
 
     /// How the fault begins of a reader that cannot go on.
     static let stuckPrefix = "it is stuck: "
+    /// The same of a cycle that never ended.
+    static let endlessPrefix = "it reads on for ever: "
 
     var pageSize: Int { subject.pageSize }
 
@@ -94,11 +96,11 @@ struct TrapScene {
             outcome.fault = outcome.fault ?? TrapScene.stuckPrefix + message
             return false
         case .repeats(let message):
-            outcome.fault = outcome.fault ?? "it reads on for ever: \(message)"
+            outcome.fault = outcome.fault ?? TrapScene.endlessPrefix + message
             outcome.observations.insert("paging-never-ends")
             return false
         case .endless:
-            outcome.fault = outcome.fault ?? "it reads on for ever: \(run.pagesMax) pages in one cycle"
+            outcome.fault = outcome.fault ?? TrapScene.endlessPrefix + "\(run.pagesMax) pages in one cycle"
             outcome.observations.insert("paging-never-ends")
             return false
         }

@@ -5,7 +5,67 @@ extension StoreConformance {
     static let retention: [ConformanceCase] = [
         ConformanceCase("P9_whatWasHeldBackGoesWithoutDisturbingReadersPastIt", heldBackGoesLater),
         ConformanceCase("P9_aCallbacksJobKeepsTheOrderOfItsSource", orderedCallbacks),
+        ConformanceCase("P10_liveKeysHoldUpNoWebhooks", liveKeysHoldUpNothing),
+        ConformanceCase("P10_whatIsDatedAheadHoldsUpNothing", datedAhead),
     ]
+
+    /// Thousands of keys that stay are looked at; what expires meanwhile goes within a few batches.
+    private static func liveKeysHoldUpNothing(_ bench: inout StoreBench) async throws {
+        let trigger = try await bench.makeTrigger()
+        let (connection, fence) = (try await bench.connection(), try await bench.lease())
+        for cycle in 1...5 {
+            try await bench.cycle(trigger, fence, Int64(cycle), keys: (0..<1000).map { "\(cycle)-\($0)" }, mark: 1000, floor: 1)
+        }
+        func append(_ count: Int, cycle: Int64) async throws {
+            var last = InboxSequence.zero
+            for _ in 0..<count { last = try await bench.store.append(bench.webhook(connection, trigger.topics)).sequence }
+            try await bench.cycle(trigger, fence, cycle, keys: [], covered: last)
+        }
+        let (policy, later) = (RetentionPolicy(inbox: .days(7), rowsPerBatchMax: 100), bench.start + .days(8))
+        func batches(_ count: Int) async throws -> PruneReport {
+            var sum = PruneReport()
+            for _ in 0..<count {
+                let report = try await bench.store.prune(policy, at: later)
+                try expect(report.isPartial, "the keys are not through yet")
+                sum.webhooks += report.webhooks
+                sum.dedupKeys += report.dedupKeys
+                sum.behind = max(sum.behind, report.behind)
+            }
+            return sum
+        }
+        try await append(200, cycle: 6)
+        let first = try await batches(8)
+        try expectEqual(first.webhooks, 200, "expired webhooks")
+        try expectEqual(first.behind, .days(1), "how far it was behind")
+        // They come while the same sweep goes on.
+        try await append(50, cycle: 7)
+        try expectEqual(try await batches(25).webhooks, 50, "webhooks that expired since")
+        let rest = try await bench.prune(policy, at: later)
+        try expectEqual(rest.dedupKeys + first.dedupKeys, 0, "live keys that went")
+        try expectEqual(try await bench.cycle(trigger, fence, 8, keys: ["1-0", "5-999"], mark: 1000), 0, "jobs of live keys")
+    }
+
+    /// The clock was years ahead for a while: what came then stays until that date, and what is behind it goes in its time.
+    private static func datedAhead(_ bench: inout StoreBench) async throws {
+        let trigger = try await bench.makeTrigger()
+        try await bench.apply([StoreBench.destination("hook"), .attach(trigger: "orders", destination: "hook", from: nil)])
+        let (hook, connection, fence) = (try await bench.destination("hook"), try await bench.connection(), try await bench.lease())
+        let ahead = bench.start + .days(800)
+        for _ in 0..<150 { _ = try await bench.store.append(bench.webhook(connection, trigger.topics, at: ahead)) }
+        try await bench.cycle(trigger, fence, 1, keys: (0..<150).map { "ahead-\($0)" }, at: ahead)
+        var last = InboxSequence.zero
+        for _ in 0..<20 { last = try await bench.store.append(bench.webhook(connection, trigger.topics)).sequence }
+        try await bench.cycle(trigger, fence, 2, keys: (0..<20).map { "now-\($0)" }, covered: last)
+        let claimed = try await bench.store.claimDeliveries(hook, limit: 20, at: ahead, hiddenUntil: ahead + .days(9))
+        try await bench.store.recordAttempts(claimed.prefix(10).map { delivered($0.id, bench) })
+        let policy = RetentionPolicy(inbox: .days(7), jobs: .days(7), pendingDeliveries: .days(30), rowsPerBatchMax: 40)
+        try expectEqual(try await bench.prune(policy, at: bench.start + .days(8)).webhooks, 20, "webhooks that expired")
+        let report = try await bench.prune(policy, at: bench.start + .days(40))
+        try expectEqual(report.expiredDeliveries, 20, "deliveries that expired")
+        try expectEqual(report.webhooks, 0, "webhooks dated ahead that went")
+        try expectEqual(try await bench.prune(policy, at: bench.start + .days(60)).jobs, 20, "jobs that expired")
+        try expectEqual(try await bench.allJobs(limit: 500).count, 150, "jobs dated ahead")
+    }
 
     /// Jobs 1 to 4, of which the second is not delivered at first: it goes after those behind it.
     private static func heldBackGoesLater(_ bench: inout StoreBench) async throws {

@@ -116,7 +116,7 @@ import Testing
         let plan = try await first(json, cursor: #"{"mark":5,"value":"5"}"#)
         let content = "1700000000.GETapi.test/items?b=x%20y&since=5"
         let code = HMAC<SHA256>.authenticationCode(for: Array(content.utf8), using: SymmetricKey(data: Array("s3cret".utf8)))
-        let text = encoding == "hex" ? Hex.digits(Array(code)) : Base64.encode(Array(code))
+        let text = encoding == "hex" ? Hex.text(bytes: code) : Base64.encode(Array(code))
         #expect(plan.headers.first("X-Signature") == "v1=" + text)
         #expect(plan.headers.first("X-Time") == "1700000000")
     }
@@ -142,7 +142,7 @@ import Testing
         try signing.sign(&plan, request)
         let hash = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
         let code = HMAC<SHA256>.authenticationCode(for: Array(hash.utf8), using: SymmetricKey(data: Array("Jefe".utf8)))
-        #expect(plan.headers.first("S") == Hex.digits(Array(code)) + "/0")
+        #expect(plan.headers.first("S") == Hex.text(bytes: code) + "/0")
         signing.key = "xyz"
         #expect(throws: PollFailure.self) { try signing.sign(&plan, request) }
     }

@@ -24,6 +24,9 @@ enum HeaderText {
         return text
     }
 
+    /// The same for every field of a request.
+    static func check(_ fields: [HTTPField]) throws(PollFailure) { for field in fields { _ = try checked(field.value, field.name) } }
+
     /// RFC 9110, 5.6.2; and none of those that the transport writes itself.
     static func isName(_ text: String) -> Bool {
         let isToken =

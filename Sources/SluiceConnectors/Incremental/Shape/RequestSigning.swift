@@ -54,7 +54,7 @@ public struct RequestSigning: Sendable {
         let key = try keyBytes(request)
         let content = try content.text(request, for: "the request's signature")
         let code = code(Array(content.utf8), SymmetricKey(data: key))
-        request.scope["signature"] = TemplateScope.Word(text: encoding == .hex ? Hex.digits(code) : Base64.encode(code))
+        request.scope["signature"] = TemplateScope.Word(text: encoding == .hex ? Hex.text(bytes: code) : Base64.encode(code))
         let text = try value.text(request, for: "the header \(header)")
         plan.headers.set(header, try HeaderText.checked(text, header))
         if let timestampHeader { plan.headers.set(timestampHeader, timestamp) }
@@ -103,28 +103,5 @@ struct SigningHTTP: HTTPSending {
         var plan = plan
         try signing.sign(&plan, request)
         return try await inner.send(plan)
-    }
-}
-
-extension Hex {
-    static func digits(_ bytes: [UInt8]) -> String {
-        let digits = Array("0123456789abcdef".utf8)
-        return String(decoding: bytes.flatMap { [digits[Int($0 >> 4)], digits[Int($0 & 15)]] }, as: UTF8.self)
-    }
-
-    /// Nil for an odd number of digits or anything else than digits, in any case.
-    static func bytes(_ text: String) -> [UInt8]? {
-        var result: [UInt8] = []
-        var high: UInt8?
-        for character in text.utf8 {
-            guard let value = Character(Unicode.Scalar(character)).hexDigitValue.map({ UInt8($0) }), character < 0x80 else { return nil }
-            if let first = high {
-                result.append(first << 4 | value)
-                high = nil
-            } else {
-                high = value
-            }
-        }
-        return high == nil ? result : nil
     }
 }
