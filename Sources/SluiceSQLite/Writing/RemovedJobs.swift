@@ -15,6 +15,9 @@ struct RemovedJobs {
 
     private var last: [Int64: Last] = [:]
 
+    /// With their namespaces.
+    var triggers: [(trigger: Int64, namespace: Int64)] { last.map { ($0.key, $0.value.namespace) } }
+
     /// In the order of their sequences.
     mutating func note(_ trigger: Int64, namespace: Int64, _ sequence: Int64, _ position: Int64, _ madeAt: Timestamp) {
         let before = last[trigger]

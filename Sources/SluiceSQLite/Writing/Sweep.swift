@@ -166,7 +166,6 @@ final class Sweep: @unchecked Sendable {
             )
         }
         let asked = budget
-        var namespaces: Set<Int64> = []
         let holds = rows.contains { $0.createdAt < horizon } ? try transaction.consumerHolds(at: time) : nil
         var removed = RemovedJobs()
         var isDone = rows.count < asked
@@ -182,14 +181,13 @@ final class Sweep: @unchecked Sendable {
             guard row.createdAt < horizon, !row.isHeld, holds?.holds(row.seq, of: row.trigger) != true else { continue }
             try transaction.removeJob(row.namespace, row.seq)
             removed.note(row.trigger.rawValue, namespace: row.namespace, row.seq, row.position, row.createdAt)
-            namespaces.insert(row.namespace)
             report.jobs += 1
             behind = horizon - row.createdAt
         }
         report.behind = max(report.behind, behind)
         try removed.save(transaction)
         // A dead letter that went no longer blocks those behind it.
-        for namespace in namespaces { try transaction.moveAllUp(NamespaceID(namespace), at: time) }
+        for (trigger, namespace) in removed.triggers { try transaction.moveAllUp(NamespaceID(namespace), trigger: trigger, at: time) }
         return isDone
     }
 

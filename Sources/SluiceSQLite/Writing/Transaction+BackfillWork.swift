@@ -37,7 +37,7 @@ extension Transaction {
             let redelivered = backfill.counts[.redelivered]
             try take(records, quarantined, commit, standing, &backfill)
             if backfill.counts[.redelivered] > redelivered, try isOrdered(trigger: commit.trigger.rawValue) {
-                try settleOrder(standing.namespace, at: commit.at)
+                try settleOrder(standing.namespace, trigger: commit.trigger.rawValue, at: commit.at)
             }
             if let end {
                 backfill.counts[.pages] += 1

@@ -105,7 +105,7 @@ extension Transaction {
         for delivery in pending { try detached(delivery, at: time) }
         guard looked == Transaction.lookedAtMax || pending.count == limit else {
             try run("DELETE FROM catch_up WHERE id = ?", note.id)
-            if try isOrdered(trigger: note.trigger) { try settleOrder(note.namespace, at: time) }
+            if try isOrdered(trigger: note.trigger) { try settleOrder(note.namespace, trigger: note.trigger, at: time) }
             return (pending.count, true)
         }
         try run("UPDATE catch_up SET after_position = ? WHERE id = ?", through, note.id)
@@ -176,7 +176,7 @@ extension Transaction {
         for job in kept { intended += try insert(note, job.sequence, job.position, time) }
         if intended > 0, note.deadReason == nil {
             effects.hasDeliveries = true
-            if try isOrdered(trigger: note.trigger) { try settleOrder(note.namespace, at: time) }
+            if try isOrdered(trigger: note.trigger) { try settleOrder(note.namespace, trigger: note.trigger, at: time) }
         }
         guard kept.count == limit, let last = kept.last else {
             try run("DELETE FROM catch_up WHERE id = ?", note.id)

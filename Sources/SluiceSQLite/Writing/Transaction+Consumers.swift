@@ -80,6 +80,7 @@ extension Transaction {
         _ triggers: inout Set<TriggerID>
     ) throws -> Bool {
         guard !entry.triggers.isEmpty else { return false }
+        if let newest = try newestFarAhead(of: entry) { return try takeNew(fetch, &entry, newest, into: &handOut, room, &triggers) }
         let isRewound = entry.machine.position < entry.machine.highWater
         let query = try prepare("SELECT seq, trigger_id, length(record) FROM job WHERE seq > ? ORDER BY seq LIMIT ?")
         query.bind(1, entry.machine.position)

@@ -20,7 +20,7 @@ extension Transaction {
             if letter.isPulled { pulled.append((letter.destination, letter.job)) } else { effects.hasDeliveries = true }
         }
         if !pulled.isEmpty { try returnToConsumers(pulled, at: time) }
-        if batch.changed > 0 { try settleOrder(selection.namespace, at: time) }
+        if batch.changed > 0 { try settleOrder(selection.namespace, trigger: nil, at: time) }
         return batch
     }
 
@@ -37,7 +37,7 @@ extension Transaction {
             try discard.run()
         }
         // What waited behind them in an ordered trigger waits no longer.
-        if batch.changed > 0 { try moveAllUp(selection.namespace, at: time) }
+        if batch.changed > 0 { try moveAllUp(selection.namespace, trigger: nil, at: time) }
         return batch
     }
 

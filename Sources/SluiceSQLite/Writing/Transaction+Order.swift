@@ -40,9 +40,9 @@ extension Transaction {
         effects.hasDeliveries = true
     }
 
-    /// After deliveries came back or went in the middle of an order: again exactly the first of each is due.
-    func settleOrder(_ namespace: NamespaceID, at time: Timestamp) throws {
-        for pair in try orderedPairs(namespace) {
+    /// After deliveries came back or went in the middle of an order: again exactly the first of each is due. Nil: of all triggers.
+    func settleOrder(_ namespace: NamespaceID, trigger: Int64?, at time: Timestamp) throws {
+        for pair in try pairs(namespace, trigger: trigger) {
             guard let head = try head(pair) else { continue }
             try block(pair, behind: head.position)
             try moveUp(pair, at: time)
@@ -50,14 +50,14 @@ extension Transaction {
     }
 
     /// The same where deliveries only went.
-    func moveAllUp(_ namespace: NamespaceID, at time: Timestamp) throws {
-        for pair in try orderedPairs(namespace) { try moveUp(pair, at: time) }
+    func moveAllUp(_ namespace: NamespaceID, trigger: Int64?, at time: Timestamp) throws {
+        for pair in try pairs(namespace, trigger: trigger) { try moveUp(pair, at: time) }
     }
 
     /// Turns the order of a trigger's deliveries on or off. Dead letters from before do not block.
     func order(_ namespace: NamespaceID, trigger: Int64, _ isOrdered: Bool, at time: Timestamp) throws {
         try run("UPDATE \"trigger\" SET is_ordered = ? WHERE id = ?", isOrdered ? 1 : 0, trigger)
-        for pair in try pairs(namespace, where: "a.trigger_id = \(trigger)") {
+        for pair in try pairs(namespace, trigger: trigger, isOrdered: nil) {
             if isOrdered {
                 let mark = try prepare(
                     "UPDATE delivery SET is_ordered = 1 WHERE ns = ? AND destination_id = ? AND trigger_id = ? AND state = 0")
@@ -111,15 +111,17 @@ extension Transaction {
         return try query.first { (id: $0.int(0), position: $0.int(1), isPending: $0.int(2) == 0, dueAt: $0.time(3)) }
     }
 
-    private func orderedPairs(_ namespace: NamespaceID) throws -> [OrderedPair] { try pairs(namespace, where: "t.is_ordered = 1") }
-
-    private func pairs(_ namespace: NamespaceID, where condition: String) throws -> [OrderedPair] {
+    /// Nil: whatever it is.
+    private func pairs(_ namespace: NamespaceID, trigger: Int64?, isOrdered: Bool? = true) throws -> [OrderedPair] {
         let query = try prepare(
             """
             SELECT a.destination_id, a.trigger_id FROM attachment a JOIN "trigger" t ON t.id = a.trigger_id
-            WHERE a.ns = ? AND \(condition) ORDER BY a.destination_id, a.trigger_id
+            WHERE a.ns = ? \(trigger == nil ? "" : "AND a.trigger_id = ?3") AND (?2 IS NULL OR t.is_ordered = ?2)
+            ORDER BY a.destination_id, a.trigger_id
             """)
         query.bind(1, namespace)
+        query.bind(2, isOrdered.map { $0 ? 1 : 0 })
+        if let trigger { query.bind(3, trigger) }
         return try query.all { OrderedPair(namespace: namespace, destination: $0.int(0), trigger: $0.int(1)) }
     }
 

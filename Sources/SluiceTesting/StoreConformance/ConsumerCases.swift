@@ -16,6 +16,7 @@ extension StoreConformance {
         ConformanceCase("P9_retentionSparesTheUnacked", retentionSparesUnacked),
         ConformanceCase("P9_atTheBoundAnUnackedJobIsADeadLetter", unackedExpires),
         ConformanceCase("P9_aSeekSaysWhatItSkips", seek),
+        ConformanceCase("P9_fewJobsAmongManyAreFound", fewAmongMany),
         ConformanceCase("P9_aSeekBehindRetentionIsTold", seekIsTold),
         ConformanceCase("P9_aReaderBehindRetentionIsTold", readerIsTold),
         ConformanceCase("aFetchBringsTheSettingsOfItsAttachments", fetchedSettings),
@@ -413,6 +414,46 @@ extension StoreConformance {
         try expectEqual(try await fetch(bench, queue, at: later).jobs.count, 1, "it is handed out")
         let much = later + .days(2) + .hours(1)
         try expectEqual(try await bench.prune(policy, at: much).expiredDeliveries, 2, "the young and the replayed at their time")
+    }
+
+    /// The consumer's jobs lie far apart among those of others, some of which are younger than its last one.
+    private static func fewAmongMany(_ bench: inout StoreBench) async throws {
+        let (one, two, queue, fence) = try await makeConsumer(bench)
+        let others = try await bench.makeTrigger("others", topicKeys: ["c"])
+        var expected: [String] = []
+        for round in 1...6 {
+            let number = Int64(round)
+            try await bench.cycle(others, fence, number, keys: (0..<700).map { "o\(round)-\($0)" }, at: bench.start + .minutes(number))
+            for (trigger, name) in [(one, "a"), (two, "b")] where round != 3 || name == "a" {
+                let keys = (0..<round).map { "\(name)\(round)-\($0)" }
+                try await bench.cycle(trigger, fence, number, keys: keys, at: bench.start + .minutes(number))
+                expected += keys
+            }
+        }
+        try await bench.cycle(others, fence, 7, keys: (0..<700).map { "o7-\($0)" }, at: bench.start + .minutes(7))
+        let here = bench
+        func all(_ limit: Int, bytesMax: Int = 1 << 20) async throws -> [String] {
+            var found: [String] = []
+            for _ in 0..<100 {
+                let batch = try await fetch(here, queue, limit: limit, bytesMax: bytesMax)
+                guard !batch.jobs.isEmpty else { return found }
+                try expect(batch.jobs.count <= limit, "the limit")
+                found += keys(batch)
+                try await say(here, queue, batch.lease, .ack)
+            }
+            return found
+        }
+        try expectEqual(try await all(4), expected, "in the order of commits, across batches")
+        try expectEqual(try await state(bench, queue).backlog, 0, "nothing is left")
+        // Back to the middle, with one of them acked before and its place passed again.
+        _ = try await bench.store.seekConsumer(queue, to: .time(bench.start + .minutes(4)), at: bench.start)
+        try expectEqual(try await all(100), expected.filter { "456".contains($0.dropFirst().first ?? "0") }, "from the fourth minute on")
+        _ = try await bench.store.seekConsumer(queue, to: .oldest, at: bench.start)
+        try expectEqual(try await all(3, bytesMax: 1), expected, "one at a time where they are large")
+        // From a trigger that it has left nothing comes; of those that went the others are found.
+        try await bench.apply([.detach(trigger: "two", destination: "queue")])
+        _ = try await bench.store.seekConsumer(queue, to: .oldest, at: bench.start)
+        try expectEqual(try await all(100), expected.filter { $0.hasPrefix("a") }, "without the one that was detached")
     }
 
     private static func seek(_ bench: inout StoreBench) async throws {

@@ -34,7 +34,7 @@ extension OpenAPI {
                         Member("reset", .list(of: .name), isOptional: true),
                     ]),
                     example: #"{"manifest":"destinations:\n  shop: {kind: pull}\n","dry_run":true}"#, isOptional: false,
-                    others: [("application/yaml", .text)]),
+                    others: [("application/yaml", .any)]),
                 answers: [Answer("What was done, or with `dry_run` would be.", .named("Plan"))], errors: [409, 422]),
             Operation(
                 "GET", "/v1/connectors", "listConnectors", "Lists the connectors", parameters: [.limit, .after],
