@@ -20,6 +20,11 @@ extension Connector {
         let overlap = Span.seconds(min(max(type.lookback, 0), CoarseVersions.lookbackSecondsMax))
         let settle = max(CoarseVersions.settleMin, type.visibilityLag, overlap)
         let readAt = dated.earliest ?? request.now
+        let untold = times.count { $0 == nil }
+        if untold > 0 {
+            page.warnings.append(
+                "record_time gives no time for \(untold) of \(times.count) records: a second change of theirs within version_seconds is not seen")
+        }
         page.states = zip(page.records, times).map { record, time in
             time.map { time in
                 let end = CoarseVersions.end(of: time, granule: granule)

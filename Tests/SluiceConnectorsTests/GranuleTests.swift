@@ -73,10 +73,39 @@ import Testing
         let plain = try rules("")
         for (value, isTime) in [
             ("1800000000", true), ("1800000000000", true), ("1800000000123", false), ("\"2027-01-15T08:00:00Z\"", true), ("42", false),
-            ("1800000000.5", false),
+            ("1800000000.5", false), ("\"1800000000\"", true), ("\"1800000000123\"", false), ("\"2027-01-15\"", true),
+            ("\"2027-13-45\"", false),
         ] {
             #expect((isOpen(plain, "{\"id\":1,\"updated\":\(value)}", after: 0) != nil) == isTime, "\(value)")
         }
+    }
+
+    /// A date alone lasts until it is over everywhere.
+    @Test func aDateThatIsAVersionIsOpenUntilItIsOverEverywhere() throws {
+        let rules = try rules("")
+        let record = "{\"id\":1,\"updated\":\"2027-01-15\"}"
+        let end: Int64 = 28 * 3_600_000 + 10_000
+        #expect(isOpen(rules, record, after: end - 1) == true && isOpen(rules, record, after: end) == false)
+    }
+
+    /// What was read on an earlier page may change again within the second that it shows, and keeps its place there.
+    @Test func P3_theMarkDoesNotPassASecondThatMayShowAnotherState() throws {
+        let rules = try rules(
+            seconds(), more: "\"records\":\"items\",\"pagination\":{\"token\":{\"from\":\"next\",\"parameter\":\"after\"}},")
+        let document = try JSONDocument(Array("{}".utf8))
+        var request = PollRequest(
+            triggerType: "updated", connection: document, input: document,
+            cursor: Array("{\"mark\":\(GranuleTests.second - 9),\"value\":\"\(GranuleTests.second - 9)\"}".utf8), pageState: nil,
+            readBound: Timestamp(seconds: GranuleTests.second + 86_400))
+        func page(_ body: String, date: String) throws -> PollPage {
+            try IncrementalPoll(rules).page(
+                from: HTTPReply(status: 200, headers: [HTTPField("Date", date)], body: Array(body.utf8)), for: request)
+        }
+        let first = try page(
+            "{\"items\":[{\"id\":1,\"updated\":\(GranuleTests.second)}],\"next\":\"2\"}", date: "Fri, 15 Jan 2027 08:00:00 GMT")
+        request.pageState = first.pageState
+        let second = try page("{\"items\":[{\"id\":2,\"updated\":\(GranuleTests.second + 1)}]}", date: "Fri, 15 Jan 2027 08:00:01 GMT")
+        #expect(!second.more && second.cursorMark == GranuleTests.second)
     }
 
     /// What a page says of its records, by the Date of its answer; records are compared as they were sent.

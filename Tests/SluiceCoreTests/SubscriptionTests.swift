@@ -168,6 +168,20 @@ import Testing
         #expect(machine.next(at: now) == nil && machine.entries.isEmpty)
     }
 
+    /// Made for another input it may stand in a list that is not looked at any more: it is not gone because this one lacks it.
+    @Test func P11_whatWasLeftBehindUnderAnotherInputIsNotForgotten() {
+        var machine = Self.active()
+        let now = machine.wake() ?? Self.start
+        for (id, key) in [(2, "former"), (3, "a")] as [(Int64, String)] {
+            machine.created(
+                Subscription(id: SubscriptionID(id), phase: .leftBehind, key: key, foundID: "f\(id)", hasOutput: true, at: now))
+        }
+        #expect(machine.next(at: now) == .call(.check, SubscriptionID(1)))
+        _ = machine.finish(.checked(.init(.active, others: [])), at: now, random: 0)
+        #expect(machine.entries.map(\.id) == [SubscriptionID(1), SubscriptionID(2)])
+        #expect(machine.problems(at: now).map(\.kind) == [.subscriptionLeftBehind])
+    }
+
     @Test func P11_checksFindWhatIsMissingDriftedDoubledAndLeftBehind() {
         var machine = Self.active()
         let now = machine.wake() ?? Self.start

@@ -55,25 +55,43 @@ extension Incremental {
         }
         let start: Int64
         if value.count >= 2, value[0] == UInt8(ascii: "\"") {
-            switch Times.rfc3339(UnsafeBufferPointer(rebasing: value[1..<value.count - 1])) {
+            let inner = UnsafeBufferPointer(rebasing: value[1..<value.count - 1])
+            if let day = Incremental.dayEnd(inner) { return day }
+            if let number = Incremental.plainTime(inner) { return Incremental.granuleEnd(of: number) }
+            switch Times.rfc3339(inner) {
             case .milliseconds(let milliseconds): start = milliseconds
             case .zoneless(let local):
                 guard let zone = cursor?.zone else { return nil }
                 start = local - zone.offsetSeconds * 1000
             case .unreadable: return nil
             }
-        } else if value.allSatisfy({ $0 &- 0x30 < 10 }), let number = Decimals.floor(value, scale: 0) {
-            // Seconds or milliseconds since 1970, as far as one can tell.
-            switch value.count {
-            case 10: start = number * 1000
-            case 13: start = number
-            default: return nil
-            }
+        } else if let number = Incremental.plainTime(value) {
+            start = number
         } else {
             return nil
         }
-        let granule = Incremental.granule(start, 1000)
-        return granule > 1 ? Incremental.sum(start, granule) : nil
+        return Incremental.granuleEnd(of: start)
+    }
+
+    private static func granuleEnd(of start: Int64) -> Int64? {
+        let granule = granule(start, 1000)
+        return granule > 1 ? sum(start, granule) : nil
+    }
+
+    /// Seconds or milliseconds since 1970, as far as one can tell, in milliseconds.
+    private static func plainTime(_ digits: UnsafeBufferPointer<UInt8>) -> Int64? {
+        guard digits.count == 10 || digits.count == 13, digits.allSatisfy({ $0 &- 0x30 < 10 }),
+            let number = Decimals.floor(digits, scale: 0)
+        else { return nil }
+        return digits.count == 10 ? number * 1000 : number
+    }
+
+    /// When a day such as 2026-11-22 is over, wherever on earth: its zone is not known.
+    private static func dayEnd(_ text: UnsafeBufferPointer<UInt8>) -> Int64? {
+        guard text.count == 10 else { return nil }
+        let midnight = Array(text) + Array("T00:00:00Z".utf8)
+        guard case .milliseconds(let start) = midnight.withUnsafeBufferPointer({ Times.rfc3339($0) }) else { return nil }
+        return sum(start, 36 * 3_600_000)
     }
 
     /// How finely a time is shown, in milliseconds: by the zeros that it ends with.

@@ -182,8 +182,9 @@ extension IncrementalPoll {
     /// read already, so only an ascending feed may go beyond it; and what is newer than the visibility lag may be incomplete.
     private func cap(_ rule: CursorRule, _ state: PageState, isOrdered: Bool, now: Timestamp) -> Int64? {
         var bound = now
-        // A record that becomes visible between two pages may belong on the one that was read already.
-        let hidesRecords = rule.visibilityLag > .zero || rule.lookback > 0
+        // A record that becomes visible between two pages may belong on the one that was read already; and one that changes again within
+        // what its version shows keeps its place there.
+        let hidesRecords = rule.visibilityLag > .zero || rule.lookback > 0 || !rules.dedup.versions.isEmpty
         if !isOrdered || hidesRecords || rule.upperParameter != nil { bound = min(now, state.firstNow ?? now) }
         // A Date is cut to the second and taken when the answer was ready, not when its query ran.
         if !isOrdered, state.pages > 1 { bound = bound - .seconds(1) }

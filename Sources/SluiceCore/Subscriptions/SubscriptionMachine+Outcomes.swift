@@ -200,11 +200,12 @@ extension SubscriptionMachine {
             }
         case (.unsubscribing, _): update(entry.id) { entry in (entry.hasOutput, entry.nextAt) = (true, now) }
         }
-        if let others = check.others { compare(others, at: now, &consequence) }
+        if let others = check.others { compare(others, key: entry.key, at: now, &consequence) }
     }
 
     /// What is doubled is removed, since its URL is ours; what nobody knows is shown, and removed by command only.
-    private mutating func compare(_ others: [Other], at now: Timestamp, _ consequence: inout Consequence) {
+    /// `key`: of what was checked. Whoever was made from another one may stand in another list.
+    private mutating func compare(_ others: [Other], key: String, at now: Timestamp, _ consequence: inout Consequence) {
         for other in others where !entries.contains(where: { $0.foundID == other.foundID }) {
             switch other.url {
             case .thisOne: consequence.additions.append(Addition(foundID: other.foundID, phase: .unsubscribing))
@@ -212,7 +213,7 @@ extension SubscriptionMachine {
             case .anotherKnown: break
             }
         }
-        for entry in entries where entry.phase == .leftBehind {
+        for entry in entries where entry.phase == .leftBehind && entry.key == key {
             if let foundID = entry.foundID, !others.contains(where: { $0.foundID == foundID }) { remove(entry.id) }
         }
     }

@@ -123,7 +123,7 @@ extension Transaction {
         _ records: [KeyedRecord], _ quarantined: [QuarantinedRecord], _ commit: BackfillCommit, _ standing: Standing,
         _ backfill: inout StoredBackfill
     ) throws {
-        var missing: [KeyedRecord] = []
+        var missing: [(record: KeyedRecord, name: [UInt8])] = []
         var again: [JobPosition] = []
         for keyed in records {
             let known = try knownName(backfill.id, keyed)
@@ -132,20 +132,22 @@ extension Transaction {
             if flags.contains(.provider) { continue }
             backfill.counts[.provider] += 1
             if keyed.mark == BackfillCommit.unplacedMark { backfill.counts[.unplaced] += 1 }
-            if try flags.contains(.job) || isKnown([keyed.dedupKey] + keyed.formerKeys, standing) {
+            let isLaterState = try isUnnotedState(keyed, standing)
+            if try !isLaterState && (flags.contains(.job) || isKnown([keyed.dedupKey] + keyed.formerKeys, standing)) {
                 backfill.counts[.known] += 1
                 try put(backfill.id, known.key, flags.union(.provider), position)
                 if backfill.mode == .replayAll, flags.contains(.job), let position { again.append(position) }
             } else {
                 backfill.counts[.missing] += 1
                 let made: BackfillFlags = backfill.mode.repairs ? [.made] : []
-                try put(backfill.id, keyed.dedupKey, flags.union([.provider, .missing]).union(made), nil)
-                missing.append(keyed)
+                let name = isLaterState ? keyed.stateKey ?? keyed.dedupKey : keyed.dedupKey
+                try put(backfill.id, name, (isLaterState ? [] : flags).union([.provider, .missing]).union(made), nil)
+                missing.append((keyed, name))
             }
         }
         backfill.counts[.redelivered] += try redeliver(standing.namespace, commit.trigger, again, at: commit.at)
         try note(missing, standing, backfill)
-        if backfill.mode.repairs { backfill.counts[.repaired] += try repair(missing, commit, standing) }
+        if backfill.mode.repairs { backfill.counts[.repaired] += try repair(missing.map(\.record), commit, standing) }
         for record in quarantined {
             // No key is shorter than a digest with a zero before it, but none begins with the same bytes.
             let key = [0] + record.digest
@@ -157,13 +159,20 @@ extension Transaction {
         try quarantine(quarantined, commit, standing, backfill)
     }
 
+    /// Whether it is a later state of what became a job while its version was open, and no poll has seen this state: its job is missing,
+    /// though the version's key is known.
+    private func isUnnotedState(_ keyed: KeyedRecord, _ standing: Standing) throws -> Bool {
+        guard let stateKey = keyed.stateKey, try isKnown([keyed.openKey], standing) else { return false }
+        return try !isKnown([stateKey], standing)
+    }
+
     /// The key under which a record is known here: that of its state, its own, or a former one under which it became a job.
     private func knownName(
         _ backfill: BackfillID, _ keyed: KeyedRecord
     ) throws -> (key: [UInt8], flags: BackfillFlags, position: JobPosition?) {
         if let stateKey = keyed.stateKey {
             let state = try flags(backfill, stateKey)
-            if state.flags.contains(.job) { return (stateKey, state.flags, state.position) }
+            if !state.flags.isEmpty { return (stateKey, state.flags, state.position) }
         }
         let own = try flags(backfill, keyed.dedupKey)
         guard own.flags.isEmpty else { return (keyed.dedupKey, own.flags, own.position) }
@@ -201,10 +210,12 @@ extension Transaction {
         return false
     }
 
-    private func note(_ missing: [KeyedRecord], _ standing: Standing, _ backfill: StoredBackfill) throws {
-        for (index, keyed) in missing.enumerated() {
+    private func note(
+        _ missing: [(record: KeyedRecord, name: [UInt8])], _ standing: Standing, _ backfill: StoredBackfill
+    ) throws {
+        for (index, one) in missing.enumerated() {
             let position = backfill.mode.repairs ? standing.position + Int64(index) + 1 : nil
-            try difference(backfill.id, .missing, keyed.dedupKey, position)
+            try difference(backfill.id, .missing, one.name, position)
         }
     }
 

@@ -5,6 +5,7 @@ extension StoreConformance {
     static let backfills: [ConformanceCase] = [
         ConformanceCase("P4_aBackfillKnowsARecordByItsJobWhereTheKeyIsForgotten", knownByJob),
         ConformanceCase("P4_noKeyIsForgottenWhileABackfillLasts", keysAreHeld),
+        ConformanceCase("P3_aLaterStateThatNoPollSawIsMissing", laterState),
         ConformanceCase("P3_aBackfillTouchesNothingOfTheCycle", untouched),
         ConformanceCase("P3_aBackfillsPieceIsCommittedOnce", once),
         ConformanceCase("P3_aBackfillIsFencedAsACycleIs", fenced),
@@ -33,6 +34,42 @@ extension StoreConformance {
         let made = try require(try await bench.allJobs(trigger.id).last, "the job that was made")
         try expectEqual(made.cause, .backfill, "its cause")
         try expectEqual(made.position, JobPosition(5), "its position")
+    }
+
+    /// A record became a job while its version was open, changed within it, and no poll saw that.
+    private static func laterState(_ bench: inout StoreBench) async throws {
+        let trigger = try await bench.makeTrigger()
+        let fence = try await bench.lease()
+        func record(_ key: String, _ state: String, open isOpen: Bool) -> KeyedRecord {
+            var record = StoreBench.record(key, mark: 10)
+            record.state = RecordState(digest: StoreBench.bytes(state), isOpen: isOpen)
+            return record
+        }
+        func commit(_ cycle: Int64, _ records: [KeyedRecord]) async throws -> Int {
+            var commit = bench.page(trigger, fence, cycle: cycle, keys: [], completion: bench.end())
+            commit.records = records
+            guard case .committed(let made, _) = try await bench.store.commitPage(commit) else {
+                throw ConformanceFailure(description: "cycle \(cycle) was not committed")
+            }
+            return made
+        }
+        let polled = [record("lost", "x", open: true), record("same", "x", open: true), record("over", "x", open: false)]
+        try expectEqual(try await commit(1, polled), 3, "jobs of the poll")
+        let listed = [record("lost", "y", open: false), record("same", "x", open: false), record("over", "y", open: false)]
+        for (mode, repaired) in [(BackfillMode.dryRun, 0), (.missingOnly, 1)] as [(BackfillMode, Int64)] {
+            var run = try await bench.backfill(trigger, fence, mode: mode)
+            try await run.gather(["lost", "same", "over"])
+            try await run.read(records: listed, isLast: false)
+            try await run.read(records: listed, isLast: true)
+            try expectEqual(run.stored.counts[.provider], 3, "records, each once")
+            try expectEqual(run.stored.counts[.missing], 1, "missing: what changed while its version was open")
+            try expectEqual(run.stored.counts[.repaired], repaired, "repaired")
+            try await run.gatherNew(repaired > 0 ? ["lost@state:y"] : [])
+            try await run.finish()
+            try expectEqual(try await run.differences(.missing), ["lost@state:y"], "what is missing")
+        }
+        try expectEqual(try await bench.keys(trigger.id), ["lost", "same", "over", "lost@state:y"], "jobs")
+        try expectEqual(try await commit(2, listed), 0, "jobs of a poll that finds the same")
     }
 
     private static func keysAreHeld(_ bench: inout StoreBench) async throws {
@@ -364,10 +401,12 @@ struct BackfillBench {
         try await commit(.gathered(jobs, through: JobPosition(first + Int64(jobs.count)), isLast: true))
     }
 
-    mutating func read(_ keys: [String], isLast: Bool) async throws {
+    mutating func read(_ keys: [String], isLast: Bool) async throws { try await read(records: BackfillBench.records(keys), isLast: isLast) }
+
+    mutating func read(records: [KeyedRecord], isLast: Bool) async throws {
         let end = BackfillCommit.PageEnd(
             cursor: StoreBench.bytes("2"), pageState: isLast ? nil : StoreBench.bytes("3"), isLast: isLast, connector: "c")
-        try await commit(.page(BackfillBench.records(keys), quarantined: [], end: end))
+        try await commit(.page(records, quarantined: [], end: end))
     }
 
     /// Until it is done; jobs made meanwhile are gathered by whoever calls.

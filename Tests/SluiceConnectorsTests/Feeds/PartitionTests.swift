@@ -227,6 +227,21 @@ import Testing
         #expect(!reader.warnings.dropFirst(before).contains { $0.hasPrefix("left out:") })
     }
 
+    /// One that is gone and one that is down: the trouble of the second passes, and the first is no reason to fail for good.
+    @Test func P12_aPartitionThatIsGoneBesideOneThatIsDownFailsNothingForGood() async throws {
+        let forge = forge("a", "b")
+        forge.change { $0.status = ["a": 404, "b": 503] }
+        var reader = try Reader(json(), forge)
+        for _ in 0..<6 {
+            #expect(await failure { try await reader.cycle() }?.kind == .pageStateExpired)
+            reader.pageState = nil
+        }
+        forge.change { $0.status = ["a": 404] }
+        try await reader.cycle()
+        #expect(reader.keys.count == 3, "b is read")
+        #expect(reader.warnings.last?.hasPrefix("left out:") == true)
+    }
+
     /// What was left out is known at the end of the cycle, whichever process ends it.
     @Test func P12_whatWasLeftOutIsToldAfterACrashToo() async throws {
         let forge = forge("a", "b", "c")

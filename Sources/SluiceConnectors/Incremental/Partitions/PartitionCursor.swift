@@ -93,7 +93,9 @@ struct PartitionCursor: Equatable, Sendable {
             }
             let since = removedSince[id] ?? now.milliseconds
             removedSince[id] = since
-            guard now.milliseconds - since > keep.milliseconds else { continue }
+            // A time that no clock shows is one that has long passed.
+            let (gone, overflow) = now.milliseconds.subtractingReportingOverflow(since)
+            guard overflow || gone > keep.milliseconds else { continue }
             if rule != nil, let position = self[id] { resting[id] = position } else { removedSince[id] = nil }
             positions[id] = nil
         }
@@ -138,7 +140,9 @@ extension CursorRule {
         guard kind.hasMarks else { return (position, kind == .opaque || isExclusive) }
         guard let step = exactStep, let root = try? JSONDocument(position).root, let known = try? CursorValue(json: position, rule: self)
         else { return (position, false) }
-        let next = value(of: known.mark + step)
+        let (mark, overflow) = known.mark.addingReportingOverflow(step)
+        if overflow { return (position, false) }
+        let next = value(of: mark)
         var writer = JSONWriter()
         writer.object { writer in
             writer.member("mark", next.mark)

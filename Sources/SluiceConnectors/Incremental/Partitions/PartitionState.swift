@@ -111,6 +111,9 @@ struct PartitionState: Equatable, Sendable {
         skipRefused()
     }
 
+    /// Whether one of those behind the first was not refused so far.
+    var othersMayPass: Bool { queue.dropFirst().contains { $0.trouble != .refused } }
+
     /// The first partition failed: it waits behind the others.
     mutating func putBack(_ trouble: Trouble) {
         var waiting = queue.removeFirst()

@@ -168,8 +168,8 @@ struct PartitionedPoll: Sendable {
             state.putBack(.passing)
             return page("\(name): \(failure.error.message)")
         case .permanent where isRefusal(failure), .badCursor where isRefusal(failure), .unauthorized:
-            // All of them were refused: the fault is not the partition's.
-            if waiting.trouble == .refused || state.count <= 1 { throw failure }
+            // All of them were refused: the fault is not the partition's. Not so while another one only passes through trouble.
+            if state.count <= 1 || waiting.trouble == .refused && !state.othersMayPass { throw failure }
             state.refusal = String("\(waiting.partition.id): \(failure.error.message)".prefix(PartitionState.refusalCharactersMax))
             state.putBack(.refused)
             return page("\(name) is left out of this cycle, the others are read: \(failure.error.message)")

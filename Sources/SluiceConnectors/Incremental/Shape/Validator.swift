@@ -65,7 +65,7 @@ struct Validator: Equatable, Sendable {
 
     /// Adds If-None-Match or If-Modified-Since; false if this is not the time or the request for it.
     func condition(_ plan: inout HTTPRequestPlan, of poll: PollRequest) -> Bool {
-        guard unchanged < Validator.unchangedMax, poll.now >= at, poll.now - at < Validator.ageMax,
+        guard unchanged < Validator.unchangedMax, poll.now >= at, poll.now < at + Validator.ageMax,
             request == Validator.fingerprint(plan, poll.connection)
         else { return false }
         if let etag {
