@@ -117,8 +117,8 @@ extension Live {
                         of: "return input.resource:match(\"^[^_]+\")", with: "return input.resource:match(\"^[^_]+\") .. \"-x\""
                     )
                     .replacingOccurrences(
-                        of: "local keys = { request.json.event_type:match(\"^[^_]+\") }",
-                        with: "local keys = { request.json.event_type:match(\"^[^_]+\") .. \"-x\" }")
+                        of: "{ request.json.event_type:match(\"^[^_]+\") }",
+                        with: "{ request.json.event_type:match(\"^[^_]+\") .. \"-x\" }")
                 }
                 try await waitUntil("new topics", seconds: 20) {
                     (try await sluice.trigger("invoices")["generation"]?.int64 ?? 0) > before

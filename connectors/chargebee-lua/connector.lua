@@ -135,9 +135,9 @@ return {
     local event_type = request.json.event_type
     local resource = event_type and event_type:match("^%l+")
     local keys = { resource or error("the webhook has no event_type") }
-    local known = { [resource] = true }
+    local known, held = { [resource] = true }, request.json.content
     -- Payments and cards are told of by names of their own; what has changed is what the content holds.
-    for name in pairs(request.json.content or {}) do
+    for name in pairs(type(held) == "userdata" and held or {}) do
       local word = name:match("^%l+")
       if word and not known[word] then known[word], keys[#keys + 1] = true, word end
     end

@@ -47,9 +47,9 @@ return {
   webhook = { scheme = "basic-auth", delivery_id = { body = { "id" } } },
 
   webhook_keys = function(request)
-    local keys = { request.json.event_type:match("^[^_]+") }
+    local keys, held = { request.json.event_type:match("^[^_]+") }, request.json.content -- what it holds has changed as well
     local known = { [keys[1]] = true }
-    for name in pairs(request.json.content or {}) do
+    for name in pairs(type(held) == "userdata" and held or {}) do
       local word = name:match("^[^_]+")
       if word and not known[word] then known[word], keys[#keys + 1] = true, word end
     end
