@@ -23,7 +23,8 @@ extension Connector {
         let untold = times.count { $0 == nil }
         if untold > 0 {
             page.warnings.append(
-                "record_time gives no time for \(untold) of \(times.count) records: a second change of theirs within version_seconds is not seen")
+                "record_time gives no time for \(untold) of \(times.count) records: a second change of theirs within version_seconds is not seen"
+            )
         }
         page.states = zip(page.records, times).map { record, time in
             time.map { time in
