@@ -154,7 +154,7 @@ extension API {
 
     // MARK: Moving
 
-    /// Takes `{"to": "oldest" | "now"}`, `{"after": token}` or `{"time": RFC 3339}`.
+    /// Takes `{"to": "oldest" | "now"}`, `{"after": token}` or `{"time": RFC 3339, or how long ago}`.
     func seekConsumer(_ call: APICall) async throws -> APIResponse {
         let body = try call.object()
         try body.allows(["to", "after", "time"])
@@ -167,15 +167,23 @@ extension API {
         }
     }
 
+    /// The clock of whoever asks may be ahead of this one by so much.
+    private static let clockDifferenceMax = Span.minutes(1)
+
     private func target(_ body: JSONView) throws -> SeekTarget {
         let given = ["to", "after", "time"].filter { body[$0].map { !$0.isNull } ?? false }
         guard given.count == 1 else {
-            throw SluiceError(.invalid, "say where to: one of `to` (oldest or now), `after` (a token) and `time` (RFC 3339)")
+            throw SluiceError(
+                .invalid, "say where to: one of `to` (oldest or now), `after` (a token) and `time` (RFC 3339, or how long ago)")
         }
         if let after = try body.text("after", bytesMax: 512) { return .after(after) }
         if let text = try body.text("time", bytesMax: 64) {
-            guard let time = RFC3339.parse(text) else {
-                throw SluiceError(.invalid, "`time` is a time with its zone, for example 2026-01-31T09:05:00Z")
+            let time = try moment(text, "time")
+            let now = parts.clock.now()
+            guard time <= now + API.clockDifferenceMax else {
+                throw SluiceError(
+                    .invalid,
+                    "`time` is in the future: \(time), and here it is \(now). To skip all that waits, use `--to now` (\"to\":\"now\")")
             }
             return .time(time)
         }

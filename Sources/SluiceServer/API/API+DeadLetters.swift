@@ -246,10 +246,12 @@ extension API {
         return selection
     }
 
-    private func moment(_ text: String, _ name: String) throws(SluiceError) -> Timestamp {
+    /// A time, or how long ago.
+    func moment(_ text: String, _ name: String) throws(SluiceError) -> Timestamp {
         if let span = Words.span(text) { return parts.clock.now() - span }
         if let time = Timestamp(rfc3339: text) { return time }
-        throw SluiceError(.invalid, "`\(name)` is a time, such as 2026-01-31T09:05:00Z, or how long ago, such as 90m, 2h or 3d")
+        throw SluiceError(
+            .invalid, "`\(name)` is a time with its zone, such as 2026-01-31T09:05:00Z, or how long ago, such as 90m, 2h or 3d")
     }
 
     /// As `next` tells it.

@@ -135,7 +135,7 @@ struct ConsumerCommands: ParsableCommand {
         @Argument(help: "The consumer.") var name: String
         @Option(help: "oldest, or now.") var to: String?
         @Option(help: "Behind the job of this token.") var after: String?
-        @Option(help: "Before the first job made at this time or later, for example 2026-01-31T09:05:00Z.") var time: String?
+        @Option(help: "Before the first job made at this time or later: 2026-01-31T09:05:00Z, or how long ago: 2h.") var time: String?
 
         func validate() throws {
             if [to, after, time].compactMap({ $0 }).count != 1 { throw ValidationError("Say where to: one of --to, --after and --time.") }

@@ -69,7 +69,10 @@ extension OpenAPI {
                     [
                         Member("to", .words(["oldest", "now"]), isOptional: true),
                         Member("after", .text(max: 512), "A `seq_token` or `next`.", isOptional: true),
-                        Member("time", .text(max: 64), "RFC 3339: the first job that was made from then on.", isOptional: true),
+                        Member(
+                            "time", .text(max: 64),
+                            "RFC 3339, not after now, or how long ago, such as `2h`: the first job that was made from then on.",
+                            isOptional: true),
                     ], example: #"{"to":"oldest"}"#),
                 answers: [
                     Answer(
