@@ -140,6 +140,8 @@ import Testing
         ("GET", "/v1/dead-letters?after=x", "", 400), ("GET", "/v1/dead-letters?after=1.2.3", "", 400),
         ("GET", "/v1/dead-letters?since=yesterday", "", 400), ("GET", "/v1/dead-letters?since=1h&until=2h", "", 400),
         ("GET", "/v1/dead-letters?destination=oout", "", 404), ("GET", "/v1/dead-letters?trigger=none", "", 404),
+        ("GET", "/v1/dead-letters?reason=bogus", "", 400), ("POST", "/v1/dead-letters/replay", #"{"reason":"bogus"}"#, 400),
+        ("POST", "/v1/dead-letters/discard", #"{"reason":"bogus","because":"x"}"#, 400),
         ("GET", "/v1/dead-letters/x", "", 400), ("GET", "/v1/dead-letters/-1", "", 400), ("GET", "/v1/dead-letters/9", "", 404),
         ("GET", "/v1/deliveries/9", "", 404), ("POST", "/v1/dead-letters/replay", "{}", 400),
         ("POST", "/v1/dead-letters/replay", "[]", 400),
@@ -162,6 +164,19 @@ import Testing
             #expect(answer.status == status, "\(answer.text)")
             let message = try DeadLetterAPITests.json(answer)["error"]?["message"]?.string
             #expect(message?.isEmpty == false)
+        }
+    }
+
+    /// A reason with a mistake in it would look like a success that found nothing.
+    @Test func aReasonIsOneThatThereIs() async throws {
+        try await Fixture.withAPI { api, _ in
+            #expect(await api.apply(Fixture.manifest).status == 200)
+            for reason in ["exhausted", "gone", "expired", "filter", "detached", "refused", "too_large", "removed"] {
+                #expect(await api.ask("GET", "/v1/dead-letters", query: [("reason", reason)]).status == 200, "\(reason)")
+                #expect(await api.ask("POST", "/v1/dead-letters/replay", #"{"reason":"\#(reason)"}"#).status == 200, "\(reason)")
+            }
+            let answer = await api.ask("GET", "/v1/dead-letters", query: [("reason", "bogus")])
+            #expect(answer.status == 400 && answer.text.contains("exhausted") && answer.text.contains("too_large"), "\(answer.text)")
         }
     }
 

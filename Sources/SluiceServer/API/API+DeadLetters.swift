@@ -237,7 +237,13 @@ extension API {
             guard let trigger = definitions.triggers.first(where: { $0.name == name }) else { throw API.noTrigger(name) }
             selection.trigger = trigger.id
         }
-        selection.reason = value("reason")
+        if let reason = value("reason") {
+            let known = DeliveryMachine.DeadReason.known.map(\.rawValue)
+            guard known.contains(reason) else {
+                throw SluiceError(.invalid, "`reason` is one of \(known.joined(separator: ", ")), not `\(reason.prefix(64))`")
+            }
+            selection.reason = reason
+        }
         if let text = value("since") { selection.since = try moment(text, "since") }
         if let text = value("until") { selection.until = try moment(text, "until") }
         if let since = selection.since, let until = selection.until, since >= until {

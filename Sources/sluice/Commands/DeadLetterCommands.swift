@@ -12,7 +12,8 @@ struct DeadLetterCommands: ParsableCommand {
     struct Selection: ParsableArguments {
         @Option(help: "Only of this destination.") var destination: String?
         @Option(help: "Only of this trigger.") var trigger: String?
-        @Option(help: "Only those given up for this: exhausted, gone, expired, filter, detached, …") var reason: String?
+        @Option(help: "Only those given up for this: exhausted, gone, expired, filter, detached, refused, too_large, removed.") var reason:
+            String?
         @Option(help: "Only what died then or later: 2026-01-31T09:05:00Z, or how long ago: 2h.") var since: String?
         @Option(help: "Only what died before then.") var until: String?
 
