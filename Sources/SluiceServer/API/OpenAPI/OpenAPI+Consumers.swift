@@ -36,7 +36,8 @@ extension OpenAPI {
                         Member(
                             "wait", .whole(whole(FetchOrder.waitSeconds)), "Where there is nothing yet, wait up to so many seconds.",
                             isOptional: true),
-                        visibility, Member("worker", .text(max: FetchOrder.workerBytesMax), "Who asks: shown to people.", isOptional: true),
+                        visibility,
+                        Member("worker", .text(max: FetchOrder.workerLengthMax), "Who asks: shown to people.", isOptional: true),
                         Member("ack", .text(max: 64), "The lease of the batch before, which is done.", isOptional: true),
                     ], example: #"{"max":20,"wait":30,"visibility":60,"worker":"w1"}"#),
                 answers: [Answer("A batch; without jobs `lease` is null.", .named("FetchedJobs"))], errors: [404, 409]),
@@ -49,7 +50,7 @@ extension OpenAPI {
                 parameters: [consumerName],
                 body: .json([
                     lease, someJobs, Member("delay", .whole(0...delaySecondsMax), "Seconds until they may come again.", isOptional: true),
-                    Member("reason", .text(max: ConsumerService.reasonBytesMax), "Kept with the dead letter.", isOptional: true),
+                    Member("reason", .text(max: ConsumerService.reasonLengthMax), "Kept with the dead letter.", isOptional: true),
                 ]),
                 answers: [Answer("They come again.", .named("Settled"))], errors: [404, 409]),
             Operation(
