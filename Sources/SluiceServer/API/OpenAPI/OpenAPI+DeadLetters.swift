@@ -84,7 +84,8 @@ extension OpenAPI {
                         .object([
                             Member("trigger", .text), Member("filter", .text.orNull), Member("fields", .list(of: .text)),
                             Member("jobs", .list(of: tried)), Member("passed", .count), Member("skipped", .count), Member("failed", .count),
-                            Member("more", .flag),
+                            Member("more", .flag), Member("absent", .list(of: .text), "Of `fields`, what none of these jobs has."),
+                            Member("last_position", .count, "Of the trigger's jobs; 0 before the first."),
                         ]))
                 ], errors: [404])
         ])
