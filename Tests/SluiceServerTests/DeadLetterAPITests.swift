@@ -54,6 +54,7 @@ import Testing
             #expect(attempt["response"]?.string == "<html>overloaded" && attempt["error"]?.string == "the shop answered 503")
             #expect(shown["job"]?["record"].map { String(decoding: $0.bytes, as: UTF8.self) } == #"{"n":1.0}"#)
             #expect(shown["job"]?["id"]?.string?.isEmpty == false && shown["state"]?.string == "dead")
+            #expect(shown["kind"]?.string == "push")
         }
     }
 
@@ -201,6 +202,12 @@ import Testing
             #expect([tried["passed"]?.int64, tried["skipped"]?.int64, tried["failed"]?.int64] == [4, 5, 1])
             let from = try DeadLetterAPITests.json(await ask(#"{"fields":[["n"]],"from":3,"last":2}"#))
             #expect(from["jobs"]?.elements?.compactMap { $0["position"]?.int64 } == [3, 4] && from["more"]?.bool == true)
+            #expect(from["absent"]?.elements?.isEmpty == true && from["last_position"]?.int64 == 30)
+            let mistyped = try DeadLetterAPITests.json(await ask(#"{"fields":["n","nope","n.m"],"last":2}"#))
+            #expect(mistyped["absent"]?.elements?.compactMap(\.string) == ["nope", "n.m"])
+            let beyond = try DeadLetterAPITests.json(await ask(#"{"fields":["nope"],"from":99999}"#))
+            #expect(beyond["jobs"]?.elements?.isEmpty == true && beyond["absent"]?.elements?.isEmpty == true)
+            #expect(beyond["last_position"]?.int64 == 30)
             // What the destination has now.
             let manifest = Fixture.manifest.replacingAll("destinations: [out]", #"destinations: [{name: out, filter: "record.n <= 28"}]"#)
             #expect(await api.apply(manifest).status == 200)

@@ -82,7 +82,9 @@ extension API {
         JobJSON.write(detail.job, triggerName: trigger?.name ?? "", uid: trigger?.uid ?? "", into: &job)
         return APIResponse.object { writer in
             writer.member("id", delivery.id)
-            writer.member("destination", definitions.destinations.first { $0.id == delivery.destination }?.name)
+            let destination = definitions.destinations.first { $0.id == delivery.destination }
+            writer.member("destination", destination?.name)
+            writer.member("kind", destination?.kind)
             writer.member("trigger", trigger?.name)
             writer.member("position", delivery.position.rawValue)
             writer.member("state", delivery.state.rawValue)
