@@ -28,6 +28,23 @@ extension Live {
             }
         }
 
+        /// As README has it: TOKEN=$(sluice token create my-program).
+        @Test func aTokenStandsAloneOnStandardOutput() async throws {
+            try await Self.commanded { command in
+                let (file, binary) = (command.directory + "/token", SluiceProcess.binary)
+                let child = try ChildProcess(
+                    .init(
+                        "/bin/sh", ["-c", "exec '\(binary)' token create a >'\(file)'"],
+                        environment: ["SLUICE_DATA": command.dataDirectory],
+                        workingDirectory: command.directory, outputFile: command.directory + "/remarks"))
+                defer { child.kill9() }
+                guard case .code(0) = try await child.waitForExit(seconds: 30) else { throw SluiceError(.internalError, "no token") }
+                let text = try await offPool { try String(contentsOfFile: file, encoding: .utf8) }
+                #expect(text.hasPrefix("sluice_") && text.split(whereSeparator: \.isWhitespace).count == 1, "\(text)")
+                #expect(try await child.output().contains("only its hash is stored"))
+            }
+        }
+
         /// Said by what knows the range, and not as if there were no value.
         @Test(arguments: [
             ["dead-letter", "list", "--limit", "-5"], ["consumer", "fetch", "billing", "--max", "-1"],
