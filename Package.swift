@@ -72,7 +72,7 @@ let package = Package(
                 crypto, logging, lifecycle, .product(name: "DequeModule", package: "swift-collections"),
             ],
             swiftSettings: strict),
-        .target(name: "SluiceOutgoing", dependencies: ["SluiceCore", httpClient, nioCore, nioPosix], swiftSettings: strict),
+        .target(name: "SluiceOutgoing", dependencies: ["SluiceCore", httpClient, nioCore, nioHTTP1, nioPosix], swiftSettings: strict),
         .target(
             name: "SluicePolling",
             dependencies: [

@@ -134,7 +134,7 @@ public final class NATSCourier: Courier {
         return zip(messages, fits).map { message, fits in
             if fits { return answers.removeFirst() }
             return CourierAnswer(
-                .refused(reason: "too_large"),
+                .refused(reason: DeliveryMachine.DeadReason.tooLarge.rawValue),
                 error: "the job has \(message.payload.count) bytes, and the NATS server takes messages up to \(made.payloadMax): "
                     + "raise its max_payload and the stream's max_msg_size, then replay it")
         }

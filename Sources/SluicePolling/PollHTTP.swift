@@ -200,7 +200,8 @@ final class PollHTTP: HTTPSending {
         } catch {
             // The client's errors name no URL and no header, so nothing secret is in them.
             let isTLS = ["NIOSSL", "TLS", "tls", "handshake"].contains { "\(String(reflecting: type(of: error))) \(error)".contains($0) }
-            var failure = SluiceError(.providerUnreachable, "no whole answer from the provider: \(error)")
+            var failure = SluiceError(
+                .providerUnreachable, "no whole answer from the provider: \(NoHTTP.isCause(of: error) ? NoHTTP.words : "\(error)")")
             if isTLS { failure = failure.with("cause", "tls") }
             // No connection came about, so the provider has not heard of it.
             let wasSent = !(error is NIOConnectionError) && (error as? HTTPClientError) != .connectTimeout

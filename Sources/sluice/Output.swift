@@ -5,7 +5,7 @@ import SluiceServer
 /// How a list is shown.
 struct Listing: ParsableArguments {
     @Flag(help: "Print the API's answer as JSON.") var json = false
-    @Option(help: "How many entries at most.") var limit: Int?
+    @Option(parsing: .unconditional, help: "How many entries at most.") var limit: Int?
     @Option(help: "Go on after this: the `next` of a list before.") var after: String?
 
     var query: [(name: String, value: String?)] { [("limit", limit.map(String.init)), ("after", after)] }

@@ -142,7 +142,7 @@ struct Caller {
         do {
             return try JSONDocument(answer.body).root
         } catch {
-            throw SluiceError(.internalError, "the server's answer is not JSON: is this a Sluice?")
+            throw SluiceError(.serverUnreachable, "no Sluice API answers at that address (no JSON): check --api-url")
         }
     }
 
@@ -167,9 +167,4 @@ enum ConnectorsDirectory {
         var isDirectory: ObjCBool = false
         return FileManager.default.fileExists(atPath: "connectors", isDirectory: &isDirectory) && isDirectory.boolValue ? "connectors" : nil
     }
-}
-
-extension SluiceError.Code {
-    /// The command found no server where it was told to look.
-    static let serverUnreachable: Self = "server_unreachable"
 }

@@ -10,13 +10,14 @@ struct Simulate: ParsableCommand {
         commandName: "simulate", abstract: "Run the real schedule, cycles and polls against simulated faults.",
         discussion: "A seed reproduces a run exactly: --seed N --trace prints everything that happened in it.")
 
-    @Option(help: "How many seeds to run.") var seeds: UInt64 = 1000
-    @Option(help: "The first seed.") var from: UInt64 = 1
-    @Option(help: "Run this seed alone.") var seed: UInt64?
+    @Option(parsing: .unconditional, help: "How many seeds to run.") var seeds: UInt64 = 1000
+    @Option(parsing: .unconditional, help: "The first seed.") var from: UInt64 = 1
+    @Option(parsing: .unconditional, help: "Run this seed alone.") var seed: UInt64?
     @Flag(help: "With --seed: print a line for each thing that happens.") var trace = false
-    @Option(help: "Steps with faults, at least; then the faults stop.") var steps = 200
-    @Option(help: "Make a mistake on purpose: \(Mutant.allCases.map(\.rawValue).joined(separator: ", ")).") var mutant: Mutant?
-    @Option(help: "Threads to run on.") var threads = 2
+    @Option(parsing: .unconditional, help: "Steps with faults, at least; then the faults stop.") var steps = 200
+    @Option(parsing: .unconditional, help: "Make a mistake on purpose: \(Mutant.allCases.map(\.rawValue).joined(separator: ", ")).")
+    var mutant: Mutant?
+    @Option(parsing: .unconditional, help: "Threads to run on.") var threads = 2
     @Flag(help: "Print the result as JSON.") var json = false
 
     func validate() throws {

@@ -1,5 +1,7 @@
 import Crypto
 import Foundation
+import NIOCore
+import NIOPosix
 import SluiceConnectors
 import SluiceCore
 import SluiceStore
@@ -189,6 +191,22 @@ import Testing
         #expect(store.attempts(id)[0].error == "the connection was refused")
     }
 
+    @Test(arguments: ["220 mail.example.com ESMTP\r\n", "SSH-2.0-OpenSSH_9.7\r\n", "\u{15}\u{3}\u{1}\u{0}\u{2}\u{2}\u{50}"])
+    func whoeverDoesNotSpeakHTTPIsNamedSo(_ greeting: String) async throws {
+        let server = try await ServerBootstrap(group: MultiThreadedEventLoopGroup.singleton)
+            .childChannelInitializer { channel in
+                channel.eventLoop.makeCompletedFuture { try channel.pipeline.syncOperations.addHandler(Greeter(greeting: greeting)) }
+            }
+            .bind(host: "127.0.0.1", port: 0).get()
+        let id = store.commit("a", to: [first], at: clock.now())[0]
+        let port = try #require(server.localAddress?.port)
+        try await withDelivery(store, [try destination(url: "http://127.0.0.1:\(port)/", retries: [])], clock: clock) { _ in
+            try await eventually("dead") { store.delivery(id).state == .dead }
+        }
+        try await server.close()
+        #expect(store.attempts(id)[0].error == "the answer is not HTTP: is this the right port, or does it want TLS (https)?")
+    }
+
     @Test func P10_aHugeAnswerIsCutOff() async throws {
         try await Sink.with({ _, _ in .endless }) { sink in
             let id = store.commit("a", to: [first], at: clock.now())[0]
@@ -344,5 +362,18 @@ import Testing
         #expect(store.count(.delivered) == 1)
         #expect([2, 3].allSatisfy { store.delivery($0).dueAt <= clock.now() })
         #expect([2, 3].allSatisfy { store.delivery($0).claimed.attempts == 0 })
+    }
+}
+
+/// Says the same whatever it is asked.
+private final class Greeter: ChannelInboundHandler {
+    typealias InboundIn = ByteBuffer
+    typealias OutboundOut = ByteBuffer
+    private let greeting: String
+    init(greeting: String) { self.greeting = greeting }
+
+    func channelRead(context: ChannelHandlerContext, data: NIOAny) {
+        let channel = context.channel
+        context.writeAndFlush(wrapOutboundOut(ByteBuffer(string: greeting))).whenComplete { _ in channel.close(promise: nil) }
     }
 }

@@ -125,6 +125,8 @@ extension Live {
                 let dead = try await sluice.send("GET", "/v1/dead-letters?destination=batches").json()["dead_letters"]?.elements ?? []
                 #expect(dead.map { $0["reason"]?.string } == ["refused"], "\(dead.count) dead letters")
                 #expect(dead.first?["position"]?.int64 == 3)
+                let shown = try await Command(sluice).run(["dead-letter", "show", String(try #require(dead.first?["id"]?.int64))])
+                #expect(shown.text.contains("  exit code 65, "), "\(shown.text)")
                 let batches = try await Self.files(directory + "/done").values.map { text in
                     try text.split(separator: "\n").map { try JSONDocument(Array($0.utf8)).root }
                 }

@@ -57,8 +57,17 @@ extension Live {
             #expect(list.code == 0 && list.text.contains("filter:1: attempt to compare"), "\(list.text)")
             let shown = try await command.run(["dead-letter", "show", String(ids[0])])
             #expect(shown.code == 0 && shown.text.contains("attempt ") && shown.text.contains("\"record\":{"), "\(shown.text)")
+            #expect(shown.text.contains("  not sent\n") && !shown.text.contains("no answer"), "\(shown.text)")
+            // Each alarm has one line.
+            let status = try await command.run(["status"])
+            #expect(status.code == 1 && status.text.split(separator: "became dead letters").count == 2, "\(status.text)")
+            #expect(try await command.run(["dead-letter", "list", "--reason", "bogus"]).text.contains("exhausted, gone"))
             let tried = try await command.run(["filter", "try", "gone", "--destination", "out"])
             #expect(tried.text.contains("6 jobs: 0 pass, 0 are left out, 6 fail; those that fail would be dead letters."), "\(tried.text)")
+            let beyond = try await command.run(["filter", "try", "gone", "--destination", "out", "--from", "99999"])
+            #expect(beyond.code == 0 && beyond.text.contains("0 jobs: the last position of gone is 6"), "\(beyond.text)")
+            let absent = try await command.run(["filter", "try", "gone", "--fields", "id,nope,customer.nope"])
+            #expect(absent.text.contains("No job had: nope, customer.nope"), "\(absent.text)")
             let better = try await command.run(
                 ["filter", "try", "gone", "--filter", "(record.no_such_field or 9) > 5", "--fields", "id", "--last", "2", "--json"])
             #expect(better.code == 0 && better.text.contains(#""passed":2,"skipped":0,"failed":0"#), "\(better.text)")

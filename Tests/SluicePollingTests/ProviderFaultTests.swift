@@ -33,7 +33,7 @@ struct ProviderFault: Sendable, CustomTestStringConvertible {
         ProviderFault("says a smaller length", "JSON") { _ in
             .raw("HTTP/1.1 200 OK\r\nContent-Length: 30\r\n\r\n" + right, closes: false)
         },
-        ProviderFault("does not speak HTTP", "no whole answer from the provider") { _ in
+        ProviderFault("does not speak HTTP", "the answer is not HTTP: is this the right port") { _ in
             .raw("220 mail.example.com ESMTP\r\n", closes: true)
         },
         ProviderFault("answers HTML", "JSON") { _ in .whole("200 OK", "<html><body>Down for maintenance</body></html>", type: "text/html")

@@ -21,6 +21,13 @@ import Testing
         }
     }
 
+    @Test(arguments: ["<html>Not implemented</html>", "", "{}", #"{"error":"no"}"#, #"{"error":{"message":"no"}}"#])
+    func anotherServersAnswerIsNoFaultOfSluice(_ body: String) {
+        let error = APIResponse(status: 501, body: Array(body.utf8)).error
+        #expect(error?.code == .serverUnreachable && error?.message.contains("check --api-url") == true, "\(String(describing: error))")
+        #expect(APIResponse.failure(SluiceError(.conflict, "so")).error == SluiceError(.conflict, "so"))
+    }
+
     @Test func tokensWorkUntilTheyAreRevoked() async throws {
         try await Fixture.withAPI(localToken: "local") { api, store in
             let made = await api.ask("POST", "/v1/tokens", #"{"name":"ci"}"#)

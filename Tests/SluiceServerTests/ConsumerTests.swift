@@ -193,8 +193,17 @@ import Testing
             let oldest = await api.ask("PUT", "/v1/consumers/billing/position", #"{"to":"oldest"}"#)
             #expect(oldest.text.contains(#""skipped":0,"again":3"#), "\(oldest.text)")
             #expect(try await Self.fetch(api).jobs.count == 3)
-            let future = await api.ask("PUT", "/v1/consumers/billing/position", #"{"time":"2099-01-01T00:00:00Z"}"#)
-            #expect(future.text.contains(#""skipped":3"#), "\(future.text)")
+            // Everything would be skipped in silence. A clock that is a little ahead is no mistake.
+            let (clock, path) = (api.parts.clock, "/v1/consumers/billing/position")
+            for later in ["2099-01-01T00:00:00Z", (clock.now() + .minutes(2)).description] {
+                let future = await api.ask("PUT", path, #"{"time":"\#(later)"}"#)
+                #expect(future.status == 400 && future.text.contains("--to now"), "\(future.text)")
+            }
+            #expect(await api.ask("GET", "/v1/consumers/billing").text.contains(#""in_hand":3"#), "nothing was moved")
+            let hourAgo = await api.ask("PUT", path, #"{"time":"1h"}"#)
+            #expect(hourAgo.text.contains(#""skipped":0,"again":3"#), "\(hourAgo.text)")
+            let soon = await api.ask("PUT", path, #"{"time":"\#((clock.now() + .seconds(30)).description)"}"#)
+            #expect(soon.text.contains(#""skipped":3"#), "\(soon.text)")
         }
     }
 

@@ -54,6 +54,7 @@ import Testing
             #expect(attempt["response"]?.string == "<html>overloaded" && attempt["error"]?.string == "the shop answered 503")
             #expect(shown["job"]?["record"].map { String(decoding: $0.bytes, as: UTF8.self) } == #"{"n":1.0}"#)
             #expect(shown["job"]?["id"]?.string?.isEmpty == false && shown["state"]?.string == "dead")
+            #expect(shown["kind"]?.string == "push")
         }
     }
 
@@ -140,6 +141,8 @@ import Testing
         ("GET", "/v1/dead-letters?after=x", "", 400), ("GET", "/v1/dead-letters?after=1.2.3", "", 400),
         ("GET", "/v1/dead-letters?since=yesterday", "", 400), ("GET", "/v1/dead-letters?since=1h&until=2h", "", 400),
         ("GET", "/v1/dead-letters?destination=oout", "", 404), ("GET", "/v1/dead-letters?trigger=none", "", 404),
+        ("GET", "/v1/dead-letters?reason=bogus", "", 400), ("POST", "/v1/dead-letters/replay", #"{"reason":"bogus"}"#, 400),
+        ("POST", "/v1/dead-letters/discard", #"{"reason":"bogus","because":"x"}"#, 400),
         ("GET", "/v1/dead-letters/x", "", 400), ("GET", "/v1/dead-letters/-1", "", 400), ("GET", "/v1/dead-letters/9", "", 404),
         ("GET", "/v1/deliveries/9", "", 404), ("POST", "/v1/dead-letters/replay", "{}", 400),
         ("POST", "/v1/dead-letters/replay", "[]", 400),
@@ -165,6 +168,19 @@ import Testing
         }
     }
 
+    /// A reason with a mistake in it would look like a success that found nothing.
+    @Test func aReasonIsOneThatThereIs() async throws {
+        try await Fixture.withAPI { api, _ in
+            #expect(await api.apply(Fixture.manifest).status == 200)
+            for reason in ["exhausted", "gone", "expired", "filter", "detached", "refused", "too_large", "removed"] {
+                #expect(await api.ask("GET", "/v1/dead-letters", query: [("reason", reason)]).status == 200, "\(reason)")
+                #expect(await api.ask("POST", "/v1/dead-letters/replay", #"{"reason":"\#(reason)"}"#).status == 200, "\(reason)")
+            }
+            let answer = await api.ask("GET", "/v1/dead-letters", query: [("reason", "bogus")])
+            #expect(answer.status == 400 && answer.text.contains("exhausted") && answer.text.contains("too_large"), "\(answer.text)")
+        }
+    }
+
     @Test func aFilterIsTriedOnPastJobs() async throws {
         try await Fixture.withAPI { api, store in
             #expect(await api.apply(Fixture.manifest).status == 200)
@@ -186,6 +202,12 @@ import Testing
             #expect([tried["passed"]?.int64, tried["skipped"]?.int64, tried["failed"]?.int64] == [4, 5, 1])
             let from = try DeadLetterAPITests.json(await ask(#"{"fields":[["n"]],"from":3,"last":2}"#))
             #expect(from["jobs"]?.elements?.compactMap { $0["position"]?.int64 } == [3, 4] && from["more"]?.bool == true)
+            #expect(from["absent"]?.elements?.isEmpty == true && from["last_position"]?.int64 == 30)
+            let mistyped = try DeadLetterAPITests.json(await ask(#"{"fields":["n","nope","n.m"],"last":2}"#))
+            #expect(mistyped["absent"]?.elements?.compactMap(\.string) == ["nope", "n.m"])
+            let beyond = try DeadLetterAPITests.json(await ask(#"{"fields":["nope"],"from":99999}"#))
+            #expect(beyond["jobs"]?.elements?.isEmpty == true && beyond["absent"]?.elements?.isEmpty == true)
+            #expect(beyond["last_position"]?.int64 == 30)
             // What the destination has now.
             let manifest = Fixture.manifest.replacingAll("destinations: [out]", #"destinations: [{name: out, filter: "record.n <= 28"}]"#)
             #expect(await api.apply(manifest).status == 200)

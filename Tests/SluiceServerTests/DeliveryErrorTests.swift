@@ -68,7 +68,17 @@ import Testing
                         what: "no lease", path: path, status: 400, code: "invalid", words: ["`lease`"]),
                     Refusal(
                         what: "a text that is no lease", path: path, body: #"{"lease":"mine"}"#, status: 400, code: "invalid",
-                        words: ["`lease` is the text that a fetch gave", "lease_"]),
+                        words: ["`lease` is the text that a fetch gave", "it begins with lease_"]),
+                    Refusal(
+                        what: "a lease with a mistake in it", path: path, body: #"{"lease":"lease_x"}"#, status: 400, code: "invalid",
+                        words: ["this lease is malformed"]),
+                    Refusal(
+                        what: "a text that is too long", path: path, body: #"{"lease":"\#(String(repeating: "ü", count: 65))"}"#,
+                        status: 400, code: "invalid", words: ["at most 64 characters"]),
+                    Refusal(
+                        what: "a worker's name that is too long", path: "/v1/consumers/billing/fetch",
+                        body: #"{"worker":"\#(String(repeating: "ü", count: 65))"}"#, status: 400, code: "invalid",
+                        words: ["at most 64 characters"]),
                     Refusal(
                         what: "a lease nobody gave", path: path, body: #"{"lease":"\#(mine.lease.dropLast(2))zz"}"#, status: 404,
                         code: "not_found", words: ["knows no such lease", "use the `lease` that a fetch gave"]),

@@ -152,7 +152,27 @@ import Testing
             #expect(await api.ask("GET", "/v1/status").text.contains("destination out is paused: its jobs wait"))
             let gone = DefinitionChange.setDestinationState(name: "out", state: .gone, reason: "it answered 410", ifSettings: nil)
             try await store.apply([gone], namespace: .default, at: Timestamp(milliseconds: 1))
-            #expect(await api.ask("GET", "/v1/status").text.contains("destination out is gone (it answered 410)"))
+            let missed = await api.ask("GET", "/v1/status").text
+            #expect(missed.contains("destination out is gone (it answered 410)") && missed.contains("sluice destination resume out"))
+        }
+    }
+
+    @Test func theNextAttemptIsOneThatIsMade() async throws {
+        let (due, rest) = (Timestamp(seconds: 1000), Timestamp(seconds: 1030))
+        #expect(API.nextAttempt(dueAt: due, restsUntil: rest, .active) == rest)
+        #expect(API.nextAttempt(dueAt: rest, restsUntil: due, .active) == rest)
+        #expect(API.nextAttempt(dueAt: due, restsUntil: nil, .active) == due)
+        #expect(API.nextAttempt(dueAt: nil, restsUntil: rest, .active) == nil, "nothing waits")
+        for state in [DestinationState.paused, .gone] { #expect(API.nextAttempt(dueAt: due, restsUntil: rest, state) == nil) }
+        try await Fixture.withAPI { api, store in
+            #expect(await api.apply(Fixture.manifest).status == 200)
+            try await Jobs.make(1, floor: nil, store)
+            func next() async throws -> JSONView? {
+                try JSONDocument(Array(await api.ask("GET", "/v1/destinations/out").text.utf8)).root["next_attempt_at"]
+            }
+            #expect(try await next()?.string != nil)
+            #expect(await api.ask("POST", "/v1/destinations/out/pause").status == 200)
+            #expect(try await next()?.isNull == true)
         }
     }
 

@@ -1,5 +1,7 @@
+import Logging
 import SluiceCore
 import SluiceSQLite
+import Synchronization
 import Testing
 
 @testable import SluiceServer
@@ -84,5 +86,47 @@ import Testing
         #expect(board.standing().first { $0.alarm.subject == "c" }?.since == since)
         board.clear(.gap, subject: "c")
         #expect(board.standing().count == 1)
+    }
+
+    /// Once when it begins to stand and once when it is cleared, in one line whatever is in its message.
+    @Test func alarmsAreLoggedOnceEach() {
+        let lines = LogLines()
+        let board = AlarmBoard(clock: AnchoredClock(wallMillisecondsAtStart: 0), logger: Logger(label: "alarms") { _ in lines })
+        let alarm = Alarm(
+            kind: .deadLetters, subject: "destination out", message: "one delivery\nERROR forged \(String(repeating: "x", count: 9000))")
+        for _ in 0..<3 { board.raise(alarm) }
+        #expect(lines.all.count == 1)
+        let line = lines.all.first ?? ""
+        #expect(line.hasPrefix("warning alarm raised alarm=dead_letters ") && line.contains("subject=destination out"), "\(line)")
+        #expect(!line.contains("\n") && line.utf8.count < 700)
+        for _ in 0..<2 { board.clear(.deadLetters, subject: "destination out") }
+        #expect(lines.all.dropFirst() == ["info alarm cleared alarm=dead_letters subject=destination out"])
+        board.raise(alarm)
+        #expect(lines.all.count == 3, "raised again after it was cleared")
+        for number in 0..<1000 { board.raise(Alarm(kind: .gap, subject: "trigger \(number)", message: "gap")) }
+        #expect(lines.all.count <= 400 && lines.all.contains { $0.contains("more alarms come and go") }, "bounded in each minute")
+    }
+}
+
+private final class LogLines: LogHandler {
+    private let lines = Mutex<[String]>([])
+    var all: [String] { lines.withLock { $0 } }
+
+    func log(event: LogEvent) {
+        let details = (event.metadata ?? [:]).sorted { $0.key < $1.key }.map { "\($0.key)=\($0.value)" }.joined(separator: " ")
+        lines.withLock { $0.append("\(event.level) \(event.message) \(details)") }
+    }
+
+    subscript(metadataKey _: String) -> Logger.Metadata.Value? {
+        get { nil }
+        set {}
+    }
+    var metadata: Logger.Metadata {
+        get { [:] }
+        set {}
+    }
+    var logLevel: Logger.Level {
+        get { .trace }
+        set {}
     }
 }

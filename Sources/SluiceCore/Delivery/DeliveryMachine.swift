@@ -67,6 +67,17 @@ public struct DeliveryMachine: Sendable {
         public static let expired = DeadReason(rawValue: "expired")
         /// The filter failed on the job.
         public static let filter = DeadReason(rawValue: "filter")
+        /// The trigger no longer delivers there.
+        public static let detached = DeadReason(rawValue: "detached")
+        /// A program said that it never will take the job.
+        public static let refused = DeadReason(rawValue: "refused")
+        /// A message broker takes no message of that size.
+        public static let tooLarge = DeadReason(rawValue: "too_large")
+        /// The trigger was removed: discarded at once.
+        public static let removed = DeadReason(rawValue: "removed")
+
+        /// All there are.
+        public static let known = [exhausted, gone, expired, filter, detached, refused, tooLarge, removed]
     }
 
     /// `random`: from 0 up to 1.

@@ -73,7 +73,8 @@ public struct FetchOrder: Sendable {
     }
     public static let jobsMax = 1...1000
     public static let waitSeconds = 0...60
-    public static let workerBytesMax = 64
+    /// In characters (Unicode scalars).
+    public static let workerLengthMax = 64
 }
 
 /// Jobs on loan.

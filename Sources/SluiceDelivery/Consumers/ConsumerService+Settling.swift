@@ -11,7 +11,8 @@ extension ConsumerService {
         case extend(by: Span?)
     }
 
-    public static let reasonBytesMax = 1024
+    /// In characters (Unicode scalars).
+    public static let reasonLengthMax = 1024
     public static let jobsNamedMax = 1000
 
     /// Throws `.notFound` for a lease or jobs that are not this consumer's, `.fenced` where the lease ran out and others have

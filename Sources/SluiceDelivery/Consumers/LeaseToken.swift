@@ -21,7 +21,14 @@ public struct LeaseToken: Sendable, Equatable {
         let parts = text.dropFirst(LeaseToken.prefix.count).split(separator: "_", omittingEmptySubsequences: false)
         guard text.utf8.count <= 64, text.hasPrefix(LeaseToken.prefix), parts.count == 3, let owner = Int64(parts[0]),
             let number = Int64(parts[1]), let nonce = UInt64(parts[2], radix: 36)
-        else { throw SluiceError(.invalid, "`lease` is the text that a fetch gave as `lease`: it begins with \(LeaseToken.prefix)") }
+        else {
+            let given = "`lease` is the text that a fetch gave as `lease`"
+            throw SluiceError(
+                .invalid,
+                text.hasPrefix(LeaseToken.prefix)
+                    ? "this lease is malformed, cut off perhaps: \(given), such as lease_3_17_1x9kq"
+                    : "\(given): it begins with \(LeaseToken.prefix)")
+        }
         guard owner == consumer.rawValue else {
             throw SluiceError(.notFound, "this lease belongs to another consumer: nothing was changed")
         }

@@ -90,6 +90,7 @@ struct PushSender: Sendable {
         switch error {
         case let error as SluiceError: return CourierAnswer(.failed, error: error.message)
         case is CancellationError: return CourierAnswer(.failed, error: "the server was stopped")
+        case _ where NoHTTP.isCause(of: error): return CourierAnswer(.failed, error: NoHTTP.words)
         case let error as HTTPClientError: return failure(error, timeoutSeconds)
         case let error as IOError:
             let code = error.errnoCode

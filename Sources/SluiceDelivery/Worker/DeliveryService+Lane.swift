@@ -219,12 +219,14 @@ extension DeliveryService {
                 Settled(entry.claimed, decision, answer, startedAt: startedAt, durationMilliseconds: milliseconds))
         }
         if let gone = answers.first(where: { $0.result == .gone }) { await disable(destination, gone.error) }
-        note(answers, lane, machine, at: now)
+        note(answers, lane, destination, machine, at: now)
         record(settled, lane, destination)
     }
 
     /// One answer that delivers shows that the destination works.
-    private func note(_ answers: [CourierAnswer], _ lane: Lane, _ machine: DeliveryMachine, at now: Timestamp) {
+    private func note(
+        _ answers: [CourierAnswer], _ lane: Lane, _ destination: CarriedDestination, _ machine: DeliveryMachine, at now: Timestamp
+    ) {
         let asked = answers.compactMap { $0.result == .failed ? machine.askedRest($0.retryAfter) : nil }.max()
         let works = answers.contains { answer in
             switch answer.result {
@@ -233,7 +235,7 @@ extension DeliveryService {
             }
         }
         let failure = answers.last { $0.result != .delivered }
-        let mayWiden = lane.work.withLock { work in
+        let (mayWiden, news) = lane.work.withLock { work in
             let wasFailing = work.rules.isFailing
             if let asked {
                 work.rules.note(.asksForRest(until: now + min(asked, DeliveryService.restMax)), at: now)
@@ -242,10 +244,30 @@ extension DeliveryService {
             }
             if works { work.lastDeliveredAt = now }
             if let failure { (work.lastError, work.lastFailureAt) = (failure.error, now) }
-            return wasFailing && !work.rules.isFailing
+            return (wasFailing && !work.rules.isFailing, work.breakerNews())
         }
+        if let news { log(news, of: destination.name) }
         // Others may go out beside this one again.
         if mayWiden { lane.signal.wake() }
+    }
+
+    /// As the log has it: one line when a breaker opens, and one when it closes.
+    func log(_ news: BreakerNews, of name: String) {
+        switch news {
+        case .opened(let failures, let until, let error):
+            logger.warning(
+                "breaker opened",
+                metadata: [
+                    "destination": "\(name)", "failures_in_row": "\(failures)", "rests_until": "\(until)",
+                    "last_error": "\(Self.brief(error))",
+                ])
+        case .closed: logger.info("breaker closed", metadata: ["destination": "\(name)"])
+        }
+    }
+
+    /// One line of bounded length: parts of it may be what a receiver said.
+    static func brief(_ error: String?) -> String {
+        String((error ?? "no reason given").map { $0.isNewline ? " " : $0 }.prefix(300))
     }
 
     private func disable(_ destination: CarriedDestination, _ reason: String?) async {
@@ -256,7 +278,14 @@ extension DeliveryService {
             state.gone[destination.id] = target
             return true
         }
-        if isNew { await destinationGone(destination.id, target, reason ?? "the destination takes nothing more") }
+        guard isNew else { return }
+        logger.warning(
+            "destination gone: nothing more is sent there",
+            metadata: [
+                "destination": "\(destination.name)", "reason": "\(Self.brief(reason))",
+                "mend": "change its URL, or `sluice destination resume \(destination.name)`",
+            ])
+        await destinationGone(destination.id, target, reason ?? "the destination takes nothing more")
     }
 
     // MARK: - The worker's end and pauses

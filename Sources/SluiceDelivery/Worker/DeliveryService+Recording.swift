@@ -112,7 +112,11 @@ extension DeliveryService {
     /// A person lets it go on: what failed before is forgotten.
     public func forgive(_ destination: DestinationID) {
         let lane = state.withLock { $0.lanes[destination] }
-        lane?.work.withLock { $0.rules.forgive() }
+        let news = lane?.work.withLock { work in
+            work.rules.forgive()
+            return work.breakerNews()
+        }
+        if let news, let name = state.withLock({ $0.destinations[destination]?.name }) { log(news, of: name) }
         lane?.signal.wake()
     }
 }

@@ -21,6 +21,8 @@ struct LaneWork {
     var lastError: String?
     var lastFailureAt: Timestamp?
     var lastDeliveredAt: Timestamp?
+    /// Whether the log says of its breaker that it is open.
+    private var isOpenInLog = false
     /// Claimed and not begun, oldest first.
     var queue = ParcelQueue()
 
@@ -37,6 +39,14 @@ struct LaneWork {
         }
     }
 
+    /// What the log is to say of the breaker now: that it has opened or closed, once each however often it opens again.
+    mutating func breakerNews() -> BreakerNews? {
+        let isOpen = rules.breaker.opensAgainAt != nil
+        guard isOpen != isOpenInLog else { return nil }
+        isOpenInLog = isOpen
+        return isOpen ? .opened(failuresInRow: rules.failuresInRow, until: rules.restsUntil, lastError: lastError) : .closed
+    }
+
     /// Takes what one call carries, within the rate.
     mutating func take(_ max: Int, heldUntil: Timestamp, at now: Timestamp) -> [QueuedParcel] {
         let allowed = bucket?.take(min(max, queue.count), at: now) ?? max
@@ -50,6 +60,11 @@ struct LaneWork {
         guard let rate else { return { $0 } }
         return { min($0, max(1, Int(min(rate.perMillisecond * 10_000, 1_000_000)))) }
     }
+}
+
+enum BreakerNews: Equatable {
+    case opened(failuresInRow: Int, until: Timestamp, lastError: String?)
+    case closed
 }
 
 struct QueuedParcel: Sendable {

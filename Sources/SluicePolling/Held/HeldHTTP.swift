@@ -4,6 +4,7 @@ import NIOCore
 import NIOHTTP1
 import SluiceConnectors
 import SluiceCore
+import SluiceOutgoing
 
 /// The way to the provider for a held request. What is not to be held goes the way of polls.
 struct HeldHTTP: HTTPSending {
@@ -120,7 +121,10 @@ extension PollHTTP {
                     .providerUnreachable,
                     "the provider was to hold the request for \(span) at most and has not answered: the connection is dead"))
         default:
-            return PollFailure(.transient, SluiceError(.providerUnreachable, "a held request was broken off: \(error)"))
+            return PollFailure(
+                .transient,
+                SluiceError(.providerUnreachable, "a held request was broken off: \(NoHTTP.isCause(of: error) ? NoHTTP.words : "\(error)")")
+            )
         }
     }
 

@@ -73,8 +73,8 @@ extension API {
         order.jobsMax = try body.number("max", FetchOrder.jobsMax) ?? order.jobsMax
         order.waitSeconds = try body.number("wait", FetchOrder.waitSeconds) ?? 0
         order.visibility = try body.visibility()
-        order.worker = try body.text("worker", bytesMax: FetchOrder.workerBytesMax)
-        order.ack = try body.text("ack", bytesMax: 64)
+        order.worker = try body.text("worker", lengthMax: FetchOrder.workerLengthMax)
+        order.ack = try body.text("ack", lengthMax: 64)
         let fetched = try await fetch(order, call)
         guard let lease = fetched.lease, !fetched.jobs.isEmpty else { return APIResponse(body: try await bytes(fetched)) }
         do {
@@ -114,7 +114,7 @@ extension API {
         let body = try call.object()
         try body.allows(["lease", "jobs", "delay", "reason"])
         let seconds = try body.number("delay", 0...Int(ConsumerMachine.delayMax.milliseconds / 1000))
-        let reason = try body.text("reason", bytesMax: ConsumerService.reasonBytesMax)
+        let reason = try body.text("reason", lengthMax: ConsumerService.reasonLengthMax)
         return try await settle(call, body, .nack(delay: seconds.map { .seconds(Int64($0)) }, reason: reason))
     }
 
@@ -126,7 +126,7 @@ extension API {
     }
 
     private func settle(_ call: APICall, _ body: JSONView, _ word: ConsumerService.Word) async throws -> APIResponse {
-        guard let lease = try body.text("lease", bytesMax: 64) else {
+        guard let lease = try body.text("lease", lengthMax: 64) else {
             throw SluiceError(.invalid, "`lease` is missing: give the text that the fetch gave")
         }
         var jobs: [String]?
@@ -154,7 +154,7 @@ extension API {
 
     // MARK: Moving
 
-    /// Takes `{"to": "oldest" | "now"}`, `{"after": token}` or `{"time": RFC 3339}`.
+    /// Takes `{"to": "oldest" | "now"}`, `{"after": token}` or `{"time": RFC 3339, or how long ago}`.
     func seekConsumer(_ call: APICall) async throws -> APIResponse {
         let body = try call.object()
         try body.allows(["to", "after", "time"])
@@ -167,15 +167,23 @@ extension API {
         }
     }
 
+    /// The clock of whoever asks may be ahead of this one by so much.
+    private static let clockDifferenceMax = Span.minutes(1)
+
     private func target(_ body: JSONView) throws -> SeekTarget {
         let given = ["to", "after", "time"].filter { body[$0].map { !$0.isNull } ?? false }
         guard given.count == 1 else {
-            throw SluiceError(.invalid, "say where to: one of `to` (oldest or now), `after` (a token) and `time` (RFC 3339)")
+            throw SluiceError(
+                .invalid, "say where to: one of `to` (oldest or now), `after` (a token) and `time` (RFC 3339, or how long ago)")
         }
-        if let after = try body.text("after", bytesMax: 512) { return .after(after) }
-        if let text = try body.text("time", bytesMax: 64) {
-            guard let time = RFC3339.parse(text) else {
-                throw SluiceError(.invalid, "`time` is a time with its zone, for example 2026-01-31T09:05:00Z")
+        if let after = try body.text("after", lengthMax: 512) { return .after(after) }
+        if let text = try body.text("time", lengthMax: 64) {
+            let time = try moment(text, "time")
+            let now = parts.clock.now()
+            guard time <= now + API.clockDifferenceMax else {
+                throw SluiceError(
+                    .invalid,
+                    "`time` is in the future: \(time), and here it is \(now). To skip all that waits, use `--to now` (\"to\":\"now\")")
             }
             return .time(time)
         }
@@ -232,10 +240,10 @@ extension JSONView {
         return Int(number)
     }
 
-    func text(_ name: String, bytesMax: Int) throws(SluiceError) -> String? {
+    func text(_ name: String, lengthMax: Int) throws(SluiceError) -> String? {
         guard let value = self[name], !value.isNull else { return nil }
-        guard let text = value.string, !text.isEmpty, text.utf8.count <= bytesMax else {
-            throw SluiceError(.invalid, "`\(name)` is a text of at most \(bytesMax) bytes, and not empty")
+        guard let text = value.string, !text.isEmpty, text.unicodeScalars.count <= lengthMax else {
+            throw SluiceError(.invalid, "`\(name)` is a text of at most \(lengthMax) characters, and not empty")
         }
         return text
     }

@@ -82,7 +82,9 @@ extension API {
         JobJSON.write(detail.job, triggerName: trigger?.name ?? "", uid: trigger?.uid ?? "", into: &job)
         return APIResponse.object { writer in
             writer.member("id", delivery.id)
-            writer.member("destination", definitions.destinations.first { $0.id == delivery.destination }?.name)
+            let destination = definitions.destinations.first { $0.id == delivery.destination }
+            writer.member("destination", destination?.name)
+            writer.member("kind", destination?.kind)
             writer.member("trigger", trigger?.name)
             writer.member("position", delivery.position.rawValue)
             writer.member("state", delivery.state.rawValue)
@@ -237,7 +239,13 @@ extension API {
             guard let trigger = definitions.triggers.first(where: { $0.name == name }) else { throw API.noTrigger(name) }
             selection.trigger = trigger.id
         }
-        selection.reason = value("reason")
+        if let reason = value("reason") {
+            let known = DeliveryMachine.DeadReason.known.map(\.rawValue)
+            guard known.contains(reason) else {
+                throw SluiceError(.invalid, "`reason` is one of \(known.joined(separator: ", ")), not `\(reason.prefix(64))`")
+            }
+            selection.reason = reason
+        }
         if let text = value("since") { selection.since = try moment(text, "since") }
         if let text = value("until") { selection.until = try moment(text, "until") }
         if let since = selection.since, let until = selection.until, since >= until {
@@ -246,10 +254,12 @@ extension API {
         return selection
     }
 
-    private func moment(_ text: String, _ name: String) throws(SluiceError) -> Timestamp {
+    /// A time, or how long ago.
+    func moment(_ text: String, _ name: String) throws(SluiceError) -> Timestamp {
         if let span = Words.span(text) { return parts.clock.now() - span }
         if let time = Timestamp(rfc3339: text) { return time }
-        throw SluiceError(.invalid, "`\(name)` is a time, such as 2026-01-31T09:05:00Z, or how long ago, such as 90m, 2h or 3d")
+        throw SluiceError(
+            .invalid, "`\(name)` is a time with its zone, such as 2026-01-31T09:05:00Z, or how long ago, such as 90m, 2h or 3d")
     }
 
     /// As `next` tells it.

@@ -32,10 +32,17 @@ extension API {
             writer.member("pending", Int64(backlog.pending))
             writer.member("dead_letters", Int64(backlog.dead))
             writer.member("filtered", Int64(backlog.filtered))
-            writer.member("next_attempt_at", backlog.nextAttemptAt)
+            let rest = parts.delivery?.status(of: stored.id)?.restsUntil
+            writer.member("next_attempt_at", API.nextAttempt(dueAt: backlog.nextAttemptAt, restsUntil: rest, stored.state))
             condition(&writer, stored)
             self.blocked(&writer, blocked, definitions)
         }
+    }
+
+    /// Nothing is carried before its rest is over, nor where nothing is carried at all.
+    static func nextAttempt(dueAt: Timestamp?, restsUntil: Timestamp?, _ state: DestinationState) -> Timestamp? {
+        guard state == .active, let dueAt else { return nil }
+        return max(dueAt, restsUntil ?? dueAt)
     }
 
     private func destination(_ writer: inout JSONWriter, _ stored: StoredDestination, _ definitions: Definitions) {

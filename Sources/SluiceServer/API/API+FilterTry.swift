@@ -21,15 +21,18 @@ extension API {
         let page = try await parts.store.jobs(query)
         let jobs = query.newestFirst ? page.jobs.reversed() : page.jobs
         var results: [Result<Sifted, SluiceError>] = []
+        // Mistyped ones, perhaps: a projection leaves out in silence what is not there.
+        var absent = page.jobs.isEmpty ? [] : settings.fields
         var begun = ContinuousClock.now
         for job in jobs {
+            if !absent.isEmpty, let record = try? JSONDocument(job.record) { absent.removeAll { $0.find(in: record.root) != nil } }
             do throws(SluiceError) { results.append(.success(try sieve.sift(job))) } catch { results.append(.failure(error)) }
             if begun.duration(to: .now) > API.tryingMax {
                 await Task.yield()
                 begun = .now
             }
         }
-        return answer(trigger, settings, Array(zip(jobs, results)), more: page.more)
+        return answer(trigger, settings, Array(zip(jobs, results)), absent: absent, more: page.more)
     }
 
     private func settings(_ body: JSONView, _ trigger: StoredTrigger) async throws -> AttachmentSettings {
@@ -66,7 +69,8 @@ extension API {
     }
 
     private func answer(
-        _ trigger: StoredTrigger, _ settings: AttachmentSettings, _ tried: [(StoredJob, Result<Sifted, SluiceError>)], more: Bool
+        _ trigger: StoredTrigger, _ settings: AttachmentSettings, _ tried: [(StoredJob, Result<Sifted, SluiceError>)], absent: [JSONPath],
+        more: Bool
     ) -> APIResponse {
         var (passed, skipped, failed): (Int64, Int64, Int64) = (0, 0, 0)
         return APIResponse.object { writer in
@@ -96,6 +100,9 @@ extension API {
             writer.member("passed", passed)
             writer.member("skipped", skipped)
             writer.member("failed", failed)
+            writer.key("absent")
+            writer.array { writer in for path in absent { writer.value(path.description) } }
+            writer.member("last_position", trigger.progress.lastPosition.rawValue)
             writer.member("more", more)
         }
     }

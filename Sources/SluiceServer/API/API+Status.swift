@@ -58,7 +58,9 @@ extension API {
             case .active: break
             case .paused: sentences.append("destination \(destination.name) is paused: its jobs wait")
             case .gone:
-                sentences.append("destination \(destination.name) is gone (\(destination.stateReason ?? "it answered 410")): its jobs wait")
+                sentences.append(
+                    "destination \(destination.name) is gone (\(destination.stateReason ?? "it answered 410")): its jobs wait. Change its URL, "
+                        + "or `sluice destination resume \(destination.name)`")
             }
         }
         let telling: [Alarm.Kind] = [

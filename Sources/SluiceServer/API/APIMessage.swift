@@ -83,7 +83,8 @@ public struct APIResponse: Sendable {
     public var error: SluiceError? {
         guard status >= 400 else { return nil }
         guard let error = (try? JSONDocument(body))?.root["error"], let code = error["code"]?.string else {
-            return SluiceError(.internalError, "the server answered \(status) without a reason")
+            return SluiceError(
+                .serverUnreachable, "no Sluice API answers at that address (status \(status), and not in its form): check --api-url")
         }
         let context = error["context"]?.members?.compactMap { member in member.value.string.map { (member.key, $0) } } ?? []
         return SluiceError(
@@ -111,6 +112,8 @@ public struct APIResponse: Sendable {
 extension SluiceError.Code {
     public static let methodNotAllowed: Self = "method_not_allowed"
     public static let tooLarge: Self = "too_large"
+    /// No Sluice is found where a command was told to look.
+    public static let serverUnreachable: Self = "server_unreachable"
     /// Asked again with `confirm`, it is done.
     public static let needsConfirmation: Self = "needs_confirmation"
 }

@@ -108,7 +108,7 @@ public struct SluiceServer: Sendable {
         self.opened = opened
         self.logger = logger
         let (store, clock) = (opened.store, opened.clock)
-        alarms = AlarmBoard(clock: clock)
+        alarms = AlarmBoard(clock: clock, logger: logger)
         address = PublicAddress(options.publicURL)
         shelf = ConnectorShelf(opened.library, at: clock.now())
         catalogue = RuntimeCatalogue(

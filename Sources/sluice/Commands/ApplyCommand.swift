@@ -42,24 +42,30 @@ struct StatusCommand: AsyncParsableCommand {
     func run() async throws {
         try await reach.connected { caller in
             let status = try await caller.get("/v1/status")
-            if single.json { single.show(status) } else { Terminal.out(StatusText.text(status)) }
-            let alarms = try await caller.get("/v1/alarms")["alarms"]?.elements ?? []
-            if !single.json {
-                for alarm in alarms {
-                    let kind = Show.text(alarm["kind"])
-                    Terminal.out(
-                        "ALARM \(kind)  \(Show.text(alarm["subject"])): \(Show.text(alarm["message"])) (since \(Show.text(alarm["since"])))"
-                    )
-                }
+            if single.json {
+                single.show(status)
+            } else {
+                let alarms = try await caller.get("/v1/alarms")["alarms"]?.elements ?? []
+                Terminal.out(StatusText.text(status, alarms))
             }
             if status["being_missed"]?.elements?.isEmpty == false { throw ExitCode(1) }
         }
     }
 }
 
-/// The status for people: states that no trigger is in are left out, and each thing that is missed has a line.
+/// The status for people: states that no trigger is in are left out, and each thing that is missed and each alarm has a line.
 enum StatusText {
-    static func text(_ status: JSONView) -> String {
+    /// What is missed because of an alarm is said once, by the alarm.
+    static func text(_ status: JSONView, _ alarms: [JSONView]) -> String {
+        let said = Set(alarms.map { "\($0["subject"]?.string ?? ""): \($0["message"]?.string ?? "")" })
+        let lines = alarms.map { alarm in
+            "ALARM \(Show.text(alarm["kind"]))  \(Show.text(alarm["subject"])): \(Show.text(alarm["message"])) "
+                + "(since \(Show.text(alarm["since"])))"
+        }
+        return ([text(status, without: said)] + lines).joined(separator: "\n")
+    }
+
+    private static func text(_ status: JSONView, without said: Set<String>) -> String {
         let width = (status.members ?? []).map(\.key.count).max() ?? 0
         return (status.members ?? []).map { member in
             let lines: [String]
@@ -67,7 +73,10 @@ enum StatusText {
             case "triggers":
                 let states = (member.value.members ?? []).filter { $0.value.int64 != 0 }
                 lines = [states.map { "\(Show.text($0.value)) \($0.key)" }.joined(separator: ", ")]
-            case "being_missed": lines = (member.value.elements ?? []).map { Show.text($0) }
+            case "being_missed":
+                let all = member.value.elements ?? []
+                let others = all.filter { !said.contains($0.string ?? "") }
+                lines = others.count < all.count && others.isEmpty ? ["see below"] : others.map { Show.text($0) }
             default: lines = [Show.text(member.value)]
             }
             let shown = lines.allSatisfy(\.isEmpty) ? ["-"] : lines

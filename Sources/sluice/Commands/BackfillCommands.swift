@@ -10,8 +10,8 @@ struct BackfillCommands: ParsableCommand {
     /// What is read again.
     struct Window: ParsableArguments {
         @Argument(help: "The trigger, as `trigger list` names it.") var trigger: String
-        @Option(help: "Where the window begins, with its zone: 2026-01-31T09:00:00Z.") var from: String
-        @Option(help: "Where it ends, itself not included; now if left out.") var to: String?
+        @Option(parsing: .unconditional, help: "Where the window begins, with its zone: 2026-01-31T09:00:00Z.") var from: String
+        @Option(parsing: .unconditional, help: "Where it ends, itself not included; now if left out.") var to: String?
         @Option(help: "Where to begin, by hand, as JSON: for lists that cannot be read by time.") var cursor: String?
         @Flag(help: "Even where retention removed what there was: records of it may become jobs again.") var beyondRetention = false
 

@@ -80,7 +80,7 @@ struct CallbackCommands: ParsableCommand {
         @OptionGroup var reach: Reach
         @OptionGroup var single: Single
         @Argument(help: "cb_…") var id: String
-        @Option(help: "For so many seconds at most; without it, until it is over.") var seconds: Int?
+        @Option(parsing: .unconditional, help: "For so many seconds at most; without it, until it is over.") var seconds: Int?
 
         func run() async throws {
             try await reach.connected { caller in

@@ -119,7 +119,7 @@ struct ConnectionCommands: ParsableCommand {
         @OptionGroup var reach: Reach
         @OptionGroup var single: Single
         @Argument(help: "The connection, as `connection list` names it.") var name: String
-        @Option(help: "How long the former URLs still work.") var overlapHours: Int = 24
+        @Option(parsing: .unconditional, help: "How long the former URLs still work.") var overlapHours: Int = 24
 
         func run() async throws {
             try await reach.connected { caller in

@@ -37,7 +37,7 @@ extension ConnectorCommands {
         @Argument(help: "connector.lua, a directory that holds one, or a directory of such directories.") var paths: [String]
         @Flag(help: "Print the findings as JSON.") var json = false
         @Flag(help: "Count warnings as errors.") var strict = false
-        @Option(help: "How many seeds each trap is run with.") var seeds: UInt64 = 3
+        @Option(parsing: .unconditional, help: "How many seeds each trap is run with.") var seeds: UInt64 = 3
 
         func run() async throws {
             let files = try ConnectorFile.all(in: paths)
@@ -87,7 +87,8 @@ extension ConnectorCommands {
                 Exit code 1 if something was lost, doubled or stuck.
                 """)
         @Argument(help: "connector.lua, a directory that holds one, or a directory of such directories.") var paths: [String]
-        @Option(help: "How many seeds each trap is run with.") var seeds: UInt64 = ConnectorSimulation.seedsStandard
+        @Option(parsing: .unconditional, help: "How many seeds each trap is run with.")
+        var seeds: UInt64 = ConnectorSimulation.seedsStandard
         @Flag(help: "Print the table as JSON.") var json = false
 
         func validate() throws {
@@ -133,7 +134,8 @@ extension ConnectorCommands {
             commandName: "table", abstract: "What each connector has, and what it has been shown to do.",
             discussion: "Each is run against its stand-in with every trap; exit code 1 if one fails.")
         @Argument(help: "connector.lua, a directory that holds one, or a directory of such directories.") var paths = ["connectors"]
-        @Option(help: "How many seeds each trap is run with.") var seeds: UInt64 = ConnectorSimulation.seedsStandard
+        @Option(parsing: .unconditional, help: "How many seeds each trap is run with.")
+        var seeds: UInt64 = ConnectorSimulation.seedsStandard
         private static let realStandard = "connectors/real-programs.txt"
         @Option(
             help: ArgumentHelp(
@@ -181,13 +183,14 @@ extension ConnectorCommands {
         var connectionFile: String?
         @Option(help: ArgumentHelp("A field of the trigger's input.", valueName: "name=value")) var input: [String] = []
         @Option(help: "The cursor to poll from, as JSON; as before the first poll unless given.") var cursor: String?
-        @Option(help: "How many pages at most.") var pages = 1
+        @Option(parsing: .unconditional, help: "How many pages at most.") var pages = 1
         @Option(help: ArgumentHelp("Keep requests and answers here, without secrets.", valueName: "directory")) var record: String?
         @Option(help: ArgumentHelp("Answer from what was recorded there, never from the network.", valueName: "directory")) var replay:
             String?
         @Option(help: ArgumentHelp("Where refresh tokens that the provider rotates are kept, for you alone.", valueName: "file"))
         var tokens: String?
-        @Option(help: "How long a long poll may be held; 0: only the poll before it is made.") var holdSeconds: Int64 = 10
+        @Option(parsing: .unconditional, help: "How long a long poll may be held; 0: only the poll before it is made.")
+        var holdSeconds: Int64 = 10
         @Option(help: ArgumentHelp("A webhook as raw HTTP, read instead of polling.", valueName: "file")) var webhook: String?
         @Option(help: ArgumentHelp("Its secrets, one a line; it is not verified without.", valueName: "file"))
         var webhookSecretFile: String?

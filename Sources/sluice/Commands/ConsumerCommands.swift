@@ -43,20 +43,36 @@ struct ConsumerCommands: ParsableCommand {
             abstract: "Take jobs on loan. Prints the API's answer: ack the lease, or they come again.")
         @OptionGroup var reach: Reach
         @Argument(help: "The consumer.") var name: String
-        @Option(help: "How many at most.") var max: Int?
-        @Option(help: "Wait for jobs for up to so many seconds (0-60).") var wait: Int?
-        @Option(help: "For how many seconds nobody else gets them.") var visibility: Int?
+        @Option(parsing: .unconditional, help: "How many at most.") var max: Int?
+        @Option(parsing: .unconditional, help: "Wait for jobs for up to so long: 0 to 60s. A plain number is seconds.") var wait: Seconds?
+        @Option(parsing: .unconditional, help: "For how long nobody else gets them: 30s, 5m. A plain number is seconds.")
+        var visibility: Seconds?
         @Option(help: "What you call yourself.") var worker: String?
+        @Flag(help: "Print the API's answer as JSON, as it does without.") var json = false
 
         func run() async throws {
             try await reach.connected { caller in
                 let answer = try await caller.post(ConsumerCommands.path(name, "/fetch")) { writer in
                     if let max { writer.member("max", Int64(max)) }
-                    if let wait { writer.member("wait", Int64(wait)) }
-                    if let visibility { writer.member("visibility", Int64(visibility)) }
+                    if let wait { writer.member("wait", wait.count) }
+                    if let visibility { writer.member("visibility", visibility.count) }
                     if let worker { writer.member("worker", worker) }
                 }
                 Terminal.out(String(decoding: answer.bytes, as: UTF8.self))
+            }
+        }
+    }
+
+    /// Whole seconds: `90`, or with a unit as in sluice.yaml.
+    struct Seconds: ExpressibleByArgument {
+        var count: Int64
+        init?(argument: String) {
+            if let plain = Int64(argument) {
+                count = plain
+            } else if let span = Durations.span(argument), span.milliseconds % 1000 == 0 {
+                count = span.milliseconds / 1000
+            } else {
+                return nil
             }
         }
     }
@@ -93,7 +109,8 @@ struct ConsumerCommands: ParsableCommand {
         @OptionGroup var reach: Reach
         @OptionGroup var single: Single
         @OptionGroup var leased: Leased
-        @Option(help: "In so many seconds; otherwise in 1 s, twice as long with each attempt.") var delay: Int?
+        @Option(parsing: .unconditional, help: "In so long: 30s, 5m; otherwise in 1 s, twice as long with each attempt.") var delay:
+            Seconds?
         @Option(help: "Why: kept if they become dead letters.") var reason: String?
 
         func run() async throws {
@@ -101,7 +118,7 @@ struct ConsumerCommands: ParsableCommand {
                 single.show(
                     try await caller.post(ConsumerCommands.path(leased.name, "/nack")) { writer in
                         leased.write(to: &writer)
-                        if let delay { writer.member("delay", Int64(delay)) }
+                        if let delay { writer.member("delay", delay.count) }
                         if let reason { writer.member("reason", reason) }
                     })
             }
@@ -114,14 +131,14 @@ struct ConsumerCommands: ParsableCommand {
         @OptionGroup var single: Single
         @Argument(help: "The consumer.") var name: String
         @Argument(help: "The `lease` of a fetch.") var lease: String
-        @Option(help: "How many seconds.") var visibility: Int?
+        @Option(parsing: .unconditional, help: "How long: 30s, 5m. A plain number is seconds.") var visibility: Seconds?
 
         func run() async throws {
             try await reach.connected { caller in
                 single.show(
                     try await caller.post(ConsumerCommands.path(name, "/extend")) { writer in
                         writer.member("lease", lease)
-                        if let visibility { writer.member("visibility", Int64(visibility)) }
+                        if let visibility { writer.member("visibility", visibility.count) }
                     })
             }
         }
@@ -135,7 +152,7 @@ struct ConsumerCommands: ParsableCommand {
         @Argument(help: "The consumer.") var name: String
         @Option(help: "oldest, or now.") var to: String?
         @Option(help: "Behind the job of this token.") var after: String?
-        @Option(help: "Before the first job made at this time or later, for example 2026-01-31T09:05:00Z.") var time: String?
+        @Option(help: "Before the first job made at this time or later: 2026-01-31T09:05:00Z, or how long ago: 2h.") var time: String?
 
         func validate() throws {
             if [to, after, time].compactMap({ $0 }).count != 1 { throw ValidationError("Say where to: one of --to, --after and --time.") }

@@ -12,8 +12,10 @@ struct DeadLetterCommands: ParsableCommand {
     struct Selection: ParsableArguments {
         @Option(help: "Only of this destination.") var destination: String?
         @Option(help: "Only of this trigger.") var trigger: String?
-        @Option(help: "Only those given up for this: exhausted, gone, expired, filter, detached, …") var reason: String?
-        @Option(help: "Only what died then or later: 2026-01-31T09:05:00Z, or how long ago: 2h.") var since: String?
+        @Option(help: "Only those given up for this: exhausted, gone, expired, filter, detached, refused, too_large, removed.") var reason:
+            String?
+        @Option(parsing: .unconditional, help: "Only what died then or later: 2026-01-31T09:05:00Z, or how long ago: 2h.") var since:
+            String?
         @Option(help: "Only what died before then.") var until: String?
 
         var query: [(name: String, value: String?)] {
@@ -68,8 +70,7 @@ struct DeadLetterCommands: ParsableCommand {
             Terminal.out("\(member.key.padded(18))  \(Show.text(member.value))")
         }
         for attempt in answer["history"]?.elements ?? [] {
-            let status = attempt["status"]?.isNull == false ? "status \(Show.text(attempt["status"]))" : "no answer"
-            Terminal.out("\nattempt \(Show.text(attempt["at"]))  \(status), \(Show.text(attempt["duration_ms"])) ms")
+            Terminal.out("\nattempt \(Show.text(attempt["at"]))  \(outcome(attempt, of: answer))")
             if let error = attempt["error"]?.string { Terminal.out("  \(error)") }
             if let response = attempt["response"]?.string, !response.isEmpty {
                 Terminal.out(
@@ -77,6 +78,22 @@ struct DeadLetterCommands: ParsableCommand {
             }
         }
         if let job = answer["job"] { Terminal.out("\njob  " + String(decoding: job.bytes, as: UTF8.self)) }
+    }
+
+    /// What an attempt came to, in the words of the destination's kind. Where nothing was sent there is no answer to speak of.
+    private static func outcome(_ attempt: JSONView, of delivery: JSONView) -> String {
+        let time = "\(Show.text(attempt["duration_ms"])) ms"
+        let status = attempt["status"]?.int64
+        // A filter is asked before anything is sent: nothing was, also by the clock.
+        let isLast = attempt["at"]?.string == delivery["history"]?.elements?.last?["at"]?.string
+        if delivery["reason"]?.string == "filter", isLast, status == nil, attempt["duration_ms"]?.int64 == 0 { return "not sent" }
+        if delivery["kind"]?.string == "command" {
+            if let status { return "exit code \(status), \(time)" }
+            return (attempt["error"]?.string?.hasPrefix("the program had not ended") == true ? "ended by its time limit" : "no exit code")
+                + ", \(time)"
+        }
+        if delivery["kind"]?.string == "push" || status != nil { return (status.map { "status \($0)" } ?? "no answer") + ", \(time)" }
+        return time
     }
 
     /// Asks again and again until all that is meant is done, telling how far it is.

@@ -61,7 +61,7 @@ struct DestinationCommands: ParsableCommand {
             commandName: "rotate-secret", abstract: "Make a new secret and show it once; the former ones sign beside it for a while.")
         @OptionGroup var reach: Reach
         @OptionGroup var single: Single
-        @Option(help: "For how long the former ones go on signing.") var overlap = "24h"
+        @Option(parsing: .unconditional, help: "For how long the former ones go on signing.") var overlap = "24h"
         @Option(help: "v1 (a shared secret) or v1a (ed25519: the receiver gets a public key only). As before unless given.")
         var signature: String?
         @Argument(help: "The destination, as `destination list` names it.") var name: String

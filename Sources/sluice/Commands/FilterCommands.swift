@@ -20,8 +20,8 @@ struct FilterCommands: ParsableCommand {
         @Option(help: "The filter to try.") var filter: String?
         @Option(help: "Fields to keep, with commas between them: id,customer.email.") var fields: String?
         @Option(help: "Try what this destination has.") var destination: String?
-        @Option(help: "How many jobs, 1 to 1000.") var last = 20
-        @Option(help: "From this position on, instead of the last ones.") var from: Int64?
+        @Option(parsing: .unconditional, help: "How many jobs, 1 to 1000.") var last = 20
+        @Option(parsing: .unconditional, help: "From this position on, instead of the last ones.") var from: Int64?
 
         func validate() throws {
             if filter == nil, fields == nil, destination == nil {
@@ -53,10 +53,19 @@ struct FilterCommands: ParsableCommand {
                     Show.brief(Show.text(job["result"]?.string == "error" ? job["error"] : job["record"]), 100),
                 ]
             }
-            if !rows.isEmpty { Terminal.out(Table.text(["position", "result", "dedup key", "record or error"], rows)) }
+            if rows.isEmpty { return Terminal.out("0 jobs: \(nothing(answer))") }
+            Terminal.out(Table.text(["position", "result", "dedup key", "record or error"], rows))
             let (passed, skipped, failed) = (Show.text(answer["passed"]), Show.text(answer["skipped"]), Show.text(answer["failed"]))
             let fate = failed == "0" ? "" : "; those that fail would be dead letters"
             Terminal.out("\(rows.count) jobs: \(passed) pass, \(skipped) are left out, \(failed) fail\(fate).")
+            let absent = (answer["absent"]?.elements ?? []).map { Show.text($0) }
+            if !absent.isEmpty { Terminal.out("No job had: \(absent.joined(separator: ", ")).") }
+        }
+
+        private func nothing(_ answer: JSONView) -> String {
+            guard let last = answer["last_position"]?.int64, last > 0 else { return "\(trigger) has made none yet." }
+            guard let from, from > last else { return "those of \(trigger) up to position \(last) are kept no longer." }
+            return "the last position of \(trigger) is \(last)."
         }
     }
 }

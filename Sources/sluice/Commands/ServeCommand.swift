@@ -35,17 +35,25 @@ struct ServeCommand: AsyncParsableCommand {
             """, valueName: "directory"))
     var commandsFrom: String?
     @Option(help: ArgumentHelp("Apply this manifest before anything is accepted.", valueName: "file")) var config: String?
-    @Option(help: ArgumentHelp("Spread the polls after a downtime over at most this long.", valueName: "time")) var catchUpWindow = "10m"
-    @Option(help: ArgumentHelp("Keep webhooks this long, and longer while a running trigger has yet to poll for them.", valueName: "time"))
+    @Option(parsing: .unconditional, help: ArgumentHelp("Spread the polls after a downtime over at most this long.", valueName: "time"))
+    var catchUpWindow = "10m"
+    @Option(
+        parsing: .unconditional,
+        help: ArgumentHelp("Keep webhooks this long, and longer while a running trigger has yet to poll for them.", valueName: "time"))
     var keepWebhooks = "7d"
     @Option(
+        parsing: .unconditional,
         help: ArgumentHelp(
             "Of one connection, so many webhooks may wait for its webhook-only triggers; beyond that new ones get 503.", valueName: "number"
         ))
     var unreadWebhooksMax = 1_000_000
-    @Option(help: ArgumentHelp("Keep jobs this long, and longer until each of their deliveries has ended.", valueName: "time"))
+    @Option(
+        parsing: .unconditional,
+        help: ArgumentHelp("Keep jobs this long, and longer until each of their deliveries has ended.", valueName: "time"))
     var keepJobs = "30d"
-    @Option(help: ArgumentHelp("After this long a delivery that never succeeded becomes a dead letter.", valueName: "time"))
+    @Option(
+        parsing: .unconditional,
+        help: ArgumentHelp("After this long a delivery that never succeeded becomes a dead letter.", valueName: "time"))
     var keepPending = "30d"
     @Option(help: "trace, debug, info, notice, warning, error or critical.") var logLevel = "info"
 

@@ -100,7 +100,7 @@ struct TriggerCommands: ParsableCommand {
             abstract: "Records that could not become jobs, and why; with --retry, makes jobs of them by the connector as it is now.")
         @OptionGroup var reach: Reach
         @Flag(help: "Print the API's answer as JSON.") var json = false
-        @Option(help: "How many at most.") var limit = 50
+        @Option(parsing: .unconditional, help: "How many at most.") var limit = 50
         @Flag(help: "The connector was mended: try again. What still cannot be read or keyed stays. Exit code 1 if something does.")
         var retry = false
         @Option(help: ArgumentHelp("With --retry: only this one; can be repeated.", valueName: "digest")) var digest: [String] = []

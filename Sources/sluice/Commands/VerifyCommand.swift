@@ -22,9 +22,11 @@ struct VerifyCommand: ParsableCommand {
     @Option(help: ArgumentHelp("File with the webhook secret; several, one a line.", valueName: "file")) var secretFile: String?
     @Option(help: ArgumentHelp("File with the raw HTTP request.", valueName: "file")) var request: String?
     @Option(help: "The URL that the provider calls, where it is signed. Otherwise https:// and the request's Host.") var url: String?
-    @Option(help: ArgumentHelp("Judge the time as if it were now this, in seconds since 1970.", valueName: "unix")) var now: Int64?
+    @Option(parsing: .unconditional, help: ArgumentHelp("Judge the time as if it were now this, in seconds since 1970.", valueName: "unix"))
+    var now: Int64?
     @Option(help: ArgumentHelp("The header with the signature, for schemes that leave it open.", valueName: "name")) var header: String?
-    @Option(help: "Accept signed times this far from now; otherwise as the scheme has it.") var toleranceSeconds: Int64?
+    @Option(parsing: .unconditional, help: "Accept signed times this far from now; otherwise as the scheme has it.")
+    var toleranceSeconds: Int64?
     @Option(help: ArgumentHelp("What else a scheme asks for, for example webhook_id=…; can be repeated.", valueName: "name=value"))
     var parameter: [String] = []
     @Flag(help: "List the schemes.") var list = false

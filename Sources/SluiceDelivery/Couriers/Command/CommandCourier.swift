@@ -76,7 +76,7 @@ public final class CommandCourier: Courier {
         case .code(let code):
             let isRefusal = destination.refuseCodes.contains(code)
             return CourierAnswer(
-                isRefusal ? .refused(reason: "refused") : .failed, status: code,
+                isRefusal ? .refused(reason: DeliveryMachine.DeadReason.refused.rawValue) : .failed, status: code,
                 error: "the program ended with exit code \(code)" + (isRefusal ? ", which refuses the job" : ""), response: ending.output)
         case .signal(let number):
             return CourierAnswer(

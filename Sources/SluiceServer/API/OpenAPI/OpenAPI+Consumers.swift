@@ -36,7 +36,8 @@ extension OpenAPI {
                         Member(
                             "wait", .whole(whole(FetchOrder.waitSeconds)), "Where there is nothing yet, wait up to so many seconds.",
                             isOptional: true),
-                        visibility, Member("worker", .text(max: FetchOrder.workerBytesMax), "Who asks: shown to people.", isOptional: true),
+                        visibility,
+                        Member("worker", .text(max: FetchOrder.workerLengthMax), "Who asks: shown to people.", isOptional: true),
                         Member("ack", .text(max: 64), "The lease of the batch before, which is done.", isOptional: true),
                     ], example: #"{"max":20,"wait":30,"visibility":60,"worker":"w1"}"#),
                 answers: [Answer("A batch; without jobs `lease` is null.", .named("FetchedJobs"))], errors: [404, 409]),
@@ -49,7 +50,7 @@ extension OpenAPI {
                 parameters: [consumerName],
                 body: .json([
                     lease, someJobs, Member("delay", .whole(0...delaySecondsMax), "Seconds until they may come again.", isOptional: true),
-                    Member("reason", .text(max: ConsumerService.reasonBytesMax), "Kept with the dead letter.", isOptional: true),
+                    Member("reason", .text(max: ConsumerService.reasonLengthMax), "Kept with the dead letter.", isOptional: true),
                 ]),
                 answers: [Answer("They come again.", .named("Settled"))], errors: [404, 409]),
             Operation(
@@ -69,7 +70,10 @@ extension OpenAPI {
                     [
                         Member("to", .words(["oldest", "now"]), isOptional: true),
                         Member("after", .text(max: 512), "A `seq_token` or `next`.", isOptional: true),
-                        Member("time", .text(max: 64), "RFC 3339: the first job that was made from then on.", isOptional: true),
+                        Member(
+                            "time", .text(max: 64),
+                            "RFC 3339, not after now, or how long ago, such as `2h`: the first job that was made from then on.",
+                            isOptional: true),
                     ], example: #"{"to":"oldest"}"#),
                 answers: [
                     Answer(

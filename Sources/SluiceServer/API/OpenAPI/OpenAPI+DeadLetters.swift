@@ -1,3 +1,5 @@
+import SluiceCore
+
 extension OpenAPI {
     static let deadLetters = Area(
         "Dead letters", "Deliveries that were given up: to be looked at, delivered again, or put aside.",
@@ -26,10 +28,12 @@ extension OpenAPI {
                 answers: [Answer("How many.", done("discarded"))], errors: [404, 409]),
         ])
 
+    private static let reasons = DeliveryMachine.DeadReason.known.map(\.rawValue)
+
     private static let chosen = [
         Member("destination", .text, "Only of this destination.", isOptional: true),
         Member("trigger", .text, "Only of this trigger.", isOptional: true),
-        Member("reason", .text, "Only those given up for this: exhausted, gone, expired, filter, detached, …", isOptional: true),
+        Member("reason", .words(reasons), "Only those given up for this.", isOptional: true),
         Member("since", .text, "Only what died then or later: RFC 3339, or how long ago, such as `2h`.", isOptional: true),
         Member("until", .text, "Only what died before then.", isOptional: true),
     ]
@@ -80,7 +84,8 @@ extension OpenAPI {
                         .object([
                             Member("trigger", .text), Member("filter", .text.orNull), Member("fields", .list(of: .text)),
                             Member("jobs", .list(of: tried)), Member("passed", .count), Member("skipped", .count), Member("failed", .count),
-                            Member("more", .flag),
+                            Member("more", .flag), Member("absent", .list(of: .text), "Of `fields`, what none of these jobs has."),
+                            Member("last_position", .count, "Of the trigger's jobs; 0 before the first."),
                         ]))
                 ], errors: [404])
         ])

@@ -30,7 +30,8 @@ extension OpenAPI {
     ])
 
     private static let deliveryDetail = Schema.object([
-        Member("id", .whole), Member("destination", .name.orNull), Member("trigger", .text.orNull), Member("position", .whole),
+        Member("id", .whole), Member("destination", .name.orNull), Member("kind", .text.orNull, "The destination's."),
+        Member("trigger", .text.orNull), Member("position", .whole),
         Member("state", .words(states.map(\.rawValue))), Member("reason", .text.orNull),
         Member("attempts", .count, "Since the last replay."),
         Member("next_attempt_at", .time.orNull), Member("last_status", .whole.orNull), Member("created_at", .time),
