@@ -79,7 +79,8 @@ import Testing
         var found: Set<String> = []
         for file in [
             "SluiceServer/Tools/ConnectorLints.swift", "SluiceServer/Tools/ConnectorLints+Window.swift",
-            "SluiceServer/Tools/ConnectorLints+Allowances.swift", "SluiceSimulation/Connectors/BehaviouralLints.swift",
+            "SluiceServer/Tools/ConnectorLints+Allowances.swift", "SluiceServer/Tools/ConnectorLints+Parameters.swift",
+            "SluiceSimulation/Connectors/BehaviouralLints.swift",
         ] {
             let source = try String(contentsOfFile: Repository.path("Sources/" + file), encoding: .utf8)
             for match in source.matches(of: #/(?:warn|note|Lint)\(\s*"([a-z-]+)"|\.warning, "([a-z-]+)"/#) {
@@ -156,6 +157,41 @@ import Testing
         #expect(all.count == 1 && finding.severity == .error && finding.lint == "definition")
         #expect(finding.message.contains(word), "\(finding.message)")
         #expect(finding.line == line, "\(finding.text)")
+    }
+
+    /// A required key that is written otherwise is named as it stands there, and each place is said once.
+    @Test(arguments: [
+        (
+            "dedup = { id = \"id\" }, records = \"list\", cursor = { feild = \"t\", type = \"integer\" }", "cursor.field",
+            "`feild` stands there"
+        ),
+        (
+            "dedup = { id = \"id\" }, records = \"list\", cursor = { field = \"t\", Type = \"integer\" }", "cursor.type",
+            "`Type` stands there"
+        ),
+        ("dedup = { di = \"id\" }, records = \"list\"", "dedup.id", "`di` stands there"),
+        ("dedup = { id = \"id\" }, records = \"list\", cursor = { field = \"t\", order = \"asc\" }", "cursor.type", "is missing: add it"),
+    ]) func aMistypedKeyIsNamedAsItStands(_ keys: String, _ place: String, _ words: String) async throws {
+        let source =
+            "return { name = \"test\", triggers = { a = { incremental = { base_url = \"https://a.test\", path = \"/x\", \(keys) } } } }"
+        let finding = try #require(try await findings(source: source).first)
+        #expect(
+            finding.message.hasPrefix("triggers.a.incremental.\(place) is missing") && finding.message.contains(words), "\(finding.text)")
+    }
+
+    /// A parameter that comes twice means what the source makes of it.
+    @Test func aParameterIsSentOnce() throws {
+        let fine = "lookback_seconds = 60, order = \"asc\""
+        let sorted = "query = { sort = \"at\" }, "
+        for (beside, name) in [
+            ("pagination = { token = { from = \"next\", parameter = \"since\" } }", "since"),
+            ("page_size = { parameter = \"sort\", value = 50 }", "sort"),
+            ("pagination = { keyset = { from = \"id\", parameter = \"since\" } }", "since"),
+        ] {
+            let found = try lints(described(fine, sorted + beside))
+            #expect(found.count == 1 && found[0].contains("error: the parameter \(name) is sent twice"), "\(found)")
+        }
+        #expect(try lints(described(fine, sorted + "pagination = { token = { from = \"next\", parameter = \"after\" } }")).isEmpty)
     }
 
     @Test func aSyntaxErrorNamesItsLine() async throws {

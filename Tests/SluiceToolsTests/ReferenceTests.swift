@@ -25,6 +25,20 @@ import Testing
         #expect(Set(cursor.keys.map(\.name)).isSuperset(of: ["field", "type", "order", "pattern", "from", "zone", "unique"]))
     }
 
+    /// A required key with a form of its own hides none after it, and what is data or code says both.
+    @Test func nothingEndsTheSearchForKeys() throws {
+        let tables = try ConnectorReference.make().tables
+        func keys(_ place: String) -> [String: String] {
+            Dictionary(uniqueKeysWithValues: (tables.first { $0.place == place }?.keys ?? []).map { ($0.name, $0.takes) })
+        }
+        let grant = keys("connection.authorization.oauth2_refresh_token")
+        for key in ["refresh_token", "token_url", "client_id", "client_secret", "client_auth", "scopes"] {
+            #expect(grant[key] != nil, "\(key)")
+        }
+        #expect(keys("connection")["test"] == "a table, or a function" && keys("callbacks.NAME")["status"] == "a table, or a function")
+        #expect(keys("connection")["authorization"] == "a table" && keys("triggers.NAME")["poll"] == "a function")
+    }
+
     /// Each key in a reader's source is in the reference: none that it has not found.
     @Test func noReaderKnowsAKeyThatTheReferenceLacks() throws {
         let known = Set(try ConnectorReference.make().tables.flatMap { $0.keys.map(\.name) })

@@ -87,6 +87,72 @@ import Testing
         #expect(finding.file.hasSuffix("naive-lambdas/connector.lua") && !finding.loses.isEmpty && !finding.fix.isEmpty)
     }
 
+    private static func byHand(_ trigger: String) -> String {
+        """
+        return { name = "test", title = "Test", version = "1",
+          connection = { fields = { { name = "site_url", hint = "https://api.example.com" } } },
+          triggers = { updated_item = {
+            poll = function(connection, input, closure)
+              closure = closure or {}
+              local response = get(connection.site_url .. "/items", { params = { since = closure.since and closure.since - 60 or 0 } })
+              local highest = closure.since or 0
+              for _, item in ipairs(response.json.items) do
+                if math.type(item.updated) == "integer" then
+                  highest = math.max(highest, math.min(item.updated, parse_http_date(response.headers.date)))
+                end
+              end
+              return { events = response.json.items, can_poll_more = false, next_poll = { since = highest } }
+            end,
+            lookback = 60,
+            cursor_at = function(time) return { since = time } end,
+            \(trigger)
+            simulate = { records = "items", default_since_seconds_ago = 3600,
+              cursor = { field = "updated", parameter = "since", type = "unix_seconds", order = "asc", lookback_seconds = 60 },
+              dedup = { id = "id", version = "updated" } } } } }
+        """
+    }
+
+    private static let coarse = "record_time = function(record) return record.updated end, version_seconds = 1,"
+
+    /// States that are told apart by their bytes for a minute are no version.
+    @Test func b_versionSecondsStandForNoVersion() async throws {
+        let idAlone = try await findings(source: Self.byHand("dedup = function(r) return r.id end, " + Self.coarse))
+        #expect(idAlone.contains { $0.lint == "no-version" }, "\(idAlone.map(\.text))")
+        let whole = try await findings(source: Self.byHand("dedup = function(r) return r.id .. '@' .. r.updated end, " + Self.coarse))
+        #expect(whole.isEmpty, "\(whole.map(\.text))")
+        let undeclared = try await findings(
+            source: Self.byHand("dedup = function(r) return r.id .. '@' .. r.updated end, record_time = function(r) return r.updated end,"))
+        #expect(undeclared.map(\.lint) == ["version-too-coarse"] && undeclared[0].fix.hasPrefix("declare version_seconds"))
+    }
+
+    /// What is declared is not recommended; a record_time that says nothing is the cause, and is named.
+    @Test func b_aRecordTimeThatFailsIsNamedInsteadOfWhatComesOfIt() async throws {
+        let all = try await findings(
+            source: Self.byHand(
+                "dedup = function(r) return r.id .. '@' .. r.updated end, record_time = function(r) return r.at.seconds end, version_seconds = 1,"
+            ))
+        #expect(all.map(\.lint) == ["record-time-unread"], "\(all.map(\.text))")
+        #expect(all.first?.subject == "triggers.updated_item.record_time")
+    }
+
+    /// Where nothing gets a key, that is all that is said, with the line at which it failed; and it is an error.
+    @Test func b_aDedupThatAlwaysFailsIsTheOnlyFinding() async throws {
+        let source = Self.byHand("dedup = function(r)\n return r.missing.id end,\n record_time = function(r) return r.updated end,")
+        let all = try await findings(source: source)
+        let finding = try #require(all.first)
+        #expect(all.count == 1 && finding.lint == "dedup-fails" && finding.severity == .error, "\(all.map(\.text))")
+        let line = try #require(source.components(separatedBy: "\n").firstIndex { $0.contains("r.missing.id") }) + 1
+        #expect(finding.message.contains("connector.lua:\(line):"), "\(finding.text)")
+    }
+
+    /// What can never succeed is an error: exit code 1.
+    @Test func b_aPollThatAlwaysFailsIsAnError() async throws {
+        let source = Self.byHand("dedup = function(r) return r.id .. '@' .. r.updated end,")
+            .replacingOccurrences(of: "response.json.items) do", with: "response.json.nothing) do")
+        let all = try await findings(source: source)
+        #expect(all.contains { $0.lint == "poll-fails" && $0.severity == .error }, "\(all.map(\.text))")
+    }
+
     /// Show b: for each trap a deliberately naive trigger that it catches.
     static let caught: [ConnectorTrap: String] = [
         .equalTimestamps: "updated_item", .pageEdgeTie: "updated_strictly_after", .pageWideTie: "updated_strictly_after",

@@ -37,8 +37,10 @@ struct RuleReader {
     mutating func value(_ key: String) -> JSONView? { take(key) }
 
     func required<Value>(_ key: String, _ value: Value?) throws(SluiceError) -> Value {
-        guard let value else { throw fault(key, "is missing: add it") }
-        return value
+        if let value { return value }
+        let strays = members.map(\.key).filter { !known.contains($0) }
+        guard let near = strays.first(where: { Spelling.isNear($0, key) }) else { throw fault(key, "is missing: add it") }
+        throw fault(key, "is missing; `\(near)` stands there, which means nothing: did you mean \(key)?")
     }
 
     mutating func optionalText(_ key: String) throws(SluiceError) -> String? {

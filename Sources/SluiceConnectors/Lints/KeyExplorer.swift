@@ -30,7 +30,7 @@ struct KeyExplorer {
             for (key, kind) in (witness.all[place] ?? [:]).sorted(by: { $0.key < $1.key }) {
                 let path = "\(place).\(key)"
                 switch kind {
-                case .table, .value, .data: if seen.insert(path).inserted { visit(path, setting(json, path, "{}")) }
+                case .table, .tableOrFunction, .value, .data: if seen.insert(path).inserted { visit(path, setting(json, path, "{}")) }
                 case .choice(let choices):
                     for choice in choices where seen.insert("\(path)=\(choice)").inserted {
                         visit(place, setting(json, path, "\"\(choice)\""))
@@ -65,6 +65,12 @@ struct KeyExplorer {
         else { return nil }
         let (place, key) = (String(path[..<point]), String(path[path.index(after: point)...]))
         let keys = path.split(separator: ".").dropFirst().map(String.init)
+        // What it must look like is said by example.
+        if let mark = message.firstRange(of: "as in \"") {
+            let example = message[mark.upperBound...].prefix { $0 != "\"" }
+            let made = setting(json, path, "\"\(example)\"")
+            return made == json ? nil : made
+        }
         guard JSONPath(keys).find(in: root) == nil, let kind = witness.all[place]?[key] else { return nil }
         return setting(json, path, KeyExplorer.sample(kind))
     }
@@ -77,7 +83,7 @@ struct KeyExplorer {
     private static func sample(_ kind: KeyWitness.Kind) -> String {
         switch kind {
         case .value, .text, .template, .path, .paths, .data, .function: "\"x\""
-        case .table: "{}"
+        case .table, .tableOrFunction: "{}"
         case .templates: "{\"x\":\"x\"}"
         case .flag: "true"
         case .seconds: "1"
@@ -123,6 +129,7 @@ public struct KeyReference: Sendable {
         case .value, .data: "a value"
         case .text: "text"
         case .table: "a table"
+        case .tableOrFunction: "a table, or a function"
         case .template: "text with places"
         case .templates: "names and texts with places"
         case .path: "a path"

@@ -5,8 +5,19 @@ import Synchronization
 package final class KeyWitness: Sendable {
     package enum Kind: Sendable, Equatable {
         case value, text, table, template, templates, path, paths, flag, function, data, seconds
+        /// A table that describes, or code.
+        case tableOrFunction
         case integer(ClosedRange<Int64>)
         case choice([String])
+
+        /// Which of the two forms that some keys may have it is.
+        fileprivate var word: String {
+            switch self {
+            case .table, .data: "table"
+            case .function: "function"
+            default: ""
+            }
+        }
 
         /// A reader may ask for a key by a simpler reader first.
         fileprivate var rank: Int {
@@ -30,7 +41,11 @@ package final class KeyWitness: Sendable {
         guard let current else { return }
         let place = normal(place)
         current.noted.withLock { noted in
-            if let known = noted[place]?[key], known.rank > kind.rank { return }
+            if let known = noted[place]?[key] {
+                if known == .tableOrFunction { return }
+                if Set([known, kind].map(\.word)) == ["table", "function"] { return noted[place, default: [:]][key] = .tableOrFunction }
+                if known.rank > kind.rank { return }
+            }
             noted[place, default: [:]][key] = kind
         }
     }

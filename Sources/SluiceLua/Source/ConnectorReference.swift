@@ -16,10 +16,21 @@ public enum ConnectorReference {
           callbacks = { sample = { title = "t", input_fields = {}, status = function() end, pauses = { 5 } } } }
         """
 
+    /// The other form of what is code or data.
+    private static let otherForms = """
+        return { name = "sample", title = "t", version = "1",
+          connection = { fields = {}, test = function(connection) end },
+          webhook = { scheme = "github" }, webhook_keys = function(request) return {} end,
+          triggers = { sample = { webhook_key = function(input) end, poll = function() end, dedup = function() end } },
+          callbacks = { sample = { status = { base_url = "https://a.test", path = "/x", settled = { path = "s", is = "x" } } } } }
+        """
+
     public static func make() throws -> KeyReference {
         let witness = KeyWitness()
-        _ = try KeyWitness.$current.withValue(witness) {
-            try LuaConnector.load(source: Array(sample.utf8), name: "", path: "sample")
+        for source in [sample, otherForms] {
+            _ = try KeyWitness.$current.withValue(witness) {
+                try LuaConnector.load(source: Array(source.utf8), name: "", path: "sample")
+            }
         }
         return KeyReference(witness)
     }

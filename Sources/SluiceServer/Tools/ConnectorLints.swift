@@ -57,11 +57,14 @@ public struct ConnectorLints: Sendable {
     }
 
     /// Once for a place, though variants may repeat it; and not where its line, or the one above, says `-- allow LINT: WHY`.
-    mutating func warn(_ lint: String, _ key: String, _ message: String, loses: String, fix: String) {
+    mutating func warn(
+        _ lint: String, _ key: String, _ message: String, loses: String, fix: String,
+        severity: ConnectorFinding.Severity = .warning
+    ) {
         if findings.contains(where: { $0.lint == lint && $0.subject == key }) { return }
         if allows(lint, line: keys.line(key)) { return }
         findings.append(
-            ConnectorFinding(.warning, lint, file: file, line: keys.line(key), subject: key, message: message, loses: loses, fix: fix))
+            ConnectorFinding(severity, lint, file: file, line: keys.line(key), subject: key, message: message, loses: loses, fix: fix))
     }
 
     // MARK: What keeps it from loading
@@ -81,6 +84,7 @@ public struct ConnectorLints: Sendable {
         // "triggers.x.incremental incremental.cursor.type is missing": the two say one place.
         if words.count > 1, let last = subject.split(separator: ".").last, words[1].hasPrefix(last + ".") {
             subject += words[1].dropFirst(last.count)
+            message = subject + message.dropFirst(words[0].count + 1 + words[1].count)
         } else if words.count > 1, words[1].contains("."), !subject.isEmpty {
             subject += "." + words[1]
         }
@@ -104,7 +108,8 @@ public struct ConnectorLints: Sendable {
                 ConnectorFinding(
                     .warning, "clock-as-cursor", file: file, line: line, subject: "os",
                     message: "it asks for this machine's clock, which connectors cannot read and cursors must not come from",
-                    loses: "the poll: it fails there", fix: "take times from the records, or parse_http_date(response.headers.date)"))
+                    loses: "whatever the code that asks is for: it fails there",
+                    fix: "take times from the records, or parse_http_date(response.headers.date)"))
         }
         for type in definition.triggers {
             let key = "triggers.\(type.name)"
@@ -127,6 +132,7 @@ public struct ConnectorLints: Sendable {
     }
 
     private mutating func lint(_ rules: Incremental, _ type: TriggerTypeDefinition, _ key: String) {
+        lintParameters(rules, key)
         if rules.dedup.versions.isEmpty, ChangeWords.stand(in: type.name), rules.cursor?.saysChange != true,
             rules.cursor?.field != rules.dedup.id
         {

@@ -1,7 +1,9 @@
+import SluiceConnectors
 import SluiceCore
 
 extension Trial {
     private static let recordsShownMax = 20
+    private static let bodyCharactersMax = 500
 
     /// For people. `width` cuts each record to one line.
     public func text(width: Int = 140) -> String {
@@ -10,6 +12,7 @@ extension Trial {
         for exchange in exchanges {
             let status = exchange.reply.map { String($0.status) } ?? "no answer"
             lines.append("  \(exchange.request.method) \(exchange.request.url) → \(status), \(exchange.span.milliseconds) ms")
+            if let body = Trial.shownBody(exchange.request) { lines.append("    " + body.replacing("\n", with: "\n    ")) }
             if let failure = exchange.failure { lines.append("    \(failure)") }
         }
         for (index, page) in pages.enumerated() {
@@ -46,6 +49,13 @@ extension Trial {
         return lines
     }
 
+    /// How the body of a request begins; nil if it has none.
+    private static func shownBody(_ request: HTTPRequestPlan) -> String? {
+        if request.body.isEmpty { return nil }
+        guard let text = String(validating: request.body, as: UTF8.self) else { return "a body of \(request.body.count) bytes, no text" }
+        return text.count > bodyCharactersMax ? String(text.prefix(bodyCharactersMax)) + "…" : text
+    }
+
     private static func text(_ cursor: [UInt8]?) -> String { cursor.map { String(decoding: $0, as: UTF8.self) } ?? "none" }
 
     /// For programs.
@@ -59,6 +69,7 @@ extension Trial {
             writer.list("requests", exchanges) { writer, exchange in
                 writer.member("method", exchange.request.method)
                 writer.member("url", exchange.request.url)
+                writer.member("body", Trial.shownBody(exchange.request))
                 writer.member("status", exchange.reply.map { Int64($0.status) })
                 writer.member("failure", exchange.failure)
                 writer.member("milliseconds", exchange.span.milliseconds)

@@ -67,7 +67,7 @@ extension Trial {
         await lane.close()
         // It holds the lane, which holds those who tell it.
         asked.listener = nil
-        finish(recorder, secrets.add(to: scrubber))
+        finish(poll, recorder, secrets.add(to: scrubber))
         if let newest = tokens?.newest, let file = poll.order.tokensFile, let seed = Trial.seed(poll), newest != seed {
             notes.append(
                 "the provider has given another refresh token: \(file) holds the newest one. The one that you gave may be good no more, "
@@ -81,7 +81,7 @@ extension Trial {
         await follow(poll, recorder) { body in
             do { return try await held(body) } catch is TrialReplayer.LetGo { return nil }
         }
-        finish(recorder, scrubber)
+        finish(poll, recorder, scrubber)
     }
 
     private static func seed(_ poll: TrialPoll) -> String? {
@@ -165,11 +165,12 @@ extension Trial {
     }
 
     /// All secrets are known now.
-    private mutating func finish(_ recorder: TrialRecorder, _ scrubber: SecretScrubber) {
+    private mutating func finish(_ poll: TrialPoll, _ recorder: TrialRecorder, _ scrubber: SecretScrubber) {
         exchanges = recorder.exchanges(scrubber)
         failure = failure.map(scrubber.text)
         cursorAfter = cursorAfter.map { scrubber.body($0) }
         for index in pages.indices { pages[index].scrub(scrubber) }
+        if failure == nil { notePages(poll) }
     }
 }
 

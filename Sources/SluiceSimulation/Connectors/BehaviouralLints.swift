@@ -7,8 +7,13 @@ extension ConnectorSimulation {
         var message: String
         var loses: String
         var fix: String
-        init(_ name: String, _ message: String, loses: String, fix: String) {
+        /// The key that it is about, where that is not the poll.
+        var key: String?
+        /// Nothing comes of the trigger at all.
+        var isFatal = false
+        init(_ name: String, _ message: String, loses: String, fix: String, key: String? = nil, isFatal: Bool = false) {
             (self.name, self.message, self.loses, self.fix) = (name, message, loses, fix)
+            (self.key, self.isFatal) = (key, isFatal)
         }
     }
 
@@ -32,10 +37,12 @@ extension ConnectorSimulation {
             }
             for (lint, seed) in lints(report) {
                 let proof = seed.map { " (shown by `sluice connector simulate`, seed \($0))" } ?? " (seen in its requests)"
+                let own = lint.key.map { "triggers.\(report.trigger).\($0)" } ?? key
+                let place = lint.key == nil ? place : locate(own)
                 findings.append(
                     ConnectorFinding(
-                        .warning, lint.name, file: place.file, line: place.line, subject: key, message: lint.message + proof,
-                        loses: lint.loses, fix: lint.fix))
+                        lint.isFatal ? .error : .warning, lint.name, file: place.file, line: place.line, subject: own,
+                        message: lint.message + proof, loses: lint.loses, fix: lint.fix))
             }
         }
         return findings
@@ -45,6 +52,12 @@ extension ConnectorSimulation {
         var result: [(Lint, UInt64?)] = []
         var names: Set<String> = []
         func add(_ lint: Lint, _ seed: UInt64?) { if names.insert(lint.name).inserted { result.append((lint, seed)) } }
+        // Without a key nothing becomes a job: whatever the traps show comes of that.
+        for row in report.rows where row.trap != .noZone && !breaks(row.trap) {
+            guard case .failed(let seed, _, _, let fault?) = row.result, fault.hasPrefix(TrapScene.setAsidePrefix) else { continue }
+            let reason = String(fault.dropFirst(TrapScene.setAsidePrefix.count))
+            return [(report.form == "lambda" ? dedupFails(reason) : noKeys(reason), seed)]
+        }
         for name in report.observations.sorted() { if let lint = observed[name] { add(lint, nil) } }
         let alwaysFails = report.rows.contains { stuck($0) != nil && !breaks($0.trap) }
         for row in report.rows {
@@ -53,9 +66,10 @@ extension ConnectorSimulation {
                 add(pollFails(message), seed)
                 continue
             }
-            guard let lint = lint(row.trap) else { continue }
+            guard let lint = row.trap == .changedAtOnce ? tooCoarse(report.saysVersionSeconds) : lint(row.trap) else { continue }
             // A poll that never ends, or ends too early, fails most traps: it is named once.
             if isEndless(row) || names.contains("paging-stops-early") && row.trap != .keptStart { continue }
+            if row.trap == .changedAtOnce, names.contains(TrapScene.undatedObservation) { continue }
             if row.trap == .idleFeed || row.trap == .changedAgain && report.observations.contains("new-by-updated") { continue }
             add(doubled.isEmpty ? lint : doubles, seed)
         }
@@ -80,7 +94,31 @@ extension ConnectorSimulation {
     private static func pollFails(_ message: String) -> Lint {
         Lint(
             "poll-fails", "the poll fails: \(message)", loses: "everything: no cycle succeeds, and other mistakes stay unseen",
-            fix: "see the message; where only the stand-in cannot answer it, describe the list as it is in simulate")
+            fix: "see the message; where only the stand-in cannot answer it, describe the list as it is in simulate", isFatal: true)
+    }
+
+    private static func dedupFails(_ message: String) -> Lint {
+        Lint(
+            "dedup-fails", "dedup fails for every record: \(message)",
+            loses: "everything: each record is set aside, and other mistakes stay unseen",
+            fix: "see the message; where only the stand-in's records lack what it reads, describe them in simulate", key: "dedup",
+            isFatal: true)
+    }
+
+    private static func noKeys(_ message: String) -> Lint {
+        var lint = dedupFails(message)
+        lint.message = "no record has a dedup key: \(message)"
+        lint.key = "incremental.dedup"
+        return lint
+    }
+
+    private static func tooCoarse(_ saysVersionSeconds: Bool) -> Lint {
+        Lint(
+            "version-too-coarse", "a record that changed twice within a second is taken for one that was seen",
+            loses: "the later change, for good",
+            fix: saysVersionSeconds
+                ? "make version_seconds as long as the version in the dedup key stays the same, and let record_time give the time of the change"
+                : "declare version_seconds and record_time, add a version that each change moves to the dedup key, or use incremental")
     }
 
     private static let doubles = Lint(
@@ -89,6 +127,11 @@ extension ConnectorSimulation {
 
     private static let observed: [String: Lint] = Dictionary(
         uniqueKeysWithValues: [
+            Lint(
+                "record-time-unread", "record_time gives no time for any record, and version_seconds goes by it",
+                loses: "the later of two changes within version_seconds",
+                fix: "return seconds since 1970, or an RFC 3339 time with its zone; an error in record_time counts as no time",
+                key: "record_time"),
             Lint(
                 "page-token-kept", "the last page's token is kept after the end",
                 loses: "whatever the token does not lead to, at the latest when it expires",
@@ -164,11 +207,6 @@ extension ConnectorSimulation {
             Lint(
                 "no-version", "a record that changed again is taken for one that was seen", loses: "every change after the first",
                 fix: "add what changes with the record to the dedup key: its version or updated_at")
-        case .changedAtOnce:
-            Lint(
-                "version-too-coarse", "a record that changed twice within a second is taken for one that was seen",
-                loses: "the later change, for good",
-                fix: "declare version_seconds and record_time, add a version that each change moves to the dedup key, or use incremental")
         case .shiftingPages:
             Lint(
                 "shifting-pages", "its pages shift while they are read", loses: "the record that slides over a page's edge",
@@ -200,7 +238,7 @@ extension ConnectorSimulation {
                 "since-not-stored", "the default start is made anew by each poll until a record comes",
                 loses: "what came between the first poll and the first job",
                 fix: "return the start in next_poll, also where nothing was found")
-        case .idleFeed, .idReset: nil
+        case .changedAtOnce, .idleFeed, .idReset: nil
         }
     }
 }

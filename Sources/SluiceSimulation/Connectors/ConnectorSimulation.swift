@@ -34,6 +34,8 @@ public enum ConnectorSimulation {
         public var rows: [Row]
         /// What was seen of the nine mistakes, by the names of lints, whether it led to a loss or not.
         public var observations: Set<String>
+        /// Whether its poll is code that says `version_seconds`.
+        var saysVersionSeconds = false
 
         public var passed: Int { rows.count { $0.result == .passed } }
         public var failed: Int { rows.count { $0.result.isFailure } }
@@ -53,6 +55,7 @@ public enum ConnectorSimulation {
             connector: connector.definition.name, version: connector.definition.version, trigger: type.name,
             form: connector.incremental(triggerType: type.name) == nil ? "lambda" : "incremental", notSimulated: nil, rows: [],
             observations: [])
+        report.saysVersionSeconds = type.versionSpan != nil
         let subject: SimulatedTrigger
         do {
             guard let found = try SimulatedTrigger(connector, type) else {

@@ -86,6 +86,13 @@ struct SimulatedTrigger: Sendable {
         return Double(lag) / 1000 + Double(cursor.lookback) / Double(perSecond)
     }
 
+    /// After this much time what `version_seconds` says of a record makes no difference any more: its granule is over, and the lookback
+    /// or the lag after that, which counts for a minute at most and for ten seconds at least.
+    var statesSettledSeconds: Double {
+        let spans = [Span.seconds(70), type.visibilityLag + .seconds(10)]
+        return Double(((type.versionSpan ?? .seconds(1)) + (spans.max() ?? .zero)).milliseconds) / 1000
+    }
+
     var retention: Span? { rules.retention ?? type.retention }
 
     /// Whether what is there before the first poll must be read: a lambda may begin with what comes after it.

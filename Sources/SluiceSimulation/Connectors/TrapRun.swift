@@ -51,7 +51,14 @@ struct TrapRun {
     /// How many jobs each version of a record became.
     private(set) var jobs: [Int: Int] = [:]
     private(set) var unrecognised = 0
+    /// Records that `dedup` gave a key, and those that it gave none.
+    private(set) var keyed = 0
     private(set) var quarantined = 0
+    /// Why the first of these was set aside.
+    private(set) var setAsideReason: String?
+    /// Records that `version_seconds` is about, and those of them that `record_time` gave a time.
+    private(set) var toBeDated = 0
+    private(set) var dated = 0
     private(set) var warnings: [String] = []
     private(set) var cycles = 0
     /// Pages of the cycle so far, over crashes.
@@ -161,8 +168,10 @@ struct TrapRun {
         for (index, result) in results.enumerated() {
             guard case .success(let own) = result, !own.isEmpty else {
                 quarantined += 1
+                if setAsideReason == nil, case .failure(let error) = result { setAsideReason = error.message }
                 continue
             }
+            keyed += 1
             let key = page.wholeKey(own)
             let mark = index < page.marks.count ? page.marks[index] : nil
             let state = index < page.states.count ? page.states[index] : nil
@@ -178,6 +187,10 @@ struct TrapRun {
                 continue
             }
             if let version = versions[index] { jobs[version, default: 0] += 1 } else { unrecognised += 1 }
+        }
+        if type.versionSpan != nil {
+            toBeDated += page.records.count
+            dated += page.states.count { $0 != nil }
         }
         if let next = page.cursor { cursor = next }
         if let mark = page.cursorMark { cursorMark = mark }

@@ -161,10 +161,18 @@ extension TrapScene {
         guard await begin() else { return }
         await add(3)
         guard await read() else { return }
-        for _ in 0..<3 {
+        var id = 0
+        for round in 0..<3 {
+            if round == 2 {
+                // What tells states of a record apart by their bytes is over, and the reader has seen that: the key alone counts.
+                await pass(seconds: subject.statesSettledSeconds)
+                guard await read() else { return }
+            } else {
+                id = old.count + random.int(1...3)
+            }
+            let changed = id
             await pass(seconds: 5)
-            let id = old.count + random.int(1...3)
-            await feed { $0.touch(id) }
+            await feed { $0.touch(changed) }
             await pass(seconds: 2)
             guard await read() else { return }
         }

@@ -43,6 +43,10 @@ struct TrapScene {
     static let stuckPrefix = "it is stuck: "
     /// The same of a cycle that never ended.
     static let endlessPrefix = "it reads on for ever: "
+    /// The same where no record has a dedup key.
+    static let setAsidePrefix = "every record is set aside: "
+    /// Seen where `version_seconds` has no time to go by.
+    static let undatedObservation = "record-time-unread"
 
     var pageSize: Int { subject.pageSize }
 
@@ -131,6 +135,12 @@ struct TrapScene {
             if !subject.isAboutNew || !found.contains(items[version].id) { outcome.lost.append(name) }
         }
         outcome.doubled = run.jobs.filter { $0.value > 1 }.keys.sorted().map { "version \($0)" }
+        if run.keyed == 0, run.quarantined > 0, let reason = run.setAsideReason {
+            outcome.fault = TrapScene.setAsidePrefix + reason
+            return outcome
+        }
+        // Times without a zone are refused with good reason.
+        if run.toBeDated > 0, run.dated == 0, await !feed({ $0.mischief.isZoneless }) { observe(TrapScene.undatedObservation) }
         if run.endedEarly > 0, !outcome.lost.isEmpty { observe("paging-stops-early") }
         if run.unrecognised > 0, run.jobs.isEmpty {
             fail("its jobs cannot be recognised: keep \(StandInFeed.versionKey) in the records that you build anew")

@@ -71,6 +71,37 @@ import Testing
         #expect(Self.report(published, body: Array(#"{"a":"z"}"#.utf8)).hints.contains { $0.contains("space after each comma") })
     }
 
+    /// A line feed too many says nothing of how the JSON was written.
+    @Test(arguments: ["\n", "\r\n", " ", "\n\n"]) func spaceAfterTheBodyIsNoRewriting(_ end: String) throws {
+        let fixture = try Self.fixture("xero 1")
+        let hints = Self.report(fixture, body: fixture.request.body + Array(end.utf8)).hints.filter { $0.contains("if the body") }
+        #expect(hints.count == 1 && !hints[0].contains("JSON"), "\(hints)")
+    }
+
+    /// Where a scheme leaves its header open, it is looked for, and the option that names it is said.
+    @Test func aSignatureInAnotherHeaderIsFound() throws {
+        let fixture = try Self.fixture("hmac-sha256 1")
+        let own = try #require(fixture.request.headers.first { $0.value.utf8.count >= 64 })
+        var request = fixture.request
+        request.headers = [HTTPField("X-Acme-Signature", own.value)]
+        let report = fixture.signatureScheme.report(request, secrets: fixture.secrets, now: fixture.now)
+        #expect(!report.isValid && report.hints.contains { $0.contains("--header X-Acme-Signature") }, "\(report.hints)")
+        request.headers = []
+        let none = fixture.signatureScheme.report(request, secrets: fixture.secrets, now: fixture.now)
+        #expect(none.hints.contains { $0.contains("--header NAME") }, "\(none.hints)")
+    }
+
+    /// A secret that is a common word stays hidden where the request holds it, and our own words stay whole.
+    @Test func onlyWhatTheRequestHoldsIsScrubbed() throws {
+        let request = WebhookRequest(
+            method: "POST", path: "/", query: "", headers: [HTTPField("X-Hub-Signature-256", "sha256=other")], body: Array("other".utf8))
+        let report = try #require(SignatureScheme.named("github")).report(
+            request, secrets: ["other", "webhook"], now: Timestamp(seconds: 0))
+        let ours = report.hints.joined() + report.verdictMessage
+        #expect(!ours.contains("[secret]"), "\(ours)")
+        #expect(report.facts.contains { $0.text.contains("[secret]") } && !report.facts.contains { $0.text.contains("other") })
+    }
+
     @Test func secretsInTheWrongFormAreFound() throws {
         let github = try Self.fixture("github 1")
         #expect(Self.report(github, secrets: [" " + github.secrets[0]]).hints.contains { $0.contains("white space") })
@@ -162,6 +193,10 @@ import Testing
     }
 }
 
+extension VerificationReport {
+    fileprivate var verdictMessage: String { if case .refused(let refusal) = verdict { refusal.message } else { "" } }
+}
+
 @Suite struct RawRequestTests {
     @Test(arguments: ["\n", "\r\n"]) func aRequestIsReadAsItCameOverTheWire(_ end: String) throws {
         let head = ["POST /hooks/x?a=1 HTTP/1.1", "Host: hooks.example.com", "X-Odd:  two words ", "X-Empty:"].joined(separator: end)
@@ -179,6 +214,31 @@ import Testing
         #expect(short.request.body == Array("{}".utf8) && short.notes.first?.contains("only 2 bytes") == true)
         let odd = try RawRequest(Array("POST / HTTP/1.1\nContent-Length: 99999999999999999999\n\n{}".utf8))
         #expect(odd.request.body == Array("{}".utf8))
+    }
+
+    @Test func chunksArePutTogether() throws {
+        let head = "POST / HTTP/1.1\r\nTransfer-Encoding: gzip, Chunked\r\nContent-Length: 3\r\n\r\n"
+        let raw = try RawRequest(Array((head + "4;a=b\r\n{\"a\"\r\n00A\r\n: 1,\r\n \"b\"\r\n3\r\n:2}\r\n0\r\nX-Trailer: x\r\n\r\n").utf8))
+        #expect(raw.request.body == Array("{\"a\": 1,\r\n \"b\":2}".utf8) && raw.notes.isEmpty, "\(raw)")
+        let empty = try RawRequest(Array((head + "0\r\n\r\n").utf8))
+        #expect(empty.request.body.isEmpty)
+        let plain = try RawRequest(Array("POST / HTTP/1.1\nTransfer-Encoding: gzip\n\n{}".utf8))
+        #expect(plain.request.body == Array("{}".utf8) && plain.notes.count == 1)
+    }
+
+    @Test(arguments: [
+        ("{\"a\":1}", "chunk 1"), ("", "chunk 1"), ("4\r\n{}", "chunk 1"), ("2\r\n{}\r\n", "chunk 2"), ("2\r\n{}x\r\n0\r\n\r\n", "longer"),
+        ("-2\r\n{}\r\n0\r\n\r\n", "hexadecimal"), ("fffffffff\r\n{}\r\n", "hexadecimal"), ("ffffffff\r\n{}\r\n", "cut off"),
+    ]) func chunksThatAreNoneAreRefusedWithWords(_ body: String, _ words: String) {
+        let head = "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n"
+        let error = #expect(throws: SluiceError.self) { try RawRequest(Array((head + body).utf8)) }
+        #expect(error?.message.contains(words) == true && error?.message.contains("chunked") == true, "\(error?.message ?? "")")
+    }
+
+    @Test(arguments: ["POST / HTTP/1.1", "POST / HTTP/1.1\r\nHost: a.test\r\n", "POST / HTTP/1.1\nHost: a.test\nX-Sig: 12"])
+    func aRequestThatEndsInItsHeadersIsCutOff(_ text: String) {
+        let error = #expect(throws: SluiceError.self) { try RawRequest(Array(text.utf8)) }
+        #expect(error?.message.contains("cut off") == true, "\(error?.message ?? "")")
     }
 
     @Test func aTargetMayBeAWholeURL() throws {

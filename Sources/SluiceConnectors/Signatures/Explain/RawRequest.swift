@@ -2,8 +2,8 @@ import SluiceCore
 
 /// A webhook as it stands in a file: request line, headers, an empty line, and the body's bytes as they are.
 ///
-/// Lines end with LF or CRLF. Content-Length, where it is there and the file is longer, cuts the body off; otherwise the body is
-/// the rest of the file.
+/// Lines end with LF or CRLF. A chunked body is put together (RFC 9112, 7.1). Content-Length, where it is there and the file is longer,
+/// cuts the body off; otherwise the body is the rest of the file.
 public struct RawRequest: Sendable {
     public static let bytesMax = 64 * 1024 * 1024
     private static let headersMax = 1000
@@ -30,13 +30,24 @@ public struct RawRequest: Sendable {
         let headers = try Self.headers(&rest)
         let (path, query, url) = Self.target(words[1])
         request = WebhookRequest(method: words[0], path: path, query: query, headers: headers, body: Array(rest), url: url)
-        cutBody()
+        if request.headers.contains(where: Self.isChunked) {
+            try joinChunks()
+        } else {
+            cutBody()
+        }
     }
 
     private static func headers(_ rest: inout ArraySlice<UInt8>) throws(SluiceError) -> [HTTPField] {
         var headers: [HTTPField] = []
         var number = 1
-        while let line = line(&rest), !line.isEmpty {
+        while true {
+            guard let line = line(&rest) else {
+                throw SluiceError(
+                    .invalid,
+                    "The request ends within its headers, after line \(number): it is cut off. An empty line ends them, also where no body follows."
+                )
+            }
+            if line.isEmpty { break }
             number += 1
             if line.first == " " || line.first == "\t", let last = headers.popLast() {
                 headers.append(HTTPField(last.name, last.value + " " + trimmed(line)))
@@ -64,9 +75,49 @@ public struct RawRequest: Sendable {
         return (String(rest[..<mark]), String(rest[rest.index(after: mark)...]), isWhole ? text : nil)
     }
 
+    private static func isChunked(_ field: HTTPField) -> Bool {
+        guard ASCII.equalIgnoringCase(field.name, "Transfer-Encoding") else { return false }
+        let last = field.value.split(separator: ",").last.map { trimmed(String($0)) } ?? ""
+        return ASCII.equalIgnoringCase(last, "chunked")
+    }
+
+    /// Puts the chunks together. Extensions and trailers are passed over: nothing that is signed stands there.
+    private mutating func joinChunks() throws(SluiceError) {
+        var rest = request.body[...]
+        var body: [UInt8] = []
+        var number = 0
+        while true {
+            number += 1
+            guard let line = Self.line(&rest) else {
+                throw Self.chunkFault(number, "is missing: the file is cut off")
+            }
+            let digits = Self.trimmed(String(line.prefix { $0 != ";" }))
+            guard (1...8).contains(digits.utf8.count), let size = Int(digits, radix: 16), digits.utf8.first != UInt8(ascii: "-"),
+                digits.utf8.first != UInt8(ascii: "+")
+            else { throw Self.chunkFault(number, "does not begin with its length in hexadecimal digits") }
+            if size == 0 { break }
+            guard rest.count >= size else {
+                throw Self.chunkFault(number, "should hold \(size) bytes, and \(rest.count) are left: the file is cut off or changed")
+            }
+            body += rest.prefix(size)
+            rest = rest.dropFirst(size)
+            guard Self.line(&rest)?.isEmpty ?? true else {
+                throw Self.chunkFault(number, "is longer than the \(size) bytes that it says: the file was changed")
+            }
+        }
+        request.body = body
+    }
+
+    private static func chunkFault(_ number: Int, _ what: String) -> SluiceError {
+        SluiceError(
+            .invalid,
+            "The headers say Transfer-Encoding: chunked, and chunk \(number) of the body \(what). If the body was saved without its chunks, remove that header."
+        )
+    }
+
     private mutating func cutBody() {
-        if let coding = request.header("Transfer-Encoding") {
-            notes.append("The headers say Transfer-Encoding: \(coding.prefix(40)), but the body is taken as it stands: save it decoded.")
+        if request.header("Transfer-Encoding") != nil {
+            notes.append("The headers say Transfer-Encoding, and not chunked: the body is taken as it stands. Save it decoded.")
         }
         guard let text = request.header("Content-Length"), let length = SignedRequest.digits(text.utf8, max: 12) else { return }
         if request.body.count > length {

@@ -3,22 +3,27 @@ import SluiceCore
 /// Why a request was refused: what usually goes wrong is undone, one thing at a time, and tried again.
 enum SignatureHints {
     private static let bodyBytesMax = 8 * 1024 * 1024
+    private static let headersMax = 50
+    private static let headerBytesMax = 4096
 
-    static func hints(_ scheme: SignatureScheme, _ attempt: SignatureAttempt, _ refusal: Refusal) -> [String] {
+    /// `clean` takes secrets out of what the request holds; our own words stay as they are.
+    static func hints(
+        _ scheme: SignatureScheme, _ attempt: SignatureAttempt, _ refusal: Refusal, clean: (String) -> String
+    ) -> [String] {
         var trial = attempt
         // Time is judged apart, so that an old capture can be examined.
         trial.now = scheme.recipe?.moment(attempt) ?? attempt.now
         if refusal.reason == .stale || refusal.reason == .fromTheFuture {
             return scheme.isValid(trial)
                 ? ["the signature itself is right; only the time is not (verify with --now, or set another tolerance)"]
-                : ["at the time that it names it would be refused as well"] + causes(scheme, trial)
+                : ["at the time that it names it would be refused as well"] + causes(scheme, trial, clean)
         }
-        return causes(scheme, trial) + explanations(scheme, attempt, refusal)
+        return causes(scheme, trial, clean) + explanations(scheme, attempt, refusal, clean)
     }
 
     // MARK: - Tried
 
-    private static func causes(_ scheme: SignatureScheme, _ attempt: SignatureAttempt) -> [String] {
+    private static func causes(_ scheme: SignatureScheme, _ attempt: SignatureAttempt, _ clean: (String) -> String) -> [String] {
         guard attempt.request.body.count <= bodyBytesMax else { return [] }
         var found: [String] = []
         for (what, body) in bodies(attempt.request.body) {
@@ -35,9 +40,10 @@ enum SignatureHints {
             for (what, candidate) in urls(url) {
                 var trial = attempt
                 trial.request.url = candidate
-                if scheme.isValid(trial) { found.append("it would be valid if the URL \(what): \(candidate)") }
+                if scheme.isValid(trial) { found.append("it would be valid if the URL \(what): \(clean(candidate))") }
             }
         }
+        found += headers(scheme, attempt, clean)
         found += readings(scheme, attempt)
         if found.isEmpty {
             let others = SignatureScheme.all.filter { $0.name != scheme.name && $0.isSafe && $0.isValid(attempt) }.map { "`\($0.name)`" }
@@ -46,12 +52,29 @@ enum SignatureHints {
         return found
     }
 
+    /// Where a scheme leaves its header open, the signature may stand in another one.
+    private static func headers(_ scheme: SignatureScheme, _ attempt: SignatureAttempt, _ clean: (String) -> String) -> [String] {
+        guard scheme.leavesHeaderOpen else { return [] }
+        let names = attempt.request.headers.filter { (1...headerBytesMax).contains($0.value.utf8.count) }.map(\.name)
+        for name in names.prefix(headersMax) {
+            var trial = attempt
+            trial.options.headerName = name
+            guard scheme.isValid(trial) else { continue }
+            return ["it would be valid if the signature were read from the header \(clean(name)): `sluice verify --header \(clean(name))`"]
+        }
+        return []
+    }
+
     private static func bodies(_ body: [UInt8]) -> [(String, [UInt8])] {
         var variants: [(String, [UInt8])] = []
         if body.suffix(2) == [0x0D, 0x0A] {
             variants.append(("did not end with a line end (CR LF): the file has one more than the sender signed", body.dropLast(2)))
         } else if body.last == 0x0A {
             variants.append(("did not end with a line feed: the file has one more than the sender signed", body.dropLast()))
+        }
+        let bare = withoutSpaceAround(body)
+        if bare.count < body.count, body.last != 0x0A || bare.count < body.count - (body.suffix(2) == [0x0D, 0x0A] ? 2 : 1) {
+            variants.append(("had no white space around it: the file has more than the sender signed", bare))
         }
         variants.append(("ended with a line feed, which the file lacks", body + [0x0A]))
         variants.append(("ended with CR LF, which the file lacks", body + [0x0D, 0x0A]))
@@ -66,13 +89,19 @@ enum SignatureHints {
                 variants.append(("had CR LF where the file has LF", Array(lines.joined(separator: [0x0D, 0x0A]))))
             }
         }
-        if let compact = respaced(body, comma: [], colon: []), compact != body {
+        if let compact = respaced(body, comma: [], colon: []), compact != bare {
             variants.append(("were written without spaces: it was parsed and written again as JSON", compact))
         }
-        if let spaced = respaced(body, comma: [0x20], colon: [0x20]), spaced != body {
+        if let spaced = respaced(body, comma: [0x20], colon: [0x20]), spaced != bare {
             variants.append(("had a space after each comma and colon: it was parsed and written again as JSON", spaced))
         }
         return variants
+    }
+
+    private static func withoutSpaceAround(_ body: [UInt8]) -> [UInt8] {
+        func isSpace(_ byte: UInt8) -> Bool { [0x20, 0x09, 0x0A, 0x0D].contains(byte) }
+        guard let start = body.firstIndex(where: { !isSpace($0) }), let end = body.lastIndex(where: { !isSpace($0) }) else { return [] }
+        return Array(body[start...end])
     }
 
     /// The same JSON with other white space; nil if it is none.
@@ -203,9 +232,13 @@ enum SignatureHints {
 
     // MARK: - Said
 
-    private static func explanations(_ scheme: SignatureScheme, _ attempt: SignatureAttempt, _ refusal: Refusal) -> [String] {
+    private static func explanations(
+        _ scheme: SignatureScheme, _ attempt: SignatureAttempt, _ refusal: Refusal, _ clean: (String) -> String
+    ) -> [String] {
         switch refusal.reason {
-        case .missingHeader, .malformedHeader: return [seen(attempt.request)]
+        case .missingHeader, .malformedHeader:
+            let open = scheme.leavesHeaderOpen ? ["this scheme leaves the header open: name it with `sluice verify --header NAME`"] : []
+            return [seen(attempt.request, clean)] + open
         case .noSecret: return ["the secret must be: \(scheme.secretHint)"]
         case .noURL: return ["give the URL that the provider calls with --url"]
         case .mismatch:
@@ -216,16 +249,21 @@ enum SignatureHints {
         }
     }
 
-    private static func seen(_ request: WebhookRequest) -> String {
+    private static func seen(_ request: WebhookRequest, _ clean: (String) -> String) -> String {
         let words = ["signature", "hmac", "token", "authorization", "webhook", "hook"]
         let names = request.headers.map(\.name).filter { name in words.contains { name.lowercased().contains($0) } }
         return names.isEmpty
             ? "no header of the request looks like a signature"
-            : "headers that look like signatures: \(names.prefix(8).joined(separator: ", "))"
+            : "headers that look like signatures: \(names.prefix(8).map(clean).joined(separator: ", "))"
     }
 }
 
 extension SignatureScheme {
+    /// Whether a connection names the header itself.
+    fileprivate var leavesHeaderOpen: Bool {
+        (recipe as? DescribedSignature)?.alternatives.contains { $0.headerDefault != nil } ?? false
+    }
+
     fileprivate func isValid(_ attempt: SignatureAttempt) -> Bool {
         verify(attempt.request, secrets: attempt.secrets, now: attempt.now, options: attempt.options) == .valid
     }

@@ -52,16 +52,6 @@ public struct VerificationReport: Sendable {
     }
 }
 
-extension VerificationReport {
-    fileprivate mutating func scrub(_ scrubber: SecretScrubber) {
-        for index in facts.indices { facts[index].text = scrubber.scrubbed(facts[index].text) }
-        hints = hints.map { scrubber.scrubbed($0) }
-        guard case .refused(var refusal) = verdict else { return }
-        refusal.message = scrubber.scrubbed(refusal.message)
-        verdict = .refused(refusal)
-    }
-}
-
 extension SignatureScheme {
     /// Verifies as `verify` does, and says what it saw. On a refusal it tries what usually goes wrong, so it takes longer:
     /// for people, never on the way of a webhook.
@@ -74,10 +64,9 @@ extension SignatureScheme {
         let scrubber = SignatureScheme.scrubber(attempt)
         report.facts = facts(attempt, scrubber)
         report.hints = notes
-        if case .refused(let refusal) = verdict { report.hints += SignatureHints.hints(self, attempt, refusal) }
+        if case .refused(let refusal) = verdict { report.hints += SignatureHints.hints(self, attempt, refusal, clean: scrubber.scrubbed) }
         if isExperimental { report.hints.append("the recipe of \(name) is experimental: nothing of the provider confirmed it yet") }
         if name == "none" { report.hints.append("this scheme verifies nothing") }
-        report.scrub(scrubber)
         return report
     }
 
@@ -115,7 +104,9 @@ extension SignatureScheme {
             let relation = age.milliseconds >= 0 ? "\(seconds) s before" : "\(seconds) s after"
             facts.append(.init(name: "timestamp", text: "\(moment), \(relation) now (\(attempt.now))"))
         }
-        if signsURL { facts.append(.init(name: "url", text: attempt.options.url(of: attempt.request) ?? "not known")) }
+        if signsURL {
+            facts.append(.init(name: "url", text: attempt.options.url(of: attempt.request).map { scrubber.scrubbed($0) } ?? "not known"))
+        }
         if let content = recipe?.content(attempt) {
             facts.append(.init(name: "signed content", text: content.template))
             for part in content.parts where !part.name.hasPrefix("\"") {
