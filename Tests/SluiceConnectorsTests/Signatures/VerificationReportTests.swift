@@ -99,6 +99,14 @@ import Testing
             request, secrets: ["other", "webhook"], now: Timestamp(seconds: 0))
         let ours = report.hints.joined() + report.verdictMessage
         #expect(!ours.contains("[secret]"), "\(ours)")
+        let wrong = WebhookRequest(
+            method: "POST", path: "/", query: "",
+            headers: [HTTPField("X-Hub-Signature-256", "sha256=" + String(repeating: "0", count: 64))],
+            body: Array("hello".utf8))
+        let hints = try #require(SignatureScheme.named("github")).report(
+            wrong, secrets: ["other", "webhook"], now: Timestamp(seconds: 0)
+        ).hints.joined(separator: " ")
+        #expect(hints.contains("another webhook") && !hints.contains("[secret]"), "\(hints)")
         #expect(report.facts.contains { $0.text.contains("[secret]") } && !report.facts.contains { $0.text.contains("other") })
     }
 
