@@ -12,10 +12,7 @@ extension Connector {
         guard let granule = type.versionSpan else { return try await read(http) }
         let dated = DatedHTTP(http)
         var page = try await read(dated)
-        guard !page.records.isEmpty, let times = try recordTimes(triggerType: type.name, records: page.records) else { return page }
-        guard times.count == page.records.count else {
-            throw SluiceError(.connector, "record_time gave \(times.count) times for \(page.records.count) records")
-        }
+        guard !page.records.isEmpty, let times = try timesOfAll(type.name, page.records) else { return page }
         // Seconds, where the poll says so; whatever else it means, the bound keeps it harmless.
         let overlap = Span.seconds(min(max(type.lookback, 0), CoarseVersions.lookbackSecondsMax))
         let settle = max(CoarseVersions.settleMin, type.visibilityLag, overlap)
@@ -33,6 +30,18 @@ extension Connector {
             }
         }
         return page
+    }
+}
+
+extension Connector {
+    /// `recordTimes`, one for each record. Throws `PollFailure` where the connector gives another number of them.
+    package func timesOfAll(_ triggerType: String, _ records: [Record]) throws -> [Timestamp?]? {
+        guard let times = try recordTimes(triggerType: triggerType, records: records) else { return nil }
+        guard times.count == records.count else {
+            throw PollFailure(
+                .permanent, SluiceError(.connector, "record_time gave \(times.count) times for \(records.count) records"))
+        }
+        return times
     }
 }
 

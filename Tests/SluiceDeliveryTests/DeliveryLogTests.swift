@@ -1,34 +1,10 @@
 import Logging
 import SluiceCore
+import SluiceTesting
 import Synchronization
 import Testing
 
 @testable import SluiceDelivery
-
-/// What is logged, with its level and its metadata.
-private final class LogLines: LogHandler {
-    private let lines = Mutex<[String]>([])
-    var all: [String] { lines.withLock { $0 } }
-    func count(_ start: String) -> Int { all.count { $0.hasPrefix(start) } }
-
-    func log(event: LogEvent) {
-        let details = (event.metadata ?? [:]).sorted { $0.key < $1.key }.map { "\($0.key)=\($0.value)" }.joined(separator: " ")
-        lines.withLock { $0.append("\(event.level) \(event.message) \(details)") }
-    }
-
-    subscript(metadataKey _: String) -> Logger.Metadata.Value? {
-        get { nil }
-        set {}
-    }
-    var metadata: Logger.Metadata {
-        get { [:] }
-        set {}
-    }
-    var logLevel: Logger.Level {
-        get { .trace }
-        set {}
-    }
-}
 
 /// Whoever watches the log alone hears of a destination that fails: once, and not for each job.
 @Suite(.timeLimit(.minutes(3))) struct DeliveryLogTests {

@@ -154,15 +154,7 @@ import Testing
     /// The secret of one that is gone is not that of the next one at its URL.
     @Test func P11_aSecretGoesWithItsSubscription() async throws {
         try await with { fixture in
-            try await fixture.process { service in
-                try await fixture.waitForOne(service, "at first")
-                fixture.provider.lose()
-                fixture.provider.silence(true)
-                service.checkNow(try await fixture.bench.trigger().id)
-                try await waitUntil("another one without an answer") { fixture.provider.made == 2 }
-            }
-            fixture.provider.silence(false)
-            try await fixture.process { try await fixture.waitForOne($0, "after the crash") }
+            try await loseAndCrash(fixture)
             #expect(fixture.provider.made == 3)
         }
     }
@@ -170,16 +162,21 @@ import Testing
     /// What we offered once, and the provider took, it takes again.
     @Test func P11_anOfferedSecretOutlivesItsSubscription() async throws {
         try await with(offers: true) { fixture in
-            try await fixture.process { service in
-                try await fixture.waitForOne(service, "at first")
-                fixture.provider.lose()
-                fixture.provider.silence(true)
-                service.checkNow(try await fixture.bench.trigger().id)
-                try await waitUntil("another one without an answer") { fixture.provider.made == 2 }
-            }
-            fixture.provider.silence(false)
-            try await fixture.process { try await fixture.waitForOne($0, "after the crash") }
+            try await loseAndCrash(fixture)
             #expect(fixture.provider.made == 2, "it is adopted")
         }
+    }
+
+    /// The provider loses the subscription and makes another one, whose answer dies with us.
+    private func loseAndCrash(_ fixture: Fixture) async throws {
+        try await fixture.process { service in
+            try await fixture.waitForOne(service, "at first")
+            fixture.provider.lose()
+            fixture.provider.silence(true)
+            service.checkNow(try await fixture.bench.trigger().id)
+            try await waitUntil("another one without an answer") { fixture.provider.made == 2 }
+        }
+        fixture.provider.silence(false)
+        try await fixture.process { try await fixture.waitForOne($0, "after the crash") }
     }
 }

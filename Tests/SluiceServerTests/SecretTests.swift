@@ -1,7 +1,7 @@
 import Logging
 import SluiceCore
 import SluiceSQLite
-import Synchronization
+import SluiceTesting
 import Testing
 
 @testable import SluiceServer
@@ -105,28 +105,5 @@ import Testing
         #expect(lines.all.count == 3, "raised again after it was cleared")
         for number in 0..<1000 { board.raise(Alarm(kind: .gap, subject: "trigger \(number)", message: "gap")) }
         #expect(lines.all.count <= 400 && lines.all.contains { $0.contains("more alarms come and go") }, "bounded in each minute")
-    }
-}
-
-private final class LogLines: LogHandler {
-    private let lines = Mutex<[String]>([])
-    var all: [String] { lines.withLock { $0 } }
-
-    func log(event: LogEvent) {
-        let details = (event.metadata ?? [:]).sorted { $0.key < $1.key }.map { "\($0.key)=\($0.value)" }.joined(separator: " ")
-        lines.withLock { $0.append("\(event.level) \(event.message) \(details)") }
-    }
-
-    subscript(metadataKey _: String) -> Logger.Metadata.Value? {
-        get { nil }
-        set {}
-    }
-    var metadata: Logger.Metadata {
-        get { [:] }
-        set {}
-    }
-    var logLevel: Logger.Level {
-        get { .trace }
-        set {}
     }
 }

@@ -94,13 +94,7 @@ enum BackfillSource {
         switch self {
         case .described(let rules): return try rules.isInWindow(window, request, records: records)
         case .code(let connector, let type):
-            guard !records.isEmpty, let times = try connector.recordTimes(triggerType: type.name, records: records) else {
-                return records.map { _ in nil }
-            }
-            guard times.count == records.count else {
-                throw PollFailure(
-                    .permanent, SluiceError(.connector, "record_time gave \(times.count) times for \(records.count) records"))
-            }
+            guard !records.isEmpty, let times = try connector.timesOfAll(type.name, records) else { return records.map { _ in nil } }
             return times.map { time in time.map { window.from <= $0 && $0 < window.to } }
         }
     }

@@ -4,7 +4,6 @@ import ServiceLifecycle
 import SluiceConnectors
 import SluiceCore
 import SluiceTesting
-import Synchronization
 import Testing
 
 @testable import SluiceGateway
@@ -22,7 +21,7 @@ struct Bench: Sendable {
     let time = ManualTime()
     let alarms = RecordedAlarms()
     let refusals = RecordedRefusals()
-    let logs = RecordedLogs()
+    let logs = LogLines()
     let gateway: Gateway
     var connection: GatewayConnection
 
@@ -95,27 +94,6 @@ struct Bench: Sendable {
                 throw error
             }
         }
-    }
-}
-
-/// Everything that was logged, as text.
-final class RecordedLogs: LogHandler {
-    private let lines = Mutex<[String]>([])
-    var text: String { lines.withLock { $0.joined(separator: "\n") } }
-    var metadata: Logger.Metadata {
-        get { [:] }
-        set {}
-    }
-    var logLevel: Logger.Level {
-        get { .debug }
-        set {}
-    }
-    subscript(metadataKey key: String) -> Logger.Metadata.Value? {
-        get { nil }
-        set {}
-    }
-    func log(event: LogEvent) {
-        lines.withLock { $0.append("\(event.level) \(event.message) \(event.metadata ?? [:])") }
     }
 }
 

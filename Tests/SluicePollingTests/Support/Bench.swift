@@ -26,30 +26,6 @@ final class AlarmLog: AlarmReporting {
     func message(_ kind: Alarm.Kind, _ subject: String) -> String? { standing.withLock { $0[kind.rawValue + " " + subject]?.message } }
 }
 
-/// Every line that is logged, with its metadata.
-final class LogLines: LogHandler {
-    private let lines = Mutex<[String]>([])
-    var text: String { lines.withLock { $0.joined(separator: "\n") } }
-
-    func log(event: LogEvent) {
-        let details = (event.metadata ?? [:]).map { "\($0.key)=\($0.value)" }.joined(separator: " ")
-        lines.withLock { $0.append("\(event.message) \(details)") }
-    }
-
-    subscript(metadataKey _: String) -> Logger.Metadata.Value? {
-        get { nil }
-        set {}
-    }
-    var metadata: Logger.Metadata {
-        get { [:] }
-        set {}
-    }
-    var logLevel: Logger.Level {
-        get { .trace }
-        set {}
-    }
-}
-
 /// A connection of a bench and its triggers.
 struct BenchConnection: Sendable {
     static let key = "polling-key-canary"
