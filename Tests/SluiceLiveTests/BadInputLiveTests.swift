@@ -198,10 +198,7 @@ extension Live {
                 try await webhook(url, 100_000).1.status == 200
             }
             accepted.insert("ev_full-100000")
-            try await waitUntil("all changes are jobs", seconds: 60, everyMilliseconds: 500) {
-                try await Chargebee.verdict(provider, sluice).missing.isEmpty
-            }
-            let verdict = try await Chargebee.verdict(provider, sluice)
+            let verdict = try await Chargebee.settled(provider, sluice, seconds: 60)
             #expect(verdict.isClean && verdict.jobs >= Set(provider.changes.map { "\($0.resource) \($0.id)" }).count, "\(verdict)")
             try await waitUntil("a catch-up poll", seconds: 30) {
                 try await sluice.trigger("customers")["polls_by_cause"]?["catch_up"]?.int64 ?? 0 > catchUps

@@ -124,9 +124,7 @@ extension Live {
                     ("file", try Arrivals.lines(places.file)), ("broker", messages), ("worker", try worker.arrivals()),
                 ]
             }
-            try await waitUntil("all changes are jobs", seconds: 60, everyMilliseconds: 500) {
-                try await Chargebee.verdict(provider, sluice).missing.isEmpty
-            }
+            try await Chargebee.settled(provider, sluice, seconds: 60)
             let made = Set(try await sluice.jobs().map(\.id))
             try? await waitUntil("every job is everywhere", seconds: patience, everyMilliseconds: 1000) {
                 try await arrived().allSatisfy { made.isSubset(of: $0.arrivals.jobs.keys) }

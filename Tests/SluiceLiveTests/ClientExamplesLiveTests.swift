@@ -96,9 +96,7 @@ extension Live {
         static func everyoneHas(
             _ sluice: SluiceProcess, _ provider: StandInProvider, _ children: [ChildProcess], _ examples: [Example]
         ) async throws {
-            try await waitUntil("all changes are jobs", seconds: 40, everyMilliseconds: 200) {
-                try await Chargebee.verdict(provider, sluice).missing.isEmpty
-            }
+            try await Chargebee.settled(provider, sluice, seconds: 40)
             let wanted = Set(try await sluice.jobs().map(\.id))
             #expect(wanted.count >= 20)
             for (child, example) in zip(children, examples) {

@@ -44,9 +44,7 @@ extension Live {
                         killed = try worker(1, sluice, directory)
                     }
                     defer { killed.kill9() }
-                    try await waitUntil("all changes are jobs", seconds: 60, everyMilliseconds: 300) {
-                        try await Chargebee.verdict(provider, sluice).missing.isEmpty
-                    }
+                    try await Chargebee.settled(provider, sluice, seconds: 60)
                     try await waitUntil("every job is acked", seconds: 60, everyMilliseconds: 300) {
                         let consumer = try await sluice.send("GET", "/v1/consumers/billing").json()
                         return consumer["unacked"]?.int64 == 0 && consumer["waiting"]?.int64 == 0

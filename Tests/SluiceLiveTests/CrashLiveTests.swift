@@ -43,10 +43,7 @@ extension Live {
                         }
                     }
                     try await sluice.start()
-                    try await waitUntil("all changes are jobs", seconds: 90, everyMilliseconds: 500) {
-                        try await Chargebee.verdict(provider, sluice).missing.isEmpty
-                    }
-                    let verdict = try await Chargebee.verdict(provider, sluice)
+                    let verdict = try await Chargebee.settled(provider, sluice, seconds: 90)
                     #expect(verdict.isClean, "\(verdict)")
                     let sent = accepted.ids
                     let kept = try await Self.inbox(sluice)

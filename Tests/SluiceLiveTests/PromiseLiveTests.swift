@@ -75,10 +75,7 @@ extension Live {
                 provider.makeChanges(30)
                 try await waitUntil("the webhooks are lost", seconds: 20) { provider.counts.realSent >= 50 }
                 try await sluice.start()
-                try await waitUntil("all jobs", seconds: 40) {
-                    try await Chargebee.verdict(provider, sluice).missing.isEmpty
-                }
-                let verdict = try await Chargebee.verdict(provider, sluice)
+                let verdict = try await Chargebee.settled(provider, sluice, seconds: 40)
                 #expect(verdict.isClean, "\(verdict)")
                 #expect(verdict.jobs >= 50)
             }
@@ -100,8 +97,7 @@ extension Live {
                 for name in ["subscriptions", "customers", "invoices"] {
                     #expect(try await sluice.send("POST", "/v1/triggers/\(name)/resume").status == 200)
                 }
-                try await waitUntil("all jobs", seconds: 40) { try await Chargebee.verdict(provider, sluice).missing.isEmpty }
-                #expect(try await Chargebee.verdict(provider, sluice).isClean)
+                #expect(try await Chargebee.settled(provider, sluice, seconds: 40).isClean)
             }
         }
 

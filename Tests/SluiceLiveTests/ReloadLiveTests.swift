@@ -71,8 +71,7 @@ extension Live {
                 }
                 #expect(try await Self.alarms(sluice, "connector_broken").isEmpty)
                 provider.makeChanges(6)
-                try await waitUntil("all jobs", seconds: 40) { try await Chargebee.verdict(provider, sluice).missing.isEmpty }
-                #expect(try await Chargebee.verdict(provider, sluice).isClean)
+                #expect(try await Chargebee.settled(provider, sluice, seconds: 40).isClean)
             }
         }
 
@@ -91,8 +90,7 @@ extension Live {
                     #expect(answer.status == 200 && answer.text.contains("\"loaded\":[\"chargebee\"]"), "\(answer.text)")
                     try await Task.sleep(for: .milliseconds(300))
                 }
-                try await waitUntil("all jobs", seconds: 60) { try await Chargebee.verdict(provider, sluice).missing.isEmpty }
-                let verdict = try await Chargebee.verdict(provider, sluice)
+                let verdict = try await Chargebee.settled(provider, sluice, seconds: 60)
                 // States that were replaced between two polls are no jobs.
                 #expect(verdict.isClean && verdict.jobs + verdict.replacedUnseen >= 60, "\(verdict)")
             }

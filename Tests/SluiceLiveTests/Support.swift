@@ -45,11 +45,22 @@ enum Chargebee {
 
     static let environment: [String: String?] = ["DEMO_KEY": apiKey, "DEMO_HOOK": "\(user):\(password)"]
 
-    /// Holds what the provider changed against what Sluice made of it.
+    /// Holds everything that the provider changed against what Sluice made of it. What the provider shows only later counts as
+    /// missing until then: a test that waits for "nothing is missing" has waited for that as well.
     static func verdict(_ provider: StandInProvider, _ sluice: SluiceProcess) async throws -> DeliveryChecker.Verdict {
         var observer = try observer(provider, sluice)
         try await observer.refresh()
-        return try await observer.report(cutoff: SystemTime.now()).verdict
+        return try await observer.report(cutoff: .distantFuture).verdict
+    }
+
+    /// Waits until every change is a job; what was found then, for the test to judge.
+    @discardableResult static func settled(
+        _ provider: StandInProvider, _ sluice: SluiceProcess, seconds: Double
+    ) async throws -> DeliveryChecker.Verdict {
+        try await waitUntil("all changes are jobs", seconds: seconds, everyMilliseconds: 300) {
+            try await verdict(provider, sluice).missing.isEmpty
+        }
+        return try await verdict(provider, sluice)
     }
 
     static func observer(_ provider: StandInProvider, _ sluice: SluiceProcess) throws -> DeliveryObserver {
