@@ -8,7 +8,7 @@ import sluice
 from provider import MockAPI, Stub
 
 # Triggers that each read everything, one after the other, so that commits go on for as long as the load.
-READERS = 6
+READERS = 9
 
 
 def measure(arguments, work, bars):

@@ -35,6 +35,7 @@ enum Schema {
         migrator.registerMigration("11 dead letters") { db in try db.execute(sql: deadLetters) }
         migrator.registerMigration("12 claims") { db in try db.execute(sql: claims) }
         migrator.registerMigration("14 removals") { db in try db.execute(sql: removals) }
+        migrator.registerMigration("15 digest parts") { db in try db.execute(sql: digestParts) }
         return migrator
     }
 
@@ -42,6 +43,15 @@ enum Schema {
     private static let credentials = """
         CREATE TABLE credential (
             connection_id INTEGER PRIMARY KEY, version INTEGER NOT NULL, sealed BLOB NOT NULL, changed_at INTEGER NOT NULL);
+        """
+
+    /// Each sixteenth of the digests becomes four parts, written as far as it was.
+    private static let digestParts = """
+        CREATE TABLE former_mark AS SELECT part, seq FROM inbox_digest_mark;
+        DELETE FROM inbox_digest_mark;
+        INSERT INTO inbox_digest_mark (part, seq)
+            SELECT 4 * part + quarter, seq FROM former_mark, (SELECT 0 AS quarter UNION SELECT 1 UNION SELECT 2 UNION SELECT 3);
+        DROP TABLE former_mark;
         """
 
     /// Webhook-only triggers: what they have not covered stays in the inbox.

@@ -95,14 +95,14 @@ final class Transaction {
 
     /// Makes the body's changes, or none of them. Counters may advance all the same: a gap among them means nothing.
     func savepoint(_ body: () throws -> Void) throws {
-        let before = effects
+        let before = (effects: effects, removals: digests.removals)
         try run("SAVEPOINT change")
         do {
             try body()
             try run("RELEASE change")
         } catch {
-            effects = before
-            digests.forget()
+            effects = before.effects
+            if digests.removals != before.removals { digests.forget() }
             consumers.forget()
             if isActive {
                 try run("ROLLBACK TO change")

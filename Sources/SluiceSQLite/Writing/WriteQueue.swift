@@ -24,10 +24,9 @@ struct WriteWork {
 
 /// The bounded queue before the writer's thread. Nothing waits for room: what does not fit is refused at once (P10).
 ///
-/// The writer takes whatever is there, so the commit in flight forms the next batch (`Gathering` says when it waits for
-/// more). Webhooks go first, and after a
-/// transaction with page records the next one leaves pages out if webhooks wait: one of them waits for at most the page
-/// commit in flight and its own.
+/// The writer takes whatever is there: the commit in flight forms the next batch, and waiting for a larger one costs its
+/// senders more than the syncs it would save. Webhooks go first, and after a transaction with page records the next ones
+/// leave pages out if webhooks wait (`Turns`): one of them waits for at most the page commit in flight and its own.
 final class WriteQueue: @unchecked Sendable {
     // `@unchecked`: everything below is guarded by `mutex`.
     private let mutex = UnsafeMutablePointer<pthread_mutex_t>.allocate(capacity: 1)
@@ -37,10 +36,13 @@ final class WriteQueue: @unchecked Sendable {
     private var appendBytes = 0
     private var changes: [any WaitingChange] = []
     private var changeBytes = 0
-    private var hadRecords = false
+    private var turns = Turns()
+    /// What the writer does since it took its work keeps webhooks waiting: records, or the log.
+    private var holdsUp = false
+    /// When the writer took its work, in microseconds of a clock that nobody sets.
+    private var begunAt: Int64?
     private var isClosing = false
     private var isEnded = false
-    private var gathering = Gathering()
     private var whenEnded: [@Sendable () -> Void] = []
 
     init(_ options: SQLiteOptions) {
@@ -104,24 +106,26 @@ final class WriteQueue: @unchecked Sendable {
     /// Waits for work; nil once the queue is closed and empty.
     func next() -> WriteWork? {
         locked {
-            let began = WriteQueue.microseconds()
+            if let begunAt { turns.ended(after: WriteQueue.microseconds() - begunAt, heldUp: holdsUp) }
+            begunAt = nil
             while appends.isEmpty && changes.isEmpty {
                 if isClosing { return nil }
                 pthread_cond_wait(condition, mutex)
             }
-            let quiet = WriteQueue.microseconds() - began
-            if changes.isEmpty, !isClosing, let rest = gathering.rest(waiting: appends.count, quiet: quiet) {
-                pthread_mutex_unlock(mutex)
-                usleep(rest)
-                pthread_mutex_lock(mutex)
-            }
             var work = WriteWork()
             takeAppends(&work)
-            gathering.begins(batch: work.appends.count)
             takeChanges(&work)
+            begunAt = WriteQueue.microseconds()
             return work
         }
     }
+
+    /// Whether the writer may do something else now. Not while webhooks wait that a page has held up: the next transaction has
+    /// no records.
+    var mayPause: Bool { locked { !holdsUp || appends.isEmpty } }
+
+    /// The writer did something else.
+    func paused() { locked { holdsUp = true } }
 
     func ended() {
         let callbacks = locked {
@@ -151,8 +155,8 @@ final class WriteQueue: @unchecked Sendable {
     }
 
     private func takeChanges(_ work: inout WriteWork) {
-        let leavesRecordsOut = hadRecords && !work.appends.isEmpty
-        hadRecords = false
+        let leavesRecordsOut = turns.leavesRecordsOut(webhooks: work.appends.count)
+        holdsUp = false
         var records = 0
         var count = 0
         while count < min(changes.count, 64) {
@@ -161,7 +165,7 @@ final class WriteQueue: @unchecked Sendable {
                 // In order: what waits behind a page that is left out waits, too.
                 if leavesRecordsOut || (records > 0 && records + change.records > options.batchRecordsMax) { break }
                 records += change.records
-                hadRecords = true
+                holdsUp = true
             }
             changeBytes -= change.bytes
             count += 1
@@ -176,7 +180,6 @@ final class WriteQueue: @unchecked Sendable {
         return body()
     }
 
-    /// Of a clock that nobody sets.
     private static func microseconds() -> Int64 {
         var time = timespec()
         clock_gettime(CLOCK_MONOTONIC, &time)

@@ -71,7 +71,8 @@ final class Writer: @unchecked Sendable {
         }
         while let work = queue.next() {
             turn(work)
-            checkpointIfDue()
+            // Webhooks that have waited for a page do not wait for the log as well, nor the other way round.
+            if queue.mayPause, checkpointIfDue() { queue.paused() }
         }
         end()
     }
@@ -86,13 +87,13 @@ final class Writer: @unchecked Sendable {
         queue.ended()
     }
 
-    /// Passive: waits for no reader. A log that readers keep from starting afresh is waited for once it is long, though never for long:
+    /// Whether it was. Passive: waits for no reader. A log that readers keep from starting afresh is waited for once it is long, though never for long:
     /// while somebody reads for minutes, as a backup does, webhooks are still to be answered.
-    private func checkpointIfDue() {
+    private func checkpointIfDue() -> Bool {
         let frames = Int(logFrames.pointee)
         if frames < framesCopied { framesCopied = 0 }
         // What was copied already and could not start afresh has to grow before it is worth another look.
-        guard frames >= checkpointPages, framesCopied == 0 || frames >= framesCopied + checkpointPages / 2 else { return }
+        guard frames >= checkpointPages, framesCopied == 0 || frames >= framesCopied + checkpointPages / 2 else { return false }
         pool.writeWithoutTransaction { db in
             let mode = frames >= checkpointPages * 8 ? SQLITE_CHECKPOINT_RESTART : SQLITE_CHECKPOINT_PASSIVE
             sqlite3_busy_timeout(db.sqliteConnection, Writer.readerMillisecondsMax)
@@ -100,6 +101,7 @@ final class Writer: @unchecked Sendable {
             sqlite3_busy_timeout(db.sqliteConnection, SQLiteOptions.busyMilliseconds)
         }
         framesCopied = frames
+        return true
     }
 
     // MARK: One turn
