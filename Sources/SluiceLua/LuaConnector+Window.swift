@@ -49,7 +49,7 @@ extension LuaConnector {
         return rest < 0 ? seconds - 1 : seconds
     }
 
-    /// `record_time(record)`: seconds since 1970, an RFC 3339 time, or nil. One that fails on a record gives no time for that one.
+    /// `record_time(record)`: whole seconds since 1970, a text of them with a fraction, an RFC 3339 time, or nil. One that fails on a record gives no time for that one.
     public func recordTimes(triggerType: String, records: [Record]) throws -> [Timestamp?]? {
         guard let function = try trigger(triggerType).recordTime else { return nil }
         var state = try pool.take()
@@ -70,10 +70,20 @@ extension LuaConnector {
     }
 
     private static func time(_ text: String) -> Timestamp? {
-        if let seconds = Int64(text) {
-            let (milliseconds, overflow) = seconds.multipliedReportingOverflow(by: 1000)
-            return overflow ? nil : Timestamp(milliseconds: milliseconds)
+        seconds(text) ?? (try? Timestamp(rfc3339: text, "record_time"))
+    }
+
+    /// Seconds since 1970, with or without a fraction, of which whole milliseconds count.
+    private static func seconds(_ text: String) -> Timestamp? {
+        let parts = text.split(separator: ".", maxSplits: 1, omittingEmptySubsequences: false)
+        guard let seconds = Int64(parts[0]) else { return nil }
+        var fraction: Int64 = 0
+        if parts.count == 2 {
+            guard !parts[1].isEmpty, parts[1].utf8.allSatisfy({ $0 &- 0x30 < 10 }) else { return nil }
+            fraction = Int64(parts[1].prefix(3)).map { $0 * [100, 10, 1][min(parts[1].utf8.count, 3) - 1] } ?? 0
         }
-        return try? Timestamp(rfc3339: text, "record_time")
+        let (milliseconds, overflow) = seconds.multipliedReportingOverflow(by: 1000)
+        let (result, isTooLarge) = milliseconds.addingReportingOverflow(text.hasPrefix("-") ? -fraction : fraction)
+        return overflow || isTooLarge ? nil : Timestamp(milliseconds: result)
     }
 }

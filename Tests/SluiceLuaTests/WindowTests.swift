@@ -51,6 +51,19 @@ import Testing
             ])
     }
 
+    @Test(
+        arguments: [
+            (#""1700000000.123456""#, 1_700_000_000_123), (#""1700000000.5""#, 1_700_000_000_500), (#""1700000000.05""#, 1_700_000_000_050),
+            (#""-1.25""#, -1250), (#""-0.5""#, -500), (#""1.""#, nil), (#""1.2.3""#, nil), (#""1.x""#, nil), (#"".5""#, nil),
+            (#""9223372036854775807""#, nil), (#""9223372036854775.999""#, nil),
+        ] as [(String, Int64?)]) func secondsMayHaveAFraction(_ at: String, _ milliseconds: Int64?) throws
+    {
+        let lua = try KindTests.load(
+            "\(Self.poll), cursor_at = function(time) return time end, record_time = function(record) return record.at end")
+        let records = [Record(bytes: Array("{\"at\":\(at)}".utf8)[...], isDerived: false)]
+        #expect(try lua.recordTimes(triggerType: "t", records: records)?.map { $0?.milliseconds } == [milliseconds])
+    }
+
     /// One that loops on each record is ended, not borne for a whole page.
     @Test func timesThatTakeForEverAreEnded() throws {
         var limits = LuaLimits()

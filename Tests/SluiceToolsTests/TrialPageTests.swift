@@ -6,18 +6,19 @@ import Testing
 
 /// `sluice connector try` says where an answer and the description disagree about further pages, and what was sent.
 @Suite struct TrialPageTests {
-    private static func source(_ keys: String) -> String {
+    private static func source(_ keys: String, _ dedup: String) -> String {
         """
         return { name = "test", title = "Test", version = "1",
           connection = { fields = { { name = "key", secret = true } } },
           triggers = { updated_item = { incremental = {
             base_url = "https://a.test", path = "/items", records = "items", auth = { bearer = "{connection.key}" },
-            page_size = { parameter = "limit", value = 2 }, dedup = { id = "id" }, \(keys) } } } }
+            page_size = { parameter = "limit", value = 2 }, dedup = { \(dedup) }, \(keys) } } } }
         """
     }
 
     private static func trial(
-        _ keys: String, answer: String, headers: String = "", url: String = "https://a.test/items?limit=2", request: String = "\"GET\""
+        _ keys: String, dedup: String = "id = \"id\"", answer: String, headers: String = "", url: String = "https://a.test/items?limit=2",
+        request: String = "\"GET\""
     ) async throws -> Trial {
         try await withDirectory { directory in
             let manager = FileManager.default
@@ -29,7 +30,7 @@ import Testing
                   "response": { "status": 200, "headers": [["Date", "Thu, 01 Jan 2026 10:00:00 GMT"]\(headers)], "json": \(answer) } }
                 """
             for (name, text) in [
-                ("test/connector.lua", source(keys)), ("recorded/trial.json", "{\"type\":\"updated_item\",\"now\":1767261600000}"),
+                ("test/connector.lua", source(keys, dedup)), ("recorded/trial.json", "{\"type\":\"updated_item\",\"now\":1767261600000}"),
                 ("recorded/0001.json", exchange),
             ] { try text.write(toFile: "\(directory)/\(name)", atomically: true, encoding: .utf8) }
             var order = Trial.Order(file: directory + "/test")
@@ -63,6 +64,24 @@ import Testing
         } else {
             #expect(trial.notes.isEmpty, "\(trial.notes)")
         }
+    }
+
+    @Test(
+        arguments: [
+            ("version = \"updatd\"", "{ \"id\": 1, \"updated\": 5 }", "at \"updatd\" (dedup.version)"),
+            ("version = \"updated\"", "{ \"id\": 1, \"updated\": null }", "at \"updated\" (dedup.version)"),
+            ("version = \"updated\"", "{ \"id\": 1, \"updated\": 5 }", nil),
+            // Some lack it: they count by their content, as is written.
+            ("version = \"updated\"", "{ \"id\": 1 }, { \"id\": 2, \"updated\": \"5\" }", nil),
+        ] as [(String, String, String?)]) func aVersionThatNoRecordHasIsSaid(
+            _ version: String, _ records: String, _ words: String?
+        ) async throws
+    {
+        let trial = try await Self.trial(
+            Self.token, dedup: "id = \"id\", \(version)", answer: "{ \"items\": [\(records)], \"meta\": { \"next\": null } }")
+        #expect(trial.failure == nil, "\(trial.text())")
+        #expect(trial.notes.count == (words == nil ? 0 : 1), "\(trial.notes)")
+        if let words { #expect(trial.notes.first?.contains(words) == true, "\(trial.notes)") }
     }
 
     @Test func theBodyOfARequestIsShownWithoutSecrets() async throws {

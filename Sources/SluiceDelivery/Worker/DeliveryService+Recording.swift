@@ -67,10 +67,11 @@ extension DeliveryService {
                 case .filter: "Mend its filter (`sluice filter try`)"
                 default: "Mend the destination"
                 }
+            let what = count == 1 ? "1 delivery became a dead letter" : "\(count) deliveries became dead letters"
             alarms.raise(
                 Alarm(
                     kind: .deadLetters, subject: "destination \(destination.name)",
-                    message: "\(count) deliveries became dead letters since the start; \(last). \(remedy), then replay them."))
+                    message: "\(what) since the start; \(last). \(remedy), then replay them."))
         }
     }
 }

@@ -24,6 +24,20 @@ extension Trial {
         }
     }
 
+    /// Says where no record has the version that its key is made with. One without counts by its content, which is right for a few,
+    /// and for all of them means that the path is mistyped.
+    mutating func noteVersions(_ poll: TrialPoll) {
+        guard let declared = poll.connector.incremental(triggerType: type) else { return }
+        let records = pages.flatMap(\.records).compactMap { try? JSONDocument($0.bytes).root }
+        guard !records.isEmpty else { return }
+        for path in declared.standInRules(poll.request(cursor: nil, pageState: nil)).dedup.versions {
+            guard records.allSatisfy({ path.find(in: $0)?.text == nil }) else { continue }
+            notes.append(
+                "no record has a text or number at \"\(path)\" (dedup.version): it is mistyped, or each record counts by its content, so that any "
+                    + "change of it is a job")
+        }
+    }
+
     private static func note(_ rules: Incremental, _ size: Int?, _ count: Int, _ root: JSONView, _ reply: HTTPReply) -> String? {
         let isFull = size.map { count >= $0 } ?? false
         switch rules.pagination {

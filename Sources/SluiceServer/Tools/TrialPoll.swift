@@ -170,7 +170,9 @@ extension Trial {
         failure = failure.map(scrubber.text)
         cursorAfter = cursorAfter.map { scrubber.body($0) }
         for index in pages.indices { pages[index].scrub(scrubber) }
-        if failure == nil { notePages(poll) }
+        guard failure == nil else { return }
+        notePages(poll)
+        noteVersions(poll)
     }
 }
 
