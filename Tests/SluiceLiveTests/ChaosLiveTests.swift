@@ -23,7 +23,7 @@ extension Live {
             let settings = PromiseLiveTests.settings(PromiseLiveTests.quiet)
             try await withTemporaryDirectory { directory in
                 let places = Places(directory: directory)
-                try Self.writeCommand(places)
+                try await Self.writeCommand(places)
                 let sink = try KillableSink(directory: directory)
                 defer { sink.kill9() }
                 try await sink.start()
@@ -66,11 +66,9 @@ extension Live {
         }
 
         /// Takes whole lines only: where Sluice is killed while it writes, the last one ends early.
-        static func writeCommand(_ places: Places) throws {
-            try FileManager.default.createDirectory(atPath: places.commands, withIntermediateDirectories: true)
+        static func writeCommand(_ places: Places) async throws {
             let script = "#!/bin/sh\nwhile IFS= read -r line; do printf '%s\\n' \"$line\"; done >> '\(places.commandFile)'\n"
-            try Data(script.utf8).write(to: URL(filePath: places.commands + "/take"))
-            try FileManager.default.setAttributes([.posixPermissions: 0o755], ofItemAtPath: places.commands + "/take")
+            try await writeProgram(script, at: places.commands + "/take")
         }
 
         /// Kills and starts again, one at a time, while the provider changes things and says so.

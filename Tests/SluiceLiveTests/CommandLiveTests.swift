@@ -14,12 +14,9 @@ extension Live {
             try await withTemporaryDirectory("sluice-command") { directory in
                 try await StandInProvider.with(PromiseLiveTests.settings(PromiseLiveTests.quiet)) { provider in
                     try await offPool {
-                        try FileManager.default.createDirectory(atPath: directory + "/commands", withIntermediateDirectories: true)
                         try FileManager.default.createDirectory(atPath: directory + "/done", withIntermediateDirectories: true)
-                        let path = directory + "/commands/program"
-                        try Data("#!/bin/sh\nset -eu\n\(program)\n".utf8).write(to: URL(filePath: path))
-                        try FileManager.default.setAttributes([.posixPermissions: 0o755], ofItemAtPath: path)
                     }
+                    try await writeProgram("#!/bin/sh\nset -eu\n\(program)\n", at: directory + "/commands/program")
                     let extra = "destinations:\n" + destinations.replacing("DIRECTORY", with: directory)
                     let configuration = Chargebee.configuration(provider.baseURL, safety: "1s", extra: extra)
                         .replacing("safety_interval: 1s }", with: "safety_interval: 1s, destinations: [\(attached)] }")

@@ -7,13 +7,10 @@ extension Live {
     /// An orderly stop while jobs are carried: what is quick is brought to its end, what is not is carried again after the start.
     @Suite(.serialized) struct StopLiveTests {
         /// A program that notes when it begins and ends.
-        static func program(_ directory: String, sleeps: String) throws {
-            let path = directory + "/commands/slow"
-            try FileManager.default.createDirectory(atPath: directory + "/commands", withIntermediateDirectories: true)
+        static func program(_ directory: String, sleeps: String) async throws {
             let text =
                 "#!/bin/sh\ncat >/dev/null\necho \"begun $SLUICE_JOB_ID\" >> \(directory)/log\n\(sleeps)\necho \"done $SLUICE_JOB_ID\" >> \(directory)/log\n"
-            try text.write(toFile: path, atomically: true, encoding: .utf8)
-            try FileManager.default.setAttributes([.posixPermissions: 0o755], ofItemAtPath: path)
+            try await writeProgram(text, at: directory + "/commands/slow")
         }
 
         static func lines(_ directory: String, _ word: String) -> [String] {
@@ -25,7 +22,7 @@ extension Live {
             async throws
         {
             try await withTemporaryDirectory("sluice-stop") { directory in
-                try Self.program(directory, sleeps: sleeps)
+                try await Self.program(directory, sleeps: sleeps)
                 try await StandInProvider.with(PromiseLiveTests.settings(PromiseLiveTests.quiet)) { provider in
                     let text = Chargebee.configuration(
                         provider.baseURL, safety: "1s",

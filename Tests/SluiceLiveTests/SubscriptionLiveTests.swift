@@ -204,9 +204,10 @@ extension Live {
                     let shown = try await sluice.trigger("records")["subscription"]
                     #expect(shown?["problem"]?.string?.contains("--public-url") == true && shown?["state"]?.string == "none")
                     #expect(provider.hooks.isEmpty && provider.count(.create) == 0)
-                    // Without webhooks it polls every five minutes, not every twelve hours.
-                    let due = try await sluice.trigger("records")["next_cause"]?.string
-                    #expect(due == "interval")
+                    // Without webhooks it polls every five minutes, not every twelve hours: once the first cycle has ended.
+                    try await waitUntil("the next poll is one of the interval") {
+                        try await sluice.trigger("records")["next_cause"]?.string == "interval"
+                    }
                 }
             }
         }

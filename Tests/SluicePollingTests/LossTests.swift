@@ -67,7 +67,7 @@ import Testing
         server.setFault { $0.after == 4 ? .silence : nil }
         try await server.with {
             var connection = BenchConnection(connector: try feed(), url: server.url)
-            connection.settings.requestSpanMax = .milliseconds(1500)
+            connection.settings.requestSpanMax = .seconds(5)
             try await Bench.with([connection], time: time) { bench in
                 try await waitUntil("the third page is asked for") { server.requests.contains { $0.after == 4 } }
                 try await waitUntil("4 jobs") { try await bench.keys().count == 4 }

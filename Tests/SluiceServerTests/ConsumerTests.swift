@@ -244,7 +244,9 @@ import Testing
             let alarms = AlarmBoard(clock: api.parts.clock)
             let consumers = ConsumerService(store: store, time: api.parts.clock, alarms: alarms, sieves: { _, _, _, _ in Sieve() })
             try await Self.commit(store, cycle: 1, keys: ["s1", "s2", "f1", "s3", "p1", "s4"])
-            let first = try await consumers.fetch("billing", FetchOrder(jobsMax: 2))
+            // It waits, so that a machine with other work may take its time: without, it reads on for two seconds.
+            let first = try await consumers.fetch("billing", FetchOrder(jobsMax: 2, waitSeconds: 60))
+            try #require(first.jobs.count == 1)
             #expect(first.jobs.map { String(decoding: $0.job.dedupKey, as: UTF8.self) } == ["p1"], "batches without any are read on from")
             #expect(first.jobs[0].job.record == Array("{}".utf8))
             var bytes: [UInt8] = []

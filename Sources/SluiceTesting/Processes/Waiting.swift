@@ -1,6 +1,7 @@
 import NIOCore
 import NIOPosix
 import SluiceCore
+import Synchronization
 
 #if canImport(Glibc)
     import Glibc
@@ -35,22 +36,36 @@ public func offPool<Value: Sendable>(_ body: @escaping @Sendable () throws -> Va
 
 /// Ports on 127.0.0.1.
 public enum LocalPort {
-    /// A port that was free a moment ago. Prefer port 0 where the program can tell which one it took.
+    /// Below the ports that Linux gives to outgoing connections and to servers that ask for any (32768 and up): a server that is
+    /// killed and started again on such a port finds it free, whatever else ran meanwhile.
+    private static let range: Range<UInt16> = 10_000..<32_768
+    /// What this process gave away already. No port is given twice: its server may be down for a moment.
+    private static let given = Mutex<Set<UInt16>>([])
+
+    /// A port of which nobody makes use, for a server that must know its own before it starts. Prefer port 0 where the program can
+    /// tell which one it took.
     public static func free() throws -> Int {
+        for _ in 0..<1000 {
+            let port = UInt16.random(in: range)
+            guard given.withLock({ $0.insert(port).inserted }) else { continue }
+            if try isFree(port) { return Int(port) }
+        }
+        throw SluiceError(.internalError, "None of 1000 ports from \(range.lowerBound) to \(range.upperBound) was free.")
+    }
+
+    private static func isFree(_ port: UInt16) throws -> Bool {
         let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
         guard descriptor >= 0 else { throw SluiceError(.internalError, "No socket: \(String(cString: strerror(errno))).") }
         defer { close(descriptor) }
         var address = sockaddr_in()
         address.sin_family = sa_family_t(AF_INET)
         address.sin_addr.s_addr = UInt32(0x7F00_0001).bigEndian
-        var length = socklen_t(MemoryLayout<sockaddr_in>.size)
-        let result = withUnsafeMutablePointer(to: &address) { pointer in
-            pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) { generic in
-                bind(descriptor, generic, length) == 0 ? getsockname(descriptor, generic, &length) : -1
+        address.sin_port = port.bigEndian
+        return withUnsafePointer(to: &address) { pointer in
+            pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+                bind(descriptor, $0, socklen_t(MemoryLayout<sockaddr_in>.size)) == 0
             }
         }
-        guard result == 0 else { throw SluiceError(.internalError, "No free port: \(String(cString: strerror(errno))).") }
-        return Int(UInt16(bigEndian: address.sin_port))
     }
 
     /// Waits until something accepts connections on 127.0.0.1:`port`.

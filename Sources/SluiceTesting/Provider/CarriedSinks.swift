@@ -30,21 +30,19 @@ public struct CarriedSinks: Sendable {
         self.directory = directory
         self.nats = nats
         try await offPool {
-            for name in ["commands", "done", "files"] {
+            for name in ["done", "files"] {
                 try FileManager.default.createDirectory(atPath: "\(directory)/\(name)", withIntermediateDirectories: true)
             }
-            // It takes its time, so that it can be killed while it works, and keeps a job whole or not at all.
-            let script = """
-                #!/bin/sh
-                set -eu
-                cat >"$1/part.$$"
-                sleep 0.05
-                mv "$1/part.$$" "$1/done/$SLUICE_JOB_ID.$$"
-                """
-            let path = directory + "/commands/keep"
-            try Data(script.utf8).write(to: URL(filePath: path))
-            chmod(path, 0o755)
         }
+        // It takes its time, so that it can be killed while it works, and keeps a job whole or not at all.
+        let script = """
+            #!/bin/sh
+            set -eu
+            cat >"$1/part.$$"
+            sleep 0.05
+            mv "$1/part.$$" "$1/done/$SLUICE_JOB_ID.$$"
+            """
+        try await writeProgram(script, at: directory + "/commands/keep")
     }
 
     /// What `sluice serve` needs beside its usual arguments.

@@ -9,12 +9,9 @@ import Testing
 @Suite struct CommandCourierTests {
     /// A script in `directory`.
     private func script(_ directory: String, _ name: String, _ lines: String) async throws -> String {
-        try await offPool {
-            let path = directory + "/" + name
-            try Data("#!/bin/sh\n\(lines)\n".utf8).write(to: URL(filePath: path))
-            try FileManager.default.setAttributes([.posixPermissions: 0o755], ofItemAtPath: path)
-            return path
-        }
+        let path = directory + "/" + name
+        try await writeProgram("#!/bin/sh\n\(lines)\n", at: path)
+        return path
     }
 
     private func courier(_ program: String, _ change: (inout CommandDestination) -> Void = { _ in }) -> CommandCourier {
@@ -150,8 +147,8 @@ import Testing
         try await withTemporaryDirectory { directory in
             let plain = directory + "/plain"
             try await offPool { try Data("data".utf8).write(to: URL(filePath: plain)) }
-            let lost = try await script(directory, "lost", "")
-            try await offPool { try Data("#!/no/such/interpreter\n".utf8).write(to: URL(filePath: lost)) }
+            let lost = directory + "/lost"
+            try await writeProgram("#!/no/such/interpreter\n", at: lost)
             for (program, part) in [(directory + "/nothing", "no such file"), (plain, "may not be executed"), (lost, "interpreter")] {
                 let answer = await courier(program).carry([Parcels.make("a")])[0]
                 #expect(answer.result == .failed && answer.isConnectFailure, "\(answer)")
