@@ -164,8 +164,20 @@ extension Live {
                     let body = try JSONDocument(Array(pushes[1].body.utf8)).root
                     #expect(body["data"]?["record"]?["state"]?.string == "failed", "a declined payment is a result")
                     #expect(body["data"]?["record"]?["result"]?["amount"]?.numberLiteral == "10.10")
-                    let again = try await sluice.send("POST", "/v1/callbacks", body: order.replacing("\"6\"", with: "\"7\""))
-                    #expect(again.status == 201)
+                    // The same from the command line, where the secret stands in a file.
+                    let file = directory + "/push-secret.txt"
+                    try await offPool { try Data("\(secret)\n".utf8).write(to: URL(filePath: file)) }
+                    let create = ["callback", "create", "psp", "--input", #"{"order":"7"}"#, "--push", receiver.url, "--allow-private"]
+                    let again = try await Command(sluice).json(create + ["--push-secret-file", file, "--pauses", "1s,2", "--json"])
+                    #expect(again["state"]?.string == "pending", "\(again)")
+                    for (options, words) in [
+                        ([], "--push-secret-file"), (["--push-secret-file", directory + "/none"], "there is no file"),
+                        (["--push-secret-file", file, "--pauses", "1s,soon"], "'soon'"),
+                        (["--push-secret-file", file, "--destination", "x"], "one of --destination and --push"),
+                    ] {
+                        let wrong = try await Command(sluice).run(create + options)
+                        #expect(wrong.code > 0 && wrong.text.contains(words) && !wrong.text.contains(secret), "\(wrong.text)")
+                    }
                     let destinations = try await sluice.send("GET", "/v1/destinations")
                     #expect(destinations.text.components(separatedBy: "callback-").count == 2, "one for the two of them")
                     #expect(!destinations.text.contains(secret))

@@ -25,6 +25,8 @@ extension Live {
                 #expect(answer["jobs"]?.elements?.isEmpty == true)
                 let wrong = try await command.run(["consumer", "fetch", "billing", "--visibility", "500ms"])
                 #expect(wrong.code == 2 && wrong.text.contains("500ms"), "\(wrong.text)")
+                let foreign = try await command.run(["consumer", "fetch", "billing", "--ack", "nonsense"] + options)
+                #expect(foreign.code == 1 && foreign.text.contains("lease"), "\(foreign.text)")
             }
         }
 

@@ -93,6 +93,27 @@ import Testing
         for report in reports { #expect(report.failed == 0 && report.passed > 5, "\(ConnectorSimulation.text([report], seeds: 5))") }
     }
 
+    /// Positions that are URLs, and requests that are XML: every trap that applies is sprung, and nothing is missed.
+    @Test(arguments: [
+        """
+        base_url = "https://a.test", path = "/delta", records = "value", cursor = { type = "opaque", from = "deltaLink", url = true },
+        pagination = { next_url = { from = "nextLink" } }, dedup = { id = "id", version = "changed" }
+        """,
+        """
+        base_url = "https://a.test", path = "/soap", format = "xml", records = "orders.order",
+        body = { xml = "<get><since>{cursor}</since></get>" }, headers = { SOAPAction = "get" }, default_since_seconds_ago = 3600,
+        cursor = { field = "updated_at", type = "rfc3339" }, dedup = { id = "id", version = "updated_at" }
+        """,
+    ])
+    func whatIsAskedForByURLOrInXMLIsSimulated(_ rules: String) async throws {
+        let source = """
+            return { name = "test", title = "Test", version = "1", connection = { fields = { { name = "key", secret = true } } },
+            triggers = { updated_item = { incremental = { \(rules) } } } }
+            """
+        let report = try #require(try await reports(source, seeds: 10).first)
+        #expect(report.notSimulated == nil && report.failed == 0 && report.passed > 5, "\(ConnectorSimulation.text([report], seeds: 10))")
+    }
+
     /// Ids that begin anew count within their epoch, as they do when they are committed.
     @Test func idsThatBeginAnewCountWithinTheirEpoch() async throws {
         let source = """

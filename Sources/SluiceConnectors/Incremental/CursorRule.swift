@@ -42,6 +42,8 @@ public struct CursorRule: Sendable {
     public var format: TimeFormat?
     /// Where the next position stands in the answer, for `opaque`.
     public var answer: Incremental.AnswerPlace?
+    /// Whether that position is the whole URL of the next cycle's first request (a delta link).
+    public var isURL = false
     /// Whether the API lists only what lies strictly after the parameter.
     public var isExclusive = false
     /// No two records share a value, so that nothing is lost strictly after one.
@@ -143,7 +145,10 @@ extension CursorRule {
         let kind = try rule.required("type", try rule.choice("type", kinds).flatMap(Kind.init))
         let field = kind == .opaque ? JSONPath([]) : try rule.path("field")
         self.init(field: field, parameter: try rule.optionalText("parameter"), kind: kind)
-        if kind == .opaque { answer = try rule.answerPlace() }
+        if kind == .opaque {
+            answer = try rule.answerPlace()
+            isURL = try rule.flag("url") ?? false
+        }
         if kind == .strftime { pattern = try rule.pattern(try rule.text("pattern"), "pattern") }
         if let text = try rule.optionalText("format") { format = try TimeFormat(text, rule) }
         isExclusive = try rule.flag("exclusive") ?? false
@@ -186,6 +191,9 @@ extension CursorRule {
             throw rule.fault("zone", "is missing: the format names no zone; declare zone = \"utc\" or the offset that the API means")
         }
         if format != nil, unitsPerSecond == nil { throw rule.fault("format", "needs a time, and \(kind.rawValue) is none") }
+        if isURL, parameter != nil {
+            throw rule.fault("parameter", "and url exclude each other: a position that is a URL says all there is to say; keep one")
+        }
         guard !kind.hasMarks else { return }
         if lookback > 0 || overlap ?? 0 > 0 || granularity != nil || visibilityLag > .zero {
             throw rule.fault("type", "is \(kind.rawValue), from which nothing can be subtracted: remove lookback, granularity and lag")

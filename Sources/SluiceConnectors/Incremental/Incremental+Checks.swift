@@ -37,7 +37,12 @@ extension Incremental {
                 "default_since_seconds_ago", "needs a cursor that is a time, and \(cursor.kind.rawValue) is none: remove it, or use since")
         }
         if cursor.kind == .opaque, !isBoundedBelow {
-            throw fault("cursor.parameter", "is missing: add where the position that the answer hands out is sent back")
+            throw fault(
+                "cursor.parameter",
+                "is missing: add where the position that the answer hands out is sent back, or url = true if it is a URL to ask for")
+        }
+        if cursor.isURL, mentionsCursor {
+            throw fault("cursor.url", "and {cursor} in a template exclude each other: a position that is a URL is asked for as it stands")
         }
         if cursor.kind == .opaque, since != nil { throw fault("since", "means nothing to a position that the answer hands out: remove it") }
     }
@@ -109,9 +114,17 @@ extension Incremental {
             throw fault(
                 "path", "speaks of {cursor}, and before the first poll there is none: add default_since_seconds_ago, or {cursor|VALUE}")
         }
+        if shape.body?.needsCursor == true, !hasStart || since?.isSinglePlace == true && defaultSinceSecondsAgo == nil {
+            throw fault(
+                "body.xml", "speaks of {cursor}, and before the first poll there is none: add default_since_seconds_ago, or {cursor|VALUE}")
+        }
         let places = [pageSize?.parameter, pagingParameter].compactMap { $0 }
-        if method == "GET", places.contains(where: { if case .body = $0 { true } else { false } }) {
+        let isInBody = places.contains { if case .body = $0 { true } else { false } }
+        if isInBody, method == "GET" {
             throw fault("method", "is GET, which has no body to set a parameter in: say method = \"POST\"")
+        }
+        if isInBody, shape.body?.isXML == true {
+            throw fault("body.xml", "has no members to set a page's parameter in: page by query or header, or write the poll as a lambda")
         }
     }
 

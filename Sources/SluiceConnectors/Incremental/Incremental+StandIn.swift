@@ -9,6 +9,8 @@ package struct StandInPlaces: Sendable {
         package var suffix: String
     }
     package enum Format: Sendable { case json, ndjson, xml }
+    /// Where a position stands that is a URL.
+    package static let positionParameter = "stand_in_since"
 
     package var bounds: [Bound] = []
     /// The key that holds each record inside its element.
@@ -118,6 +120,7 @@ extension Incremental {
             guard template.mentions("cursor"), let (prefix, suffix) = template.around("cursor", request) else { return }
             bounds.append(.init(place: place, prefix: prefix, suffix: suffix))
         }
+        if cursor?.isURL == true { bounds.append(.init(place: .query(StandInPlaces.positionParameter), prefix: "", suffix: "")) }
         if let name = cursor?.parameter { bounds.append(.init(place: .query(name), prefix: "", suffix: "")) }
         for template in query { add(template.value, .query(template.name)) }
         for template in headers { add(template.value, .header(template.name)) }
@@ -203,6 +206,8 @@ extension RequestBody {
         case .json(let value): RequestBody.templates(value, [])
         case .form(let fields): fields.map { ([$0.name], $0.value) }
         case .graphQL(_, let variables): variables.map { RequestBody.templates($0, ["variables"]) } ?? []
+        // The whole of it.
+        case .xml(let template): [([], template)]
         }
     }
 

@@ -50,17 +50,11 @@ extension IncrementalPoll {
     // MARK: Positions that the answer hands out
 
     /// Keeps the position for the next cycle, which the last page holds, or every one.
-    func takeHandedOut(_ answer: PageAnswer, _ state: inout PageState) throws(PollFailure) {
-        guard let rule = rules.cursor, rule.kind == .opaque, let place = rule.answer else { return }
-        switch place {
-        case .header(let name): if let text = answer.reply.headers.first(name), !text.isEmpty { state.handedOut = text }
-        case .body(let path):
-            guard let view = answer.document.flatMap({ path.find(in: $0.root) }), !view.isNull else { return }
-            guard let text = view.text else {
-                throw PollFailure(.permanent, SluiceError(.providerAnswer, "the position at \"\(path)\" is neither text nor a number"))
-            }
-            if !text.isEmpty { state.handedOut = text }
-        }
+    func takeHandedOut(_ answer: PageAnswer, _ state: inout PageState, _ request: PollRequest) throws(PollFailure) {
+        guard let rule = rules.cursor, rule.kind == .opaque, let place = rule.answer,
+            let text = try text(at: place, in: answer, "position")?.text
+        else { return }
+        state.handedOut = rule.isURL ? try stored(text, request, "position") : text
     }
 
     /// A position that the source no longer knows is cleared, and everything is read again: dedup drops what was seen.

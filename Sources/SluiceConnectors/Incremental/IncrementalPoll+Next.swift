@@ -50,8 +50,8 @@ extension IncrementalPoll {
     }
 
     /// A next URL as it is kept: whole, on the same host, and without a key that stands in the query.
-    private func stored(_ link: String, _ request: PollRequest) throws(PollFailure) -> String {
-        let url = try WebURL(try nextRequest(request).url).sameOrigin(link)
+    func stored(_ link: String, _ request: PollRequest, _ what: String = "next page") throws(PollFailure) -> String {
+        let url = try WebURL(try nextRequest(request).url).sameOrigin(link, what)
         if case .query(let name, _) = rules.authentication { return WebURL.removing(name, from: url) }
         return url
     }
@@ -59,7 +59,7 @@ extension IncrementalPoll {
     // MARK: What the answer says
 
     /// A token or URL of the answer; nil if there is none.
-    private func text(at place: Incremental.AnswerPlace, in answer: PageAnswer, _ what: String) throws(PollFailure) -> RequestValue? {
+    func text(at place: Incremental.AnswerPlace, in answer: PageAnswer, _ what: String) throws(PollFailure) -> RequestValue? {
         switch place {
         case .header(let name):
             guard let text = answer.reply.headers.first(name), !text.isEmpty else { return nil }

@@ -33,7 +33,7 @@ extension IncrementalPoll {
         let back = try stepBack(answer, &state, request)
         if back == nil { try take(scan, &state, &warnings) }
         state.wentBack = back != nil
-        try takeHandedOut(answer, &state)
+        try takeHandedOut(answer, &state, request)
 
         let next: PageState.Position? =
             if let back { back } else if isPastWindow(answer.scan, state, request) { nil } else { try next(answer, &state, request) }

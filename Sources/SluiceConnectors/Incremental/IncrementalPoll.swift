@@ -30,6 +30,8 @@ public struct IncrementalPoll: Sendable {
         let parameters = position(state, request)
         if case .url(let url) = state.position {
             plan.url = try WebURL(plan.url).sameOrigin(url)
+        } else if rules.cursor?.isURL == true, state.position == .first, let lower {
+            plan.url = try WebURL(plan.url).sameOrigin(lower.text, "position")
         } else {
             var pairs = try query(request)
             if case .query(let name)? = rules.pageSize?.parameter, let size = sizeAsked(request) { pairs.append((name, String(size))) }

@@ -154,5 +154,5 @@ extension Incremental {
     }
 
     /// Whether a request tells the source where to begin.
-    var isBoundedBelow: Bool { cursor?.parameter != nil || mentionsCursor }
+    var isBoundedBelow: Bool { cursor?.parameter != nil || cursor?.isURL == true || mentionsCursor }
 }

@@ -61,8 +61,8 @@ struct WebURL {
     }
 
     /// A reference as an absolute URL with the same scheme, host and port. Throws otherwise: the credentials of this
-    /// connection are for no other host.
-    func sameOrigin(_ reference: String) throws(PollFailure) -> String {
+    /// connection are for no other host. `what`: what the reference is.
+    func sameOrigin(_ reference: String, _ what: String = "next page") throws(PollFailure) -> String {
         let link = resolve(reference)
         guard link.utf8.allSatisfy({ $0 > 0x20 && $0 < 0x7F && $0 != 0x5C }), let origin = WebURL.origin(link),
             origin == WebURL.origin(text)
@@ -71,7 +71,7 @@ struct WebURL {
                 .permanent,
                 SluiceError(
                     .providerAnswer,
-                    "the provider's next page lies on another host (\(WebURL.origin(link) ?? "not http")), and credentials are not sent there"
+                    "the provider's \(what) lies on another host (\(WebURL.origin(link) ?? "not http")), and credentials are not sent there"
                 ))
         }
         return link

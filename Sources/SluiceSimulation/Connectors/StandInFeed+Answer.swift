@@ -20,6 +20,8 @@ extension StandInFeed {
         if hasPosition(parameters) {
             now += mischief.millisecondsPerPage
             if mayShift() { shift(above: bound ?? nil) }
+        } else {
+            listingBeganAt = now
         }
         let upper = rules.cursor?.upperParameter.flatMap { parameters[.query($0)] }.flatMap { place(ofText: $0) }
         let listed = list(above: bound ?? nil, upTo: upper, in: partition ?? 0)
@@ -268,7 +270,7 @@ extension StandInFeed {
         answer.set(rules.records.keys, "[" + records.joined(separator: ",") + "]")
         let size = max(1, pageSize(request))
         set(end(of: rules.pagination), hasMore: hasMore, total: total, pages: (total + size - 1) / size, in: &answer)
-        if let place = rules.cursor?.answer { put("s\(now)", at: place, &answer, &headers) }
+        if let place = rules.cursor?.answer { put(position(request), at: place, &answer, &headers) }
         if hasMore, let last = page.last {
             switch rules.pagination {
             case .token(let rule): put(token(next, last, size), at: rule.from, &answer, &headers)
@@ -287,6 +289,18 @@ extension StandInFeed {
         case .body(let path): answer.set(path.keys, quoted(text))
         case .header(let name): headers.append(HTTPField(name, text))
         }
+    }
+
+    /// Where to go on from, as the answer hands it out: all that changes after the first page was asked for lies behind it.
+    private func position(_ request: StandInRequest) -> String {
+        let text = "s\(listingBeganAt - 1)"
+        guard rules.cursor?.isURL == true else { return text }
+        let base = StandInFeed.without(StandInFeed.ownParameter, StandInFeed.without(StandInPlaces.positionParameter, request.url))
+        return StandInFeed.adding("\(StandInPlaces.positionParameter)=\(text)", to: base)
+    }
+
+    private static func adding(_ parameter: String, to url: String) -> String {
+        url + (url.utf8.contains(UInt8(ascii: "?")) ? "&" : "?") + parameter
     }
 
     private func end(of pagination: Incremental.Pagination) -> Incremental.PageEnd? {
@@ -317,8 +331,7 @@ extension StandInFeed {
 
     private mutating func link(_ next: Int, _ last: Item, _ size: Int, _ url: String) -> String {
         let base = StandInFeed.without(StandInFeed.ownParameter, url)
-        let sign = base.utf8.contains(UInt8(ascii: "?")) ? "&" : "?"
-        return "\(base)\(sign)\(StandInFeed.ownParameter)=\(token(next, last, size))"
+        return StandInFeed.adding("\(StandInFeed.ownParameter)=\(token(next, last, size))", to: base)
     }
 
     private static func without(_ parameter: String, _ url: String) -> String {

@@ -81,6 +81,8 @@ struct StandInFeed: Sendable {
     private var shifts = 0
     /// The smallest number of records that a page of the cycle may have had.
     private(set) var smallestPage = Int.max
+    /// When the first page of the listing under way was asked for.
+    var listingBeganAt: Int64 = 0
     private(set) var items: [Item] = []
     private(set) var exchanges: [Exchange] = []
     /// The current version of each record, by its id.

@@ -7,10 +7,12 @@ struct StandInRequest: Sendable {
     /// Of the query, a form, and the members of a JSON body by their paths.
     private(set) var values: [String: String]
     private let headers: [HTTPField]
+    private let body: [UInt8]
 
     init(_ request: HTTPRequestPlan) {
         url = request.url
         headers = request.headers
+        body = request.body
         values = ProviderModel.query(request.url)
         if let root = (try? JSONDocument(request.body))?.root {
             add(root, at: "")
@@ -32,6 +34,7 @@ struct StandInRequest: Sendable {
         switch place {
         case .query(let name): values[name]
         case .header(let name): headers.first(name)
+        case .body(let path) where path.keys.isEmpty: String(decoding: body, as: UTF8.self)
         case .body(let path): values[path.description]
         }
     }

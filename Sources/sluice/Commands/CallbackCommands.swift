@@ -1,4 +1,5 @@
 import ArgumentParser
+import Foundation
 import SluiceCore
 import SluiceServer
 
@@ -17,9 +18,44 @@ struct CallbackCommands: ParsableCommand {
         @Option(help: "When to give up, for example 30m, 12h or 7d.") var expiresIn: String?
         @Option(help: "A destination that the result is carried to; a pull consumer is attached to callbacks:CONNECTION instead.")
         var destination: String?
+        @Option(help: ArgumentHelp("In place of --destination: your own URL, which the result is pushed to.", valueName: "url"))
+        var push: String?
+        @Option(help: ArgumentHelp("File with the secret (whsec_…) with which --push is signed.", valueName: "file"))
+        var pushSecretFile: String?
+        @Flag(help: "Let --push reach private and loopback addresses.") var allowPrivate = false
+        @Option(
+            help: ArgumentHelp("Between status polls, in place of the connector's: 5s,15s,1m. The last one repeats.", valueName: "spans"))
+        var pauses: String?
         @Option(help: "The same key gives the same callback.") var idempotencyKey: String?
 
+        func validate() throws {
+            if (push == nil) != (pushSecretFile == nil) {
+                throw ValidationError("--push and --push-secret-file are given together: each push is signed")
+            }
+            if push != nil, destination != nil { throw ValidationError("give one of --destination and --push") }
+            if allowPrivate, push == nil { throw ValidationError("--allow-private is for --push") }
+            _ = try pauseSeconds()
+        }
+
+        private func pauseSeconds() throws -> [Int64]? {
+            try pauses?.split(separator: ",", omittingEmptySubsequences: false).map { text in
+                guard let span = ConsumerCommands.Seconds(argument: String(text)) else {
+                    throw ValidationError("--pauses is a list such as 5s,15s,1m, of whole seconds; '\(text)' is none")
+                }
+                return span.count
+            }
+        }
+
+        private func pushSecret(_ path: String) throws -> String {
+            guard let bytes = try SmallFile.read(path), let text = String(validating: bytes, as: UTF8.self) else {
+                throw SluiceError(.notFound, "there is no file \(path), or it is not UTF-8").with("file", path)
+            }
+            return text.trimmingCharacters(in: .whitespacesAndNewlines)
+        }
+
         func run() async throws {
+            let pauses = try pauseSeconds()
+            let secret = try pushSecretFile.map(pushSecret)
             let input = try self.input.map { text in
                 do { return try JSONDocument(Array(text.utf8)) } catch {
                     throw SluiceError(.invalid, "--input is not JSON: it \(error)")
@@ -35,6 +71,18 @@ struct CallbackCommands: ParsableCommand {
                     }
                     if let expiresIn { writer.member("expires_in", expiresIn) }
                     if let destination { writer.member("destination", destination) }
+                    if let push, let secret {
+                        writer.key("push")
+                        writer.object {
+                            $0.member("url", push)
+                            $0.member("secret", secret)
+                            if allowPrivate { $0.member("allow_private", true) }
+                        }
+                    }
+                    if let pauses {
+                        writer.key("pauses")
+                        writer.array { for seconds in pauses { $0.value(seconds) } }
+                    }
                     if let idempotencyKey { writer.member("idempotency_key", idempotencyKey) }
                 }
                 single.show(answer)

@@ -48,6 +48,8 @@ struct ConsumerCommands: ParsableCommand {
         @Option(parsing: .unconditional, help: "For how long nobody else gets them: 30s, 5m. A plain number is seconds.")
         var visibility: Seconds?
         @Option(help: "What you call yourself.") var worker: String?
+        @Option(help: ArgumentHelp("The lease of the fetch before, all of whose jobs are done: acks it first.", valueName: "lease"))
+        var ack: String?
         @Flag(help: "Print the API's answer as JSON, as it does without.") var json = false
 
         func run() async throws {
@@ -57,6 +59,7 @@ struct ConsumerCommands: ParsableCommand {
                     if let wait { writer.member("wait", wait.count) }
                     if let visibility { writer.member("visibility", visibility.count) }
                     if let worker { writer.member("worker", worker) }
+                    if let ack { writer.member("ack", ack) }
                 }
                 Terminal.out(String(decoding: answer.bytes, as: UTF8.self))
             }

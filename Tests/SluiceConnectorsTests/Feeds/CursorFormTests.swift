@@ -147,6 +147,15 @@ import Testing
                 "before the first poll"
             ),
             (#"{"base_url":"https://a.test","query":{"q":"{cursor}"},"dedup":{"id":"id"}}"#, "there is none"),
+            (
+                #"{"base_url":"https://a.test","path":"/x/{cursor|}","dedup":{"id":"id"},"cursor":{"type":"opaque","from":"p","url":true}}"#,
+                "asked for as it stands"
+            ),
+            (
+                #"{"base_url":"https://a.test","dedup":{"id":"id"},"cursor":{"type":"opaque","from":"p","url":true,"parameter":"q"}}"#,
+                "exclude each other"
+            ),
+            (#"{"base_url":"https://a.test","dedup":{"id":"id"},"cursor":{"type":"opaque","from":"p"}}"#, "or url = true"),
             (#"{"base_url":"https://{cursor}.test","dedup":{"id":"id"},"cursor":{"field":"seq","type":"integer"}}"#, "base_url cannot"),
             (
                 #"{"base_url":"https://a.test","dedup":{"id":"id"},"default_since_seconds_ago":5,"cursor":{"field":"seq","type":"integer","parameter":"s"}}"#,
@@ -202,6 +211,38 @@ import Testing
         #expect(FakeProvider.query(http.requests[4].url)["sync"] == nil)
         #expect(reader.warnings.contains { $0.contains("everything is read again") })
         #expect(reader.cursorText.contains("s9"))
+    }
+
+    /// A delta link: the position says all there is to say, down to its own parameters, and pages follow from it.
+    @Test func P4_aPositionThatIsAURLIsAskedForAsItStands() async throws {
+        let delta = "https://api.test/items?$deltatoken=a%2Fb&x=1"
+        let http = Replies { _, number in
+            switch number {
+            case 1: return Replies.ok(#"{"items":[{"id":"a"}],"next":"https://api.test/items?$skiptoken=p2"}"#)
+            case 2: return Replies.ok(#"{"items":[{"id":"b"}],"delta":"\#(delta)"}"#)
+            case 3: return Replies.ok(#"{"items":[{"id":"c"}],"next":"/items?$skiptoken=p3"}"#)
+            case 4: return Replies.ok(#"{"items":[{"id":"d"}],"delta":"/items?$deltatoken=2"}"#)
+            case 5: return Replies.ok("{}", status: 410)
+            case 6: return Replies.ok(#"{"items":[{"id":"a"},{"id":"e"}],"delta":"https://api.test/items?$deltatoken=3"}"#)
+            default: return Replies.ok(#"{"items":[],"delta":"https://elsewhere.test/items?$deltatoken=4"}"#)
+            }
+        }
+        var reader = try Reader(
+            items(
+                #""query":{"size":"5"},"pagination":{"next_url":{"from":"next"}}"#, cursor: #"{"type":"opaque","from":"delta","url":true}"#,
+                dedup: #"{"id":"id"}"#), http)
+        for _ in 0..<3 { try await reader.cycle() }
+        #expect(
+            http.requests.map(\.url) == [
+                "https://api.test/items?size=5", "https://api.test/items?$skiptoken=p2", delta, "https://api.test/items?$skiptoken=p3",
+                "https://api.test/items?$deltatoken=2", "https://api.test/items?size=5",
+            ])
+        #expect(reader.keys == ["a", "b", "c", "d", "e"])
+        #expect(reader.warnings.contains { $0.contains("everything is read again") })
+        // Credentials go to no other host, whoever says so.
+        let failure = await failure { try await reader.cycle() }
+        #expect(failure?.error.message.contains("position lies on another host") == true, "\(failure?.error.message ?? "")")
+        #expect(reader.cursorText.contains("deltatoken=3"))
     }
 
     @Test func oneTimeWithoutAZoneAmongOthersIsSetAside() async throws {

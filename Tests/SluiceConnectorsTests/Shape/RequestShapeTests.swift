@@ -84,6 +84,32 @@ import Testing
         #expect(plan.headers.first("Content-Type") == "application/x-www-form-urlencoded")
     }
 
+    /// What a user or a provider wrote cannot become an element of the request.
+    @Test func XMLIsSentWithItsValuesEscaped() async throws {
+        let json = items(
+            #""headers":{"SOAPAction":"\"list\""},"body":{"xml":"<list who='{input.who}'><since>{cursor|0}</since>{{}}</list>"}"#,
+            cursor: #"{"field":"at","type":"unix_seconds"}"#)
+        let plan = try await first(json, input: #"{"who":"a'b</list>&\"ü"}"#)
+        #expect(
+            String(decoding: plan.body, as: UTF8.self) == "<list who='a&apos;b&lt;/list&gt;&amp;&quot;ü'><since>0</since>{}</list>")
+        #expect(plan.method == "POST" && plan.headers.first("SOAPAction") == "\"list\"")
+        #expect(plan.headers.first("Content-Type") == "text/xml; charset=utf-8")
+        await #expect(throws: PollFailure.self) { try await first(json, input: #"{"who":"\u0001"}"#) }
+        for (members, words) in [
+            (#""body":{"xml":"<since>{cursor}</since>"}"#, "before the first poll"),
+            (#""body":{"xml":"<since>{cursor</since>"}"#, "malformed"),
+            (
+                #""body":{"xml":"<list/>"},"pagination":{"token":{"from":"next","parameter":"page","in":"body"}}"#,
+                "no members to set a page's parameter in"
+            ),
+        ] {
+            let message = #expect(throws: SluiceError.self) {
+                try Incremental(json: JSONDocument(Array(items(members, cursor: #"{"field":"at","type":"unix_seconds"}"#).utf8)))
+            }?.message
+            #expect(message?.contains(words) == true, "\(message ?? "")")
+        }
+    }
+
     @Test func P3_aGraphQLErrorFailsThePoll() async throws {
         let query = #"query($since: String) { items(since: $since) { id at } }"#
         let json =

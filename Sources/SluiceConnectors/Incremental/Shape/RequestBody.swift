@@ -1,6 +1,6 @@
 import SluiceCore
 
-/// What a POST carries: JSON, a form or a GraphQL query, with places for values.
+/// What a POST carries: JSON, a form, a GraphQL query or XML, with places for values.
 ///
 /// A JSON string that is one place and nothing else becomes the value itself, with its own type: `limit = "{input.limit}"`
 /// is a number if the input's is one. The cursor has its declared type (`rfc3339` is text, the others are numbers), unless
@@ -11,6 +11,8 @@ public struct RequestBody: Sendable {
         case form([Incremental.NamedTemplate])
         /// The query's text is sent as it stands: its braces are no places.
         case graphQL(query: String, variables: BodyValue?)
+        /// Values are escaped, so that none of them can become an element.
+        case xml(Template)
     }
     let content: Content
 
@@ -31,7 +33,18 @@ public struct RequestBody: Sendable {
         return RequestBody(content: .graphQL(query: query, variables: value))
     }
 
+    /// XML, such as a SOAP envelope. Throws `SluiceError` for a malformed template.
+    public static func xml(_ text: String) throws(SluiceError) -> RequestBody {
+        let template = try Template(text, places)
+        PlaceWitness.note(template, "incremental.body")
+        return RequestBody(content: .xml(template))
+    }
+
     var isGraphQL: Bool { if case .graphQL = content { true } else { false } }
+    var isXML: Bool { if case .xml = content { true } else { false } }
+
+    /// Whether it cannot be made without a cursor: in text there is nothing that could be left out.
+    var needsCursor: Bool { if case .xml(let template) = content { template.needs("cursor") } else { false } }
 
     /// Whether a word such as `upper` stands in it.
     func names(_ word: String) -> Bool {
@@ -39,6 +52,7 @@ public struct RequestBody: Sendable {
         case .json(let value): value.templates.contains { $0.names(of: .word).contains(word) }
         case .form(let fields): fields.contains { $0.value.names(of: .word).contains(word) }
         case .graphQL(_, let variables): variables?.templates.contains { $0.names(of: .word).contains(word) } ?? false
+        case .xml(let template): template.mentions(word)
         }
     }
 
@@ -47,6 +61,7 @@ public struct RequestBody: Sendable {
         case .json(let value): value.templates
         case .form(let fields): fields.map(\.value)
         case .graphQL(_, let variables): variables?.templates ?? []
+        case .xml(let template): [template]
         }
     }
 
@@ -56,6 +71,7 @@ public struct RequestBody: Sendable {
         case .json(let value): value.literal
         case .form(let fields): fields.map { $0.name + " " + $0.value.literal }.joined(separator: " ")
         case .graphQL(let query, let variables): query + " " + (variables?.literal ?? "")
+        case .xml(let template): template.literal
         }
     }
 
@@ -81,7 +97,20 @@ public struct RequestBody: Sendable {
                 }
             }
             return (writer.bytes, "application/json")
+        case .xml(let template):
+            let text = try template.text(request, for: "the request's body", encode: RequestBody.escapedXML)
+            guard text.unicodeScalars.allSatisfy({ $0.value >= 0x20 || [0x09, 0x0A, 0x0D].contains($0.value) }) else {
+                throw PollFailure(
+                    .permanent, SluiceError(.invalid, "a value for the request's body has a control character, which XML cannot carry"))
+            }
+            return (Array(text.utf8), "text/xml; charset=utf-8")
         }
+    }
+
+    /// A value as it stands in an element or an attribute (XML 1.0, 2.4).
+    private static func escapedXML(_ text: String) -> String {
+        let names: [Character: String] = ["&": "&amp;", "<": "&lt;", ">": "&gt;", "\"": "&quot;", "'": "&apos;"]
+        return text.map { names[$0] ?? String($0) }.joined()
     }
 }
 

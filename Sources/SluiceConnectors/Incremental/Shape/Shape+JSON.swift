@@ -188,9 +188,18 @@ extension RequestBody {
             content = .graphQL(query: query, variables: variables)
             try graphQL.finish()
         }
+        if let text = try rule.optionalText("xml") { content = try RequestBody.xml(text, in: rule) }
         try rule.finishWithOne()
         guard let content else { throw rule.fault("form", "must name at least one field") }
         self.init(content: content)
+    }
+
+    private static func xml(_ text: String, in rule: RuleReader) throws(SluiceError) -> Content {
+        do throws(SluiceError) {
+            return try RequestBody.xml(text).content
+        } catch {
+            throw rule.fault("xml", "is malformed: \(error.message)")
+        }
     }
 
     private static func json(_ view: JSONView, in rule: RuleReader) throws(SluiceError) -> Content {
