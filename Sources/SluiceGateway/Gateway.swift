@@ -129,6 +129,14 @@ public final class Gateway: Sendable {
 
     // MARK: - A request to the public listener
 
+    /// Whether a request's body can be for anybody: bodies for URLs that there are not take no room from those of others.
+    func mayTakeBody(of target: String) -> Bool {
+        let path = String(target.prefix { $0 != "?" })
+        if CallbackPath.token(path) != nil { return callbacks != nil }
+        guard let token = HookPath.token(path) else { return limits.enablesBaseline && path.hasPrefix(HookPath.baselinePrefix) }
+        return shared.withLock { $0.routes[String(token)] != nil }
+    }
+
     /// What is to be done with a request, as far as it can be said without waiting.
     enum Handling: Sendable {
         case answered(GatewayAnswer)

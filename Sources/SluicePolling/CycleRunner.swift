@@ -128,11 +128,23 @@ struct CycleRunner {
     @inline(never)
     private func goOn(_ work: Work) async -> TriggerSchedule.Outcome {
         do {
-            return try await pages(work)
+            let outcome = try await pages(work)
+            dropStream(after: outcome, work)
+            return outcome
         } catch let failure as PollFailure where failure.isHeldBack {
-            return await heldBack(failure, work.slice)
+            let outcome = await heldBack(failure, work.slice)
+            dropStream(after: outcome, work)
+            return outcome
         } catch {
             return await broken(error, work)
+        }
+    }
+
+    /// What was taken from a stream and not committed has to be asked for again, from the cursor: the next slice must not go on behind it.
+    private func dropStream(after outcome: TriggerSchedule.Outcome, _ work: Work) {
+        switch outcome {
+        case .yielded, .fenced: work.context.slot?.dropStream()
+        case .succeeded, .quiet, .failed: break
         }
     }
 
@@ -228,10 +240,7 @@ struct CycleRunner {
             // Fetching and parsing the next page overlaps with committing this one.
             async let ahead: PollPage? = page.more ? await fetch(after, cursor: nextCursor, context) : nil
             let committed = try await commit(page, of: before, after: after, context)
-            guard case .committed(let jobs) = committed else {
-                context.slot?.dropStream()
-                return .fenced
-            }
+            guard case .committed(let jobs) = committed else { return .fenced }
             let step = work.slice.committed(jobs: jobs, movedCursor: movedCursor, more: page.more, at: service.time.now())
             let barren = work.slice.barrenPages
             service.state.withLock { $0.barrenPages[start.trigger] = page.more && barren > 0 ? barren : nil }

@@ -15,6 +15,22 @@ import Testing
         }
     }
 
+    /// A rate that would allow more is no reason to look while calls are in flight as many as may be: the end of one is.
+    @Test func P12_aBusyWorkerWithARateWaitsForItsCalls() {
+        let now = Timestamp(seconds: 1000)
+        func pause(_ lane: DeliveryLane, queued: Int, nextInRate: Timestamp?) -> DeliveryLane.Pause {
+            lane.pause(queued: queued, nextInRate: nextInRate, callsAtOnceMax: 4, unrecordedMax: 100, at: now)
+        }
+        var lane = DeliveryLane()
+        lane.note(.delivered, at: now)
+        #expect(pause(lane, queued: 9, nextInRate: now + .milliseconds(300)) == .wait(atMost: .milliseconds(300), putsBack: false))
+        for _ in 0..<4 { lane.start() }
+        #expect(pause(lane, queued: 9, nextInRate: now - .milliseconds(5)) == .wait(atMost: .seconds(5), putsBack: false))
+        lane.end()
+        #expect(pause(lane, queued: 9, nextInRate: now - .milliseconds(5)) == .wait(atMost: .milliseconds(1), putsBack: false))
+        #expect(pause(lane, queued: 9, nextInRate: nil) == .wait(atMost: .seconds(5), putsBack: false), "it waits for a slot")
+    }
+
     /// Each is a way in which a wake-up could be lost; the simulation has to see it.
     @Test(arguments: LaneWorld.Mistake.allCases) func aLostWakeUpIsSeen(_ mistake: LaneWorld.Mistake) {
         let seen = (0..<2000 as Range<UInt64>).contains { seed in

@@ -81,6 +81,20 @@ import Testing
         #expect(fixture.starts[0].start.cycle.notedSequence == InboxSequence(10))
     }
 
+    /// A probe whose pages brought nothing for long rests as any cycle does.
+    @Test func P5_aProbeThatRestsGoesOnWhenItsRestIsOver() {
+        var fixture = ScheduleFixture()
+        fixture.put(safetyInterval: .hours(1), stored: Stored(safetyDueAt: fixture.now, lastCycle: 1), mode: .probes)
+        fixture.take()
+        var cycle = fixture.starts[0].start.cycle
+        cycle.nextPage = 600
+        fixture.finish(.yielded(cycle, notBefore: fixture.now + .minutes(5)))
+        fixture.run(for: .minutes(4))
+        #expect(fixture.starts.count == 1, "it rests")
+        fixture.run(for: .minutes(2))
+        #expect(fixture.starts.count == 2 && fixture.starts[1].start.cycle.nextPage == 600)
+    }
+
     @Test func aFailedTriggerProbesOnceASafetyInterval() {
         var fixture = ScheduleFixture()
         fixture.put(safetyInterval: .hours(1), stored: Stored(safetyDueAt: fixture.now, lastCycle: 1), mode: .probes)

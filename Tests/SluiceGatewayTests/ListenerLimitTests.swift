@@ -1,4 +1,5 @@
 import SluiceCore
+import SluiceTesting
 import Testing
 
 @testable import SluiceGateway
@@ -73,6 +74,79 @@ struct ListenerLimitTests {
                 return answer.status == 200
             }
             await second.close()
+        }
+    }
+
+    /// Bodies for URLs that there are not are read and dropped: they leave the room to those who have one.
+    @Test(arguments: ["/hooks/nonsense", "/hooks/", "/elsewhere", "/callbacks/nonsense"])
+    func P10_bodiesForNobodyTakeNoRoom(_ path: String) async throws {
+        let bench = Bench { $0.bodiesInFlightBytesMax = 10_000 }
+        try await bench.serving { port in
+            let stranger = try await RawClient(port: port)
+            try await stranger.send("POST \(path) HTTP/1.1\r\nHost: h\r\nContent-Length: 100000\r\n\r\n" + String(repeating: "x", count: 90_000))
+            let chunked = try await RawClient(port: port)
+            let part = "2710\r\n\(String(repeating: "y", count: 10_000))\r\n"
+            try await chunked.send("POST \(path) HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n" + part + part)
+            for _ in 0..<20 {
+                let client = try await RawClient(port: port)
+                #expect(try await client.answer(to: bench.httpRequest("\"" + String(repeating: "z", count: 9000) + "\"")).status == 200)
+                await client.close()
+            }
+            // What was dropped is counted all the same, and answered as ever.
+            try await stranger.send(String(repeating: "x", count: 10_000))
+            #expect(try await stranger.answer().status == 404)
+            try await chunked.send("0\r\n\r\n")
+            #expect(try await chunked.answer().status == 404)
+            for client in [stranger, chunked] { await client.close() }
+            #expect(!bench.refusals.connections.contains(nil), "nobody is told that webhooks were missed")
+        }
+        // Twice the same body is one webhook.
+        #expect(bench.inbox.entries.allSatisfy { $0.body.count == 9002 } && !bench.inbox.entries.isEmpty)
+    }
+
+    /// Whoever asks and asks and never reads is read no further than its answers go, and closed after a while.
+    @Test func P10_whoReadsNoAnswersIsReadNoFurther() async throws {
+        let bench = Bench { $0.bodyDeadlineSeconds = 3 }
+        try await bench.serving { port in
+            let deaf = try DeafClient(port: port)
+            defer { deaf.close() }
+            let requests = Array(String(repeating: "GET /x HTTP/1.1\r\n\r\n", count: 4096).utf8)
+            // The buffers of both systems take some MB; what is beyond must stay with the client.
+            let sent = try await offPool { () -> Int in
+                var sent = 0
+                while !deaf.isFull, !deaf.isClosed, sent < 1 << 28 { sent += deaf.send(requests) }
+                return sent
+            }
+            #expect(sent < 1 << 27, "\(sent) bytes of requests were read, with no answer taken")
+            try await offPool { for _ in 0..<30 where !deaf.isClosed { _ = deaf.send(requests) } }
+            #expect(deaf.isClosed)
+            // Others are served all the while.
+            let other = try await RawClient(port: port)
+            #expect(try await other.answer(to: bench.httpRequest("{}")).status == 200)
+            await other.close()
+        }
+    }
+
+    /// Each answer comes, in its order, to one who reads late.
+    @Test func P10_whoReadsLateGetsEachAnswer() async throws {
+        let bench = Bench { $0.bodyDeadlineSeconds = 60 }
+        try await bench.serving { port in
+            let deaf = try DeafClient(port: port)
+            defer { deaf.close() }
+            let one = Array("GET /x HTTP/1.1\r\nHost: h\r\n\r\n".utf8)
+            let many = 30_000
+            // As much as goes without reading, then both.
+            try await offPool {
+                var rest = Array(repeatElement(one, count: many).joined())[...]
+                while !rest.isEmpty, !deaf.isClosed {
+                    rest = rest.dropFirst(deaf.send(Array(rest.prefix(1 << 16))))
+                    if deaf.isFull { for _ in 0..<100 { deaf.readSome() } }
+                }
+            }
+            try await eventually("each is answered") {
+                deaf.readSome()
+                return deaf.answers == many
+            }
         }
     }
 

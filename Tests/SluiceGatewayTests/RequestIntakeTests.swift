@@ -40,6 +40,20 @@ struct RequestIntakeTests {
         #expect(intake.tick(at: 39) == Self.refusal(408, "body_too_slow"))
     }
 
+    @Test func P10_whoTakesNoAnswersIsClosed() {
+        var intake = RequestIntake(bounds: Self.bounds, now: 0)
+        _ = intake.head(contentLength: nil, keepsAlive: true, at: 0)
+        _ = intake.end(at: 0)
+        intake.writable(false, at: 5)
+        intake.writable(false, at: 20)
+        #expect(intake.tick(at: 34) == .none)
+        intake.writable(true, at: 34)
+        #expect(intake.tick(at: 60) == .none)
+        intake.writable(false, at: 60)
+        #expect(intake.tick(at: 89) == .none)
+        #expect(intake.tick(at: 90) == .close, "although a request is unanswered")
+    }
+
     @Test func P10_aLaterRequestsHeadersAreTimedFromTheirFirstByte() {
         var intake = RequestIntake(bounds: Self.bounds, now: 0)
         _ = intake.head(contentLength: nil, keepsAlive: true, at: 0)

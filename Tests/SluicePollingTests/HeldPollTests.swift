@@ -9,13 +9,15 @@ import Testing
 
 /// Held requests and streams, against a provider that holds, falls silent and breaks off.
 @Suite struct HeldPollTests {
-    static func connector(stream: Bool = false, seconds: Double = 60) throws -> LuaConnector {
+    /// `detail`: for each piece of a stream something else is asked for as well, by an ordinary request.
+    static func connector(stream: Bool = false, seconds: Double = 60, detail: Bool = false) throws -> LuaConnector {
         let held =
             stream
             ? """
                 local lines = get(connection.url:gsub("/items", "/watch"), {
                   params = { after = closure.after }, stream = true, timeout_seconds = \(seconds) }).json
                 local last = closure.after
+                \(detail ? "if #lines > 0 then get(connection.url, { params = { after = 1000000 } }) end" : "")
                 for _, line in ipairs(lines) do last = line.n end
                 return { events = lines, next_poll = { after = last } }
             """
@@ -40,14 +42,16 @@ import Testing
     }
 
     static func run(
-        stream: Bool = false, seconds: Double = 60, triggers: [String] = ["items"], span: Span = .seconds(20),
+        stream: Bool = false, seconds: Double = 60, triggers: [String] = ["items"], span: Span = .seconds(20), detail: Bool = false,
+        requestsPerSecond: Double? = nil,
         _ body: (Bench, HoldServer) async throws -> Void
     ) async throws {
         let server = HoldServer()
         try await server.with {
             var connection = BenchConnection(
-                connector: try connector(stream: stream, seconds: seconds), url: server.url, triggers: triggers)
+                connector: try connector(stream: stream, seconds: seconds, detail: detail), url: server.url, triggers: triggers)
             connection.settings.requestSpanMax = span
+            connection.settings.requestsPerSecondMax = requestsPerSecond
             try await Bench.with([connection], time: ManualTime()) { bench in try await body(bench, server) }
         }
     }
@@ -146,6 +150,19 @@ import Testing
                 try await waitUntil("its lines are jobs") { try await bench.keys() == server.keys }
             }
             #expect(server.requests.count { $0.contains("/watch") } == 1, "over one connection")
+        }
+    }
+
+    /// Lines were read, and before they could be committed the connection's budget was used up: they are asked for again.
+    @Test func P3_linesThatWereTakenAndNotCommittedAreReadAgain() async throws {
+        try await HeldPollTests.run(stream: true, detail: true, requestsPerSecond: 1.0 / 60) { bench, server in
+            try await bench.advanceUntil("the stream is open") { server.heldCount == 1 }
+            server.add(3)
+            // What comes later must not hide them.
+            try await waitUntil("it is held back") { bench.service.requestsHeld == 0 || server.heldCount == 0 }
+            server.add(2)
+            try await bench.advanceUntil("all lines are jobs", seconds: 60) { try await bench.keys() == server.keys }
+            #expect(try await bench.trigger().progress.failures == 0, "waiting for one's turn is no failure")
         }
     }
 

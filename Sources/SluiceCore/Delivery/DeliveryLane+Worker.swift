@@ -58,12 +58,14 @@ extension DeliveryLane {
     }
 
     /// How long a worker that does not leave waits for a wake-up at most. `nextInRate`: when the rate allows another delivery; nil where
-    /// it has none.
+    /// it has none, or where something else was in the way (a slot, whose release wakes it).
     public func pause(queued: Int, nextInRate: Timestamp?, callsAtOnceMax: Int, unrecordedMax: Int, at now: Timestamp) -> Pause {
         let rest = restsUntil
         if rest > now { return .wait(atMost: min(rest - now, .seconds(30)), putsBack: queued > 0 && rest > now + .seconds(1)) }
         if queued == 0, isDue, unrecorded < unrecordedMax, mayStart(callsAtOnceMax: callsAtOnceMax, at: now) { return .none }
-        let next = queued == 0 ? nil : nextInRate
+        // While calls are in flight as many as may be, the end of one wakes it: what the rate would allow meanwhile is no reason to look.
+        let waitsForRate = queued > 0 && unrecorded < unrecordedMax && mayStart(callsAtOnceMax: callsAtOnceMax, at: now)
+        let next = waitsForRate ? nextInRate : nil
         return .wait(atMost: min(.seconds(5), next.map { max($0 - now, .milliseconds(1)) } ?? .seconds(5)), putsBack: false)
     }
 }

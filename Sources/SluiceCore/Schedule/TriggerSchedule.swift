@@ -293,7 +293,9 @@ public struct TriggerSchedule: Sendable {
         case .rests: return nil
         case .probes:
             if urgent != nil, isHurried { return Due(at: now, cause: .manual, isContinuation: false) }
-            return Due(at: safetyDueAt, cause: .probe, isContinuation: false)
+            // One that rests in the middle of its cycle goes on when the rest is over.
+            let rest = openCycle == nil ? nil : continueAt
+            return Due(at: max(safetyDueAt, rest ?? safetyDueAt), cause: .probe, isContinuation: false)
         case .polls: break
         }
         if let openCycle, let due = continuation(of: openCycle, at: now) { return due }

@@ -17,9 +17,9 @@ extension DeliveryService {
         await withDiscardingTaskGroup { group in
             while !hasLeft, !isStopping, let destination = destination(lane.id) {
                 if needsMore(lane) { await claim(lane, destination) }
-                start(lane, destination, in: &group)
+                let hasSlots = start(lane, destination, in: &group)
                 if lane.work.withLock({ $0.queue.isEmpty }) { hasLeft = leave(lane) }
-                if !hasLeft, let pause = pause(lane, destination) { await lane.signal.wait(atMost: pause) }
+                if !hasLeft, let pause = pause(lane, destination, hasSlots: hasSlots) { await lane.signal.wait(atMost: pause) }
             }
         }
         putBack(lane, dueAt: time.now())
@@ -128,25 +128,32 @@ extension DeliveryService {
 
     // MARK: - Calls
 
-    private func start(_ lane: Lane, _ destination: CarriedDestination, in group: inout DiscardingTaskGroup) {
+    /// Returns false where calls that others make are all that keeps it from making more.
+    private func start(_ lane: Lane, _ destination: CarriedDestination, in group: inout DiscardingTaskGroup) -> Bool {
         while !isStopping {
             let now = time.now()
             let mayStart = lane.work.withLock { work in
                 !work.queue.isEmpty && work.rules.unrecorded < options.unrecordedMax
                     && work.rules.mayStart(callsAtOnceMax: destination.callsAtOnceMax, at: now)
             }
-            guard mayStart, state.withLock({ $0.slots.take(lane.id) }) else { return }
+            guard mayStart else { return true }
+            guard state.withLock({ $0.slots.take(lane.id) }) else { return false }
             guard let held = courier(of: destination) else {
                 // It changed just now: round again with what it has become.
                 lane.signal.wake()
-                return freeSlot(lane)
+                freeSlot(lane)
+                return true
             }
             // One call may empty the queue: no more slots are taken than calls are needed.
             let first = take(lane, destination, held)
-            guard !first.isEmpty else { return release(lane, held) }
+            guard !first.isEmpty else {
+                release(lane, held)
+                return true
+            }
             lane.work.withLock { $0.rules.start() }
             group.addTask { await self.keepCalling(lane, destination, held, first) }
         }
+        return true
     }
 
     /// One call after the other in the same slot.
@@ -223,7 +230,7 @@ extension DeliveryService {
         record(settled, lane, destination)
     }
 
-    /// One answer that delivers shows that the destination works.
+    /// One answer that delivers shows that the destination works. What the former target said is not held against the new one.
     private func note(
         _ answers: [CourierAnswer], _ lane: Lane, _ destination: CarriedDestination, _ machine: DeliveryMachine, at now: Timestamp
     ) {
@@ -235,7 +242,8 @@ extension DeliveryService {
             }
         }
         let failure = answers.last { $0.result != .delivered }
-        let (mayWiden, news) = lane.work.withLock { work in
+        let (mayWiden, news) = lane.work.withLock { work -> (Bool, BreakerNews?) in
+            guard work.leads(to: destination.plan.target) else { return (false, nil) }
             let wasFailing = work.rules.isFailing
             if let asked {
                 work.rules.note(.asksForRest(until: now + min(asked, DeliveryService.restMax)), at: now)
@@ -303,11 +311,11 @@ extension DeliveryService {
     }
 
     /// How long to wait for a wake-up at most; nil where the next claim can be made at once.
-    private func pause(_ lane: Lane, _ destination: CarriedDestination) -> Span? {
+    private func pause(_ lane: Lane, _ destination: CarriedDestination, hasSlots: Bool) -> Span? {
         let now = time.now()
         let (pause, rest) = lane.work.withLock { work in
             let pause = work.rules.pause(
-                queued: work.queue.count, nextInRate: work.bucket?.nextAt, callsAtOnceMax: destination.callsAtOnceMax,
+                queued: work.queue.count, nextInRate: hasSlots ? work.bucket?.nextAt : nil, callsAtOnceMax: destination.callsAtOnceMax,
                 unrecordedMax: options.unrecordedMax, at: now)
             return (pause, work.rules.restsUntil)
         }

@@ -39,6 +39,9 @@ struct LaneWork {
         }
     }
 
+    /// Whether this is where it leads by now.
+    func leads(to other: String) -> Bool { target == nil || target == other }
+
     /// What the log is to say of the breaker now: that it has opened or closed, once each however often it opens again.
     mutating func breakerNews() -> BreakerNews? {
         let isOpen = rules.breaker.opensAgainAt != nil

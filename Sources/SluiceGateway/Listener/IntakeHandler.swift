@@ -34,6 +34,10 @@ final class IntakeHandler: ChannelDuplexHandler, RemovableChannelHandler {
     private var waiting: Deque<Waiting> = []
     private var isAnswering = false
     private var hasReadToAsk = false
+    /// Whether the client takes its answers. While it does not, none is made and nothing is read.
+    private var isWritable = true
+    /// Whether the body of the request being read is for anybody; otherwise it is dropped as it comes.
+    private var keepsBody = true
     /// Bytes taken from the budget: by the request being read, and by the one that is being answered.
     private var bytesReading = 0
     private var bytesAnswering = 0
@@ -91,16 +95,20 @@ final class IntakeHandler: ChannelDuplexHandler, RemovableChannelHandler {
             let action = intake.head(contentLength: length, keepsAlive: head.isKeepAlive, at: Self.now())
             if action == .hold {
                 self.head = head
+                keepsBody = (length ?? Int.max) <= Self.uncheckedBytesMax || gateway.mayTakeBody(of: head.uri)
                 inviteBody(head, context)
             }
             perform(action, context)
         case .body(let part):
             let action = intake.body(byteCount: part.readableBytes, at: Self.now())
-            if action == .hold { hold(part, context) } else { perform(action, context) }
+            if action != .hold { perform(action, context) } else if keepsBody { hold(part, context) }
         case .end:
             if intake.end(at: Self.now()) == .deliver { deliver(context) }
         }
     }
+
+    /// Bodies up to this length are held without asking whom they are for: it takes tens of thousands of them to fill the budget.
+    private static let uncheckedBytesMax = 4096
 
     /// Some clients send a large body only when asked to (RFC 9110, 10.1.1).
     private func inviteBody(_ head: HTTPRequestHead, _ context: ChannelHandlerContext) {
@@ -157,11 +165,20 @@ final class IntakeHandler: ChannelDuplexHandler, RemovableChannelHandler {
 
     /// Whoever sends without waiting for answers is read no further than this.
     func read(context: ChannelHandlerContext) {
-        if waiting.count < Self.waitingMax { context.read() } else { hasReadToAsk = true }
+        if mayRead { context.read() } else { hasReadToAsk = true }
+    }
+
+    private var mayRead: Bool { waiting.count < Self.waitingMax && isWritable }
+
+    func channelWritabilityChanged(context: ChannelHandlerContext) {
+        isWritable = context.channel.isWritable
+        intake.writable(isWritable, at: Self.now())
+        if isWritable { answerNext(context) }
+        context.fireChannelWritabilityChanged()
     }
 
     private func answerNext(_ context: ChannelHandlerContext) {
-        while !isAnswering, !hasEnded, let next = waiting.popFirst() {
+        while !isAnswering, !hasEnded, isWritable, let next = waiting.popFirst() {
             isAnswering = true
             bytesAnswering = next.bytes
             let isHead = next.head.method == .HEAD
@@ -171,7 +188,7 @@ final class IntakeHandler: ChannelDuplexHandler, RemovableChannelHandler {
             case .wait(let body): wait(body, isHead: isHead, context)
             }
         }
-        if hasReadToAsk, waiting.count < Self.waitingMax {
+        if hasReadToAsk, mayRead {
             hasReadToAsk = false
             context.read()
         }

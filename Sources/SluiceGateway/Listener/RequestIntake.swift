@@ -34,6 +34,8 @@ struct RequestIntake {
     /// Requests handed over and not yet answered (a client may pipeline).
     private(set) var unanswered = 0
     private var closesWhenAnswered = false
+    /// Since when the client takes no more of its answers; nil while it does.
+    private var stuckSince: Int64?
     private var hasPartsSinceRead = false
 
     /// A new connection counts as the start of its first request: one that never speaks must not stay.
@@ -126,7 +128,11 @@ struct RequestIntake {
         }
     }
 
+    /// Whether answers still go out, or fill the memory of this connection.
+    mutating func writable(_ isWritable: Bool, at now: Int64) { stuckSince = isWritable ? nil : stuckSince ?? now }
+
     mutating func tick(at now: Int64) -> Action {
+        if let stuckSince, now - stuckSince >= bounds.bodyDeadline { return closeNow(now) }
         let age = now - since
         switch phase {
         case .idle: return unanswered == 0 && age >= bounds.idleDeadline ? closeNow(now) : .none

@@ -71,13 +71,14 @@ final class DigestIndex: @unchecked Sendable {
 
     func remove(_ namespace: NamespaceID, _ head: Int64, _ sequence: InboxSequence, _ transaction: Transaction) throws {
         try load(transaction)
+        // First: what comes next may fail half-way, and is undone then.
+        removals += 1
         recent[DigestIndex.part(head)][Key(namespace: namespace, head: head)]?.removeAll { $0 == sequence }
         let delete = try transaction.prepare("DELETE FROM inbox_digest WHERE ns = ? AND head = ? AND seq = ?")
         delete.bind(1, namespace)
         delete.bind(2, head)
         delete.bind(3, sequence)
         try delete.run()
-        removals += 1
         filter.remove()
     }
 
