@@ -83,10 +83,11 @@ struct ListenerLimitTests {
         let bench = Bench { $0.bodiesInFlightBytesMax = 10_000 }
         try await bench.serving { port in
             let stranger = try await RawClient(port: port)
-            try await stranger.send("POST \(path) HTTP/1.1\r\nHost: h\r\nContent-Length: 100000\r\n\r\n" + String(repeating: "x", count: 90_000))
+            let head = "POST \(path) HTTP/1.1\r\nHost: h\r\n"
+            try await stranger.send(head + "Content-Length: 100000\r\n\r\n" + String(repeating: "x", count: 90_000))
             let chunked = try await RawClient(port: port)
             let part = "2710\r\n\(String(repeating: "y", count: 10_000))\r\n"
-            try await chunked.send("POST \(path) HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n" + part + part)
+            try await chunked.send(head + "Transfer-Encoding: chunked\r\n\r\n" + part + part)
             for _ in 0..<20 {
                 let client = try await RawClient(port: port)
                 #expect(try await client.answer(to: bench.httpRequest("\"" + String(repeating: "z", count: 9000) + "\"")).status == 200)

@@ -48,7 +48,7 @@ extension Incremental {
             // A fraction that `unix_seconds` rounds down is shown all the same.
             if cursor.kind == .unixSeconds, value.contains(UInt8(ascii: ".")) { return nil }
             let shown = Incremental.granule(mark, perSecond)
-            let granule = max(shown, cursor.pattern?.granuleMilliseconds ?? 1)
+            let granule = max(shown, cursor.pattern?.granuleMilliseconds ?? 1, Incremental.declared(cursor.granularity, mark, perSecond))
             guard granule > 1 else { return nil }
             // Of two offsets the one that makes the time earlier was taken.
             return Incremental.sum(start, granule + (cursor.zone?.spreadSeconds ?? 0) * 1000)
@@ -94,13 +94,31 @@ extension Incremental {
         return sum(start, 36 * 3_600_000)
     }
 
-    /// How finely a time is shown, in milliseconds: by the zeros that it ends with.
+    /// How finely a time is shown, in milliseconds: by the zeros that it ends with. A time of whole seconds that happens to lie on a minute
+    /// or at midnight is taken for one of minutes or days: its states are told apart for longer, which loses nothing.
     private static func granule(_ units: Int64, _ perSecond: Int64) -> Int64 {
+        for seconds in [86_400, 60] as [Int64] where units % (perSecond * seconds) == 0 { return seconds * 1000 }
         for (parts, milliseconds) in [(1, 1000), (10, 100), (100, 10)] as [(Int64, Int64)] {
             guard perSecond >= parts else { break }
             if units % (perSecond / parts) == 0 { return milliseconds }
         }
         return 1
+    }
+
+    /// A bound between records that show whole minutes or days begins with theirs: what changes again in a minute shows its beginning.
+    static func floor(_ bound: Int64, asShownBy mark: Int64, _ rule: CursorRule) -> Int64 {
+        guard let perSecond = rule.unitsPerSecond else { return bound }
+        let units = granule(mark, perSecond) / 1000 * perSecond
+        guard units > perSecond else { return bound }
+        let rest = bound % units
+        return bound - (rest < 0 ? rest + units : rest)
+    }
+
+    /// What the API compares by, in milliseconds, if this time lies on it.
+    private static func declared(_ granularity: Int64?, _ mark: Int64, _ perSecond: Int64) -> Int64 {
+        guard let granularity, granularity > 1, mark % granularity == 0 else { return 1 }
+        let (milliseconds, overflow) = granularity.multipliedReportingOverflow(by: 1000)
+        return overflow ? 1 : max(1, milliseconds / perSecond)
     }
 
     private static func sum(_ left: Int64, _ right: Int64) -> Int64 {

@@ -161,7 +161,7 @@ extension IncrementalPoll {
         guard !state.isHeld, isLast || isOrdered else { return unmoved }
         var reached = state.seen
         if let seen = reached, let cap = cap(rule, state, isOrdered: isOrdered, now: now), seen.mark > cap {
-            reached = rule.value(of: cap)
+            reached = rule.value(of: Incremental.floor(cap, asShownBy: seen.mark, rule))
         }
         if let before { reached = reached.map { rule.isBeyond($0, before) ? $0 : before } ?? before }
         if isLast, hasServerClock, let known = reached { reached = lifted(known, rule, state, now: now) }
