@@ -29,6 +29,7 @@ enum CallbackPath {
 /// |---|---|---|
 /// | unknown | any | 404 |
 /// | of one that is over | any | 200, and nothing changes |
+/// | of one whose connection cannot be used now | any | 503 |
 /// | of one whose provider can be asked | unverified, and the connection has a scheme | 401 |
 /// | | verified, or no scheme | 200 once it is recorded; asked soon |
 /// | of another | unverified | 401 |
@@ -55,8 +56,8 @@ extension Gateway {
         if target.state.state.isOver { return .called }
         if let route {
             if let refusal = await refusal(request, route, at: now) { return refusal }
-        } else if !target.state.asks {
-            // Its connection cannot be used now, so nothing can be verified.
+        } else if !target.state.asks || !isUsable(target.connection) {
+            // Nothing can be verified.
             return count(.notReady)
         }
         do {

@@ -18,6 +18,8 @@ public final class Gateway: Sendable {
         var gates: [ConnectionID: ConnectionGate] = [:]
         /// Of connections that can be used, for calls to callbacks.
         var callbackRoutes: [ConnectionID: Route] = [:]
+        var unusableByToken: [String: ConnectionID] = [:]
+        var unusable: Set<ConnectionID> = []
         var bucket: TokenBucket
         var inFlight = 0
         var isShuttingDown = false
@@ -86,6 +88,7 @@ public final class Gateway: Sendable {
         }
         shared.withLock { [table, gates, callbackRoutes] shared in
             shared.callbackRoutes = callbackRoutes
+            (shared.unusableByToken, shared.unusable) = (routes.unusableByToken, routes.unusable)
             shared.routes = table
             shared.gates = gates
         }
@@ -94,7 +97,8 @@ public final class Gateway: Sendable {
     /// Adds and removes single routes of the snapshot. To be called from where `update` is.
     public func change(adding routes: GatewayRoutes, removing tokens: [String]) {
         shared.withLock { shared in
-            for token in tokens { shared.routes[token] = nil }
+            for token in tokens { (shared.routes[token], shared.unusableByToken[token]) = (nil, nil) }
+            shared.unusableByToken.merge(routes.unusableByToken) { $1 }
             for (token, connection) in routes.connectionsByToken {
                 let route = route(token, connection, in: routes, shared.gates[connection.id])
                 shared.gates[connection.id] = route.gate
@@ -168,6 +172,9 @@ public final class Gateway: Sendable {
         case .refused(let answer):
             if isWebhook { observer.webhooksRefused(nil, at: now) }
             return .answered(count(answer))
+        case .route(nil) where isWebhook && isUnusable(String(token), at: now):
+            leave()
+            return .answered(count(.notReady))
         case .route(let route):
             let handling = begin(request, isWebhook, route, at: now)
             switch handling {
@@ -218,6 +225,15 @@ public final class Gateway: Sendable {
             return answer
         }
     }
+
+    /// Whether a token leads to a connection that cannot be used now. Its triggers look for what is turned away meanwhile.
+    private func isUnusable(_ token: String, at now: Timestamp) -> Bool {
+        guard let connection = shared.withLock({ $0.unusableByToken[token] }) else { return false }
+        observer.webhooksRefused(connection, at: now)
+        return true
+    }
+
+    func isUsable(_ connection: ConnectionID) -> Bool { shared.withLock { !$0.unusable.contains(connection) } }
 
     func callbackRoute(_ connection: ConnectionID) -> Route? { shared.withLock { $0.callbackRoutes[connection] } }
 

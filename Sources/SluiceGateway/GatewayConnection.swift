@@ -58,11 +58,19 @@ public struct GatewayRoutes: Sendable {
     public let expiresAtByToken: [String: Timestamp]
     /// Every connection that verifies webhooks, whether or not it has addresses: for calls to callbacks.
     public let connections: [ConnectionID: GatewayConnection]
+    /// Tokens of connections that cannot be used now: their connector is not loaded, for example. What comes is to be sent again; a
+    /// 404 would make some providers give the address up.
+    public let unusableByToken: [String: ConnectionID]
+    /// Those, with or without addresses.
+    public let unusable: Set<ConnectionID>
 
     public init(
         connectionsByToken: [String: GatewayConnection], expiresAtByToken: [String: Timestamp] = [:],
-        connections: [ConnectionID: GatewayConnection] = [:]
+        connections: [ConnectionID: GatewayConnection] = [:], unusableByToken: [String: ConnectionID] = [:],
+        unusable: Set<ConnectionID> = []
     ) {
+        self.unusableByToken = unusableByToken
+        self.unusable = unusable
         self.connections = connections
         self.connectionsByToken = connectionsByToken
         self.expiresAtByToken = expiresAtByToken

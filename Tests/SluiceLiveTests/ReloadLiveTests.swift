@@ -96,6 +96,33 @@ extension Live {
             }
         }
 
+        /// Its file comes after the start: what its connections were set to holds, and their webhooks were asked to come again meanwhile.
+        @Test func P4_aConnectorThatComesLateIsPolledAsItsConnectionSays() async throws {
+            try await Self.together { provider, sluice, connectors in
+                provider.makeChanges(3)
+                #expect(try await Chargebee.settled(provider, sluice, seconds: 40).isClean)
+                let url = try await sluice.webhookURL("demo")
+                sluice.kill9()
+                let aside = connectors + "-aside"
+                try FileManager.default.moveItem(atPath: connectors + "/chargebee", toPath: aside)
+                // Nothing new is defined by this start.
+                let file = sluice.options.directory + "/sluice.yaml"
+                try "{}".write(toFile: file, atomically: true, encoding: .utf8)
+                try await sluice.start()
+                let body = Array(#"{"id":"ev_late","event_type":"subscription_changed","content":{}}"#.utf8)
+                let early = try await Hook.post(url, body, [Hook.basic(Chargebee.password)])
+                #expect(early.status == 503 && early.retryAfter != nil, "\(early)")
+                #expect(try await Hook.post(url + "x", body, []).status == 404)
+                provider.makeChanges(4)
+
+                try FileManager.default.moveItem(atPath: aside, toPath: connectors + "/chargebee")
+                // On 127.0.0.1, which only `allow_private` lets it poll.
+                #expect(try await Chargebee.settled(provider, sluice, seconds: 60).isClean)
+                #expect(try await Hook.post(url, body, [Hook.basic(Chargebee.password)]).status == 200)
+                #expect(try await sluice.trigger("subscriptions")["failures"]?.int64 == 0)
+            }
+        }
+
         /// A new directory is picked up, one that is gone runs on, and triggers listen to what their changed `webhook_key` says.
         @Test func whatChangesWithAConnectorIsTakenOver() async throws {
             try await Self.together { provider, sluice, connectors in

@@ -312,10 +312,11 @@ public final class CallbackService: Sendable {
         logger.info(
             "a status poll gave no answer", metadata: ["callback": "\(stored.id)", "error": "\(failure.error.message)"])
         guard failure.kind == .unauthorized || failure.kind == .permanent else { return }
-        let means = try? catalogue.callbackMeans(connection: stored.connection, type: nil)
+        // Of a connection that cannot be used another alarm tells.
+        guard let means = try? catalogue.callbackMeans(connection: stored.connection, type: nil) else { return }
         alarms.raise(
             Alarm(
-                kind: .callbackStatus, subject: "connection \(means?.connectionName ?? "\(stored.connection)")",
+                kind: .callbackStatus, subject: "connection \(means.connectionName)",
                 message: "Status polls of its callbacks fail: \(failure.error.message)"))
     }
 

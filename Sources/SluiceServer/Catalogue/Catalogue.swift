@@ -35,6 +35,8 @@ public struct Catalogue: Sendable {
     }
 
     public var connections: [ConnectionID: Connection] = [:]
+    /// Where webhooks of those come in that cannot be run.
+    public var unusable: [ConnectionID: [StoredEndpoint]] = [:]
     /// Those that cannot be run, too.
     public var connectionNames: [ConnectionID: String] = [:]
     /// Of a trigger no more than its names is kept: there may be very many, and whoever needs one reads it.
@@ -55,6 +57,7 @@ public struct Catalogue: Sendable {
             connectionNames[stored.id] = stored.name
             guard let connector = connectors[stored.connector] else {
                 problems.append(Problem(subject: "connection \(stored.name)", error: Catalogue.notLoaded(stored.connector)))
+                unusable[stored.id] = endpoints[stored.id] ?? []
                 continue
             }
             add(stored, connector, endpoints[stored.id] ?? [], topics[stored.id] ?? [], sealer)
@@ -79,6 +82,7 @@ public struct Catalogue: Sendable {
                 endpoints: endpoints, topics: topics)
         } catch {
             problems.append(Problem(subject: "connection \(stored.name)", error: error))
+            unusable[stored.id] = endpoints
         }
     }
 

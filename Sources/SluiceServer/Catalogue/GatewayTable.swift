@@ -18,7 +18,17 @@ extension Catalogue {
             }
         }
         for (trigger, subscriptions) in subscriptions { connectionsByToken.merge(gateways(of: trigger, subscriptions)) { $1 } }
-        return GatewayRoutes(connectionsByToken: connectionsByToken, expiresAtByToken: expiresAtByToken, connections: usable)
+        var waiting: [String: ConnectionID] = [:]
+        for (id, endpoints) in unusable { for endpoint in endpoints { waiting[endpoint.token] = id } }
+        for subscriptions in subscriptions.values { waiting.merge(unusable(of: subscriptions)) { $1 } }
+        return GatewayRoutes(
+            connectionsByToken: connectionsByToken, expiresAtByToken: expiresAtByToken, connections: usable, unusableByToken: waiting,
+            unusable: Set(unusable.keys))
+    }
+
+    /// The addresses of one trigger's subscriptions, where they cannot be used.
+    func unusable(of subscriptions: Subscriptions) -> [String: ConnectionID] {
+        Dictionary(subscriptions.routes.filter { unusable[$0.connection] != nil }.map { ($0.token, $0.connection) }) { first, _ in first }
     }
 
     /// The addresses of one trigger's subscriptions.

@@ -94,7 +94,8 @@ public final class RuntimeCatalogue: Sendable {
             state.catalogue.subscriptions[trigger] = after
             guard before?.routes ?? [] != routes else { return }
             let removed = (before?.routes ?? []).map(\.token).filter { token in !routes.contains { $0.token == token } }
-            let added = GatewayRoutes(connectionsByToken: state.catalogue.gateways(of: trigger, news))
+            let added = GatewayRoutes(
+                connectionsByToken: state.catalogue.gateways(of: trigger, news), unusableByToken: state.catalogue.unusable(of: news))
             for listener in state.routeListeners { listener(added, removed) }
         }
     }

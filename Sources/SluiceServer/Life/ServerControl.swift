@@ -86,6 +86,11 @@ final class ServerControl: TriggerControl {
         try await definitionsChanged()
         let catalogue = catalogue.current
         let connections = Set(catalogue.connections.values.filter { names.contains($0.stored.connector) }.map(\.stored.id))
+        // What a connection is polled by (its limits, its networks, its credentials) is known only where its connector is.
+        for connection in connections {
+            polling.connectionChanged(connection)
+            subscriptions.connectionChanged(connection)
+        }
         for trigger in try await read().triggers where connections.contains(trigger.connection) {
             await tell([trigger])
             if trigger.state == .failed || trigger.progress.failures > 0 { polling.pollNow(trigger) }
