@@ -187,6 +187,9 @@ public struct TriggerTypeDefinition: Sendable {
     /// Its poll is code, and the time in its dedup key stays the same for so long: `record_time` tells where. Nil: each change shows
     /// another key.
     public var versionSpan: Span?
+    /// A poll returns nothing that an earlier one returned, until the provider gives up the position that it handed out and everything is
+    /// read again: however many polls there were, its dedup keys are still wanted then.
+    public var readsOnce = false
 
     public init(
         name: String, title: String, kind: TriggerKind, inputFields: [Field] = [], outputFields: [Field] = [],

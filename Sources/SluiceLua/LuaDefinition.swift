@@ -193,6 +193,7 @@ struct LuaDefinition: Sendable {
         trigger.type.hasCursorAt = trigger.cursorAt != nil
         trigger.type.hasRecordTime = trigger.recordTime != nil
         trigger.type.versionSpan = trigger.versionSpan
+        trigger.type.readsOnce = incremental?.cursor?.kind == .opaque
         return trigger
     }
 

@@ -354,12 +354,14 @@ struct CycleRunner {
         return PageCompletion(cursor: page.cursor, cursorMark: page.cursorMark, end: end)
     }
 
-    /// Keys without a mark are kept for a number of cycles. Held answers may come by the hundred: one a minute counts.
+    /// Keys without a mark are kept for a number of cycles. Held answers may come by the hundred: one a minute counts. And what comes
+    /// again only once a position has expired, as it does after weeks, is to be known then: two hundred times six hours.
     private func agesKeys(_ context: Context) -> Bool {
-        guard context.slot != nil else { return true }
+        let whenReadOnce: Span? = context.plan.triggerType.readsOnce ? .hours(6) : nil
+        guard let spacing = context.slot != nil ? .minutes(1) : whenReadOnce else { return true }
         let now = service.time.now()
         return service.state.withLock { state in
-            if let last = state.agedKeysAt[start.trigger], now - last < .minutes(1) { return false }
+            if let last = state.agedKeysAt[start.trigger], now - last < spacing { return false }
             state.agedKeysAt[start.trigger] = now
             return true
         }
@@ -399,7 +401,9 @@ struct CycleRunner {
         let failure = told(error)
         let now = service.time.now()
         let (failures, streak) = count(failure)
-        let backoff = Backoff.delay(failures: failures, random: service.random())
+        // A list whose place expires under way is no outage: while each try finds something, there is no reason to wait longer.
+        let madeHeadway = failure.kind == .pageStateExpired && openCycle?.jobs ?? 0 > 0
+        let backoff = Backoff.delay(failures: madeHeadway ? 1 : failures, random: service.random())
         let delay = max(failure.retryAfter ?? .zero, backoff)
         // A page token that died may be refused in words that nobody foresaw: it must not be asked with for ever.
         let isStuck = failure.kind == .permanent && streak >= service.limits.stuckFailuresMax

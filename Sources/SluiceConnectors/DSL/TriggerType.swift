@@ -70,6 +70,7 @@ public struct TriggerType: ConnectorPart {
         definition.hasCursorAt = cursorAt != nil
         definition.hasRecordTime = recordTime != nil
         definition.versionSpan = versionSpan
+        definition.readsOnce = rules?.cursor?.kind == .opaque
         self.definition = definition
         self.cursorAt = cursorAt
         self.recordTime = recordTime

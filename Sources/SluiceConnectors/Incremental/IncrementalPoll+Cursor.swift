@@ -54,7 +54,24 @@ extension IncrementalPoll {
         guard let rule = rules.cursor, rule.kind == .opaque, let place = rule.answer,
             let text = try text(at: place, in: answer, "position")?.text
         else { return }
-        state.handedOut = rule.isURL ? try stored(text, request, "position") : text
+        if rule.isURL {
+            state.handedOut = try stored(text, request, "position")
+        } else if WebURL.origin(text) != nil {
+            throw PollFailure(
+                .permanent,
+                SluiceError(.connector, "the position at \(place) is a URL: say url = true in the cursor, in place of parameter"))
+        } else {
+            state.handedOut = text
+        }
+    }
+
+    /// So often in a row a position may be refused before that counts as a mistake of the description.
+    private static let restartsMax: Int64 = 3
+
+    /// How often in a row a position was refused, up to the one that this cycle begins with.
+    func restarts(_ request: PollRequest) -> (count: Int64, isOne: Bool) {
+        guard let root = request.cursor.flatMap({ try? JSONDocument($0).root }) else { return (0, false) }
+        return (root["mark"]?.int64 ?? 0, root["value"]?.string?.isEmpty == true)
     }
 
     /// A position that the source no longer knows is cleared, and everything is read again: dedup drops what was seen.
@@ -62,9 +79,20 @@ extension IncrementalPoll {
         guard let rule = rules.cursor, rule.kind == .opaque, state.pages == 0, [400, 404, 410].contains(reply.status),
             try start(request, now: request.readBound) != nil
         else { return nil }
+        let count = restarts(request).count + 1
+        guard count <= Self.restartsMax else {
+            throw PollFailure(
+                .permanent,
+                SluiceError(
+                    .badCursor,
+                    "the provider has refused \(count) positions in a row that it handed out itself (status \(reply.status)): check cursor.from, "
+                        + "and where the position is sent back"
+                ).with("status", String(reply.status)))
+        }
+        var warning = "the provider no longer knows the position that it handed out (status \(reply.status)); everything is read again"
+        if rules.shape.tombstone != nil { warning = "gap: \(warning), and what was deleted in between is not told" }
         return PollPage(
-            records: [], cursor: CursorValue(mark: 0, text: "").json, pageState: PageState().json, more: true,
-            warnings: ["the provider no longer knows the position that it handed out (status \(reply.status)); everything is read again"])
+            records: [], cursor: CursorValue(mark: count, text: "").json, pageState: PageState().json, more: true, warnings: [warning])
     }
 
     // MARK: The end of a cycle
@@ -76,6 +104,15 @@ extension IncrementalPoll {
             warnings.append("the list shifted faster than it could be read; the cursor stays, and the next cycle reads the same again")
         }
         if let rule = rules.cursor, rule.kind == .opaque, state.handedOut == nil {
+            // Of a list that goes on elsewhere, too: then only its beginning would ever be read.
+            if !answer.scan.records.isEmpty {
+                throw PollFailure(
+                    .permanent,
+                    SluiceError(
+                        .providerAnswer,
+                        "a page has records, no position at \(rule.answer?.description ?? "") to go on from, and no next page: check cursor.from "
+                            + "and pagination (a key that holds a point is written in braces: { \"@odata.nextLink\" })"))
+            }
             warnings.append("the answer hands out no position at \(rule.answer?.description ?? ""); the next cycle reads the same again")
         }
         // A list of one page, newest first: what was pushed off it between two polls was never seen.

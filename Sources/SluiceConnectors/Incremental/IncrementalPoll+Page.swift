@@ -156,7 +156,11 @@ extension IncrementalPoll {
         let before = try start(request, now: now)
         // A start that was resolved is stored with the first page, so that a crash cannot move it forward.
         let unmoved = request.cursor == nil ? before : nil
-        if rule.kind == .opaque { return isLast ? state.handedOut.map { CursorValue(mark: 0, text: $0) } : nil }
+        if rule.kind == .opaque {
+            guard isLast, let position = state.handedOut else { return nil }
+            let (count, isOne) = restarts(request)
+            return CursorValue(mark: isOne ? count : 0, text: position)
+        }
         let isOrdered = rule.order == .ascending && !state.isUnordered
         guard !state.isHeld, isLast || isOrdered else { return unmoved }
         var reached = state.seen

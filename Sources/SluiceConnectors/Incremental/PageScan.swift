@@ -28,6 +28,12 @@ struct PageScan {
         if let cursor, cursor.kind.hasMarks {
             var zoneless = 0
             (unmarked, zoneless) = scanMarks(cursor)
+            // Records without their time are kept, some among others. Where none has the field, it has another name.
+            if isFirstEver, unmarked == elements.count, unmarked > 1, records.allSatisfy({ cursor.field.find(in: $0.view) == nil }) {
+                throw PollFailure(
+                    .permanent,
+                    SluiceError(.connector, "none of the \(elements.count) records has the field \(cursor.field): check cursor.field"))
+            }
             // One such record among others is set aside from the order; a list of nothing else was described wrongly.
             if zoneless > 0, zoneless == elements.count, zoneless > 1 || isFirstEver { throw PageScan.zonelessFailure(cursor) }
         }

@@ -245,6 +245,60 @@ import Testing
         #expect(reader.cursorText.contains("deltatoken=3"))
     }
 
+    /// One that expires now and then is read on from its beginning; one that is refused each time was never right.
+    @Test func P3_aPositionThatIsRefusedEachTimeFailsThePoll() async throws {
+        let http = Replies { plan, number in
+            if FakeProvider.query(plan.url)["sync"] != nil { return Replies.ok("{}", status: 400) }
+            return Replies.ok(#"{"items":[{"id":"a"}],"sync":"s\#(number)"}"#)
+        }
+        let cursor = #"{"type":"opaque","from":"sync","parameter":"sync"}"#
+        var reader = try Reader(items(cursor: cursor, dedup: #"{"id":"id"}"#), http)
+        for _ in 0..<4 { try await reader.cycle() }
+        let failure = await failure { try await reader.cycle() }
+        #expect(failure?.kind == .permanent)
+        #expect(failure?.error.message.contains("4 positions in a row") == true, "\(String(describing: failure))")
+        // Where one is taken in between, the count begins anew.
+        let sometimes = Replies { plan, number in
+            let position = FakeProvider.query(plan.url)["sync"].flatMap { Int($0.dropFirst()) }
+            if let position, position % 3 != 0 { return Replies.ok("{}", status: 410) }
+            return Replies.ok(#"{"items":[{"id":"a"}],"sync":"s\#(number)"}"#)
+        }
+        var other = try Reader(
+            items(#""tombstone":{"field":"gone"}"#, cursor: cursor, dedup: #"{"id":"id","version":"v"}"#), sometimes)
+        for _ in 0..<30 { try await other.cycle() }
+        #expect(other.warnings.contains { $0.hasPrefix("gap:") && $0.contains("deleted in between") }, "deletions cannot be found again")
+    }
+
+    /// Else only the beginning of a list would ever be read, and nothing would tell.
+    @Test func P3_aPageThatLeadsNowhereFailsThePoll() async throws {
+        let cursor = #"{"type":"opaque","from":"sync","parameter":"sync"}"#
+        let next = #""pagination":{"token":{"from":"@odata.nextLink","parameter":"page"}}"#
+        for (body, words) in [
+            (#"{"items":[{"id":"a"}],"@odata.nextLink":"p2"}"#, "no next page"),
+            (#"{"items":[{"id":"a"}],"sync":"https://api.test/items?t=1"}"#, "url = true"),
+        ] {
+            var reader = try Reader(items(next, cursor: cursor, dedup: #"{"id":"id"}"#), Replies { _, _ in Replies.ok(body) })
+            let failure = await failure { try await reader.cycle() }
+            #expect(failure?.error.message.contains(words) == true, "\(String(describing: failure))")
+            #expect(reader.jobs.isEmpty)
+        }
+        var quiet = try Reader(items(next, cursor: cursor, dedup: #"{"id":"id"}"#), Replies { _, _ in Replies.ok(#"{"items":[]}"#) })
+        try await quiet.cycle()
+    }
+
+    @Test func aFieldThatNoRecordHasIsNoCursor() async throws {
+        let cursor = #"{"field":"last_edited","parameter":"s","type":"rfc3339"}"#
+        func page(_ records: String...) -> Replies { Replies { _, _ in Replies.ok(#"{"items":[\#(records.joined(separator: ","))]}"#) } }
+        let (timed, untimed) = (#"{"id":"a","last_edited":"2023-11-14T22:13:20Z"}"#, #"{"id":"b","edited":"2023-11-14T22:13:21Z"}"#)
+        var wrong = try Reader(items(cursor: cursor), page(untimed, untimed))
+        #expect(await failure { try await wrong.cycle() }?.error.message.contains("check cursor.field") == true)
+        for http in [page(timed, untimed), page(untimed)] {
+            var right = try Reader(items(cursor: cursor), http)
+            try await right.cycle()
+            #expect(!right.keys.isEmpty, "some may lack it")
+        }
+    }
+
     @Test func oneTimeWithoutAZoneAmongOthersIsSetAside() async throws {
         let http = Replies { _, _ in
             Replies.ok(#"{"items":[{"id":"a","at":"2023-11-14T22:13:20Z"},{"id":"b","at":"2023-11-14T22:13:21"}]}"#)
