@@ -200,6 +200,10 @@ public final class PollingService: StoreObserver, Sendable {
             return isTaken
         }
         if isTaken { release(trigger.id) }
+        if !trigger.state.polls, trigger.state != .failed {
+            // What is not polled does not try again.
+            for kind in [Alarm.Kind.triggerFailing, .triggerResting] { alarms.clear(kind, subject: "trigger \(trigger.name)") }
+        }
         waker.call()
         return isTaken
     }

@@ -54,6 +54,35 @@ import Testing
         #expect(raised.outcome != .ok && !raised.message.contains(BenchConnection.key), "\(raised)")
     }
 
+    /// Most connectors name no request: then a page is read, and left alone.
+    @Test func withoutARequestToTryAPageIsRead() async throws {
+        let time = ManualTime()
+        let server = FeedServer(clock: time)
+        server.add(3)
+        try await server.with {
+            try await Bench.with([BenchConnection(connector: try feed(), url: server.url)], time: time) { bench in
+                try await waitUntil("its jobs") { try await bench.keys().count == 3 }
+                let id = try await bench.trigger().connection
+                let before = try await bench.trigger().progress
+                server.add(2)
+                let works = try await bench.service.testConnection(id)
+                #expect(works.outcome == .ok && works.message.contains("trigger items works: 2 records"), "\(works)")
+                let after = try await bench.trigger().progress
+                let isSame = after.cursor == before.cursor && after.cyclesCompleted == before.cyclesCompleted
+                let count = try await bench.keys().count
+                #expect(isSame && count == 3, "nothing was kept")
+                server.setFault { _ in .whole("401 Unauthorized", "{}") }
+                let refused = try await bench.service.testConnection(id)
+                #expect(refused.outcome == .credentialsRefused, "\(refused)")
+                server.setFault { _ in .whole("502 Bad Gateway", "{}") }
+                #expect(try await bench.service.testConnection(id).outcome == .providerFault)
+                server.setFault(nil)
+                try await bench.pollNow()
+                try await waitUntil("all jobs") { try await bench.keys().count == 5 }
+            }
+        }
+    }
+
     @Test(arguments: [
         #"{"message":"key polling-key-canary is no good"}"#, #"{"error":{"message":"key polling-key-canary is no good"}}"#,
         #"{"errors":[{"detail":"key polling-key-canary is no good"}]}"#, #"{"error_description":"key polling-key-canary is no good"}"#,

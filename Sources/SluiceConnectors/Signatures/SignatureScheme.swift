@@ -66,6 +66,9 @@ public struct SignatureScheme: Sendable {
 
     /// Whether a text can be a secret or key of this scheme at all.
     public func takes(secret: String) -> Bool {
+        if let described = recipe as? DescribedSignature {
+            return described.alternatives.contains { (try? SignatureKeys.read([secret], $0)) != nil }
+        }
         let nothing = WebhookRequest(method: "POST", path: "/", query: "", headers: [], body: [])
         guard case .refused(let refusal) = verify(nothing, secrets: [secret], now: .distantPast) else { return true }
         return refusal.reason != .noSecret

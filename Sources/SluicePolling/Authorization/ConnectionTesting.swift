@@ -37,7 +37,7 @@ public struct ConnectionTestResult: Sendable, Equatable {
 
 extension PollingService {
     /// Makes the request that the connector names as its test, or runs its function, as a poll would: same lane, same credentials,
-    /// same guard. Without one, gets an access token. A connection that was refused and works again is polled at once. Throws
+    /// same guard. Without one, reads a page of one of its triggers, or gets an access token. A connection that was refused and works again is polled at once. Throws
     /// `SluiceError` if the connector names nothing to try.
     public func testConnection(_ connection: ConnectionID) async throws -> ConnectionTestResult {
         guard let rules = catalogue.authorization(of: connection) else {
@@ -57,6 +57,8 @@ extension PollingService {
             } else if let test = rules.access.test, let base = rules.access.baseURLs.first {
                 let plan = try test.plan(base: base, values: rules.values)
                 result = PollingService.judge(try await lane(connection).send(plan))
+            } else if let works = try await readsAPage(connection) {
+                result = works
             } else if let keeper = keeper ?? state.withLock({ $0.keepers[connection]?.keeper }) {
                 _ = try await keeper.token()
                 result = ConnectionTestResult(.ok, "the provider gives an access token; the connector names no request to try it with")
@@ -64,7 +66,7 @@ extension PollingService {
                 throw SluiceError(
                     .conflict,
                     "the connector of \(rules.name) names no request to try: add `test = { path = \"/…\" }` or a function to its "
-                        + "`connection`, or poll: `sluice trigger poll NAME`")
+                        + "`connection`, or define a trigger of it, whose poll is tried then")
             }
         } catch let error as SluiceError where error.code != .invalid && error.code != .conflict {
             result = PollingService.judge(PollFailure.classify(error))
@@ -79,6 +81,24 @@ extension PollingService {
             lookAgain()
         }
         return result
+    }
+
+    /// Where the connector names nothing to try: a page as one of the connection's triggers would read it next. Nothing of it is kept.
+    private func readsAPage(_ connection: ConnectionID) async throws -> ConnectionTestResult? {
+        let triggers = try await store.definitions(.default).triggers.filter { $0.connection == connection && $0.state != .stopped }
+        for trigger in triggers.prefix(20) {
+            let plan = try catalogue.plan(for: trigger)
+            guard plan.triggerType.kind != .webhook else { continue }
+            let now = time.now()
+            let page = try await plan.connector.poll(
+                PollRequest(
+                    triggerType: trigger.type, connection: plan.connection, input: plan.input, cursor: trigger.progress.cursor,
+                    pageState: nil, readBound: now, now: now), http: lane(connection))
+            return ConnectionTestResult(
+                .ok,
+                "the poll of the trigger \(trigger.name) works: \(page.records.count) records on its next page, of which nothing was kept")
+        }
+        return nil
     }
 
     private static func judge(_ reply: HTTPReply) -> ConnectionTestResult {

@@ -142,6 +142,7 @@ extension API {
     }
 
     private func order(_ body: JSONView) async throws -> Order {
+        let names = ["destination", "trigger", "reason", "since", "until"]
         let rows = try API.whole(body["limit"], "limit", 1...API.requestRowsMax) ?? API.requestRowsDefault
         let after = try body["after"].flatMap { try $0.string.map { try API.mark($0) } }
         if let list = body["deliveries"] {
@@ -149,9 +150,11 @@ extension API {
             guard (1...API.numbersMax).contains(numbers.count), !numbers.contains(nil) else {
                 throw SluiceError(.invalid, "`deliveries` is a list of 1 to \(API.numbersMax) numbers of deliveries")
             }
+            if let other = (names + ["all"]).first(where: { body[$0].map { !$0.isNull } ?? false }) {
+                throw SluiceError(.invalid, "`deliveries` names them one by one, and `\(other)` those that fit: give one of them")
+            }
             return Order(selection: DeadLetterSelection(deliveries: numbers.compactMap { $0 }), rows: Int(rows))
         }
-        let names = ["destination", "trigger", "reason", "since", "until"]
         for name in names where body[name].map({ $0.kind != .string && !$0.isNull }) ?? false {
             throw SluiceError(.invalid, "`\(name)` is a text")
         }

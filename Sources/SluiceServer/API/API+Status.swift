@@ -15,7 +15,8 @@ extension API {
         let lastWebhook = try await parts.store.inbox(InboxQuery(limit: 1, includesContent: false)).first
         let alarms = parts.alarms.standing()
         let states = Dictionary(grouping: definitions.triggers, by: \.state).mapValues(\.count)
-        let missing = API.missing(definitions, alarms.map(\.alarm), isServing: parts.isServing)
+        let missing =
+            API.missing(definitions, alarms.map(\.alarm), isServing: parts.isServing) + troubledDestinations(definitions)
         return APIResponse.object { writer in
             writer.member("version", API.version)
             writer.member("serving", parts.isServing)
@@ -37,11 +38,25 @@ extension API {
         }
     }
 
+    /// Those that take nothing at the moment: long before their jobs are dead letters.
+    private func troubledDestinations(_ definitions: Definitions) -> [String] {
+        definitions.destinations.compactMap { destination in
+            guard destination.state == .active, let status = parts.delivery?.status(of: destination.id), status.breaker != .closed else {
+                return nil
+            }
+            return "destination \(destination.name): \(status.failuresInRow) calls in a row failed: "
+                + (status.lastError ?? "unknown reason")
+        }
+    }
+
     /// What the destinations of this server do not hear of at the moment, one sentence each; empty if all is well.
     static func missing(_ definitions: Definitions, _ alarms: [Alarm], isServing: Bool) -> [String] {
         var sentences: [String] = []
+        var told: Set<String> = []
         if !isServing { sentences.append("no server runs: nothing is accepted and nothing polls") }
         for trigger in definitions.triggers {
+            let before = sentences.count
+            defer { if sentences.count > before { told.insert("trigger \(trigger.name)") } }
             switch trigger.state {
             case .failed:
                 sentences.append("trigger \(trigger.name) failed: \(trigger.stateReason ?? trigger.progress.lastError ?? "unknown reason")")
@@ -67,7 +82,9 @@ extension API {
             .gap, .verificationFailing, .storage, .inboxFull, .connectionRefused, .deadLetters, .quarantined, .notRunnable,
             .connectorBroken, .subscriptionFailing, .subscriptionLapsed,
         ]
-        sentences += alarms.filter { telling.contains($0.kind) }.map { "\($0.subject): \($0.message)" }
+        // Where the store takes nothing, it does not know of failures either.
+        let untold = alarms.filter { $0.kind == .triggerFailing && !told.contains($0.subject) }
+        sentences += (untold + alarms.filter { telling.contains($0.kind) }).map { "\($0.subject): \($0.message)" }
         return sentences
     }
 

@@ -151,6 +151,7 @@ public struct ApplyPlanner {
                 writer.raw(json)
             }
         }
+        for (field, json) in values where ConnectionURL.isOne(field) { checkURL(field, json, spec) }
         for (field, json) in values where field.isSecret {
             secrets.fields.append((field.name, json))
             if let value = spec.fields.first(where: { $0.name == field.name }), !value.value.isReferenced {
@@ -161,6 +162,19 @@ public struct ApplyPlanner {
             plan.warnings.append("\(what): a webhook secret stands in the file: better \"${env:NAME}\" or \"${file:PATH}\"")
         }
         return (writer.bytes, secrets)
+    }
+
+    private mutating func checkURL(_ field: Field, _ json: [UInt8], _ spec: ConnectionSpec) {
+        guard let text = (try? JSONDocument(json))?.root.string, !text.isEmpty else { return }
+        do throws(SluiceError) {
+            try ConnectionURL.check(text)
+        } catch {
+            return issue(spec.line, "connection \(spec.name): `\(field.name)`: \(error.message)")
+        }
+        let allowed = AddressAllowance(allowsPrivate: spec.settings.allowsPrivate, networks: spec.settings.allowedNetworks)
+        if let problem = ConnectionURL.problem(text, allowed) {
+            plan.warnings.append("connection \(spec.name): `\(field.name)`: \(problem)")
+        }
     }
 
     private mutating func checkWebhook(_ spec: ConnectionSpec, _ definition: ConnectorDefinition) {

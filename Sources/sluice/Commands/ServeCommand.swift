@@ -68,8 +68,15 @@ struct ServeCommand: AsyncParsableCommand {
         }
         if unreadWebhooksMax < 1 { throw ValidationError("--unread-webhooks-max is at least 1") }
         if Durations.span(catchUpWindow) == nil { throw ValidationError("--catch-up-window is a time with its unit, for example 10m") }
-        if let publicURL, !publicURL.hasPrefix("https://"), !publicURL.hasPrefix("http://") {
-            throw ValidationError("--public-url begins with https:// or http://")
+        if let publicURL {
+            guard publicURL.hasPrefix("https://") || publicURL.hasPrefix("http://") else {
+                throw ValidationError("--public-url begins with https:// or http://")
+            }
+            guard let url = URL(string: publicURL), url.host()?.isEmpty == false, url.query() == nil, url.fragment() == nil,
+                url.user() == nil
+            else {
+                throw ValidationError("--public-url is what providers reach: https://hooks.example.com, without user, query or fragment")
+            }
         }
     }
 
@@ -117,7 +124,11 @@ struct ServeCommand: AsyncParsableCommand {
             throw ValidationError("\(option) is HOST:PORT, for example 127.0.0.1:8080")
         }
         let host = text[..<colon].trimmingCharacters(in: CharacterSet(charactersIn: "[]"))
-        return ServerOptions.Address(host: host.isEmpty ? "0.0.0.0" : host, port: port)
+        // Who leaves the host out may mean this machine alone, or all the world.
+        if host.isEmpty {
+            throw ValidationError("\(option) is HOST:PORT: say 127.0.0.1\(text), or 0.0.0.0\(text) for each address of this machine")
+        }
+        return ServerOptions.Address(host: host, port: port)
     }
 }
 

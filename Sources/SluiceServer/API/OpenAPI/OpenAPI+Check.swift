@@ -6,11 +6,26 @@ extension Operation {
     /// numbers written as such.
     func check(_ request: APIRequest) throws(SluiceError) -> [UInt8] {
         try check(request.query)
-        guard let body, body.others.isEmpty || request.isJSON else { return request.body }
+        guard let body else {
+            try Operation.checkNoBody(request)
+            return request.body
+        }
+        guard body.others.isEmpty || request.isJSON || Operation.isWrapped(request.body) else { return request.body }
         let view = try APICall(request: request, parameters: [:]).object()
         if let problem = body.schema.problem(with: view, isRequest: true) { throw SluiceError(.invalid, problem) }
         return request.body.contains(UInt8(ascii: ".")) ? body.schema.plain(view) : request.body
     }
+
+    /// Who sends something expects it to be minded. An empty object is what some clients send where they have nothing to say.
+    private static func checkNoBody(_ request: APIRequest) throws(SluiceError) {
+        guard request.method != "GET", request.method != "HEAD", !request.body.isEmpty else { return }
+        guard let root = (try? JSONDocument(request.body))?.root, root.isNull || root.members?.isEmpty == true else {
+            throw SluiceError(.invalid, "this address takes no body: send none")
+        }
+    }
+
+    /// A manifest in its JSON envelope is one whatever its Content-Type says: curl names forms unless told otherwise.
+    private static func isWrapped(_ body: [UInt8]) -> Bool { (try? JSONDocument(body))?.root["manifest"]?.string != nil }
 
     private func check(_ query: [(name: String, value: String)]) throws(SluiceError) {
         var seen: Set<String> = []
