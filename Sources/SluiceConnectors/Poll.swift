@@ -207,3 +207,11 @@ public struct HTTPReply: Sendable {
         }
     }
 }
+
+extension HTTPReply {
+    /// How its body begins, on one line, for people.
+    package var beginning: String {
+        let words = String(decoding: body.prefix(600), as: UTF8.self).split { $0.isWhitespace || $0.isNewline }
+        return String(words.joined(separator: " ").prefix(300))
+    }
+}

@@ -13,8 +13,9 @@ public struct LuaLimits: Sendable {
     public var pollRequestsMax = 200
     /// Of one state's own memory. What a call holds besides (bodies) is bounded by `PollLimits.pageBytesMax`.
     public var memoryBytesMax = 64 * 1024 * 1024
-    /// Polls of one connector that run or wait for an answer at the same time.
-    public var concurrentPollsMax = 64
+    /// Polls of one connector that run or wait for an answer at the same time: as many as there can be cycles, so that a provider that
+    /// hangs for some connections takes no place from the others (P12).
+    public var concurrentPollsMax = 320
     /// `long_poll` functions of one connector that wait for an answer at the same time; counted apart, so that they take no
     /// poll's place. Where `long_poll` is data, no state is held.
     public var concurrentLongPollsMax = 1000

@@ -48,7 +48,8 @@ public final class OutgoingRoute: Sendable {
         do {
             addresses = try await resolved(within: span)
         } catch {
-            endTurn(error)
+            // Who gave up said nothing of the host: the next of those who wait asks itself.
+            endTurn(Task.isCancelled ? nil : error)
             throw error
         }
         let (client, gone) = state.withLock { state in

@@ -292,7 +292,9 @@ final class PollHTTP: HTTPSending {
             let error = SluiceError(.providerAuth, "the provider refuses the connection's credentials; correct them and apply again")
             throw PollFailure(.unauthorized, error.with("status", status))
         case 408, 425, 500...599:
-            let error = SluiceError(.providerStatus, "the provider answers with a fault of its own").with("status", status)
+            var error = SluiceError(.providerStatus, "the provider answers with a fault of its own").with("status", status)
+            // SOAP says whatever is wrong with a request in this way.
+            if !reply.body.isEmpty { error = error.with("answer", reply.beginning) }
             throw PollFailure(.transient, error, retryAfter: wait)
         default: break
         }

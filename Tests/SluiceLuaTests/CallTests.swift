@@ -13,6 +13,7 @@ final class Recorder<Value: Sendable>: Sendable {
 
 @Suite struct CallTests {
     @Test func manyPollsAreSuspendedAtOnce() async throws {
+        let slots = LuaLimits().concurrentPollsMax
         let lua = try connector(poll: "local r = get('https://e.com/' .. input.n) return { events = { r.json }, next_poll = input.n }")
         let gate = Gate()
         let http = FakeHTTP { plan in
@@ -20,11 +21,11 @@ final class Recorder<Value: Sendable>: Sendable {
             return reply("{\"url\":\"\(plan.url)\"}")
         }
         try await withThrowingTaskGroup(of: (Int, PollPage).self) { group in
-            for number in 0..<150 {
+            for number in 0..<slots + 90 {
                 group.addTask { (number, try await lua.poll(pollRequest(input: "{\"n\":\(number)}"), http: http)) }
             }
             // All slots are taken by suspended polls; no thread is blocked, or this line would not be reached.
-            await gate.arrivals(64)
+            await gate.arrivals(slots)
             #expect(lua.slots.freeCount == 0)
             #expect(try lua.webhookKey(triggerType: "new_event", input: json(#"{"resource":"r"}"#)) == "r")
             gate.open()
@@ -33,7 +34,7 @@ final class Recorder<Value: Sendable>: Sendable {
                 #expect(page.cursor.map(text) == "\(number)")
             }
         }
-        #expect(lua.slots.freeCount == 64)
+        #expect(lua.slots.freeCount == slots)
         #expect(lua.pool.idleCount <= 8)
     }
 

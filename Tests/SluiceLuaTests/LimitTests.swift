@@ -105,7 +105,7 @@ import Testing
             let lua = try connector(poll: code)
             let message = await message { _ = try await lua.poll(pollRequest(), http: noHTTP) }
             #expect(message?.hasPrefix("connector.lua:9: stopped") == true, "\(message ?? "no error")")
-            #expect(lua.slots.freeCount == 64)
+            #expect(lua.slots.freeCount == LuaLimits().concurrentPollsMax)
         }
     }
 

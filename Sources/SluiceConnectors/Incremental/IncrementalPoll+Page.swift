@@ -68,10 +68,9 @@ extension IncrementalPoll {
 
     private func checkStatus(_ reply: HTTPReply, _ request: PollRequest) throws(PollFailure) {
         func fail(_ kind: PollFailure.Kind, _ code: SluiceError.Code, _ message: String, retryAfter: Span? = nil) -> PollFailure {
-            let start = String(decoding: reply.body.prefix(120), as: UTF8.self)
             let error = SluiceError(code, message).with("status", String(reply.status))
             // Some providers repeat the credentials that they refuse.
-            return PollFailure(kind, kind == .unauthorized ? error : error.with("answer", start.debugDescription), retryAfter: retryAfter)
+            return PollFailure(kind, kind == .unauthorized ? error : error.with("answer", reply.beginning), retryAfter: retryAfter)
         }
         switch reply.status {
         case 200..<300: return

@@ -30,11 +30,12 @@ extension API {
 
     private func replaceCursor(_ call: APICall, cursor: [UInt8]?, isConfirmed: Bool) async throws -> APIResponse {
         let trigger = try await trigger(call.parameter("name"))
+        if trigger.isCallbackSource { throw API.takesNoCommands(trigger.name) }
         let reach = try await reach(of: trigger)
         if !isConfirmed, reach.mayRepeat(from: cursor) {
             throw SluiceError(
                 .needsConfirmation,
-                "reading again from there may make jobs a second time: \(reach.sentence). Repeat with --confirm if that is meant"
+                "reading again from there may make jobs a second time: \(reach.sentence). Repeat with `confirm` (--confirm) if that is meant"
             ).with("trigger", trigger.name)
         }
         if let floor = reach.floor { try await parts.store.setFact(API.floorFact(trigger), Array(String(floor).utf8)) }

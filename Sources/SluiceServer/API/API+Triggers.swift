@@ -161,9 +161,7 @@ extension API {
         }
         let name = call.parameter("name")
         let known = try await trigger(name)
-        if known.isCallbackSource {
-            throw SluiceError(.conflict, "\(name) stands for the callbacks of its connection, and takes no commands: see `sluice callback`")
-        }
+        if known.isCallbackSource { throw API.takesNoCommands(name) }
         let before = known.state
         let trigger = try await parts.lifecycle.command(command, trigger: name)
         return APIResponse.object { writer in
@@ -172,5 +170,9 @@ extension API {
             writer.member("state_before", before.rawValue)
             if command == .poll, !parts.isServing { writer.member("note", "no server runs: it polls as soon as one starts") }
         }
+    }
+
+    static func takesNoCommands(_ name: String) -> SluiceError {
+        SluiceError(.conflict, "\(name) stands for the callbacks of its connection, and takes no commands: see `sluice callback`")
     }
 }

@@ -211,8 +211,8 @@ enum TrialStatus {
             return PollFailure(
                 .unauthorized, SluiceError(.providerAuth, "the provider refuses the connection's credentials").with("status", status))
         case 408, 425, 500...599:
-            return PollFailure(
-                .transient, SluiceError(.providerStatus, "the provider answers with a fault of its own").with("status", status))
+            let error = SluiceError(.providerStatus, "the provider answers with a fault of its own").with("status", status)
+            return PollFailure(.transient, reply.body.isEmpty ? error : error.with("answer", reply.beginning))
         default: return nil
         }
     }

@@ -181,11 +181,20 @@ struct ShapedPoll: Sendable {
         let keys = rules.dedupKeys(records: records)
         let formers = Incremental.formerKeys(records, request)
         return records.indices.map { index in
-            let key = records[index].isDeletion ? keys[index].map { $0 + Tombstone.keySuffix } : keys[index]
+            let key = records[index].isDeletion ? keys[index].map { $0 + deletionSuffix(records[index], request) } : keys[index]
             return Enrichment.Thin(
                 record: records[index], key: key, mark: marks[index], formerKeys: formers.isEmpty ? [] : formers[index],
                 isOpen: page.readAt.flatMap { rules.isOpen(records[index], readAt: $0) })
         }
+    }
+
+    /// A tombstone without the version that records have looks the same each time its item goes. Where the source hands out positions, each
+    /// change is listed behind one of them, so that one tells the times apart.
+    private func deletionSuffix(_ record: Record, _ request: PollRequest) -> [UInt8] {
+        guard rules.cursor?.kind == .opaque, rules.dedup.versions.contains(where: { $0.find(in: record.view)?.text == nil }) else {
+            return Tombstone.keySuffix
+        }
+        return Array("@\(Hex.text(HMACSHA256.sha256(request.cursor ?? [])).prefix(16))".utf8) + Tombstone.keySuffix
     }
 
     private func requests(of enrichment: Enrichment, _ request: PollRequest, _ http: ShapedHTTP) throws(PollFailure) -> Enrichment.Requests
