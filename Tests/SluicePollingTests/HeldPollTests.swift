@@ -156,10 +156,11 @@ import Testing
     /// Lines were read, and before they could be committed the connection's budget was used up: they are asked for again.
     @Test func P3_linesThatWereTakenAndNotCommittedAreReadAgain() async throws {
         try await HeldPollTests.run(stream: true, detail: true, requestsPerSecond: 1.0 / 60) { bench, server in
-            try await bench.advanceUntil("the stream is open") { server.heldCount == 1 }
+            // With the one request that there is; the clock stands still, so that there is no other.
+            try await waitUntil("the stream is open", seconds: 60) { server.heldCount == 1 }
             server.add(3)
             // What comes later must not hide them.
-            try await waitUntil("it is held back") { bench.service.requestsHeld == 0 || server.heldCount == 0 }
+            try await waitUntil("it is held back", seconds: 60) { bench.service.requestsHeld == 0 || server.heldCount == 0 }
             server.add(2)
             try await bench.advanceUntil("all lines are jobs", seconds: 60) { try await bench.keys() == server.keys }
             #expect(try await bench.trigger().progress.failures == 0, "waiting for one's turn is no failure")
