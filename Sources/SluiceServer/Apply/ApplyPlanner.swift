@@ -328,7 +328,8 @@ public struct ApplyPlanner {
         }
         let faults = issues.count
         let uid = known.triggers[spec.name]?.uid ?? names.triggerUID()
-        guard let input = input(spec, type), let keys = topicKeys(spec, type, connector, input, uid), issues.count == faults else {
+        // A `webhook_key` that is asked with half an input has faults of its own to tell.
+        guard let input = input(spec, type), issues.count == faults, let keys = topicKeys(spec, type, connector, input, uid) else {
             return nil
         }
         return put(spec, uid: uid, input: input, topicKeys: keys, type)
@@ -545,6 +546,10 @@ public struct ApplyPlanner {
     private func checkResets(_ manifest: Manifest) throws(SluiceError) {
         let reset = Set(plan.steps.filter { $0.action == .reset }.map(\.name))
         for name in options.resets.subtracting(reset).sorted() {
+            let known = manifest.triggers.map(\.name)
+            guard known.contains(name) else {
+                throw SluiceError(.notFound, "`--reset \(name)`: the file has no such trigger: \(Words.hint(name, among: known))")
+            }
             throw SluiceError(
                 .conflict,
                 "`--reset \(name)`: neither its type nor its connection changes. To read again from the start: `sluice trigger cursor reset \(name)`"
