@@ -347,7 +347,10 @@ public struct ManifestReader {
     mutating func span(_ value: YAMLValue?, _ name: String, least: Span) -> Span? {
         guard let value, let word = text(value, name) else { return nil }
         if let span = Words.span(word), span >= least { return span }
-        issue(value.line, "`\(name)` is a whole number with its unit, at least \(Words.text(least)) and at most 366d: for example 15s, 5m, 12h or 7d")
+        issue(
+            value.line,
+            "`\(name)` is a time with its unit, in whole numbers, at least \(Words.text(least)) and at most 366d: for example 15s, 5m, 12h or 7d"
+        )
         return nil
     }
 }
