@@ -37,8 +37,8 @@ public struct ConnectionTestResult: Sendable, Equatable {
 
 extension PollingService {
     /// Makes the request that the connector names as its test, or runs its function, as a poll would: same lane, same credentials,
-    /// same guard. Without one, reads a page of one of its triggers, or gets an access token. A connection that was refused and works again is polled at once. Throws
-    /// `SluiceError` if the connector names nothing to try.
+    /// same guard. Without one, reads a page of one of its triggers, or gets an access token. A connection that was refused and works
+    /// again is polled at once. Throws `SluiceError` if there is nothing to try.
     public func testConnection(_ connection: ConnectionID) async throws -> ConnectionTestResult {
         guard let rules = catalogue.authorization(of: connection) else {
             throw SluiceError(.connector, "this connection cannot be used: `sluice connection show` says why")
