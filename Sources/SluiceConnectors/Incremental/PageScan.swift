@@ -12,6 +12,8 @@ struct PageScan {
 
     /// A record without a usable cursor field: its dedup key is never forgotten for its position.
     static let unknownMark = Int64.max
+    /// So many records without the cursor's field, and none with it, on the first page of all are a mistake of the description.
+    private static let unnamedMin = 5
 
     /// Throws a permanent failure for times without a zone where none was declared, and nothing shows that they are exceptions.
     init(_ elements: [JSONView], unwrap: String?, cursor: CursorRule?, isFirstEver: Bool = false) throws(PollFailure) {
@@ -28,8 +30,9 @@ struct PageScan {
         if let cursor, cursor.kind.hasMarks {
             var zoneless = 0
             (unmarked, zoneless) = scanMarks(cursor)
-            // Records without their time are kept, some among others. Where none has the field, it has another name.
-            if isFirstEver, unmarked == elements.count, unmarked > 1, records.allSatisfy({ cursor.field.find(in: $0.view) == nil }) {
+            // Records without their time are kept, some among others: what was never changed may lack it. Where none of many has the field,
+            // it has another name.
+            if isFirstEver, unmarked == elements.count, unmarked >= PageScan.unnamedMin, records.allSatisfy({ cursor.field.find(in: $0.view) == nil }) {
                 throw PollFailure(
                     .permanent,
                     SluiceError(.connector, "none of the \(elements.count) records has the field \(cursor.field): check cursor.field"))

@@ -290,9 +290,9 @@ import Testing
         let cursor = #"{"field":"last_edited","parameter":"s","type":"rfc3339"}"#
         func page(_ records: String...) -> Replies { Replies { _, _ in Replies.ok(#"{"items":[\#(records.joined(separator: ","))]}"#) } }
         let (timed, untimed) = (#"{"id":"a","last_edited":"2023-11-14T22:13:20Z"}"#, #"{"id":"b","edited":"2023-11-14T22:13:21Z"}"#)
-        var wrong = try Reader(items(cursor: cursor), page(untimed, untimed))
+        var wrong = try Reader(items(cursor: cursor), page(untimed, untimed, untimed, untimed, untimed))
         #expect(await failure { try await wrong.cycle() }?.error.message.contains("check cursor.field") == true)
-        for http in [page(timed, untimed), page(untimed)] {
+        for http in [page(timed, untimed, untimed, untimed, untimed), page(untimed, untimed)] {
             var right = try Reader(items(cursor: cursor), http)
             try await right.cycle()
             #expect(!right.keys.isEmpty, "some may lack it")
