@@ -32,7 +32,9 @@ struct PageScan {
             (unmarked, zoneless) = scanMarks(cursor)
             // Records without their time are kept, some among others: what was never changed may lack it. Where none of many has the field,
             // it has another name.
-            if isFirstEver, unmarked == elements.count, unmarked >= PageScan.unnamedMin, records.allSatisfy({ cursor.field.find(in: $0.view) == nil }) {
+            if isFirstEver, unmarked == elements.count, unmarked >= PageScan.unnamedMin,
+                records.allSatisfy({ cursor.field.find(in: $0.view) == nil })
+            {
                 throw PollFailure(
                     .permanent,
                     SluiceError(.connector, "none of the \(elements.count) records has the field \(cursor.field): check cursor.field"))
