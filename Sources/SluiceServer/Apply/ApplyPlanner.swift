@@ -548,7 +548,7 @@ public struct ApplyPlanner {
         for name in options.resets.subtracting(reset).sorted() {
             let known = manifest.triggers.map(\.name)
             guard known.contains(name) else {
-                throw SluiceError(.notFound, "`--reset \(name)`: the file has no such trigger: \(Words.hint(name, among: known))")
+                throw SluiceError(.conflict, "`--reset \(name)`: the file has no such trigger: \(Words.hint(name, among: known))")
             }
             throw SluiceError(
                 .conflict,
