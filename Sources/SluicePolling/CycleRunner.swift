@@ -303,15 +303,15 @@ struct CycleRunner {
     private func commit(_ page: PollPage, of cycle: OpenCycle, after: OpenCycle, _ context: Context) async throws -> Committed {
         let (records, quarantined) = try PageKeys.keyed(
             page, triggerType: context.trigger.type, context.plan.connector, formers: context.keys.formerKeys(page, context.trigger.type))
-        let size = service.limits.recordsPerCommitMax
-        let chunks = max(1, (records.count + size - 1) / size)
-        var jobs = 0
-        for chunk in 0..<chunks {
-            let isLast = chunk == chunks - 1
+        var (chunk, first, jobs) = (0, 0, 0)
+        repeat {
+            let size = max(1, min(service.limits.recordsPerCommitMax, service.store.recordsPerCommit))
+            let end = min(records.count, first + size)
+            let isLast = end == records.count
             let commit = PageCommit(
                 fence: context.fence, trigger: start.trigger, generation: context.trigger.generation, cycle: cycle.number,
                 page: cycle.nextPage, chunk: chunk, cause: cycle.cause,
-                records: Array(records[chunk * size..<min(records.count, (chunk + 1) * size)]),
+                records: Array(records[first..<end]),
                 quarantined: isLast ? quarantined : [], completion: isLast ? completion(page, after: after, context) : nil,
                 at: service.time.now(), keyOrigin: context.keys.changed)
             switch try await service.store.commitPage(commit) {
@@ -323,7 +323,8 @@ struct CycleRunner {
                 service.fenced(reason)
                 return .fenced
             }
-        }
+            (chunk, first) = (chunk + 1, end)
+        } while first < records.count
         if !quarantined.isEmpty {
             warn(.quarantined, context, "\(quarantined.count) records could not be keyed and were set aside: \(quarantined[0].reason)")
         }

@@ -134,6 +134,8 @@ public final class SQLiteStore: Store {
 
     // MARK: Polls
 
+    public var recordsPerCommit: Int { queue.recordsPerCommit }
+
     public func acquireLease(shard: Int, holder: String, at time: Timestamp) async throws -> Fence {
         try await write { try $0.acquireLease(shard: shard, holder: holder, at: time) }
     }

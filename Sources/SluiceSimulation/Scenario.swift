@@ -31,6 +31,8 @@ struct Scenario {
     var mischiefs: [Mischief]
 
     var recordsPerCommitMax: Int
+    /// The store takes more at once at one time than at another, as ours does while webhooks come.
+    var changesRecordsPerCommit: Bool
     var slice: CycleSlice.Limits
     var catchUpSpanPerTrigger: Span
     var catchUpWindowMax: Span
@@ -70,6 +72,7 @@ struct Scenario {
         webhookRates = rates
         mischiefs = Mischief.allCases.filter { _ in random.chance(0.5) }
         recordsPerCommitMax = random.int(1...4)
+        changesRecordsPerCommit = random.chance(0.5)
         let rests = random.chance(0.5)
         slice = CycleSlice.Limits(
             pagesPerSliceMax: random.pick([1, 2, 5, 50]), sliceSpanMax: .seconds(random.pick([1, 10])),

@@ -218,6 +218,10 @@ public protocol PollStore: Sendable {
     /// the open cycle, or the cycle's end. One transaction; the epoch and the generation are checked inside it.
     func commitPage(_ commit: PageCommit) async throws -> PageOutcome
 
+    /// How many records a commit should have at most as things are now: few while webhooks come, since each waits for the commit
+    /// in flight. May differ from one chunk of a page to the next.
+    var recordsPerCommit: Int { get }
+
     /// Notes a failed cycle: failures, when to try again, why. The open cycle and the cursor stay, unless `dropsOpenCycle`.
     func recordFailure(_ failure: CycleFailure) async throws -> PageOutcome
 }

@@ -38,6 +38,28 @@ import Testing
         }
     }
 
+    /// A page is committed in chunks of whatever size the store takes at the time: another one after a failure in its middle.
+    @Test func P3_aPageInChunksOfChangingSizeIsWhole() async throws {
+        let time = ManualTime()
+        let server = FeedServer(clock: time)
+        try await server.with {
+            try await Bench.with([BenchConnection(connector: try feed(), url: server.url)], time: time) { bench in
+                try await waitUntil("the first cycle has ended") { try await bench.trigger().progress.cyclesCompleted > 0 }
+                server.setFault { request in
+                    let items = (1...12).map { "{\"id\":\"i\($0)\",\"n\":\($0)}" }.joined(separator: ",")
+                    return request.after == 0 ? .whole("200 OK", "{\"items\":[\(items)],\"next\":12,\"more\":false}") : nil
+                }
+                server.add(12)
+                bench.store.failCommits([nil, Self.full], sizes: [5, 2, 3, 1, 0, 4, 9])
+                try await bench.pollNow()
+                try await bench.advanceUntil("12 jobs") { try await bench.keys().count >= 12 }
+                #expect(try await bench.keys() == server.keys)
+                #expect(bench.store.committedSizes == [5, 3, 1, 1, 4, 3], "after the failure the page begins anew")
+                #expect(bench.store.faultsLeft == 0, "the fault struck")
+            }
+        }
+    }
+
     /// While the disk is full the trigger says so and stays running, however long it takes.
     @Test func P2_aFullDiskIsNamedAndNeverFailsATrigger() async throws {
         let time = ManualTime()

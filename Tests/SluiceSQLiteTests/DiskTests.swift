@@ -3,6 +3,7 @@ import GRDB
 import SluiceCore
 import SluiceSQLite
 import SluiceStore
+import SluiceTesting
 import Testing
 
 /// What the disk does to the store: full, slow, gone in the middle of a commit.
@@ -158,6 +159,31 @@ import Testing
         let queue = try DatabaseQueue(path: directory + "/sluice.db")
         #expect(try await queue.read { try String.fetchAll($0, sql: "PRAGMA integrity_check") } == ["ok"])
         try queue.close()
+    }
+
+    /// Whoever commits pages hears that webhooks wait for them, and that none does any more.
+    @Test func recordsAreFewForAsLongAsWebhooksCome() async throws {
+        let directory = try TemporaryDirectory()
+        let store = try await TemporaryDirectory.open(directory.options())
+        let (trigger, connection, fence) = try await prepare(store)
+        _ = try await store.commitPage(page(trigger, fence, 1, keys: 0..<1000))
+        #expect(store.recordsPerCommit == 1000, "no webhook waited for them")
+        try await withThrowingTaskGroup(of: Void.self) { group in
+            for _ in 0..<8 {
+                group.addTask {
+                    while !Task.isCancelled { _ = try await store.append(webhook(connection, trigger.topics)) }
+                }
+            }
+            var (cycle, isFew) = (Int64(2), false)
+            while !isFew, cycle < 500 {
+                _ = try await store.commitPage(page(trigger, fence, cycle, keys: Int(cycle) * 1000..<Int(cycle + 1) * 1000))
+                (cycle, isFew) = (cycle + 1, store.recordsPerCommit == 200)
+            }
+            #expect(isFew)
+            group.cancelAll()
+        }
+        try await waitUntil("pages are committed whole again") { store.recordsPerCommit == 1000 }
+        await store.close()
     }
 
     @Test func P1_theDatabaseSyncsEachCommit() async throws {

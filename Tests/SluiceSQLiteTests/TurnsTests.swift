@@ -31,6 +31,18 @@ import Testing
         #expect(!turns.leavesRecordsOut(webhooks: 1))
     }
 
+    /// For a second after one had to wait, and not where none did.
+    @Test func recordsComeInFewsWhileWebhooksCome() {
+        var turns = Turns()
+        turns.ended(after: 6000, heldUp: true, webhooksWait: false, at: 10)
+        turns.ended(after: 900, heldUp: false, webhooksWait: true, at: 20)
+        #expect(turns.records(upTo: 1000, at: 20) == 1000)
+        turns.ended(after: 6000, heldUp: true, webhooksWait: true, at: 100)
+        #expect(turns.records(upTo: 1000, at: 100) == 200 && turns.records(upTo: 1000, at: 1_000_099) == 200)
+        #expect(turns.records(upTo: 50, at: 100) == 50, "never more than allowed")
+        #expect(turns.records(upTo: 1000, at: 1_000_100) == 1000)
+    }
+
     /// Webhooks without end leave records half of the writer.
     @Test func recordsAreNotStarved() {
         var turns = Turns()

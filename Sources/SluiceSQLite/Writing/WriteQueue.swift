@@ -90,6 +90,9 @@ final class WriteQueue: @unchecked Sendable {
 
     var isOpen: Bool { locked { !isClosing } }
 
+    /// How many records one change should have, as things are now.
+    var recordsPerCommit: Int { locked { turns.records(upTo: options.batchRecordsMax, at: WriteQueue.microseconds()) } }
+
     /// Lets the writer finish what is queued and end; `whenEnded` is called once it has.
     func close(_ whenEnded: @escaping @Sendable () -> Void) {
         let callNow = locked {
@@ -106,7 +109,10 @@ final class WriteQueue: @unchecked Sendable {
     /// Waits for work; nil once the queue is closed and empty.
     func next() -> WriteWork? {
         locked {
-            if let begunAt { turns.ended(after: WriteQueue.microseconds() - begunAt, heldUp: holdsUp) }
+            if let begunAt {
+                let now = WriteQueue.microseconds()
+                turns.ended(after: now - begunAt, heldUp: holdsUp, webhooksWait: !appends.isEmpty, at: now)
+            }
             begunAt = nil
             while appends.isEmpty && changes.isEmpty {
                 if isClosing { return nil }
@@ -157,13 +163,14 @@ final class WriteQueue: @unchecked Sendable {
     private func takeChanges(_ work: inout WriteWork) {
         let leavesRecordsOut = turns.leavesRecordsOut(webhooks: work.appends.count)
         holdsUp = false
+        let recordsMax = turns.records(upTo: options.batchRecordsMax, at: WriteQueue.microseconds())
         var records = 0
         var count = 0
         while count < min(changes.count, 64) {
             let change = changes[count]
             if change.records > 0 {
                 // In order: what waits behind a page that is left out waits, too.
-                if leavesRecordsOut || (records > 0 && records + change.records > options.batchRecordsMax) { break }
+                if leavesRecordsOut || (records > 0 && records + change.records > recordsMax) { break }
                 records += change.records
                 holdsUp = true
             }

@@ -69,6 +69,8 @@ struct RunningCycle {
     var before: OpenCycle
     var movedCursor = false
     var jobsInPage = 0
+    /// How many records of the page in hand are committed.
+    var committedRecords = 0
     /// The answer to the next request, which was sent before this page was committed.
     var ahead: HTTPReply??
     var hasCursorCommitted = false

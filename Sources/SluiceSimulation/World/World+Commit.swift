@@ -7,10 +7,11 @@ extension World {
     func commit(_ chunk: Int, _ cycle: inout RunningCycle, _ node: Node) -> Timestamp? {
         guard let page = cycle.page else { return nil }
         if node === holder { reachesCommit(chunk, cycle.start.trigger) }
-        let size = scenario.recordsPerCommitMax
-        let chunks = max(1, (cycle.keyed.count + size - 1) / size)
-        let isLast = chunk == chunks - 1
-        let range = chunk * size..<min(cycle.keyed.count, (chunk + 1) * size)
+        let first = cycle.committedRecords
+        // What a store takes at once may change from one chunk to the next.
+        let size = scenario.changesRecordsPerCommit ? random.int(1...scenario.recordsPerCommitMax) : scenario.recordsPerCommitMax
+        let range = first..<min(cycle.keyed.count, first + size)
+        let isLast = range.upperBound == cycle.keyed.count
         let commit = PageCommit(
             fence: node.fence, trigger: cycle.start.trigger, generation: cycle.generation, cycle: cycle.before.number,
             page: cycle.before.nextPage, chunk: chunk, cause: cycle.before.cause, records: Array(cycle.keyed[range]),
@@ -46,6 +47,7 @@ extension World {
         }
         if !isLast {
             cycle.phase = .commit(chunk: chunk + 1)
+            cycle.committedRecords = range.upperBound
             if reaches(.crashBetweenChunks, .crashBetweenChunks) { return nil }
             return soon()
         }

@@ -132,7 +132,8 @@ extension World {
             }
             cycle.movedCursor = page.cursor != nil && page.cursor != cycle.cursor
             if let cursor = page.cursor { cycle.cursor = cursor }
-            (cycle.page, cycle.keyed, cycle.changes, cycle.jobsInPage) = (page, keyed, changes, 0)
+            (cycle.page, cycle.keyed, cycle.changes) = (page, keyed, changes)
+            (cycle.jobsInPage, cycle.committedRecords) = (0, 0)
             note(
                 "trigger \(cycle.start.trigger) read page \(cycle.before.nextPage): changes \(changes)\(page.more ? ", more" : ", the last")"
             )

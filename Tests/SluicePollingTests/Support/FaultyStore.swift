@@ -6,7 +6,12 @@ import Synchronization
 /// A store whose next page commits, or records of failures, can be made to fail, or to wait.
 final class FaultyStore: Store {
     private struct Faults {
-        var commits: [SluiceError] = []
+        /// The next one last; nil: that commit is made.
+        var commits: [SluiceError?] = []
+        /// How many records each of the next commits may have, the next one last.
+        var sizes: [Int] = []
+        /// How many the commits that were made had.
+        var committed: [Int] = []
         var records: [SluiceError] = []
         var credentials: [SluiceError] = []
         var callbacks: [SluiceError] = []
@@ -26,15 +31,24 @@ final class FaultyStore: Store {
 
     init(_ inner: any Store) { self.inner = inner }
 
-    func failCommits(_ errors: [SluiceError], records: [SluiceError] = []) {
+    func failCommits(_ errors: [SluiceError?], records: [SluiceError] = []) {
         faults.withLock { $0 = Faults(commits: errors, records: records) }
     }
+    /// What fails, and how many records each commit may have, both from the next one on.
+    func failCommits(_ errors: [SluiceError?], sizes: [Int]) {
+        faults.withLock { $0 = Faults(commits: errors.reversed(), sizes: sizes.reversed()) }
+    }
+    /// How many records each commit had that was made since.
+    var committedSizes: [Int] { faults.withLock { $0.committed } }
     /// Faults that have not struck yet.
     var faultsLeft: Int { faults.withLock { $0.commits.count + $0.records.count } }
 
+    var recordsPerCommit: Int { faults.withLock { $0.sizes.popLast() } ?? inner.recordsPerCommit }
     func commitPage(_ commit: PageCommit) async throws -> PageOutcome {
-        if let error = faults.withLock({ $0.commits.popLast() }) { throw error }
-        return try await inner.commitPage(commit)
+        if let error = faults.withLock({ $0.commits.popLast() ?? nil }) { throw error }
+        let outcome = try await inner.commitPage(commit)
+        faults.withLock { $0.committed.append(commit.records.count) }
+        return outcome
     }
     func recordFailure(_ failure: CycleFailure) async throws -> PageOutcome {
         if let error = faults.withLock({ $0.records.popLast() }) { throw error }
