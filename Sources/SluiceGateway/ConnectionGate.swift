@@ -50,9 +50,10 @@ final class ConnectionGate: Sendable {
 final class Route: Sendable {
     let connection: GatewayConnection
     let expiresAt: Timestamp?
-    let gate: ConnectionGate
+    /// Nil for a connection that is not in the snapshot of routes.
+    let gate: ConnectionGate?
 
-    init(connection: GatewayConnection, expiresAt: Timestamp?, gate: ConnectionGate) {
+    init(connection: GatewayConnection, expiresAt: Timestamp? = nil, gate: ConnectionGate?) {
         self.connection = connection
         self.expiresAt = expiresAt
         self.gate = gate

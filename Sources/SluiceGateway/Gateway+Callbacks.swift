@@ -44,14 +44,14 @@ extension Gateway {
             return count(.notStored(error))
         }
         let route = callbackRoute(target.connection)
-        if let seconds = route.flatMap({ take($0.gate, at: now) }) {
-            return count(.rateLimited(retryAfterSeconds: seconds), route?.connection, route?.gate)
+        if let seconds = route.flatMap({ take($0, at: now) }) {
+            return count(.rateLimited(retryAfterSeconds: seconds), route)
         }
         if request.method != "POST", request.method != "PUT" {
             guard let connection = route?.connection, connection.takes(request.method) else { return count(.wrongMethod) }
             let asked = HandshakeRequest(request, for: connection.handshakes)
             let step = handshake(asked, request, connection, isVerified: false)
-            return count(await answer(of: step, request, connection) ?? .wrongMethod, connection, route?.gate)
+            return count(await answer(of: step, request, connection) ?? .wrongMethod, route)
         }
         if target.state.state.isOver { return .called }
         if let route {
@@ -65,11 +65,11 @@ extension Gateway {
             return route?.connection.wantsEmptyAnswers ?? false ? GatewayAnswer.called.withoutBody() : .called
         } catch let error as SluiceError where error.code == .invalid {
             let answer = GatewayAnswer(status: 413, reason: "too_large", message: "The result is too large.")
-            return count(answer, route?.connection, route?.gate)
+            return count(answer, route)
         } catch let error as SluiceError where error.code == .notFound {
             return count(.unknown)
         } catch {
-            return count(.notStored(error), route?.connection, route?.gate)
+            return count(.notStored(error), route)
         }
     }
 
@@ -79,16 +79,16 @@ extension Gateway {
         let asked = connection.handshakes.isEmpty ? nil : HandshakeRequest(request, for: connection.handshakes)
         if let asked {
             let step = handshake(asked, request, connection, isVerified: false)
-            if let answer = await answer(of: step, request, connection) { return count(answer, connection, route.gate) }
+            if let answer = await answer(of: step, request, connection) { return count(answer, route) }
         }
         if case .refused(let refusal) = verify(request, connection, secrets: connection.secrets) {
             noteRefusal(refusal, route, at: now)
             let answer = GatewayAnswer(status: 401, reason: "unauthorized", message: refusal.description)
-            return count(answer, connection, route.gate, detail: refusal.reason.rawValue)
+            return count(answer, route, detail: refusal.reason.rawValue)
         }
         if let asked {
             let step = handshake(asked, request, connection, isVerified: true)
-            if let answer = await answer(of: step, request, connection) { return count(answer, connection, route.gate) }
+            if let answer = await answer(of: step, request, connection) { return count(answer, route) }
         }
         return nil
     }

@@ -153,9 +153,14 @@ public final class Gateway: Sendable {
     /// A verified webhook on its way into the inbox.
     struct Keeping: Sendable {
         let entry: InboxEntry
-        let connection: GatewayConnection
-        let gate: ConnectionGate?
+        var ticket: Ticket
+    }
+
+    /// What its answer needs once it is there.
+    struct Ticket: Sendable {
+        let route: Route
         let at: Timestamp
+        let unmatchedReason: String?
         /// Counts among the requests in flight.
         var isAdmitted = false
     }
@@ -182,7 +187,7 @@ public final class Gateway: Sendable {
                 leave()
                 return handling
             case .keep(var keeping):
-                keeping.isAdmitted = true
+                keeping.ticket.isAdmitted = true
                 return .keep(keeping)
             case .wait(let body):
                 return .wait {
@@ -198,18 +203,18 @@ public final class Gateway: Sendable {
         guard let route, now < route.expiresAt ?? .distantFuture else { return .answered(count(isWebhook ? .unknown : .wrongMethod)) }
         // Whether a token is known shows in no method that its connection does not take.
         if !isWebhook, !route.connection.takes(request.method) { return .answered(count(.wrongMethod)) }
-        if let seconds = take(route.gate, at: now) {
+        if let seconds = take(route, at: now) {
             if isWebhook { observer.webhooksRefused(route.connection.id, at: now) }
-            return .answered(count(.rateLimited(retryAfterSeconds: seconds), route.connection, route.gate))
+            return .answered(count(.rateLimited(retryAfterSeconds: seconds), route))
         }
         if isWebhook {
-            let handling = verify(request, route.connection, route.gate, isForced: false, at: now)
+            let handling = verify(request, route, isForced: false, at: now)
             return route.connection.wantsEmptyAnswers ? Gateway.withoutBody(handling) : handling
         }
         // No provider signs these: what they show is checked by the handshake itself.
         let asked = HandshakeRequest(request, for: route.connection.handshakes)
-        return handling(of: handshake(asked, request, route.connection, isVerified: false), request, route.connection, route.gate)
-            ?? .answered(count(.wrongMethod, route.connection, route.gate))
+        return handling(of: handshake(asked, request, route.connection, isVerified: false), request, route)
+            ?? .answered(count(.wrongMethod, route))
     }
 
     /// A call to a callback, within the bounds that all requests share.
@@ -238,7 +243,7 @@ public final class Gateway: Sendable {
     func callbackRoute(_ connection: ConnectionID) -> Route? { shared.withLock { $0.callbackRoutes[connection] } }
 
     func noteRefusal(_ refusal: Refusal, _ route: Route, at now: Timestamp) {
-        act(on: route.gate.verificationFailed(refusal.reason, at: now), route.connection, refusal.reason)
+        act(on: route.gate?.verificationFailed(refusal.reason, at: now) ?? .none, route.connection, refusal.reason)
     }
 
     /// Of what is to be kept, `kept` leaves the body out.
@@ -262,8 +267,8 @@ public final class Gateway: Sendable {
     }
 
     /// Nil: go ahead; otherwise the seconds to wait. What a connection asks for beyond its own rate is not charged to all (P12).
-    func take(_ gate: ConnectionGate, at now: Timestamp) -> Int? {
-        let seconds = gate.take(at: now)
+    func take(_ route: Route, at now: Timestamp) -> Int? {
+        let seconds = route.gate?.take(at: now)
         if seconds != nil { shared.withLock { $0.bucket.giveBack() } }
         return seconds
     }
@@ -271,24 +276,23 @@ public final class Gateway: Sendable {
     private func leave() { shared.withLock { $0.inFlight -= 1 } }
 
     /// Appends what `begin` said is to be kept; `then` is called once it is on disk, or refused.
-    func keep(_ keeping: Keeping, then: @escaping @Sendable (Result<InboxReceipt, SluiceError>) -> Void) {
-        store.append(keeping.entry, then: then)
+    func keep(_ entry: InboxEntry, then: @escaping @Sendable (Result<InboxReceipt, SluiceError>) -> Void) {
+        store.append(entry, then: then)
     }
 
-    /// The answer to a webhook once the store has said what became of it. Exactly once for each `Keeping`.
-    func kept(_ keeping: Keeping, _ result: Result<InboxReceipt, SluiceError>) -> GatewayAnswer {
-        if keeping.isAdmitted { leave() }
-        let answer = count(outcome(keeping, result), keeping.connection, keeping.gate)
-        return keeping.isAdmitted && keeping.connection.wantsEmptyAnswers ? answer.withoutBody() : answer
+    /// The answer to a webhook once the store has said what became of it. Exactly once for each `Ticket`.
+    func kept(_ ticket: Ticket, _ result: Result<InboxReceipt, SluiceError>) -> GatewayAnswer {
+        if ticket.isAdmitted { leave() }
+        let answer = count(outcome(ticket, result), ticket.route)
+        return ticket.isAdmitted && ticket.route.connection.wantsEmptyAnswers ? answer.withoutBody() : answer
     }
 
-    private func outcome(_ keeping: Keeping, _ result: Result<InboxReceipt, SluiceError>) -> GatewayAnswer {
+    private func outcome(_ ticket: Ticket, _ result: Result<InboxReceipt, SluiceError>) -> GatewayAnswer {
         switch result {
         case .success(let receipt):
-            return GatewayAnswer(
-                receipt: receipt.sequence, isRepeated: receipt.isRepeated, unmatchedReason: keeping.entry.unmatchedReason)
+            return GatewayAnswer(receipt: receipt.sequence, isRepeated: receipt.isRepeated, unmatchedReason: ticket.unmatchedReason)
         case .failure(let error):
-            observer.webhooksRefused(keeping.connection.id, at: keeping.at)
+            observer.webhooksRefused(ticket.route.connection.id, at: ticket.at)
             let answer = GatewayAnswer.notStored(error)
             if answer.reason != "overloaded" { storageFailed(error) }
             return answer
@@ -299,12 +303,12 @@ public final class Gateway: Sendable {
 
     /// Verifies a webhook and keeps it; an `isForced` one is kept even if it is a repetition.
     public func accept(_ request: WebhookRequest, connection: GatewayConnection, isForced: Bool) async -> GatewayAnswer {
-        await answer(verify(request, connection, gate(of: connection), isForced: isForced, at: time.now()))
+        await answer(verify(request, route(of: connection), isForced: isForced, at: time.now()))
     }
 
     /// Keeps a webhook that was verified before, for example one that an operator sends through again from the inbox.
     public func keep(_ verified: WebhookRequest, connection: GatewayConnection, isForced: Bool) async -> GatewayAnswer {
-        await answer(draft(verified, connection, gate(of: connection), isForced: isForced, at: time.now()))
+        await answer(draft(verified, route(of: connection), isForced: isForced, at: time.now()))
     }
 
     func answer(_ handling: Handling) async -> GatewayAnswer {
@@ -312,44 +316,48 @@ public final class Gateway: Sendable {
         case .answered(let answer): return answer
         case .wait(let body): return await body()
         case .keep(let keeping):
-            return kept(keeping, await withCheckedContinuation { continuation in keep(keeping) { continuation.resume(returning: $0) } })
+            return kept(
+                keeping.ticket, await withCheckedContinuation { continuation in keep(keeping.entry) { continuation.resume(returning: $0) } }
+            )
         }
     }
 
-    private func gate(of connection: GatewayConnection) -> ConnectionGate? { shared.withLock { $0.gates[connection.id] } }
+    /// Of a request that came by no URL.
+    private func route(of connection: GatewayConnection) -> Route {
+        Route(connection: connection, gate: shared.withLock { $0.gates[connection.id] })
+    }
 
-    private func verify(
-        _ request: WebhookRequest, _ connection: GatewayConnection, _ gate: ConnectionGate?, isForced: Bool, at now: Timestamp
-    ) -> Handling {
-        let asked = connection.handshakes.isEmpty ? nil : HandshakeRequest(request, for: connection.handshakes)
+    private func verify(_ request: WebhookRequest, _ route: Route, isForced: Bool, at now: Timestamp) -> Handling {
+        // Read from the route each time: a connection has many parts, and a copy of it counts a reference to each.
+        let asked = route.connection.handshakes.isEmpty ? nil : HandshakeRequest(request, for: route.connection.handshakes)
         if let asked {
-            let step = handshake(asked, request, connection, isVerified: false)
-            if let handling = handling(of: step, request, connection, gate) { return handling }
+            let step = handshake(asked, request, route.connection, isVerified: false)
+            if let handling = handling(of: step, request, route) { return handling }
         }
-        let verdict = verify(request, connection, secrets: connection.secrets)
+        let verdict = verify(request, route.connection, secrets: route.connection.secrets)
         if case .refused(let refusal) = verdict {
-            act(on: gate?.verificationFailed(refusal.reason, at: now) ?? .none, connection, refusal.reason)
+            noteRefusal(refusal, route, at: now)
             let answer = GatewayAnswer(status: 401, reason: "unauthorized", message: refusal.description)
-            return .answered(count(answer, connection, gate, detail: refusal.reason.rawValue))
+            return .answered(count(answer, route, detail: refusal.reason.rawValue))
         }
         // Scheme `none` proves nothing, so it must not clear an alarm that stands from a safer scheme before.
-        if connection.scheme.isSafe { act(on: gate?.verificationSucceeded(at: now) ?? .none, connection, nil) }
-        if let asked {
-            let step = handshake(asked, request, connection, isVerified: true)
-            if let handling = handling(of: step, request, connection, gate) { return handling }
+        if route.connection.scheme.isSafe, let action = route.gate?.verificationSucceeded(at: now), action != .none {
+            act(on: action, route.connection, nil)
         }
-        return draft(request, connection, gate, isForced: isForced, at: now)
+        if let asked {
+            let step = handshake(asked, request, route.connection, isVerified: true)
+            if let handling = handling(of: step, request, route) { return handling }
+        }
+        return draft(request, route, isForced: isForced, at: now)
     }
 
     /// Nil: the request is no handshake.
-    private func handling(
-        of step: HandshakeStep, _ request: WebhookRequest, _ connection: GatewayConnection, _ gate: ConnectionGate?
-    ) -> Handling? {
+    private func handling(of step: HandshakeStep, _ request: WebhookRequest, _ route: Route) -> Handling? {
         switch step {
         case .none: nil
-        case .answer(let answer): .answered(count(answer, connection, gate))
+        case .answer(let answer): .answered(count(answer, route))
         case .act(let action, let answer):
-            .wait { self.count(await self.perform(action, then: answer, request, connection), connection, gate) }
+            .wait { self.count(await self.perform(action, then: answer, request, route.connection), route) }
         }
     }
 
@@ -359,16 +367,14 @@ public final class Gateway: Sendable {
         return connection.scheme.verify(request, secrets: secrets, now: wallTime.now(), options: options)
     }
 
-    private func draft(
-        _ request: WebhookRequest, _ connection: GatewayConnection, _ gate: ConnectionGate?, isForced: Bool, at now: Timestamp
-    ) -> Handling {
-        if !isForced, shared.withLock({ $0.full.contains(connection.id) }) {
-            observer.webhooksRefused(connection.id, at: now)
-            return .answered(count(.inboxFull, connection, gate))
+    private func draft(_ request: WebhookRequest, _ route: Route, isForced: Bool, at now: Timestamp) -> Handling {
+        if !isForced, shared.withLock({ $0.full.contains(route.connection.id) }) {
+            observer.webhooksRefused(route.connection.id, at: now)
+            return .answered(count(.inboxFull, route))
         }
         let entry = InboxDraft.entry(
-            for: request, connection: connection, jsonDepthMax: limits.jsonDepthMax, isForced: isForced, at: now)
-        return .keep(Keeping(entry: entry, connection: connection, gate: gate, at: now))
+            for: request, connection: route.connection, jsonDepthMax: limits.jsonDepthMax, isForced: isForced, at: now)
+        return .keep(Keeping(entry: entry, ticket: Ticket(route: route, at: now, unmatchedReason: entry.unmatchedReason)))
     }
 
     // MARK: - Alarms
@@ -406,10 +412,8 @@ public final class Gateway: Sendable {
     }
 
     @discardableResult
-    func count(
-        _ answer: GatewayAnswer, _ connection: GatewayConnection? = nil, _ gate: ConnectionGate? = nil, detail: String? = nil
-    ) -> GatewayAnswer {
-        gate?.count(answer)
+    func count(_ answer: GatewayAnswer, _ route: Route? = nil, detail: String? = nil) -> GatewayAnswer {
+        route?.gate?.count(answer)
         let storageRecovered = shared.withLock { shared in
             guard answer.isSuccess else {
                 shared.counters.refused[GatewayRefusal(status: answer.status, reason: detail ?? answer.reason), default: 0] += 1
@@ -433,7 +437,7 @@ public final class Gateway: Sendable {
             logger.debug(
                 "webhook refused",
                 metadata: [
-                    "connection": "\(connection?.name ?? "")", "status": "\(answer.status)", "reason": "\(detail ?? answer.reason)",
+                    "connection": "\(route?.connection.name ?? "")", "status": "\(answer.status)", "reason": "\(detail ?? answer.reason)",
                 ])
         }
         return answer

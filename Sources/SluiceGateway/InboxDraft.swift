@@ -154,8 +154,8 @@ enum HookPath {
 
     /// The token, or nil if this is no such path.
     static func token(_ path: String) -> Substring? {
-        guard path.hasPrefix(prefix) else { return nil }
-        let token = path.dropFirst(prefix.count)
-        return token.isEmpty || token.utf8.contains(UInt8(ascii: "/")) ? nil : token
+        guard path.utf8.starts(with: prefix.utf8) else { return nil }
+        let token = path.utf8.dropFirst(prefix.utf8.count)
+        return token.isEmpty || token.contains(UInt8(ascii: "/")) ? nil : Substring(token)
     }
 }

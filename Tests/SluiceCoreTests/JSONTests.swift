@@ -57,6 +57,36 @@ import Testing
         #expect(fault(document) == Fault(reason: .invalidUTF8, offset: 1))
     }
 
+    /// Strings are passed over eight bytes at a time: each byte at each place between neighbours that differ from one that ends a
+    /// run by a bit or a borrow.
+    @Test func eachByteOfAStringIsSeen() {
+        let length = 25
+        for filler: UInt8 in [0x61, 0x20, 0x21, 0x23, 0x5B, 0x5D, 0x7F] {
+            for byte in UInt8.min...UInt8.max {
+                for place in 0..<length {
+                    var text = [UInt8](repeating: filler, count: length)
+                    text[place] = byte
+                    let document = [0x22] + text + [0x22]
+                    let expected: Fault? =
+                        switch byte {
+                        case 0x22: Fault(reason: .trailingBytes, offset: firstVisible(document, after: place + 1))
+                        case 0x5C where place == length - 1: Fault(reason: .truncated, offset: document.count)
+                        case 0x5C: Fault(reason: .invalidEscape, offset: place + 2)
+                        case ..<0x20: Fault(reason: .unexpectedByte, offset: place + 1)
+                        case 0x80...: Fault(reason: .invalidUTF8, offset: place + 1)
+                        default: nil
+                        }
+                    let found = fault(document)
+                    if found != expected { Issue.record("byte \(byte) at \(place) among \(filler): \(String(describing: found))") }
+                }
+            }
+        }
+    }
+
+    private func firstVisible(_ document: [UInt8], after index: Int) -> Int {
+        document[(index + 1)...].firstIndex { $0 != 0x20 } ?? document.count
+    }
+
     @Test func refusesADocumentCutAnywhere() throws {
         let text = "{\"a\":[1.5e3,\"é\\u00e9😀\",true,null,{\"b\":-0}],\"c\":{}}"
         let bytes = Array(text.utf8)

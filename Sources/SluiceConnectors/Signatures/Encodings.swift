@@ -2,15 +2,23 @@
 enum Hex {
     /// The code that 64 lowercase digits stand for. Capitals are refused: one text stands for one code.
     static func code(_ digits: some BidirectionalCollection<UInt8>) -> HMACSHA256.Code? {
+        digits.withContiguousStorageIfAvailable { code(UnsafeRawBufferPointer($0)) } ?? Array(digits).withUnsafeBytes { code($0) }
+    }
+
+    static func code(_ digits: UnsafeRawBufferPointer) -> HMACSHA256.Code? {
         guard digits.count == 64 else { return nil }
         var code = HMACSHA256.Code(repeating: 0)
-        var position = 0
-        for byte in digits {
-            guard let value = value(byte) else { return nil }
-            code[position >> 1] = code[position >> 1] << 4 | value
-            position += 1
+        var isHex = true
+        withUnsafeMutableBytes(of: &code) { bytes in
+            for index in 0..<32 {
+                guard let high = value(digits[2 * index]), let low = value(digits[2 * index + 1]) else {
+                    isHex = false
+                    return
+                }
+                bytes[index] = high << 4 | low
+            }
         }
-        return code
+        return isHex ? code : nil
     }
 
     /// The bytes that digits stand for; nil for an odd number of them or anything else.

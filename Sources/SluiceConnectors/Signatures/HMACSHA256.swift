@@ -11,13 +11,13 @@ enum HMACSHA256 {
     static func code(key: [UInt8], _ first: some Collection<UInt8>, _ body: [UInt8]) -> Code {
         let block = block(of: key)
         var inner = SHA256()
-        update(&inner, block ^ SIMD64(repeating: 0x36))
+        update(&inner, block ^ inside)
         if first.withContiguousStorageIfAvailable({ inner.update(bufferPointer: UnsafeRawBufferPointer($0)) }) == nil {
             Array(first).withUnsafeBytes { inner.update(bufferPointer: $0) }
         }
         body.withUnsafeBytes { inner.update(bufferPointer: $0) }
         var outer = SHA256()
-        update(&outer, block ^ SIMD64(repeating: 0x5C))
+        update(&outer, block ^ outside)
         inner.finalize().withUnsafeBytes { outer.update(bufferPointer: $0) }
         return code(outer.finalize())
     }
@@ -30,8 +30,8 @@ enum HMACSHA256 {
         init(_ key: [UInt8]) {
             let block = HMACSHA256.block(of: key)
             var (inner, outer) = (SHA256(), SHA256())
-            update(&inner, block ^ SIMD64(repeating: 0x36))
-            update(&outer, block ^ SIMD64(repeating: 0x5C))
+            update(&inner, block ^ HMACSHA256.inside)
+            update(&outer, block ^ HMACSHA256.outside)
             (self.inner, self.outer) = (inner, outer)
         }
 
@@ -48,10 +48,10 @@ enum HMACSHA256 {
     static func code(key: [UInt8], _ pieces: [[UInt8]]) -> Code {
         let block = block(of: key)
         var inner = SHA256()
-        update(&inner, block ^ SIMD64(repeating: 0x36))
+        update(&inner, block ^ inside)
         for piece in pieces { piece.withUnsafeBytes { inner.update(bufferPointer: $0) } }
         var outer = SHA256()
-        update(&outer, block ^ SIMD64(repeating: 0x5C))
+        update(&outer, block ^ outside)
         inner.finalize().withUnsafeBytes { outer.update(bufferPointer: $0) }
         return code(outer.finalize())
     }
@@ -73,19 +73,25 @@ enum HMACSHA256 {
     /// Whether two secrets are equal, in a time that depends on neither's content: their hashes are compared.
     static func equalSecrets(_ left: [UInt8], _ right: [UInt8]) -> Bool { equal(sha256(left), sha256(right)) }
 
+    /// A block of the hash, by words: bytes one by one took as long as hashing them.
+    private typealias Block = SIMD8<UInt64>
+    private static let inside = Block(repeating: 0x3636_3636_3636_3636)
+    private static let outside = Block(repeating: 0x5C5C_5C5C_5C5C_5C5C)
+
     /// A longer key is hashed (RFC 2104, 2).
-    private static func block(of key: [UInt8]) -> SIMD64<UInt8> {
-        var block = SIMD64<UInt8>(repeating: 0)
-        if key.count <= 64 {
-            for index in key.indices { block[index] = key[index] }
-        } else {
-            let digest = sha256(key)
-            for index in 0..<32 { block[index] = digest[index] }
+    private static func block(of key: [UInt8]) -> Block {
+        var block = Block(repeating: 0)
+        withUnsafeMutableBytes(of: &block) { bytes in
+            if key.count <= bytes.count {
+                bytes.copyBytes(from: key)
+            } else {
+                withUnsafeBytes(of: sha256(key)) { bytes.copyMemory(from: $0) }
+            }
         }
         return block
     }
 
-    private static func update(_ hash: inout SHA256, _ block: SIMD64<UInt8>) {
+    private static func update(_ hash: inout SHA256, _ block: Block) {
         withUnsafeBytes(of: block) { hash.update(bufferPointer: $0) }
     }
 

@@ -49,14 +49,14 @@ enum SignedRequest {
     /// The same for a moment that stands elsewhere.
     static func checkAge(_ moment: Timestamp, place header: String, now: Timestamp, tolerance: Span) throws(RefusalError) {
         let age = now - moment
+        if age <= tolerance, Span.zero - age <= tolerance { return }
         let allowed = "at most \(tolerance.milliseconds / 1000) s are accepted"
         if age > tolerance {
             throw RefusalError(
                 .stale,
                 "the timestamp in \(header) is \((age.milliseconds + 999) / 1000) s old, and \(allowed): a replay, or a clock that is wrong"
             )
-        }
-        if Span.zero - age > tolerance {
+        } else {
             throw RefusalError(
                 .fromTheFuture,
                 "the timestamp in \(header) lies \((999 - age.milliseconds) / 1000) s ahead, and \(allowed): check this machine's clock")

@@ -17,7 +17,7 @@ extension SignatureScheme {
             }
             try SignedRequest.checkAge(
                 seconds, header: StripeHeader.name, now: now, tolerance: options.tolerance ?? SchemeOptions.toleranceDefault)
-            let prefix = Array(timestamp) + [UInt8(ascii: ".")]
+            let prefix = timestamp + [UInt8(ascii: ".")]
             var matches = false
             for key in keys {
                 let expected = HMACSHA256.code(key: key, prefix, request.body)
@@ -40,18 +40,28 @@ private struct StripeHeader {
     private static let codesMax = 16
 
     /// The text after `t=`; nil if there is none or more than one.
-    private(set) var timestamp: Substring.UTF8View?
+    private(set) var timestamp: [UInt8]?
     private(set) var codes: [HMACSHA256.Code] = []
 
     init(_ header: String) {
+        var header = header
+        header.withUTF8 { read(UnsafeRawBufferPointer($0)) }
+    }
+
+    private mutating func read(_ header: UnsafeRawBufferPointer) {
         var timestamps = 0
-        for part in header.utf8.split(separator: UInt8(ascii: ",")) {
-            guard let equals = part.firstIndex(of: UInt8(ascii: "=")) else { continue }
-            let value = part[part.index(after: equals)...]
-            if part[..<equals].elementsEqual("t".utf8) {
+        var start = 0
+        while start < header.count {
+            let end = header[start...].firstIndex(of: UInt8(ascii: ",")) ?? header.count
+            let part = UnsafeRawBufferPointer(rebasing: header[start..<end])
+            start = end + 1
+            // `t=` or `v1=`: what stands before the first "=" has no other in it.
+            if part.count >= 2, part[0] == UInt8(ascii: "t"), part[1] == UInt8(ascii: "=") {
                 timestamps += 1
-                timestamp = timestamps == 1 ? value : nil
-            } else if part[..<equals].elementsEqual("v1".utf8), codes.count < Self.codesMax, let code = Hex.code(value) {
+                timestamp = timestamps == 1 ? Array(part[2...]) : nil
+            } else if part.count >= 3, part[0] == UInt8(ascii: "v"), part[1] == UInt8(ascii: "1"), part[2] == UInt8(ascii: "="),
+                codes.count < Self.codesMax, let code = Hex.code(UnsafeRawBufferPointer(rebasing: part[3...]))
+            {
                 codes.append(code)
             }
         }

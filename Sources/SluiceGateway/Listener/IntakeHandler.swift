@@ -196,9 +196,9 @@ final class IntakeHandler: ChannelDuplexHandler, RemovableChannelHandler {
 
     private func keep(_ keeping: Gateway.Keeping, isHead: Bool, _ context: ChannelHandlerContext) {
         let here = NIOLoopBound((self, context), eventLoop: context.eventLoop)
-        gateway.keep(keeping) { [gateway, mailbox] result in
+        gateway.keep(keeping.entry) { [gateway, mailbox, ticket = keeping.ticket] result in
             mailbox.post {
-                let answer = gateway.kept(keeping, result)
+                let answer = gateway.kept(ticket, result)
                 let (handler, context) = here.value
                 handler.write(answer, isHead: isHead, context)
                 handler.answerNext(context)

@@ -83,7 +83,10 @@ extension Transaction {
 /// Topics of a webhook as a column: eight bytes each, big-endian.
 enum TopicList {
     static func bytes(_ topics: [TopicID]) -> [UInt8] {
-        topics.flatMap { topic in (0..<8).map { UInt8(truncatingIfNeeded: topic.rawValue >> (56 - 8 * $0)) } }
+        var bytes: [UInt8] = []
+        bytes.reserveCapacity(8 * topics.count)
+        for topic in topics { withUnsafeBytes(of: topic.rawValue.bigEndian) { bytes.append(contentsOf: $0) } }
+        return bytes
     }
 
     static func topics(_ bytes: [UInt8]) -> [TopicID] {

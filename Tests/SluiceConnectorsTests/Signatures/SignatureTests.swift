@@ -1,3 +1,4 @@
+import Crypto
 import SluiceCore
 import Testing
 
@@ -216,6 +217,33 @@ struct SignatureVector: Sendable, CustomTestStringConvertible {
         let code = HMACSHA256.code(
             key: Array(repeating: 0xAA, count: 131), [], Array("Test Using Larger Than Block-Size Key - Hash Key First".utf8))
         #expect(Hex.text(code) == "60e431591ee0b67f0d8a26aacbf5b77f8e0bc6213728c5140546040f0ee37f54")
+    }
+
+    /// Keys of each length beside the block's, against swift-crypto's own HMAC.
+    @Test func keysOfEachLengthAreTaken() {
+        for length in 0...130 {
+            let key = (0..<length).map { UInt8(truncatingIfNeeded: $0 &* 37 &+ 11) }
+            let (first, body) = (Array("1700000000.".utf8), (0..<length * 3).map { UInt8(truncatingIfNeeded: $0) })
+            let expected = Array(HMAC<SHA256>.authenticationCode(for: first + body, using: SymmetricKey(data: key)))
+            #expect(HMACSHA256.bytes(HMACSHA256.code(key: key, first, body)) == expected)
+            #expect(HMACSHA256.bytes(HMACSHA256.code(key: key, [first, body])) == expected)
+            #expect(HMACSHA256.bytes(HMACSHA256.Key(key).code(first, body)) == expected)
+        }
+    }
+
+    /// One text stands for one code: each other byte at each place is refused.
+    @Test func codesInHexAreCanonical() {
+        let digits = Array("000102030405060708090a0b0c0d0e0ff0e0d0c0b0a090807060504030201000".utf8)
+        #expect(Hex.code(digits).map(HMACSHA256.bytes) == Hex.bytes(digits))
+        for place in digits.indices {
+            for byte in UInt8.min...UInt8.max {
+                var text = digits
+                text[place] = byte
+                let isDigit = (0x30...0x39).contains(byte) || (0x61...0x66).contains(byte)
+                #expect((Hex.code(text) != nil) == isDigit && (!isDigit || Hex.code(text).map(HMACSHA256.bytes) == Hex.bytes(text)))
+            }
+        }
+        #expect(Hex.code(digits.dropLast()) == nil && Hex.code(digits + [0x30]) == nil && Hex.code([UInt8]()) == nil)
     }
 
     @Test func base64IsCanonical() {
