@@ -8,7 +8,7 @@ struct Turns {
     private var crowdedUntil = Int64.min
 
     /// Records of a transaction while webhooks come: a fifth of the 1,000 that it may have otherwise halves what the slowest webhooks
-    /// wait beside polls, and leaves records three fifths of their rate (docs/benchmarks.md).
+    /// wait beside polls, and leaves records three fifths of their rate (decision 75).
     static let recordsWhileCrowded = 200
     /// For so long after a webhook had to wait for records, in microseconds.
     static let crowdedSpan: Int64 = 1_000_000
