@@ -230,7 +230,9 @@ public struct PageCommit: Sendable {
     public var fence: Fence
     public var trigger: TriggerID
     public var generation: Generation
-    /// The cycle's number, the page's in the cycle and the chunk's in the page: committing the same again changes nothing.
+    /// The cycle's number, the page's in the cycle and the chunk's in the page. A page that is complete and committed again is
+    /// `.repeated`. One that was only begun is committed anew, chunk by chunk, whatever the chunks hold now: its dedup keys drop what
+    /// was committed before.
     public var cycle: Int64
     public var page: Int
     public var chunk: Int

@@ -26,7 +26,7 @@ struct WriteWork {
 ///
 /// The writer takes whatever is there: the commit in flight forms the next batch, and waiting for a larger one costs its
 /// senders more than the syncs it would save. Webhooks go first, and after a transaction with page records the next ones
-/// leave pages out if webhooks wait (`Turns`): one of them waits for at most the page commit in flight and its own.
+/// leave pages out if webhooks wait (`Turns`).
 final class WriteQueue: @unchecked Sendable {
     // `@unchecked`: everything below is guarded by `mutex`.
     private let mutex = UnsafeMutablePointer<pthread_mutex_t>.allocate(capacity: 1)
@@ -37,10 +37,8 @@ final class WriteQueue: @unchecked Sendable {
     private var changes: [any WaitingChange] = []
     private var changeBytes = 0
     private var turns = Turns()
-    /// What the writer does since it took its work keeps webhooks waiting: records, or the log.
-    private var holdsUp = false
-    /// When the writer took its work, in microseconds of a clock that nobody sets.
-    private var begunAt: Int64?
+    /// What the writer does since it took its work.
+    private var turn = Turns.Turn()
     private var isClosing = false
     private var isEnded = false
     private var whenEnded: [@Sendable () -> Void] = []
@@ -106,32 +104,33 @@ final class WriteQueue: @unchecked Sendable {
 
     // MARK: The writer
 
-    /// Waits for work; nil once the queue is closed and empty.
-    func next() -> WriteWork? {
+    /// Waits for work; nil once the queue is closed and empty. `times`: of the work before.
+    func next(after times: Times = Times()) -> WriteWork? {
         locked {
-            if let begunAt {
-                let now = WriteQueue.microseconds()
-                turns.ended(after: now - begunAt, heldUp: holdsUp, webhooksWait: !appends.isEmpty, at: now)
-            }
-            begunAt = nil
+            (turn.webhooks, turn.changes, turn.copy) = (times.webhooks, times.changes, times.copy)
+            turns.ended(turn, webhooksWait: !appends.isEmpty, at: WriteQueue.microseconds())
+            turn = Turns.Turn()
             while appends.isEmpty && changes.isEmpty {
                 if isClosing { return nil }
+                turns.rested()
                 pthread_cond_wait(condition, mutex)
             }
             var work = WriteWork()
             takeAppends(&work)
             takeChanges(&work)
-            begunAt = WriteQueue.microseconds()
             return work
         }
     }
 
-    /// Whether the writer may do something else now. Not while webhooks wait that a page has held up: the next transaction has
-    /// no records.
-    var mayPause: Bool { locked { !holdsUp || appends.isEmpty } }
+    /// What the writer took for one piece of work, in microseconds: as in `Turns.Turn`.
+    struct Times {
+        var webhooks: Int64 = 0
+        var changes: Int64 = 0
+        var copy: Int64 = 0
+    }
 
-    /// The writer did something else.
-    func paused() { locked { holdsUp = true } }
+    /// Whether the writer may do something else now. Not while webhooks wait that a page has held up.
+    var mayPause: Bool { locked { !turn.hadRecords || appends.isEmpty } }
 
     func ended() {
         let callbacks = locked {
@@ -162,7 +161,6 @@ final class WriteQueue: @unchecked Sendable {
 
     private func takeChanges(_ work: inout WriteWork) {
         let leavesRecordsOut = turns.leavesRecordsOut(webhooks: work.appends.count)
-        holdsUp = false
         let recordsMax = turns.records(upTo: options.batchRecordsMax, at: WriteQueue.microseconds())
         var records = 0
         var count = 0
@@ -170,9 +168,10 @@ final class WriteQueue: @unchecked Sendable {
             let change = changes[count]
             if change.records > 0 {
                 // In order: what waits behind a page that is left out waits, too.
+                turn.leftRecordsOut = leavesRecordsOut
                 if leavesRecordsOut || (records > 0 && records + change.records > recordsMax) { break }
                 records += change.records
-                holdsUp = true
+                turn.hadRecords = true
             }
             changeBytes -= change.bytes
             count += 1
@@ -187,7 +186,8 @@ final class WriteQueue: @unchecked Sendable {
         return body()
     }
 
-    private static func microseconds() -> Int64 {
+    /// Of a clock that nobody sets.
+    static func microseconds() -> Int64 {
         var time = timespec()
         clock_gettime(CLOCK_MONOTONIC, &time)
         return Int64(time.tv_sec) * 1_000_000 + Int64(time.tv_nsec) / 1000

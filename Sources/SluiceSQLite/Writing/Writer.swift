@@ -69,10 +69,11 @@ final class Writer: @unchecked Sendable {
                     return SQLITE_OK
                 }, frames)
         }
-        while let work = queue.next() {
-            turn(work)
-            // Webhooks that have waited for a page do not wait for the log as well, nor the other way round.
-            if queue.mayPause, checkpointIfDue() { queue.paused() }
+        var times = WriteQueue.Times()
+        while let work = queue.next(after: times) {
+            times = turn(work)
+            let begunAt = WriteQueue.microseconds()
+            if checkpointIfDue() { times.copy = max(1, WriteQueue.microseconds() - begunAt) }
         }
         end()
     }
@@ -94,6 +95,8 @@ final class Writer: @unchecked Sendable {
         if frames < framesCopied { framesCopied = 0 }
         // What was copied already and could not start afresh has to grow before it is worth another look.
         guard frames >= checkpointPages, framesCopied == 0 || frames >= framesCopied + checkpointPages / 2 else { return false }
+        // Webhooks that have waited for a page do not wait for the log as well, unless it has become long meanwhile.
+        guard frames >= max(checkpointPages, framesCopied) + checkpointPages * 2 || queue.mayPause else { return false }
         pool.writeWithoutTransaction { db in
             let mode = frames >= checkpointPages * 8 ? SQLITE_CHECKPOINT_RESTART : SQLITE_CHECKPOINT_PASSIVE
             sqlite3_busy_timeout(db.sqliteConnection, Writer.readerMillisecondsMax)
@@ -112,12 +115,17 @@ final class Writer: @unchecked Sendable {
         var effects = Effects()
     }
 
-    private func turn(_ work: WriteWork) {
+    private func turn(_ work: WriteWork) -> WriteQueue.Times {
+        let begunAt = WriteQueue.microseconds()
+        var appendedAt = begunAt
         let outcome: Result<Outcome, SluiceError> = pool.writeWithoutTransaction { db in
             let transaction = Transaction(db, digests, consumers)
             do {
                 try transaction.run("BEGIN IMMEDIATE")
-                let outcome = try Writer.perform(work, transaction)
+                var outcome = Outcome()
+                outcome.receipts = try transaction.append(work.appends)
+                appendedAt = WriteQueue.microseconds()
+                try Writer.perform(work.changes, transaction, &outcome)
                 try transaction.saveCounters()
                 try transaction.run("COMMIT")
                 return .success(outcome)
@@ -132,12 +140,11 @@ final class Writer: @unchecked Sendable {
         for (waiting, receipt) in zip(work.appends, Writer.receipts(work, outcome)) { waiting.then(receipt) }
         if case .success(let outcome) = outcome { tell(outcome.effects) }
         finish(work, outcome)
+        return WriteQueue.Times(webhooks: appendedAt - begunAt, changes: WriteQueue.microseconds() - appendedAt)
     }
 
-    private static func perform(_ work: WriteWork, _ transaction: Transaction) throws -> Outcome {
-        var outcome = Outcome()
-        outcome.receipts = try transaction.append(work.appends)
-        for change in work.changes {
+    private static func perform(_ changes: [any WaitingChange], _ transaction: Transaction, _ outcome: inout Outcome) throws {
+        for change in changes {
             do {
                 try transaction.savepoint { try change.perform(transaction) }
                 outcome.failures.append(nil)
@@ -148,7 +155,6 @@ final class Writer: @unchecked Sendable {
             }
         }
         outcome.effects = transaction.effects
-        return outcome
     }
 
     private static func receipts(

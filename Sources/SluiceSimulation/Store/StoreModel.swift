@@ -20,12 +20,10 @@ struct StoreModel {
         var state = TriggerState.created
         var generation = Generation.first
         var progress = TriggerProgress()
-        /// The last chunk that was committed: what makes repeating it change nothing.
+        /// The page that was committed last, or begun: what makes repeating it change nothing.
         var atCycle: Int64 = 0
         var atPage = 0
-        var atChunk = -1
         var isPageComplete = false
-        var atEpoch = LeaseEpoch(0)
         /// By the change's number, which (id, version) determines.
         var keys: [Int: Key] = [:]
     }
@@ -58,7 +56,6 @@ struct StoreModel {
     mutating func setState(_ index: Int, _ state: TriggerState) {
         triggers[index].state = state
         triggers[index].generation = triggers[index].generation.next
-        triggers[index].atChunk = -1
     }
 
     // MARK: Pages
@@ -68,13 +65,13 @@ struct StoreModel {
         return generation == triggers[index].generation ? nil : .triggerChanged
     }
 
-    /// Whether this very chunk was committed before. A page that was begun under another lease, before a failure or before a
-    /// change is read anew: what its chunks hold may differ then, and the dedup keys drop what does not.
+    /// Whether its page was committed before. One that was only begun is read anew: what its chunks hold may differ then, and the
+    /// dedup keys drop what does not.
     private func hasCommitted(_ commit: PageCommit, _ trigger: Trigger) -> Bool {
         if (commit.cycle, commit.page) != (trigger.atCycle, trigger.atPage) {
             return (commit.cycle, commit.page) < (trigger.atCycle, trigger.atPage)
         }
-        return trigger.isPageComplete || (trigger.atEpoch == commit.fence.epoch && commit.chunk <= trigger.atChunk)
+        return trigger.isPageComplete
     }
 
     /// `changes`: the number of each record's change, in the order of the records.
@@ -95,8 +92,7 @@ struct StoreModel {
             }
         }
         trigger.progress.lastPosition = JobPosition(trigger.progress.lastPosition.rawValue + Int64(jobs.count))
-        (trigger.atCycle, trigger.atPage, trigger.atChunk) = (commit.cycle, commit.page, commit.chunk)
-        (trigger.isPageComplete, trigger.atEpoch) = (commit.completion != nil, commit.fence.epoch)
+        (trigger.atCycle, trigger.atPage, trigger.isPageComplete) = (commit.cycle, commit.page, commit.completion != nil)
         trigger.progress.lastCycle = max(trigger.progress.lastCycle, commit.cycle)
         if let completion = commit.completion { complete(&trigger.progress, completion, at: commit.at) }
         triggers[index] = trigger
@@ -136,7 +132,6 @@ struct StoreModel {
         triggers[index].progress.failures = failure.failures
         triggers[index].progress.retryAt = failure.retryAt
         triggers[index].progress.lastStartAt = failure.startedAt
-        triggers[index].atChunk = -1
         if failure.dropsOpenCycle { triggers[index].progress.openCycle = nil }
         return nil
     }

@@ -19,7 +19,7 @@ extension World {
         if isStoreFailing {
             monitor.occurred(.storeFailed)
             if chunk > 0 { monitor.occurred(.storeFailedBetweenChunks) }
-            return fail(PollFailure(.transient, SluiceError(.diskFull, "the disk is full")), hasBegunPage: chunk > 0, &cycle, node)
+            return fail(PollFailure(.transient, SluiceError(.diskFull, "the disk is full")), &cycle, node)
         }
         if mutant == .cursorBeforeJobs, isLast, !cycle.hasCursorCommitted {
             cycle.hasCursorCommitted = true

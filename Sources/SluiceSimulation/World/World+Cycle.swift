@@ -191,13 +191,13 @@ extension World {
         if store.triggers[index].state == .failed, node === holder { report(index, .recovered) }
     }
 
-    func fail(_ failure: PollFailure, hasBegunPage: Bool = false, _ cycle: inout RunningCycle, _ node: Node) -> Timestamp? {
+    func fail(_ failure: PollFailure, _ cycle: inout RunningCycle, _ node: Node) -> Timestamp? {
         let trigger = cycle.start.trigger
         let index = Int(trigger.rawValue)
         let open = cycle.slice.cycle.nextPage > 0 && isStoreReadable ? store.triggers[index].progress.openCycle : nil
         let failures = (node.schedule.schedule(of: trigger)?.failures ?? 0) + 1
         let delay = max(failure.retryAfter ?? .zero, Backoff.delay(failures: failures, random: random.unit()))
-        var kept = failure.kind == .pageStateExpired ? nil : open
+        let kept = failure.kind == .pageStateExpired ? nil : open
         note("trigger \(index) fails for the \(failures). time: \(failure.error.message); again in \(delay)")
         if !isStoreFailing {
             let record = CycleFailure(
@@ -208,9 +208,6 @@ extension World {
                 if reason == .leaseLost { monitor.occurred(.leaseLostInCycle) }
                 return end(&cycle, .fenced)
             }
-        } else if hasBegunPage {
-            // The store still counts the begun page's chunks as committed, and read again they may hold other records.
-            kept = nil
         }
         if failure.kind == .rateLimited, let wait = failure.retryAfter {
             node.schedule.block(ConnectionID(Int64(cycle.connection)), until: now + wait)

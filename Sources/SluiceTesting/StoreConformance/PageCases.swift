@@ -118,7 +118,11 @@ extension StoreConformance {
         let afterFailure = bench.page(trigger, new, cycle: 1, page: 0, chunk: 0, keys: ["v", "w"])
         try expectEqual(
             try await bench.store.commitPage(afterFailure), .committed(jobs: 1, lastPosition: JobPosition(3)), "after a failure")
-        try expectEqual(try await bench.keys(), ["x", "w", "v"], "jobs")
+        let afterAnother = bench.page(trigger, new, cycle: 1, page: 0, chunk: 0, keys: ["u", "v", "w"])
+        try expectEqual(
+            try await bench.store.commitPage(afterAnother), .committed(jobs: 1, lastPosition: JobPosition(4)),
+            "after a failure that could not be recorded")
+        try expectEqual(try await bench.keys(), ["x", "w", "v", "u"], "jobs")
     }
 
     private static func oneFailing(_ bench: inout StoreBench) async throws {
