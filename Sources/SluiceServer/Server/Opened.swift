@@ -27,19 +27,20 @@ public struct Opened: Sendable {
         let isUnsafeForATest = environment["SLUICE_TEST_SYNCHRONOUS"] == "normal"
         if isUnsafeForATest { options.synchronous = .normal }
         let storeOptions = options
-        let (store, library, places) = try await NIOThreadPool.singleton.runIfActive {
+        let (store, library, places, loss) = try await NIOThreadPool.singleton.runIfActive {
             try SmallFile.makeDirectory(dataDirectory)
             let places = try DestinationPlaces.find(
                 files: filesDirectory, commands: commandsDirectory, dataDirectory: dataDirectory,
                 connectorsDirectory: connectorsDirectory, environment: environment)
             var library = ConnectorLibrary()
             if let connectorsDirectory { try library.load(directory: connectorsDirectory) }
-            return (try SQLiteStore.open(storeOptions), library, places)
+            let loss = try DatabaseLoss.find(in: dataDirectory)
+            return (try SQLiteStore.open(storeOptions), library, places, loss)
         }
         do {
             let key = try await MasterKey.sealer(environment: environment, dataDirectory: dataDirectory, store: store)
             let unsafe = isUnsafeForATest ? ["SLUICE_TEST_SYNCHRONOUS is set: a 2xx does not survive a power loss"] : []
-            let notices = unsafe + (key.notice.map { [$0] } ?? []) + library.failures.map { "a connector is not loaded: \($0)" }
+            let notices = unsafe + [loss, key.notice].compactMap(\.self) + library.failures.map { "a connector is not loaded: \($0)" }
             return Opened(store: store, sealer: key.sealer, library: library, clock: AnchoredClock(), notices: notices, places: places)
         } catch {
             await store.close()
