@@ -55,7 +55,20 @@ extension Transaction {
         entry.movedAt = time
         entry.machine.touch()
         try save(destination, &entry, at: time)
+        if from != nil { try regain(destination) }
         effects.consumers.insert(destination)
+    }
+
+    /// What will be handed out after all is not left any more: it would be acked and become a dead letter, too (P9). For after the
+    /// consumer was stored.
+    func regain(_ destination: DestinationID) throws {
+        try run(
+            """
+            UPDATE consumer_left AS l SET through_seq = min(l.through_seq, max(c.position, t.after_seq))
+            FROM consumer c, consumer_trigger t
+            WHERE l.destination_id = ?1 AND c.destination_id = ?1 AND t.destination_id = ?1 AND t.trigger_id = l.trigger_id
+            """, destination.rawValue)
+        try run("DELETE FROM consumer_left WHERE destination_id = ? AND through_seq <= after_seq", destination.rawValue)
     }
 
     private func begin(_ destination: DestinationID, _ trigger: TriggerID, _ after: Int64, _ entry: inout ConsumerCache.Entry) throws {

@@ -204,6 +204,7 @@ extension Transaction {
         for trigger in entry.triggers.keys { entry.triggers[trigger] = 0 }
         try run("UPDATE consumer_trigger SET after_seq = 0 WHERE destination_id = ?", id.rawValue)
         _ = try save(id, &entry, at: time)
+        try regain(id)
         effects.consumers.insert(id)
         return seeking
     }

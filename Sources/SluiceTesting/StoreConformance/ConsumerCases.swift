@@ -13,6 +13,7 @@ extension StoreConformance {
         ConformanceCase("P9_aNewConsumerGetsJobsFromNowOn", consumerFromNow),
         ConformanceCase("P9_aConsumerAttachedFromAPositionRepeatsNothingElse", consumerFromPosition),
         ConformanceCase("P9_detachingAConsumerLosesNothing", consumerDetach),
+        ConformanceCase("P9_whatIsRegainedAfterDetachingIsNoDeadLetter", consumerRegains),
         ConformanceCase("P9_retentionSparesTheUnacked", retentionSparesUnacked),
         ConformanceCase("P9_atTheBoundAnUnackedJobIsADeadLetter", unackedExpires),
         ConformanceCase("P9_aSeekSaysWhatItSkips", seek),
@@ -332,6 +333,39 @@ extension StoreConformance {
         try expectEqual(try await bench.replay(DeadLetterSelection(destination: queue), at: much), 2, "attached again and replayed")
         let again = try await fetch(bench, queue, at: much)
         try expect(Set(["b", "c"]).isSubset(of: Set(keys(again))), "handed out after all: \(keys(again))")
+    }
+
+    /// Detached and attached again before anybody looked at what was left.
+    private static func consumerRegains(_ bench: inout StoreBench) async throws {
+        let (one, two, queue, fence) = try await makeConsumer(bench)
+        try await bench.cycle(one, fence, 1, keys: ["a", "b", "c"])
+        try await bench.cycle(two, fence, 1, keys: ["x", "y", "z"])
+        try await bench.apply([
+            .detach(trigger: "one", destination: "queue"), .detach(trigger: "two", destination: "queue"),
+            .attach(trigger: "one", destination: "queue", from: JobPosition(1)),
+            .attach(trigger: "two", destination: "queue", from: JobPosition(3)),
+        ])
+        try await bench.reopen()
+        let first = try await fetch(bench, queue)
+        try expectEqual(keys(first), ["a", "b", "c", "z"], "from the first of one, and the third of the other")
+        try await say(bench, queue, first.lease, .ack)
+        _ = try await bench.prune(RetentionPolicy(), at: bench.start)
+        let letters = try await dead(bench, queue)
+        try expectEqual(letters.map(\.trigger), [two.id, two.id], "of the other only")
+        try expectEqual(letters.map(\.position.rawValue).sorted(), [1, 2], "what was not regained")
+        // Attached from now on, it regains nothing; going back does.
+        try await bench.cycle(one, fence, 2, keys: ["d", "e"])
+        try await bench.apply([
+            .detach(trigger: "one", destination: "queue"), .attach(trigger: "one", destination: "queue", from: nil),
+        ])
+        let token = try require(try await bench.store.jobs(JobQuery(trigger: one.id)).jobs.first { $0.position.rawValue == 4 }, "d").token
+        _ = try await bench.store.seekConsumer(queue, to: .after(token), at: bench.start)
+        let second = try await fetch(bench, queue)
+        try expectEqual(keys(second), ["e"], "from where it went")
+        try await say(bench, queue, second.lease, .ack)
+        _ = try await bench.prune(RetentionPolicy(), at: bench.start)
+        let ofOne = try await dead(bench, queue).filter { $0.trigger == one.id }
+        try expectEqual(ofOne.map(\.position.rawValue), [4], "what it went past")
     }
 
     private static func detachedInHand(_ bench: inout StoreBench) async throws {
