@@ -6,8 +6,9 @@ import SluiceStore
 public protocol CallbackTaking: Sendable {
     /// What a token stands for; nil: nothing that is known. Throws `SluiceError` where that cannot be told now.
     func callback(token: String) async throws -> StoredCallback?
-    /// A call whose sender was verified, where that is needed. Returns once all that follows from it is on disk.
-    func called(_ callback: StoredCallback, _ request: WebhookRequest) async throws
+    /// A call whose sender was verified, where that is needed. Returns what the callback is then, once all that follows from it is
+    /// on disk.
+    func called(_ callback: StoredCallback, _ request: WebhookRequest) async throws -> CallbackState
 }
 
 /// The shape of a callback's URL: `/callbacks/TOKEN`.
@@ -28,7 +29,8 @@ enum CallbackPath {
 /// | the token is | the call | the answer |
 /// |---|---|---|
 /// | unknown | any | 404 |
-/// | of one that is over | any | 200, and nothing changes |
+/// | of one that has expired | any | 410: what it carries is not kept |
+/// | of another that is over | any | 200, and nothing changes |
 /// | of one whose connection cannot be used now | any | 503 |
 /// | of one whose provider can be asked | unverified, and the connection has a scheme | 401 |
 /// | | verified, or no scheme | 200 once it is recorded; asked soon |
@@ -53,6 +55,7 @@ extension Gateway {
             let step = handshake(asked, request, connection, isVerified: false)
             return count(await answer(of: step, request, connection) ?? .wrongMethod, route)
         }
+        if target.state.state == .expired { return count(.expired, route) }
         if target.state.state.isOver { return .called }
         if let route {
             if let refusal = await refusal(request, route, at: now) { return refusal }
@@ -61,7 +64,8 @@ extension Gateway {
             return count(.notReady)
         }
         do {
-            try await callbacks.called(target, request)
+            // Its time may have been up meanwhile.
+            if try await callbacks.called(target, request) == .expired { return count(.expired, route) }
             return route?.connection.wantsEmptyAnswers ?? false ? GatewayAnswer.called.withoutBody() : .called
         } catch let error as SluiceError where error.code == .invalid {
             let answer = GatewayAnswer(status: 413, reason: "too_large", message: "The result is too large.")
@@ -105,6 +109,8 @@ extension Gateway {
 
 extension GatewayAnswer {
     static let called = GatewayAnswer(status: 200, reason: "ok", message: "")
+    static let expired = GatewayAnswer(
+        status: 410, reason: "callback_expired", message: "Nobody waits for this any more: the time of the callback was up.")
     static let notReady = GatewayAnswer(
         status: 503, reason: "not_ready", message: "The call cannot be verified now; send it again.", retryAfterSeconds: 60)
 }

@@ -94,6 +94,58 @@ import Testing
         #expect(late.callback.state == .expired && late.callback.reason?.contains("still down") == true)
     }
 
+    /// Nobody was there when its time was up: what counts is since when the provider was asked.
+    @Test func theGraceBeginsWithTheFirstPollThatIsSent() {
+        let end = Self.start + .hours(2)
+        let restart = end + .hours(3)
+        var machine = CallbackMachine(Self.machine().callback, servedSince: restart)
+        func fail(_ at: Timestamp, isHeldBack: Bool = false, isUnasked: Bool = false) {
+            _ = machine.answered(
+                .none(reason: "down", isHeldBack: isHeldBack, isUnasked: isUnasked), covers: 0, startedAt: at, at: at + .seconds(1))
+        }
+        fail(restart, isHeldBack: true)
+        fail(restart + .minutes(20), isUnasked: true)
+        #expect(machine.callback.state == .pending, "nothing was sent")
+        let first = restart + .minutes(30)
+        fail(first)
+        fail(first + .minutes(14))
+        #expect(machine.callback.state == .pending && machine.callback.nextAt <= first + .minutes(15))
+        fail(first + .minutes(16), isHeldBack: true)
+        #expect(machine.callback.state == .pending, "what was not sent ends nothing")
+        // Another process tries as long as the first one.
+        let again = first + .minutes(17)
+        machine = CallbackMachine(machine.callback, servedSince: again)
+        fail(again)
+        #expect(machine.callback.state == .pending)
+        fail(again + .minutes(15))
+        #expect(machine.callback.state == .expired && machine.callback.reason?.contains("no answer: down") == true)
+    }
+
+    @Test func whatCannotBeAskedAtAllExpiresAfterADay() {
+        var machine = Self.machine()
+        let end = machine.callback.expiresAt
+        var now = end
+        while machine.callback.state == .pending, now < end + .days(2) {
+            _ = machine.answered(.none(reason: "not loaded", isUnasked: true), covers: 0, startedAt: now, at: now)
+            #expect(machine.callback.state == .expired || machine.callback.nextAt > now)
+            if machine.callback.state == .pending { now = machine.callback.nextAt }
+        }
+        #expect(now == end + .days(1))
+        #expect(machine.callback.reason == "its time was up, and the provider could not be asked: not loaded")
+    }
+
+    @Test func whatWasMadeBeforeARestartStillWaitsForItsCall() {
+        let restart = Self.start + .days(1)
+        var machine = CallbackMachine(Self.machine(asks: false).callback, servedSince: restart)
+        let isPutOff = machine.expire(at: restart)
+        #expect(isPutOff && machine.callback.state == .pending && machine.due(at: restart + .minutes(59)) == .nothing)
+        var called = machine
+        let isSettled = called.brought(at: restart + .minutes(59))
+        #expect(isSettled && called.callback.state == .settled)
+        let isExpired = machine.expire(at: restart + .hours(1))
+        #expect(isExpired && machine.callback.state == .expired)
+    }
+
     @Test func whatCannotBeAskedExpiresByTime() {
         var machine = Self.machine(asks: false, lifetime: .seconds(60))
         #expect(machine.callback.nextAt == Self.start + .seconds(60))

@@ -12,11 +12,15 @@ final class FakeCallbacks: CallbackTaking {
         var byToken: [String: StoredCallback] = [:]
         var called: [(id: String, body: [UInt8])] = []
         var failure: SluiceError?
+        var expires = false
     }
     private let state = Mutex(State())
 
     var called: [(id: String, body: [UInt8])] { state.withLock { $0.called } }
     func fail(_ error: SluiceError?) { state.withLock { $0.failure = error } }
+
+    /// From now on each expires while it is called.
+    func expire() { state.withLock { $0.expires = true } }
 
     func add(_ token: String, asks: Bool, connection: ConnectionID = ConnectionID(7), state: CallbackState = .pending) {
         var callback = Callback(asks: asks, createdAt: .distantPast, expiresAt: .distantFuture, nextAt: .distantFuture)
@@ -35,8 +39,11 @@ final class FakeCallbacks: CallbackTaking {
         }
     }
 
-    func called(_ callback: StoredCallback, _ request: WebhookRequest) async throws {
-        state.withLock { $0.called.append((callback.id, request.body)) }
+    func called(_ callback: StoredCallback, _ request: WebhookRequest) async throws -> CallbackState {
+        state.withLock { state in
+            state.called.append((callback.id, request.body))
+            return state.expires ? .expired : callback.state.asks ? .pending : .settled
+        }
     }
 }
 
@@ -79,16 +86,29 @@ final class FakeCallbacks: CallbackTaking {
     @Test func lateCallsAreAnsweredAndChangeNothing() async throws {
         let (bench, callbacks) = bench { fake in
             for (token, state) in [
-                ("settled", CallbackState.settled), ("expired", .expired), ("cancelled", .cancelled), ("failed", .failed),
+                ("settled", CallbackState.settled), ("cancelled", .cancelled), ("failed", .failed),
             ] {
                 fake.add(token, asks: false, state: state)
             }
         }
-        for token in ["settled", "expired", "cancelled", "failed"] {
+        for token in ["settled", "cancelled", "failed"] {
             #expect(await call(bench, token).status == 200)
             #expect(await call(bench, token, signed: false).status == 200, "whatever it carries: nothing is told")
         }
         #expect(callbacks.called.isEmpty)
+    }
+
+    /// A result that is not kept must not look like one that is.
+    @Test func P1_callsOfAnExpiredOneAreNotAnsweredAsIfTheyWereKept() async throws {
+        let (bench, callbacks) = bench { fake in
+            fake.add("expired", asks: false, state: .expired)
+            fake.add("takes", asks: false)
+        }
+        #expect(await call(bench, "expired").status == 410)
+        #expect(callbacks.called.isEmpty)
+        #expect(await call(bench, "takes").status == 200)
+        callbacks.expire()
+        #expect(await call(bench, "takes").status == 410, "between the look and the call")
     }
 
     @Test func whatIsNotACallbackIsNotFound() async throws {

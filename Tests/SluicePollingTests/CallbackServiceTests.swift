@@ -73,7 +73,7 @@ extension BenchCatalogue: CallbackCatalogue {
 
     private func with(
         connections: [String] = ["shop"], limits: CallbackService.Limits = .init(storeRetry: .milliseconds(10)),
-        _ body: @Sendable (Fixture) async throws -> Void
+        before: @Sendable (Fixture) async throws -> Void = { _ in }, _ body: @Sendable (Fixture) async throws -> Void
     ) async throws {
         let provider = Provider()
         let connector = ConnectorDescription("psp", title: "PSP", version: "1") {
@@ -87,6 +87,7 @@ extension BenchCatalogue: CallbackCatalogue {
             let service = CallbackService(
                 store: bench.store, catalogue: bench.catalogue, time: bench.time, alarms: bench.alarms, polling: bench.service,
                 limits: limits, logger: logger, random: { 0 })
+            try await before(Fixture(bench: bench, service: service, provider: provider))
             try await withThrowingTaskGroup(of: Void.self) { group in
                 group.addTask { await service.run() }
                 defer { group.cancelAll() }
@@ -187,6 +188,32 @@ extension BenchCatalogue: CallbackCatalogue {
                 #expect(stored.state.state == .expired && stored.endedBy == .time && stored.result == nil)
             }
             #expect(fixture.provider.asked("a") == 1 && fixture.provider.asked("b") == 0)
+        }
+    }
+
+    /// Their time was up while nobody was here.
+    @Test func P9_aDowntimeCostsNoResult() async throws {
+        try await with(before: { fixture in
+            fixture.provider.says("a", .failure(PollFailure(.transient, SluiceError(.providerAnswer, "down"))))
+            _ = try await fixture.add("a", lifetime: .seconds(60))
+            for name in ["b", "c"] { _ = try await fixture.add(name, asks: false, lifetime: .seconds(60)) }
+            fixture.bench.time.advance(by: .hours(1))
+        }) { fixture in
+            try await waitUntil("it was asked, and the others are put off", seconds: 30) {
+                let now = fixture.bench.time.now()
+                for name in ["a", "b", "c"] where try await fixture.stored(name).state.nextAt <= now { return false }
+                return true
+            }
+            #expect(fixture.provider.asked("a") == 1)
+            #expect(try await fixture.stored("a").state.state == .pending)
+            fixture.provider.says("a", .success(.over(result: Array("1".utf8))))
+            #expect(try await fixture.service.called(fixture.stored("b"), record: Record(bytes: Array("2".utf8)[...])) == .settled)
+            fixture.advance(by: .minutes(5))
+            try await waitUntil("it is settled", seconds: 30) { try await fixture.stored("a").state.state == .settled }
+            fixture.advance(by: .hours(1))
+            try await waitUntil("nobody called", seconds: 30) { try await fixture.stored("c").state.state == .expired }
+            let late = try await fixture.service.called(fixture.stored("c"), record: Record(bytes: Array("3".utf8)[...]))
+            #expect(late == .expired)
         }
     }
 

@@ -25,7 +25,8 @@ public struct Callback: Sendable, Equatable {
     public var expiresAt: Timestamp
     /// When something is due: a status poll, or the end of its time. `.distantFuture` once it is over.
     public var nextAt: Timestamp
-    /// When the last status poll began whose answer is recorded.
+    /// When the last status poll began whose answer is recorded. Of those that were sent once its time was up, and that gave no
+    /// answer, the first.
     public var lastStartAt: Timestamp?
     /// Status polls whose answer is recorded.
     public var polls = 0
@@ -57,18 +58,27 @@ public struct CallbackPolicy: Sendable, Equatable {
     public var pauses: [Span]
     /// Polls that calls cause begin at least this long after the one before.
     public var throttle: Span
-    /// For how long after its end the last status poll is tried again, if the provider gives no answer.
+    /// For how long the last status poll is tried again, if the provider gives no answer.
     public var grace: Span
+    /// For how long after its end it waits where no status poll can be sent: its connector is not loaded, its connection waits.
+    public var graceUnasked: Span
+    /// For how long after a start calls are waited for whose time was up meanwhile.
+    public var graceOfCalls: Span
 
     public static let pausesStandard: [Span] = [.seconds(5), .seconds(15), .minutes(1), .minutes(5), .minutes(15), .hours(1)]
     public static let pausesMax = 32
     public static let lifetimeMax = Span.days(90)
     public static let retryAfterMax = Span.days(1)
 
-    public init(pauses: [Span] = pausesStandard, throttle: Span = .seconds(20), grace: Span = .minutes(15)) {
+    public init(
+        pauses: [Span] = pausesStandard, throttle: Span = .seconds(20), grace: Span = .minutes(15), graceUnasked: Span = .days(1),
+        graceOfCalls: Span = .hours(1)
+    ) {
         self.pauses = pauses.isEmpty ? CallbackPolicy.pausesStandard : pauses
         self.throttle = throttle
         self.grace = grace
+        self.graceUnasked = graceUnasked
+        self.graceOfCalls = graceOfCalls
     }
 
     func pause(_ step: Int) -> Span { pauses[min(step, pauses.count - 1)] }

@@ -13,16 +13,22 @@
 /// - It ends once. Whatever comes later (calls, answers, a cancellation) changes nothing.
 /// - Where the provider can be asked, no call ends it: only the provider's own answer does, or its time, or whoever made it.
 /// - Calls cause at most 2 + W/20 s status polls in any W seconds, and the last of them is followed by one.
-/// - It does not expire before a status poll that began at its end or later was answered, or was tried for `grace` in vain.
+/// - It does not expire before a status poll that began at its end or later was answered, or was tried for `grace` in vain: counted
+///   from the first one that was sent. Where none can be sent, it waits for `graceUnasked`. Both begin anew with each process.
+/// - Where nothing can be asked, one that was made before a process began does not expire for `graceOfCalls` from then on: what
+///   could not be taken meanwhile is sent again.
 ///
 /// Pure: whoever uses it passes the time in, records what it holds, and begins anew from that after a crash.
 public struct CallbackMachine: Sendable, Equatable {
     public private(set) var callback: Callback
     public let policy: CallbackPolicy
+    /// Since when this process asks and takes calls.
+    let servedSince: Timestamp
 
-    public init(_ callback: Callback, policy: CallbackPolicy = CallbackPolicy()) {
+    public init(_ callback: Callback, policy: CallbackPolicy = CallbackPolicy(), servedSince: Timestamp = .distantPast) {
         self.callback = callback
         self.policy = policy
+        self.servedSince = servedSince
     }
 
     /// A new one. `random` in 0..<1 spreads the polls of many that were made together.
@@ -35,7 +41,7 @@ public struct CallbackMachine: Sendable, Equatable {
         case nothing
         /// Ask the provider. `covers` is to be handed back with its answer.
         case poll(covers: Int64)
-        /// Its time is up.
+        /// Its time is up: `expire` ends it or puts that off.
         case expire
     }
 
@@ -49,8 +55,9 @@ public struct CallbackMachine: Sendable, Equatable {
     public enum Answer: Sendable, Equatable {
         case pending(retryAfter: Span? = nil)
         case over(failed: Bool)
-        /// No answer; `isHeldBack`: nothing was sent, because the connection waits.
-        case none(reason: String, retryAfter: Span? = nil, isHeldBack: Bool = false)
+        /// No answer; `isHeldBack`: nothing was sent, because the connection waits; `isUnasked`: nothing was sent, because nobody
+        /// knows how.
+        case none(reason: String, retryAfter: Span? = nil, isHeldBack: Bool = false, isUnasked: Bool = false)
     }
 
     /// A call came. `covering`: the signals that a poll under way will cover, nil if none is. True: something changed and is to be
@@ -76,8 +83,9 @@ public struct CallbackMachine: Sendable, Equatable {
         _ answer: Answer, covers: Int64, startedAt: Timestamp, at now: Timestamp, random: Double = 0
     ) -> Bool {
         guard callback.state == .pending, callback.asks else { return false }
-        if case .none(let reason, let retryAfter, let isHeldBack) = answer {
-            return unanswered(reason, retryAfter, isHeldBack, startedAt: startedAt, at: now, random)
+        if case .none(let reason, let retryAfter, let isHeldBack, let isUnasked) = answer {
+            unanswered(reason, retryAfter, isHeldBack, isSent: !isHeldBack && !isUnasked, startedAt: startedAt, at: now, random)
+            return true
         }
         callback.polls += 1
         callback.failures = 0
@@ -105,13 +113,14 @@ public struct CallbackMachine: Sendable, Equatable {
     }
 
     private mutating func unanswered(
-        _ reason: String, _ retryAfter: Span?, _ isHeldBack: Bool, startedAt: Timestamp, at now: Timestamp, _ random: Double
-    ) -> Bool {
+        _ reason: String, _ retryAfter: Span?, _ isHeldBack: Bool, isSent: Bool, startedAt: Timestamp, at now: Timestamp,
+        _ random: Double
+    ) {
         if !isHeldBack {
             callback.polls += 1
             callback.failures += 1
-            callback.lastStartAt = startedAt
         }
+        if isSent, !isTriedLast(before: startedAt) { callback.lastStartAt = startedAt }
         callback.lastError = reason
         let doubled = Span.seconds(5) * Int64(1 << min(max(callback.failures - 1, 0), 10))
         // Whoever called says that there is an answer to be had.
@@ -120,20 +129,31 @@ public struct CallbackMachine: Sendable, Equatable {
         if let retryAfter { pause = max(min(retryAfter, CallbackPolicy.retryAfterMax), isHeldBack ? .seconds(1) : pause) }
         guard startedAt >= callback.expiresAt else {
             callback.nextAt = min(now + pause, callback.expiresAt)
-            return true
+            return
         }
-        let end = callback.expiresAt + policy.grace
-        if now >= end {
-            self.end(.expired, "its time was up, and the last status poll gave no answer: \(reason)", at: now)
-        } else {
+        let end = isSent ? (callback.lastStartAt ?? startedAt) + policy.grace : max(callback.expiresAt, servedSince) + policy.graceUnasked
+        if now < end {
             callback.nextAt = min(now + min(pause, .minutes(1)), end)
+        } else {
+            let trouble = isSent ? "the last status poll gave no answer" : "the provider could not be asked"
+            self.end(.expired, "its time was up, and \(trouble): \(reason)", at: now)
         }
-        return true
     }
 
-    /// Its time is up. False: it is not, or the provider is to be asked first.
+    /// Whether a last status poll was sent before, by this process: `lastStartAt` stays at the first of them.
+    private func isTriedLast(before now: Timestamp) -> Bool {
+        guard let start = callback.lastStartAt else { return false }
+        return start >= max(callback.expiresAt, servedSince) && start <= now
+    }
+
+    /// Its time is up, or is put off for calls that could not be taken. False: it is not, or the provider is to be asked first.
     public mutating func expire(at now: Timestamp) -> Bool {
         guard due(at: now) == .expire else { return false }
+        let putOff = servedSince + policy.graceOfCalls
+        if callback.createdAt < servedSince, now < putOff {
+            callback.nextAt = putOff
+            return true
+        }
         end(.expired, "its time was up, and no call had brought a result", at: now)
         return true
     }

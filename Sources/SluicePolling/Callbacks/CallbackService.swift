@@ -37,6 +37,8 @@ public final class CallbackService: Sendable {
         var underWay: [String: Int64] = [:]
         var running: [ConnectionID: Int] = [:]
         var hasBegun = false
+        /// When it began to ask; calls come since about then, too.
+        var servedSince = Timestamp.distantPast
         /// When the loop wakes by itself; nil while it is awake.
         var wakeAt: Timestamp?
         /// Connections that are asked first next time.
@@ -141,8 +143,10 @@ public final class CallbackService: Sendable {
     /// By SHA-256 of the token in its URL; nil: nothing is known of it.
     public func callback(tokenHash: [UInt8]) async throws -> StoredCallback? { try await store.callback(tokenHash: tokenHash) }
 
-    /// A call came to its URL, verified where that is needed. `record`: what it carried. Returns once all that follows is on disk.
-    public func called(_ stored: StoredCallback, record: Record) async throws {
+    /// A call came to its URL, verified where that is needed. `record`: what it carried. Returns what the callback is then, once all
+    /// that follows is on disk.
+    @discardableResult
+    public func called(_ stored: StoredCallback, record: Record) async throws -> CallbackState {
         let now = time.now()
         if !stored.state.asks, record.bytes.count > CallbackAnswer.resultBytesMax {
             throw SluiceError(.invalid, "the result is larger than \(CallbackAnswer.resultBytesMax) bytes")
@@ -155,12 +159,15 @@ public final class CallbackService: Sendable {
             return machine.brought(at: now) ? .changed(by: .webhook, result: Array(record.bytes)) : .unchanged
         }
         if !after.state.state.isOver { isDue(after.state.nextAt) }
+        return after.state.state
     }
 
     // MARK: The loop
 
     /// Runs until the task is cancelled; a status poll under way then is made again after the next start.
     public func run() async {
+        let now = time.now()
+        state.withLock { $0.servedSince = now }
         await hasten()
         state.withLock { $0.hasBegun = true }
         await withDiscardingTaskGroup { group in
@@ -261,7 +268,7 @@ public final class CallbackService: Sendable {
 
     private func advance(_ stored: StoredCallback) async throws {
         let started = time.now()
-        switch CallbackMachine(stored.state, policy: policy(of: stored)).due(at: started) {
+        switch machine(of: stored).due(at: started) {
         case .nothing: return
         case .expire:
             _ = try await changeInTheEnd(stored) { machine in machine.expire(at: started) ? .changed(by: .time) : .unchanged }
@@ -277,8 +284,13 @@ public final class CallbackService: Sendable {
 
     /// What the provider says; nil where everything ends.
     private func ask(_ stored: StoredCallback) async -> (CallbackMachine.Answer, result: [UInt8]?)? {
+        let means: CallbackMeans
         do {
-            let means = try catalogue.callbackMeans(connection: stored.connection, type: stored.type)
+            means = try catalogue.callbackMeans(connection: stored.connection, type: stored.type)
+        } catch {
+            return noAnswer(error, stored, isUnasked: true)
+        }
+        do {
             let request = CallbackRequest(
                 type: stored.type ?? "", connection: means.connection, input: try JSONDocument(stored.input), now: time.now())
             let answer = try await means.connector.callbackStatus(request, http: http(stored.connection))
@@ -299,12 +311,18 @@ public final class CallbackService: Sendable {
             return (.none(reason: "the connector's result is not JSON: it \(error)"), nil)
         } catch {
             if error is CancellationError || Task.isCancelled { return nil }
-            let failure = PollFailure.classify(error).scrubbed(by: scrubber(stored.connection))
-            report(failure, stored)
-            return (
-                .none(reason: failure.error.message, retryAfter: failure.retryAfter, isHeldBack: failure.isHeldBack), nil
-            )
+            return noAnswer(error, stored, isUnasked: false)
         }
+    }
+
+    private func noAnswer(
+        _ error: any Error, _ stored: StoredCallback, isUnasked: Bool
+    ) -> (CallbackMachine.Answer, result: [UInt8]?) {
+        let failure = PollFailure.classify(error).scrubbed(by: scrubber(stored.connection))
+        report(failure, stored)
+        let answer = CallbackMachine.Answer.none(
+            reason: failure.error.message, retryAfter: failure.retryAfter, isHeldBack: failure.isHeldBack, isUnasked: isUnasked)
+        return (answer, nil)
     }
 
     private func report(_ failure: PollFailure, _ stored: StoredCallback) {
@@ -327,6 +345,10 @@ public final class CallbackService: Sendable {
         case changed(by: CallbackEnding.Cause, result: [UInt8]? = nil)
     }
 
+    private func machine(of stored: StoredCallback) -> CallbackMachine {
+        CallbackMachine(stored.state, policy: policy(of: stored), servedSince: state.withLock { $0.servedSince })
+    }
+
     private func policy(of stored: StoredCallback) -> CallbackPolicy {
         if !stored.pauses.isEmpty { return CallbackPolicy(pauses: stored.pauses) }
         let type = try? catalogue.callbackMeans(connection: stored.connection, type: stored.type).type
@@ -337,7 +359,7 @@ public final class CallbackService: Sendable {
     private func change(_ stored: StoredCallback, _ decide: (inout CallbackMachine) -> Decision) async throws -> StoredCallback {
         var stored = stored
         for _ in 0..<CallbackService.conflictsMax {
-            var machine = CallbackMachine(stored.state, policy: policy(of: stored))
+            var machine = machine(of: stored)
             guard case .changed(let cause, let result) = decide(&machine) else { return stored }
             let ending = machine.callback.state.isOver ? ending(stored, machine.callback, cause, result) : nil
             do {

@@ -193,7 +193,7 @@ public final class CallbackDesk: CallbackTaking {
         try await service.callback(tokenHash: CallbackDesk.hash(token))
     }
 
-    public func called(_ callback: StoredCallback, _ request: WebhookRequest) async throws {
+    public func called(_ callback: StoredCallback, _ request: WebhookRequest) async throws -> CallbackState {
         try await service.called(callback, record: request.bodyRecord)
     }
 }
