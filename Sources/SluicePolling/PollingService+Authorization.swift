@@ -56,7 +56,7 @@ extension PollingService {
                 connection: connection, name: rules.name,
                 request: TokenRequest(grant: grant, values: rules.values, secrets: rules.secrets), credentials: credentials,
                 send: { try await lane.exchangeOnce($0) }, fence: { [weak self] in self?.state.withLock { $0.fence } }, time: time,
-                random: random, node: node, begin: { [renewer] in renewer.begin($0) },
+                wallTime: wallTime, random: random, node: node, begin: { [renewer] in renewer.begin($0) },
                 after: TokenKeeper.timer(on: client.eventLoopGroup.any())))
     }
 

@@ -88,6 +88,7 @@ public final class PollingService: StoreObserver, Sendable {
     let store: any Store
     let catalogue: any PollingCatalogue
     let time: any TimeSource
+    let wallTime: any TimeSource
     let alarms: any AlarmReporting
     let client: HTTPClient
     let heldClient: HTTPClient?
@@ -106,9 +107,10 @@ public final class PollingService: StoreObserver, Sendable {
     let node = String(UInt64.random(in: 0...UInt64.max), radix: 36)
     private let waker: Waker
 
+    /// `wallTime`: what the times of signed assertions are read from; nil: `time`.
     public init(
-        store: any Store, catalogue: any PollingCatalogue, time: any TimeSource, alarms: any AlarmReporting, client: HTTPClient,
-        limits: Limits = Limits(), logger: Logger, random: @escaping @Sendable () -> Double,
+        store: any Store, catalogue: any PollingCatalogue, time: any TimeSource, wallTime: (any TimeSource)? = nil,
+        alarms: any AlarmReporting, client: HTTPClient, limits: Limits = Limits(), logger: Logger, random: @escaping @Sendable () -> Double,
         guardAddress: @escaping @Sendable (_ host: String, _ allowed: AddressAllowance) async throws -> Void, routes: OutgoingRoutes? = nil,
         heldClient: HTTPClient? = nil, heldRoutes: OutgoingRoutes? = nil, credentials: (any CredentialKeeping)? = nil,
         stateChanged: @escaping @Sendable (StoredTrigger) -> Void = { _ in }
@@ -120,6 +122,7 @@ public final class PollingService: StoreObserver, Sendable {
         self.store = store
         self.catalogue = catalogue
         self.time = time
+        self.wallTime = wallTime ?? time
         self.alarms = alarms
         self.client = client
         self.limits = limits

@@ -12,6 +12,11 @@ public struct AccessToken: Sendable, Equatable {
         self.expiresAt = expiresAt
     }
 
+    /// The same by a clock that is ahead by so much.
+    public func counted(ahead: Span) -> AccessToken {
+        AccessToken(value: value, obtainedAt: obtainedAt + ahead, expiresAt: expiresAt.map { $0 + ahead })
+    }
+
     /// A token is renewed this long before it expires, so that it still holds when the request arrives and clocks may differ.
     public static let renewedBeforeExpiry = Span.seconds(60)
 

@@ -19,6 +19,8 @@ final class TokenKeeper: Sendable {
         /// The lease that polls run under, or nil before there is one.
         var fence: @Sendable () -> Fence?
         var time: any TimeSource
+        /// What times are read from that others see or name, such as those of signed assertions; nil: `time`.
+        var wallTime: (any TimeSource)?
         var random: @Sendable () -> Double
         /// Names this process.
         var node: String
@@ -181,7 +183,8 @@ final class TokenKeeper: Sendable {
     }
 
     private func obtain() async throws -> AccessToken {
-        if let token = try parts.request.selfMade(at: parts.time.now(), nonce: nonce()) { return token }
+        let clocks = clocks()
+        if let token = try parts.request.selfMade(at: clocks.wall, nonce: nonce()) { return token.counted(ahead: clocks.ahead) }
         guard let seed = try parts.request.seedToken() else { return try await exchange(nil).get().access }
         guard let credentials = parts.credentials, let fence = parts.fence() else {
             throw TokenFailure(.transient, SluiceError(.overloaded, "no access token can be asked for: the server is not running"))
@@ -246,8 +249,21 @@ final class TokenKeeper: Sendable {
 
     /// One request to the token endpoint.
     private func exchange(_ refreshToken: String?) async throws -> Result<TokenAnswer, TokenFailure> {
-        let plan = try parts.request.plan(refreshToken: refreshToken, at: parts.time.now(), nonce: nonce())
-        return parts.request.outcome(of: try await parts.send(plan), spent: refreshToken, at: parts.time.now())
+        let plan = try parts.request.plan(refreshToken: refreshToken, at: clocks().wall, nonce: nonce())
+        let reply = try await parts.send(plan)
+        let clocks = clocks()
+        return parts.request.outcome(of: reply, spent: refreshToken, at: clocks.wall).map { answer in
+            var answer = answer
+            answer.access = answer.access.counted(ahead: clocks.ahead)
+            return answer
+        }
+    }
+
+    /// The machine's clock as it is set now, and how far ours is ahead of it: a token's life is counted by ours, which nobody sets.
+    private func clocks() -> (wall: Timestamp, ahead: Span) {
+        let now = parts.time.now()
+        let wall = parts.wallTime?.now() ?? now
+        return (wall, now - wall)
     }
 
     private func nonce() -> String { String(UInt64.random(in: 0...UInt64.max), radix: 36) }

@@ -123,8 +123,8 @@ public struct SluiceServer: Sendable {
         heldClient = HTTPClient(eventLoopGroupProvider: .singleton, configuration: heldConfiguration)
         let routes = OutgoingRoutes.polls(configuration)
         polling = PollingService(
-            store: store, catalogue: catalogue, time: clock, alarms: alarms, client: client, limits: limits, logger: logger,
-            random: { Double.random(in: 0..<1) }, guardAddress: { _, _ in }, routes: routes, heldClient: heldClient,
+            store: store, catalogue: catalogue, time: clock, wallTime: WallClock(), alarms: alarms, client: client, limits: limits,
+            logger: logger, random: { Double.random(in: 0..<1) }, guardAddress: { _, _ in }, routes: routes, heldClient: heldClient,
             heldRoutes: .polls(heldConfiguration),
             credentials: SealedCredentials(store: store, sealer: opened.sealer))
         let fetch = GuardedFetch(client: client, time: clock, routes: routes)
