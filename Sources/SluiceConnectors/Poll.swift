@@ -13,11 +13,13 @@ public struct PollRequest: Sendable {
     public var pageState: [UInt8]?
     /// The moment, by the clock passed in, before which the cycle promises to have seen everything visible.
     public var readBound: Timestamp
-    /// The time as the page is asked for, by the clock passed in: for signatures that carry one. Never a cursor.
+    /// The time as the page is asked for, by the clock passed in: for signatures that carry one. No cursor is made of it.
     public var now: Timestamp
     public var recordsMax: Int
     /// Only this stretch of the feed's time is wanted: a backfill. Nil: everything from the cursor on.
     public var window: BackfillWindow?
+    /// Below this mark dedup keys were forgotten: what lies there came before, and is not to be read again for a longer lookback.
+    public var prunedBelow: Int64?
     /// Descriptions by which the trigger's keys were made before: the keys by them come along in `PollPage.formerKeys` wherever
     /// `PollPage.keys` do.
     public var formerRules: [Incremental] = []

@@ -383,7 +383,10 @@ public final class Gateway: Sendable {
         let subject = "connection \(connection.name)"
         switch action {
         case .none: break
-        case .clear: alarms.clear(.verificationFailing, subject: subject)
+        case .clear(let wasRaised):
+            alarms.clear(.verificationFailing, subject: subject)
+            // What was refused since may have been the provider's own, signed with a secret that one of the two did not have yet.
+            if wasRaised { observer.webhooksRefused(connection.id, at: time.now()) }
         case .raise(let failures):
             alarms.raise(
                 Alarm(

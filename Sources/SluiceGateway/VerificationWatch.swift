@@ -11,7 +11,8 @@ import SluiceCore
 /// All count failures with no success between them. A connection that gets a webhook every few minutes, or one a day, is found by
 /// the slower rules; where webhooks verify, forgeries between them raise nothing.
 struct VerificationWatch: Sendable {
-    enum Action: Equatable { case none, raise(failures: Int), clear }
+    /// `clear(wasRaised:)`: whether the alarm was raised since this process started.
+    enum Action: Equatable { case none, raise(failures: Int), clear(wasRaised: Bool) }
 
     static let failuresMax = 5
     static let window = Span.minutes(10)
@@ -56,12 +57,12 @@ struct VerificationWatch: Sendable {
     private func isLong(since time: Timestamp?, _ span: Span, _ now: Timestamp) -> Bool { time.map { now - $0 >= span } ?? true }
 
     mutating func succeeded(at now: Timestamp) -> Action {
-        let clears = mayBeAlarmed
+        let (clears, wasRaised) = (mayBeAlarmed, raisedAt != nil)
         if failures > 0 || clears {
             self = VerificationWatch()
             mayBeAlarmed = false
         }
         lastSuccessAt = now
-        return clears ? .clear : .none
+        return clears ? .clear(wasRaised: wasRaised) : .none
     }
 }

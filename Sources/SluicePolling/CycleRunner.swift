@@ -283,6 +283,7 @@ struct CycleRunner {
             triggerType: context.trigger.type, connection: context.plan.connection, input: context.plan.input, cursor: cursor,
             pageState: cycle.pageState, readBound: cycle.readBound, now: service.time.now())
         request.formerRules = context.keys.rules(context.trigger.type)
+        request.prunedBelow = context.trigger.progress.prunedBelow
         if context.slot != nil { request.recordsMax = PollLimits.recordsPerHeldAnswerMax }
         return request
     }
@@ -301,8 +302,9 @@ struct CycleRunner {
 
     /// Commits a page, a large one in chunks; the last chunk moves the cursor.
     private func commit(_ page: PollPage, of cycle: OpenCycle, after: OpenCycle, _ context: Context) async throws -> Committed {
-        let (records, quarantined) = try PageKeys.keyed(
+        var (records, quarantined) = try PageKeys.keyed(
             page, triggerType: context.trigger.type, context.plan.connector, formers: context.keys.formerKeys(page, context.trigger.type))
+        records = try await withoutStale(records, of: page, context)
         var (chunk, first, jobs) = (0, 0, 0)
         repeat {
             let size = max(1, min(service.limits.recordsPerCommitMax, service.store.recordsPerCommit))
@@ -339,6 +341,18 @@ struct CycleRunner {
             service.alarms.clear(.partitionsLeftOut, subject: "trigger \(context.trigger.name)")
         }
         return .committed(jobs: jobs)
+    }
+
+    /// The records without the former keys under which another state of them became a job: that they changed since is news.
+    private func withoutStale(_ records: [KeyedRecord], of page: PollPage, _ context: Context) async throws -> [KeyedRecord] {
+        let asked = records.filter { !$0.formerKeys.isEmpty }
+        guard !asked.isEmpty else { return records }
+        let jobs = try await service.store.formerJobs(
+            context.trigger.id, asked.map { FormerLookup(key: $0.dedupKey, formers: $0.formerKeys) },
+            jobsMax: FormerKeys.jobsLookedThroughMax)
+        return try FormerKeys.withoutStale(
+            records, jobs, epoch: page.epoch, connector: page.keys == nil ? context.plan.connector : nil,
+            triggerType: context.trigger.type)
     }
 
     private func completion(_ page: PollPage, after: OpenCycle, _ context: Context) -> PageCompletion {
@@ -402,8 +416,9 @@ struct CycleRunner {
         let failure = told(error)
         let now = service.time.now()
         let (failures, streak) = count(failure)
-        // A list whose place expires under way is no outage: while each try finds something, there is no reason to wait longer.
-        let madeHeadway = failure.kind == .pageStateExpired && openCycle?.jobs ?? 0 > 0
+        // While each try gets further, or finds something before its place in the list expires, there is no reason to wait longer.
+        let madeHeadway =
+            openCycle?.nextPage ?? 0 > start.cycle.nextPage || failure.kind == .pageStateExpired && openCycle?.jobs ?? 0 > 0
         let backoff = Backoff.delay(failures: madeHeadway ? 1 : failures, random: service.random())
         let delay = max(failure.retryAfter ?? .zero, backoff)
         // A page token that died may be refused in words that nobody foresaw: it must not be asked with for ever.

@@ -145,6 +145,10 @@ public final class SQLiteStore: Store {
         return try await write(bytes: bytes, records: max(1, commit.records.count)) { try $0.commitPage(commit) }
     }
 
+    public func formerJobs(_ trigger: TriggerID, _ records: [FormerLookup], jobsMax: Int) async throws -> [[UInt8]: FormerJob] {
+        try await read { try FormerJobRows.fetch($0, trigger, records, jobsMax: jobsMax) }
+    }
+
     public func recordFailure(_ failure: CycleFailure) async throws -> PageOutcome { try await write { try $0.recordFailure(failure) } }
 
     // MARK: What connectors were before

@@ -112,6 +112,8 @@ public struct StoredTrigger: Sendable {
     public var generation: Generation
     /// The topics it listens to.
     public var topics: [TopicID]
+    /// Those that it listened to before and may not have read to their end: only of one that reads the inbox.
+    public var formerTopics: [FormerTopic] = []
     public var createdAt: Timestamp
     public var progress: TriggerProgress
     /// Its webhooks are kept until it has read them (`DefinitionChange.readsInbox`).
@@ -137,11 +139,24 @@ public struct StoredTrigger: Sendable {
     }
 }
 
+/// A topic that a trigger listens to no more.
+public struct FormerTopic: Sendable, Equatable {
+    public var topic: TopicID
+    /// Its last webhook when the trigger ceased to listen: what came later is not the trigger's.
+    public var through: InboxSequence
+    public init(topic: TopicID, through: InboxSequence) {
+        self.topic = topic
+        self.through = through
+    }
+}
+
 /// How far a trigger's polls have come.
 public struct TriggerProgress: Sendable {
     public var cursor: [UInt8]?
     public var cursorMark: Int64?
     public var dedupFloor: Int64?
+    /// The highest floor by which keys were forgotten, since the cursor was set. The floor itself may be lower again.
+    public var prunedBelow: Int64?
     public var coveredSequence: InboxSequence = .zero
     public var openCycle: OpenCycle?
     /// The highest number that any cycle of the trigger had.

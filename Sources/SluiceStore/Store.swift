@@ -77,6 +77,8 @@ public struct InboxRead: Sendable {
     public var connection: ConnectionID
     /// A webhook under any of these is meant.
     public var topics: [TopicID]
+    /// And one under any of these, up to a webhook.
+    public var formerTopics: [FormerTopic]
     public var after: InboxSequence
     /// Only what was received then or later.
     public var since: Timestamp?
@@ -84,12 +86,13 @@ public struct InboxRead: Sendable {
     /// Stop early once bodies and headers add up to this many bytes (at least one webhook is returned).
     public var bytesMax: Int
     public init(
-        namespace: NamespaceID = .default, connection: ConnectionID, topics: [TopicID], after: InboxSequence, since: Timestamp? = nil,
-        limit: Int = 500, bytesMax: Int = 8 * 1024 * 1024
+        namespace: NamespaceID = .default, connection: ConnectionID, topics: [TopicID], formerTopics: [FormerTopic] = [],
+        after: InboxSequence, since: Timestamp? = nil, limit: Int = 500, bytesMax: Int = 8 * 1024 * 1024
     ) {
         self.namespace = namespace
         self.connection = connection
         self.topics = topics
+        self.formerTopics = formerTopics
         self.after = after
         self.since = since
         self.limit = limit
@@ -218,12 +221,38 @@ public protocol PollStore: Sendable {
     /// the open cycle, or the cycle's end. One transaction; the epoch and the generation are checked inside it.
     func commitPage(_ commit: PageCommit) async throws -> PageOutcome
 
+    /// Of records that are not known by their own dedup key: what is known of the former keys that are, by these. Looks through the
+    /// trigger's newest `jobsMax` jobs for what they hold.
+    func formerJobs(_ trigger: TriggerID, _ records: [FormerLookup], jobsMax: Int) async throws -> [[UInt8]: FormerJob]
+
     /// How many records a commit should have at most as things are now: few while webhooks come, since each waits for the commit
     /// in flight. May differ from one chunk of a page to the next.
     var recordsPerCommit: Int { get }
 
     /// Notes a failed cycle: failures, when to try again, why. The open cycle and the cursor stay, unless `dropsOpenCycle`.
     func recordFailure(_ failure: CycleFailure) async throws -> PageOutcome
+}
+
+/// A record by the dedup key that it has now and by those that it had.
+public struct FormerLookup: Sendable {
+    public var key: [UInt8]
+    public var formers: [[UInt8]]
+    public init(key: [UInt8], formers: [[UInt8]]) {
+        self.key = key
+        self.formers = formers
+    }
+}
+
+/// What became of a record under a former key.
+public struct FormerJob: Sendable {
+    /// The highest mark with which it came under this key.
+    public var mark: Int64?
+    /// What its job holds; nil where that is gone, or too far back.
+    public var record: Record?
+    public init(mark: Int64?, record: Record?) {
+        self.mark = mark
+        self.record = record
+    }
 }
 
 public struct PageCommit: Sendable {

@@ -56,7 +56,7 @@ import Testing
     @Test func P4_keysAreForgottenByPositionOnly() {
         #expect(DedupRetention.floor(committedMark: nil, lookback: 5) == nil)
         #expect(DedupRetention.floor(committedMark: 1000, lookback: 60) == 938)
-        #expect(DedupRetention.floor(committedMark: Int64.min, lookback: 60) == nil)
+        #expect(DedupRetention.floor(committedMark: Int64.min, lookback: 60) == Int64.min)
         #expect(!DedupRetention.forgets(mark: 938, lastCycle: 1, floor: 938, cyclesCompleted: 1_000_000))
         #expect(DedupRetention.forgets(mark: 937, lastCycle: 9, floor: 938, cyclesCompleted: 9))
         #expect(!DedupRetention.forgets(mark: 937, lastCycle: 1, floor: nil, cyclesCompleted: 1_000_000))

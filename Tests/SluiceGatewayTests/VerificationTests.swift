@@ -46,8 +46,10 @@ struct VerificationTests {
         #expect(bench.alarms.standing.map(\.kind) == [.verificationFailing])
         #expect(bench.alarms.standing.first?.subject == "connection shop")
         #expect(bench.alarms.standing.first?.message.contains("missing_header") == true)
+        #expect(bench.refusals.connections.isEmpty, "a forger must not be able to make it poll")
         #expect(await bench.accept(bench.webhook(Self.body)).status == 200)
         #expect(bench.alarms.standing.isEmpty)
+        #expect(bench.refusals.connections == [bench.connection.id], "what was refused may have been the provider's own")
     }
 
     @Test func P8_aSuccessBetweenRaisesNoAlarm() async {
@@ -120,11 +122,11 @@ struct VerificationTests {
     /// The one that raised it goes with the next success, and what comes after counts anew.
     @Test func P8_aSuccessClearsAndForgets() {
         var watch = VerificationWatch()
-        #expect(watch.succeeded(at: Timestamp(seconds: 0)) == .clear, "one may stand from before this process")
+        #expect(watch.succeeded(at: Timestamp(seconds: 0)) == .clear(wasRaised: false), "one may stand from before this process")
         #expect(watch.succeeded(at: Timestamp(seconds: 1)) == .none)
         for second in 61...64 as ClosedRange<Int64> { #expect(watch.failed(.mismatch, at: Timestamp(seconds: second)) == .none) }
         #expect(watch.failed(.mismatch, at: Timestamp(seconds: 65)) == .raise(failures: 5))
-        #expect(watch.succeeded(at: Timestamp(seconds: 66)) == .clear)
+        #expect(watch.succeeded(at: Timestamp(seconds: 66)) == .clear(wasRaised: true))
         for second in 126...129 as ClosedRange<Int64> { #expect(watch.failed(.mismatch, at: Timestamp(seconds: second)) == .none) }
     }
 

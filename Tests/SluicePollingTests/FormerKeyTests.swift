@@ -1,10 +1,11 @@
 import SluiceCore
 import SluiceLua
-import SluicePolling
 import SluiceStore
 import SluiceTesting
 import Synchronization
 import Testing
+
+@testable import SluicePolling
 
 /// A connector's `dedup` changes under a trigger that reads the same records again.
 @Suite struct FormerKeyTests {
@@ -60,6 +61,41 @@ import Testing
             #expect(keys.map { $0.prefix { $0 != "@" } } == ["i1", "i2", "i3", "i4"], "\(keys)")
             #expect(try await bench.trigger().progress.keyOrigin?.formers.map(\.connector) == [changed.definition.hash])
         }
+    }
+
+    /// What changes after the connector did is news, though its former key, which shows no version, is known. What the provider says in
+    /// another way, or the same in another order, is none.
+    @Test func P2_whatChangesAfterItsDedupDidIsAJob() async throws {
+        let time = ManualTime()
+        let server = FeedServer(clock: time)
+        let items = Mutex(["{\"id\":\"a\",\"n\":1}", "{\"id\":\"b\",\"n\":1}"])
+        server.setFault { _ in .whole("200 OK", "{\"items\":[\(items.withLock { $0.joined(separator: ",") })]}") }
+        try await server.with {
+            try await Bench.with([BenchConnection(connector: try feed(poll: Self.whole, dedup: Self.byID), url: server.url)], time: time) {
+                bench in
+                try await waitUntil("2 jobs") { try await bench.keys() == ["a", "b"] }
+                let changed = try feed(poll: Self.whole, dedup: Self.byVersion)
+                bench.catalogue.change("shop") { $0.connector = changed }
+                for version in 2...4 {
+                    items.withLock { $0 = ["{\"id\":\"a\",\"n\":\(version)}", "{\"n\":1,\"more\":true,\"id\":\"b\"}"] }
+                    try await Self.cycle(bench)
+                }
+                #expect(try await bench.keys() == ["a", "b", "a@2", "a@3", "a@4"])
+            }
+        }
+    }
+
+    /// Where keys are made from what the provider sent, a higher mark tells another state from the one that became a job.
+    @Test func P2_aHigherMarkIsNewsWhereNoJobHoldsWhatTheKeyIsMadeFrom() throws {
+        let old = FormerJob(mark: 10, record: Record(bytes: Array("{}".utf8)[...]))
+        func kept(_ mark: Int64?, _ before: FormerJob?) throws -> Int {
+            let record = KeyedRecord(
+                record: Record(bytes: Array("{}".utf8)[...]), dedupKey: Array("a@2".utf8), mark: mark, formerKeys: [Array("a".utf8)])
+            let jobs = before.map { [Array("a".utf8): $0] } ?? [Array("z".utf8): old]
+            return try FormerKeys.withoutStale([record], jobs, epoch: nil, connector: nil, triggerType: "item")[0].formerKeys.count
+        }
+        #expect(try kept(11, old) == 0 && kept(10, old) == 1 && kept(9, old) == 1)
+        #expect(try kept(nil, old) == 1 && kept(11, FormerJob(mark: nil, record: nil)) == 1 && kept(11, nil) == 1)
     }
 
     /// The file was exchanged while no server ran: the one that starts has never seen the former.

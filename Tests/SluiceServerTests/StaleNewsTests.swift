@@ -67,7 +67,7 @@ import Testing
         let between = Between()
         let control = ServerControl(
             catalogue: catalogue, polling: polling, subscriptions: subscriptions, gateway: gateway,
-            backfills: BackfillService(polling: polling)
+            backfills: BackfillService(polling: polling), time: clock
         ) {
             let definitions = try await catalogue.refresh()
             try await between.run()

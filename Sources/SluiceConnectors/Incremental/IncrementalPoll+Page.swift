@@ -167,7 +167,8 @@ extension IncrementalPoll {
             reached = rule.value(of: Incremental.floor(cap, asShownBy: seen.mark, rule))
         }
         if let before { reached = reached.map { rule.isBeyond($0, before) ? $0 : before } ?? before }
-        if isLast, hasServerClock, let known = reached { reached = lifted(known, rule, state, now: now) }
+        // A Date that is wrong for one answer, as a proxy's may be, must not carry the mark beyond what is to come: it never goes back.
+        if isLast, hasServerClock, let known = reached { reached = lifted(known, rule, state, now: min(now, request.now)) }
         guard let reached else { return unmoved }
         return reached == before ? unmoved : reached
     }

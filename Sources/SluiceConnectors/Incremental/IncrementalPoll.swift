@@ -94,7 +94,12 @@ public struct IncrementalPoll: Sendable {
     func lower(_ request: PollRequest, _ state: PageState) throws(PollFailure) -> CursorValue? {
         if let lower = state.lower { return lower }
         guard let start = try guessedStart(request), let rule = rules.cursor else { return nil }
-        return rule.lowerBound(from: start)
+        let lower = rule.lowerBound(from: start)
+        // A lookback that was made longer reaches below what is forgotten, until the mark has moved on as far.
+        guard let kept = request.prunedBelow, rules.partitions == nil, request.window == nil, rule.kind.hasMarks, lower.mark < kept,
+            kept <= start.mark
+        else { return lower }
+        return rule.value(of: kept)
     }
 
     private func endpoint(_ request: PollRequest) throws(PollFailure) -> String {

@@ -19,6 +19,8 @@ public struct SignatureScheme: Sendable {
     public private(set) var isExperimental = false
     /// Headers that show the secret or a token: they are never kept or printed.
     public private(set) var credentialHeaders: [String] = []
+    /// Headers whose values are signed, in lower case.
+    var signedHeaders: [String] = []
     /// What people read of it.
     public private(set) var summary: SchemeSummary
     /// The recipe, for explanations; nil for `none`.

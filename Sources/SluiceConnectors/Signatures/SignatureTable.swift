@@ -51,6 +51,7 @@ extension SignatureScheme {
             name: row.name, signsBody: !isSecret && content.contains(.body), signsURL: content.contains(.url),
             isExperimental: row.isExperimental, secretHint: row.secret, summary: summary,
             recipe: DescribedSignature(alternatives: row.alternatives), fast: fast)
+        signedHeaders = row.alternatives.flatMap { $0.content.headers.map { $0.lowercased() } }
     }
 }
 

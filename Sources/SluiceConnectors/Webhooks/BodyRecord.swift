@@ -21,6 +21,15 @@ public enum WebhookKeys {
     /// How long a delivery's key is kept: as long as webhooks are.
     public static let kept = Span.days(7)
 
+    /// A delivery's id as far as its signature vouches for it. One in a header that is not signed counts together with the body: another
+    /// body under the same id is another delivery.
+    public static func signed(_ id: String, of webhook: WebhookDescription?, body: [UInt8]) -> String {
+        guard let webhook, case .header(let name)? = webhook.deliveryID,
+            SignatureScheme.named(webhook.scheme)?.signedHeaders.contains(name.lowercased()) != true
+        else { return id }
+        return id + ":" + Hex.text(HMACSHA256.sha256(body)).prefix(16)
+    }
+
     /// - Parameters:
     ///   - signedDeliveryID: the provider's id of the delivery, if it can be trusted; otherwise the inbox number counts.
     ///   - index: of the record within the webhook.

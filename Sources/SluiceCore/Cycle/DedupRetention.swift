@@ -3,8 +3,8 @@ public enum DedupRetention {
     /// Without marks a key is kept for this many completed cycles after it was last returned.
     public static let cyclesKept: Int64 = 200
 
-    /// The lowest mark that a later cycle can return again, or nil if nothing may be forgotten yet. Taken when a cycle has
-    /// succeeded, so that an unfinished one never loses the keys it may still return.
+    /// The lowest mark that a later cycle can return again; nil where the feed has none, and the lowest there is where all may come
+    /// again. Taken when a cycle has succeeded, so that an unfinished one never loses the keys it may still return.
     ///
     /// - Parameters:
     ///   - committedMark: the committed cursor in the unit of the marks; nil where the feed has none.
@@ -13,7 +13,7 @@ public enum DedupRetention {
     public static func floor(committedMark: Int64?, lookback: Int64, granularity: Int64 = 1) -> Int64? {
         guard let committedMark else { return nil }
         let (below, overflow) = committedMark.subtractingReportingOverflow(max(0, lookback) + 2 * max(1, granularity))
-        return overflow ? nil : below
+        return overflow ? Int64.min : below
     }
 
     /// Whether a key may go.

@@ -14,11 +14,20 @@ public struct RecordState: Sendable, Equatable {
         self.digest = digest
         self.isOpen = isOpen
     }
+
+    static let mark = Array("@state:".utf8)
+
+    /// The record's dedup key, given that of a job: of one that is not the first of its version, without the state.
+    public static func dedupKey(ofJob key: [UInt8]) -> [UInt8] {
+        guard key.count >= mark.count else { return key }
+        let last = (0...key.count - mark.count).last { key[$0] == mark[0] && key[$0...].starts(with: mark) }
+        return last.map { Array(key[..<$0]) } ?? key
+    }
 }
 
 extension KeyedRecord {
     /// Notes that a record became a job while its version was open.
-    public var openKey: [UInt8] { dedupKey + Array("@state:open".utf8) }
+    public var openKey: [UInt8] { dedupKey + RecordState.mark + Array("open".utf8) }
     /// Notes a state, and is the dedup key of its job where it is not the first one. Nil where the version tells states apart.
-    public var stateKey: [UInt8]? { state.map { dedupKey + Array("@state:".utf8) + $0.digest } }
+    public var stateKey: [UInt8]? { state.map { dedupKey + RecordState.mark + $0.digest } }
 }

@@ -18,7 +18,7 @@ struct InboxPoll {
         let after = try position(cursor)
         let batch = try await store.readInbox(
             InboxRead(
-                connection: trigger.connection, topics: trigger.topics, after: after ?? .zero,
+                connection: trigger.connection, topics: trigger.topics, formerTopics: trigger.formerTopics, after: after ?? .zero,
                 since: after == nil ? trigger.createdAt : nil,
                 limit: InboxPoll.webhooksPerPageMax))
         let takesAll = try plan.connector.webhookKey(triggerType: trigger.type, input: plan.input)?.isEmpty ?? true
@@ -62,8 +62,7 @@ struct InboxPoll {
     }
 
     private func add(_ records: [Record], of item: InboxItem, to page: inout PollPage) {
-        // Only what is told apart by a digest of the whole request has an id that a signature vouches for.
-        let id = item.entry.deliveryDigest == nil ? nil : item.entry.deliveryID
+        let id = item.signedDeliveryID(plan.connector)
         page.records += records
         page.marks += records.map { _ in item.entry.receivedAt.milliseconds }
         page.keys? += records.indices.map {
@@ -90,6 +89,13 @@ struct InboxPoll {
 }
 
 extension InboxItem {
+    /// The delivery's id by which its jobs are told apart; nil where none can be trusted.
+    public func signedDeliveryID(_ connector: any Connector) -> String? {
+        // Only what is told apart by a digest of the whole request came with a signature of its body.
+        guard entry.deliveryDigest != nil, let id = entry.deliveryID else { return nil }
+        return WebhookKeys.signed(id, of: connector.definition.webhook, body: entry.body)
+    }
+
     /// The webhook as the inbox keeps it: without headers that carry credentials.
     public var request: WebhookRequest {
         let headers = String(decoding: entry.headers, as: UTF8.self).split(separator: "\n").map { line in

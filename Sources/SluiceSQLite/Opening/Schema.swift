@@ -36,6 +36,8 @@ enum Schema {
         migrator.registerMigration("12 claims") { db in try db.execute(sql: claims) }
         migrator.registerMigration("14 removals") { db in try db.execute(sql: removals) }
         migrator.registerMigration("15 digest parts") { db in try db.execute(sql: digestParts) }
+        migrator.registerMigration("16 former topics") { db in try db.execute(sql: formerTopics) }
+        migrator.registerMigration("17 pruned below") { db in try db.execute(sql: prunedBelow) }
         return migrator
     }
 
@@ -44,6 +46,12 @@ enum Schema {
         CREATE TABLE credential (
             connection_id INTEGER PRIMARY KEY, version INTEGER NOT NULL, sealed BLOB NOT NULL, changed_at INTEGER NOT NULL);
         """
+
+    /// The highest floor by which dedup keys of a trigger were forgotten, since its cursor was set.
+    private static let prunedBelow = "ALTER TABLE progress ADD COLUMN pruned_below INTEGER"
+
+    /// A topic that a reader of the inbox listened to before, and the last webhook of it then: NULL where it listens still.
+    private static let formerTopics = "ALTER TABLE trigger_topic ADD COLUMN through INTEGER"
 
     /// Each sixteenth of the digests becomes four parts, written as far as it was.
     private static let digestParts = """

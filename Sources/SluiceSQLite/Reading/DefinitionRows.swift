@@ -75,7 +75,7 @@ enum TriggerRow {
             SELECT t.id, t.uid, t.name, t.connection_id, t.type, t.input, t.settings, t.state, t.state_reason, t.generation, t.created_at,
                 p.cursor, p.cursor_mark, p.dedup_floor, p.covered_sequence, p.open_cycle, p.open_page_state, p.at_cycle,
                 p.cycles_completed, p.last_start_at, p.last_success_at, p.safety_due_at, p.failures, p.retry_at, p.last_error,
-                p.last_position, p.polls_by_cause, p.quarantined, p.key_origin, t.reads_inbox
+                p.last_position, p.polls_by_cause, p.quarantined, p.key_origin, t.reads_inbox, p.pruned_below
             FROM "trigger" t JOIN progress p ON p.trigger_id = t.id WHERE \(condition) ORDER BY t.name
             """)
         bind(query)
@@ -83,15 +83,23 @@ enum TriggerRow {
         let topics = try Prepared(
             db,
             """
-            SELECT l.trigger_id, l.topic_id FROM trigger_topic l JOIN "trigger" t ON t.id = l.trigger_id AND t.ns = l.ns
+            SELECT l.trigger_id, l.topic_id, l.through FROM trigger_topic l JOIN "trigger" t ON t.id = l.trigger_id AND t.ns = l.ns
             WHERE \(condition) ORDER BY l.topic_id
             """)
         bind(topics)
         var byTrigger: [TriggerID: [TopicID]] = [:]
-        for (trigger, topic) in try topics.all({ ($0.id(0) as TriggerID, $0.id(1) as TopicID) }) {
-            byTrigger[trigger, default: []].append(topic)
+        var formers: [TriggerID: [FormerTopic]] = [:]
+        for (trigger, topic, through) in try topics.all({ ($0.id(0) as TriggerID, $0.id(1) as TopicID, $0.optionalInt(2)) }) {
+            if let through {
+                formers[trigger, default: []].append(FormerTopic(topic: topic, through: InboxSequence(through)))
+            } else {
+                byTrigger[trigger, default: []].append(topic)
+            }
         }
-        for index in triggers.indices { triggers[index].topics = byTrigger[triggers[index].id] ?? [] }
+        for index in triggers.indices {
+            triggers[index].topics = byTrigger[triggers[index].id] ?? []
+            triggers[index].formerTopics = formers[triggers[index].id] ?? []
+        }
         return triggers
     }
 
@@ -125,6 +133,7 @@ enum TriggerRow {
         progress.lastPosition = row.id(25)
         progress.pollsByCause = PollCounts.decode(row.bytes(26))
         progress.quarantined = row.int(27)
+        progress.prunedBelow = row.optionalInt(30)
         progress.keyOrigin = try row.optionalBytes(28).map { try KeyOriginColumn.decode($0) }
         return progress
     }

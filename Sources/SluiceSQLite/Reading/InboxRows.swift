@@ -35,6 +35,16 @@ enum InboxRows {
         return try statement.first(read)
     }
 
+    /// The last webhook that a reader of the inbox has read, as SQL on its `progress p`.
+    static let position = "coalesce(CAST(CAST(p.cursor AS TEXT) AS INTEGER), 0)"
+
+    /// After which webhook a trigger needs those of one of its topics, as SQL on `progress p`, `trigger_topic l` and `topic o`; NULL
+    /// where it needs none. Of a topic that it listens to no more, a reader needs what it has not read.
+    static let needed = """
+        CASE WHEN l.through IS NULL THEN CASE WHEN o.signal_sequence > p.covered_sequence THEN p.covered_sequence END
+        WHEN l.through > \(position) THEN min(p.covered_sequence, \(position)) END
+        """
+
     /// How many numbers of the inbox one read looks at, at most, whomever they belong to.
     private static let looksMax: Int64 = 200_000
 
@@ -43,11 +53,12 @@ enum InboxRows {
     static func batch(_ db: Database, _ query: InboxRead) throws -> InboxBatch {
         // Rows are committed in the order of their numbers: nothing can come before the last one later.
         let newest = try Prepared(db, "SELECT max(seq) FROM inbox").first { $0.optionalInt(0) } ?? nil
-        guard let newest, newest > query.after.rawValue, !query.topics.isEmpty else {
+        let formers = query.formerTopics.filter { $0.through > query.after }
+        guard let newest, newest > query.after.rawValue, !query.topics.isEmpty || !formers.isEmpty else {
             return InboxBatch(items: [], through: max(query.after, InboxSequence(newest ?? 0)), more: false)
         }
         let last = min(newest, query.after.rawValue.addingReportingOverflow(looksMax).partialValue)
-        let topics = query.topics.prefix(16)
+        let topics = (query.topics + formers.map(\.topic)).prefix(64)
         let meant = topics.indices.map { "instr(topics, ?\($0 + 6)) > 0" }.joined(separator: " OR ")
         let statement = try Prepared(
             db,
@@ -65,7 +76,10 @@ enum InboxRows {
         while try statement.step() {
             let item = read(statement)
             // The bytes of a topic can also lie across two others.
-            guard item.entry.topics.contains(where: topics.contains) else { continue }
+            guard
+                item.entry.topics.contains(where: query.topics.contains)
+                    || formers.contains(where: { $0.through >= item.sequence && item.entry.topics.contains($0.topic) })
+            else { continue }
             bytes += item.entry.body.count + item.entry.headers.count
             if !batch.items.isEmpty, batch.items.count >= query.limit || bytes > query.bytesMax {
                 (batch.through, batch.more) = (batch.items[batch.items.count - 1].sequence, true)
@@ -80,9 +94,9 @@ enum InboxRows {
         let readers = try Prepared(
             db,
             """
-            SELECT t.connection_id, min(p.covered_sequence) FROM "trigger" t CROSS JOIN progress p ON p.trigger_id = t.id
+            SELECT t.connection_id, min(\(needed)) FROM "trigger" t CROSS JOIN progress p ON p.trigger_id = t.id
                 CROSS JOIN trigger_topic l ON l.ns = t.ns AND l.trigger_id = t.id CROSS JOIN topic o ON o.id = l.topic_id
-            WHERE t.ns = ? AND t.reads_inbox = 1 AND t.state NOT IN ('created', 'stopped') AND o.signal_sequence > p.covered_sequence
+            WHERE t.ns = ? AND t.reads_inbox = 1 AND t.state NOT IN ('created', 'stopped') AND \(needed) IS NOT NULL
             GROUP BY t.connection_id
             """)
         readers.bind(1, namespace)

@@ -244,7 +244,16 @@ final class Sweep: @unchecked Sendable {
         query.bind(4, limit)
         let rows = try query.all { (key: $0.bytes(0), mark: $0.optionalInt(1), lastCycle: $0.int(2)) }
         let delete = try transaction.prepare("DELETE FROM dedup WHERE ns = ? AND space = ? AND key = ?")
-        for row in rows where DedupRetention.forgets(mark: row.mark, lastCycle: row.lastCycle, floor: floor, cyclesCompleted: completed) {
+        let gone = rows.filter {
+            DedupRetention.forgets(mark: $0.mark, lastCycle: $0.lastCycle, floor: floor, cyclesCompleted: completed)
+        }
+        if let floor, gone.contains(where: { $0.mark != nil }) {
+            try transaction.run(
+                "UPDATE progress SET pruned_below = max(coalesce(pruned_below, ?1), ?1) WHERE ns = ?2 AND dedup_space = ?3", floor,
+                namespace,
+                space)
+        }
+        for row in gone {
             delete.bind(1, namespace)
             delete.bind(2, space)
             delete.bind(3, row.key)
@@ -302,9 +311,9 @@ final class Sweep: @unchecked Sendable {
     private func covered(_ transaction: Transaction, _ namespace: Int64, _ connection: Int64) throws -> Int64 {
         let query = try transaction.prepare(
             """
-            SELECT min(p.covered_sequence) FROM "trigger" t CROSS JOIN progress p ON p.trigger_id = t.id
+            SELECT min(\(InboxRows.needed)) FROM "trigger" t CROSS JOIN progress p ON p.trigger_id = t.id
                 CROSS JOIN trigger_topic l ON l.ns = t.ns AND l.trigger_id = t.id CROSS JOIN topic o ON o.id = l.topic_id
-            WHERE t.ns = ? AND t.connection_id = ? AND o.signal_sequence > p.covered_sequence
+            WHERE t.ns = ? AND t.connection_id = ? AND \(InboxRows.needed) IS NOT NULL
                 AND (t.state IN ('starting', 'running') OR t.reads_inbox = 1 AND t.state NOT IN ('created', 'stopped'))
             """)
         query.bind(1, namespace)

@@ -30,6 +30,8 @@ extension Transaction {
         var page: Int64
         var isComplete: Bool
         var cycleJobs: Int
+        /// Below it dedup keys are forgotten.
+        var floor: Int64?
 
         /// Whether this page was committed whole before. One that was only begun is read anew after a crash, a failure or a
         /// change of its trigger, and what its chunks hold may differ then: a chunk of it never counts as repeated, and the
@@ -49,7 +51,7 @@ extension Transaction {
         let query = try prepare(
             """
             SELECT t.generation, p.ns, p.dedup_space, p.last_position, p.cycles_completed, p.at_cycle, p.at_page, p.at_complete,
-                p.cycle_jobs
+                p.cycle_jobs, p.dedup_floor
             FROM "trigger" t JOIN progress p ON p.trigger_id = t.id WHERE t.id = ?
             """)
         query.bind(1, trigger)
@@ -58,7 +60,8 @@ extension Transaction {
                 generation: row.id(0) as Generation,
                 standing: Standing(
                     namespace: row.id(1), space: row.int(2), position: row.int(3), cyclesCompleted: row.int(4), cycle: row.int(5),
-                    page: row.int(6), isComplete: row.int(7) != 0, cycleJobs: Int(row.int(8)))
+                    page: row.int(6), isComplete: row.int(7) != 0, cycleJobs: Int(row.int(8)),
+                    floor: row.optionalInt(9))
             )
         }
         guard let found else { return .failure(FenceRefusal(reason: .triggerGone)) }
@@ -81,10 +84,18 @@ extension Transaction {
         let quarantined = try insertQuarantine(commit, standing.namespace)
         standing.cycleJobs = (commit.cycle == standing.cycle ? standing.cycleJobs : 0) + jobs
         try saveStanding(commit, standing, quarantined: quarantined)
+        try lowerFloor(commit, standing)
         if let origin = commit.keyOrigin { try setKeyOrigin(origin, commit.trigger) }
         if let completion = commit.completion { try complete(commit, completion, cycleJobs: standing.cycleJobs) }
         if jobs > 0 { effects.committed(commit.trigger, at: commit.at) }
         return .committed(jobs: jobs, lastPosition: JobPosition(standing.position))
+    }
+
+    /// What lies below the floor came all the same, as from a part of the feed that was added: until the cycle has ended it may come
+    /// again, so that its keys stay. The end sets the floor anew.
+    private func lowerFloor(_ commit: PageCommit, _ standing: Standing) throws {
+        guard let floor = standing.floor, let lowest = commit.records.lazy.compactMap(\.mark).min(), lowest < floor else { return }
+        try set("dedup_floor = ?", commit.trigger) { $0.bind(1, lowest) }
     }
 
     private func saveStanding(_ commit: PageCommit, _ standing: Standing, quarantined: Int) throws {

@@ -42,7 +42,10 @@ extension Transaction {
             try run("UPDATE progress SET open_cycle = NULL, open_page_state = NULL WHERE trigger_id = ?", existing)
         }
         if !hasSameTopics { try listen(namespace, trigger, topics) }
-        if definition.resets { try forget(namespace, trigger) }
+        if definition.resets {
+            try forget(namespace, trigger)
+            try run("DELETE FROM trigger_topic WHERE ns = ? AND trigger_id = ? AND through IS NOT NULL", namespace.rawValue, existing)
+        }
     }
 
     private func createTrigger(
@@ -83,17 +86,28 @@ extension Transaction {
     }
 
     private func listened(_ namespace: NamespaceID, _ trigger: TriggerID) throws -> Set<TopicID> {
-        let query = try prepare("SELECT topic_id FROM trigger_topic WHERE ns = ? AND trigger_id = ?")
+        let query = try prepare("SELECT topic_id FROM trigger_topic WHERE ns = ? AND trigger_id = ? AND through IS NULL")
         query.bind(1, namespace)
         query.bind(2, trigger)
         return Set(try query.all { $0.id(0) as TopicID })
     }
 
+    /// From now on. What a reader of the inbox has not read of its topics until now is its own all the same.
     private func listen(_ namespace: NamespaceID, _ trigger: TriggerID, _ topics: Set<TopicID>) throws {
-        try run("DELETE FROM trigger_topic WHERE ns = ? AND trigger_id = ?", namespace.rawValue, trigger.rawValue)
+        try run(
+            """
+            UPDATE trigger_topic SET through = (SELECT signal_sequence FROM topic WHERE id = topic_id)
+            WHERE ns = ? AND trigger_id = ? AND through IS NULL
+            """, namespace.rawValue, trigger.rawValue)
+        try run(
+            """
+            DELETE FROM trigger_topic WHERE ns = ?1 AND trigger_id = ?2
+                AND (through <= (SELECT \(InboxRows.position) FROM progress p WHERE p.trigger_id = ?2)
+                    OR (SELECT reads_inbox FROM "trigger" WHERE id = ?2) = 0)
+            """, namespace.rawValue, trigger.rawValue)
         for topic in topics {
             try run(
-                "INSERT INTO trigger_topic (ns, trigger_id, topic_id) VALUES (?, ?, ?)", namespace.rawValue, trigger.rawValue,
+                "INSERT OR REPLACE INTO trigger_topic (ns, trigger_id, topic_id) VALUES (?, ?, ?)", namespace.rawValue, trigger.rawValue,
                 topic.rawValue)
         }
     }
@@ -104,7 +118,7 @@ extension Transaction {
         try discardKeys(namespace, trigger)
         try run(
             """
-            UPDATE progress SET cursor = NULL, cursor_mark = NULL, dedup_floor = NULL, open_cycle = NULL, open_page_state = NULL,
+            UPDATE progress SET cursor = NULL, cursor_mark = NULL, dedup_floor = NULL, pruned_below = NULL, open_cycle = NULL, open_page_state = NULL,
                 at_chunk = -1, safety_due_at = NULL, failures = 0, retry_at = NULL, last_error = NULL, dedup_space = ? WHERE trigger_id = ?
             """, try allocate(.space), trigger.rawValue)
     }
@@ -168,7 +182,7 @@ extension Transaction {
         try checkGeneration(trigger, generation)
         let update = try prepare(
             """
-            UPDATE progress SET cursor = ?, cursor_mark = NULL, dedup_floor = NULL, open_cycle = NULL, open_page_state = NULL,
+            UPDATE progress SET cursor = ?, cursor_mark = NULL, dedup_floor = NULL, pruned_below = NULL, open_cycle = NULL, open_page_state = NULL,
                 at_chunk = -1 WHERE trigger_id = ?
             """)
         update.bind(1, cursor)

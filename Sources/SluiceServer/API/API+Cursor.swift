@@ -10,7 +10,7 @@ extension API {
             writer.member("trigger", trigger.name)
             writer.member("cursor", json: trigger.progress.cursor)
             writer.member("mark", trigger.progress.cursorMark)
-            writer.member("dedup_floor", trigger.progress.dedupFloor)
+            writer.member("dedup_floor", trigger.progress.dedupFloor.flatMap { $0 == Int64.min ? nil : $0 })
             writer.member("keys_kept", reach.sentence)
         }
     }
@@ -68,7 +68,7 @@ struct DedupReach: Equatable {
     var cyclesCompleted: Int64
 
     init(_ progress: TriggerProgress) {
-        floor = progress.dedupFloor
+        floor = [progress.dedupFloor, progress.prunedBelow].compactMap { $0 == Int64.min ? nil : $0 }.max()
         cyclesCompleted = progress.cyclesCompleted
     }
 

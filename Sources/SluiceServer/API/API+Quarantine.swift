@@ -121,7 +121,7 @@ extension API {
             return try zip(records, try connector.dedupKeys(triggerType: type.name, records: records)).map { try API.keyed($0, $1) }
         }
         // As the trigger's own polls make them.
-        let id = item.entry.deliveryDigest == nil ? nil : item.entry.deliveryID
+        let id = item.signedDeliveryID(connector)
         return records.enumerated().map { index, record in
             let bytes = WebhookKeys.key(signedDeliveryID: id, sequence: item.sequence, index: index, of: records.count)
             return KeyedRecord(record: record, dedupKey: bytes, mark: item.entry.receivedAt.milliseconds)

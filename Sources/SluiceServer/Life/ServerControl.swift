@@ -29,12 +29,14 @@ final class ServerControl: TriggerControl {
     /// Definitions are read and told by one at a time. Whoever waits here is a request, of which there are only so many.
     private let turns = ChangeLock(waitingMax: 10_000)
     private let read: @Sendable () async throws -> Definitions
+    private let time: any TimeSource
 
     /// `read` brings the catalogue up to date and returns what it has read.
     init(
         catalogue: RuntimeCatalogue, polling: PollingService, subscriptions: SubscriptionService, gateway: Gateway,
-        backfills: BackfillService, read: (@Sendable () async throws -> Definitions)? = nil
+        backfills: BackfillService, time: any TimeSource, read: (@Sendable () async throws -> Definitions)? = nil
     ) {
+        self.time = time
         self.read = read ?? { try await catalogue.refresh() }
         self.backfills = backfills
         self.subscriptions = subscriptions
@@ -68,8 +70,11 @@ final class ServerControl: TriggerControl {
         for connection in news.removedConnections { polling.connectionRemoved(connection) }
         for connection in news.connections { subscriptions.connectionChanged(connection) }
         for trigger in news.removed { subscriptions.triggerRemoved(trigger) }
-        // Until the gateway had the new routes, webhooks for a new key signalled nobody.
+        // Until the gateway had the new routes, webhooks for a new key signalled nobody, and those signed with a new secret were refused.
         for trigger in news.listening { polling.webhooksMissed(trigger: trigger) }
+        // What failed may fail no more: it is not waited for.
+        for trigger in news.mended { polling.pollNow(trigger) }
+        for connection in news.verifying { polling.webhooksMissed(connection: connection, at: time.now()) }
     }
 
     /// What was changed since it was read has been told already, but perhaps before the catalogue knew what it knows now.
@@ -104,6 +109,10 @@ final class ServerControl: TriggerControl {
         var removedConnections: [ConnectionID]
         /// Those that listen to other topics than before.
         var listening: [TriggerID]
+        /// Those that wait after a failure, of connections that were changed.
+        var mended: [StoredTrigger]
+        /// Those whose webhooks are checked in another way than before.
+        var verifying: [ConnectionID]
     }
 
     private func news(_ definitions: Definitions) -> News {
@@ -123,7 +132,14 @@ final class ServerControl: TriggerControl {
                 },
                 removed: told.triggers.keys.filter { triggers[$0] == nil },
                 removedConnections: told.connections.keys.filter { connections[$0] == nil },
-                listening: definitions.triggers.filter { told.topics[$0.id] != $0.topics && !$0.topics.isEmpty }.map(\.id))
+                listening: definitions.triggers.filter { told.topics[$0.id] != $0.topics && !$0.topics.isEmpty }.map(\.id),
+                mended: definitions.triggers.filter { trigger in
+                    trigger.progress.failures > 0 && trigger.state.polls
+                        && told.connections[trigger.connection].map { $0 != connections[trigger.connection] } ?? false
+                },
+                verifying: connections.keys.filter { id in
+                    told.connections[id].map { $0[1...] != connections[id]?[1...] } ?? false
+                })
         }
     }
 

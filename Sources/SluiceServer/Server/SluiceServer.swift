@@ -151,7 +151,7 @@ public struct SluiceServer: Sendable {
             random: { Double.random(in: 0..<1) }, newToken: { Randomness.endpointToken() })
         backfills = BackfillService(polling: polling)
         control = ServerControl(
-            catalogue: catalogue, polling: polling, subscriptions: subscriptions, gateway: gateway, backfills: backfills)
+            catalogue: catalogue, polling: polling, subscriptions: subscriptions, gateway: gateway, backfills: backfills, time: clock)
         lifecycle = TriggerLifecycle(store: store, clock: clock, control: control, isServing: true) { [subscriptions] in
             subscriptions.settles($0)
         }

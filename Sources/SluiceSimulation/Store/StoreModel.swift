@@ -91,6 +91,9 @@ struct StoreModel {
                 jobs.append(change)
             }
         }
+        if let floor = trigger.progress.dedupFloor, let lowest = commit.records.lazy.compactMap(\.mark).min(), lowest < floor {
+            trigger.progress.dedupFloor = lowest
+        }
         trigger.progress.lastPosition = JobPosition(trigger.progress.lastPosition.rawValue + Int64(jobs.count))
         (trigger.atCycle, trigger.atPage, trigger.isPageComplete) = (commit.cycle, commit.page, commit.completion != nil)
         trigger.progress.lastCycle = max(trigger.progress.lastCycle, commit.cycle)

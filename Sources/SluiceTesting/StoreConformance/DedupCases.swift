@@ -12,10 +12,57 @@ extension StoreConformance {
         ConformanceCase("P4_aCursorSetBackProtectsItsKeys", cursorSetBack),
         ConformanceCase("P4_aResetForgetsKeysAndKeepsPositions", reset),
         ConformanceCase("P4_aRecordKnownUnderAFormerKeyIsNoJob", formerKeys),
+        ConformanceCase("P2_whatAFormerKeyBecameIsFound", formerJobs),
+        ConformanceCase("P4_whatComesFromBelowTheFloorKeepsItsKeys", lowerPart),
         ConformanceCase("P4_statesThatShareAVersionAreJobsWhileItRuns", states),
         ConformanceCase("P4_statesAreToldApartInLargePagesToo", statesInLargePages),
         ConformanceCase("P4_connectorTextsAreKeptWhileKeysNeedThem", connectorTexts),
     ]
+
+    private static func formerJobs(_ bench: inout StoreBench) async throws {
+        let trigger = try await bench.makeTrigger()
+        let fence = try await bench.lease()
+        try await bench.cycle(trigger, fence, 1, keys: ["a", "b"], mark: 7)
+        try await bench.cycle(trigger, fence, 2, keys: ["b@2"], mark: 8)
+        func found(_ lookups: [(String, [String])], jobsMax: Int = 100) async throws -> [String: FormerJob] {
+            let jobs = try await bench.store.formerJobs(
+                trigger.id, lookups.map { FormerLookup(key: StoreBench.bytes($0.0), formers: $0.1.map(StoreBench.bytes)) }, jobsMax: jobsMax
+            )
+            return Dictionary(uniqueKeysWithValues: jobs.map { (String(decoding: $0.key, as: UTF8.self), $0.value) })
+        }
+        let jobs = try await found([("a@1", ["older/a", "a"]), ("b@2", ["b"]), ("c@1", ["c"]), ("b", ["b"])])
+        try expectEqual(jobs.keys.sorted(), ["a"], "the former keys of what is not known by its own")
+        try expectEqual(jobs["a"]?.mark, 7, "its mark")
+        try expectEqual(jobs["a"]?.record.map { Array($0.bytes) }, Array(StoreBench.record("a").record.bytes), "what its job holds")
+        let near = try await found([("a@1", ["a"])], jobsMax: 1)
+        try expect(near["a"] != nil && near["a"]?.record == nil, "known, and too far back")
+        try expectEqual(try await found([]).count, 0, "of nothing")
+    }
+
+    /// A part of the feed that is added while a cycle runs may lie below what is forgotten: its keys stay until that cycle has ended.
+    private static func lowerPart(_ bench: inout StoreBench) async throws {
+        let trigger = try await bench.makeTrigger()
+        let fence = try await bench.lease()
+        try await bench.cycle(trigger, fence, 1, keys: ["old"], mark: 100)
+        try await bench.cycle(trigger, fence, 2, keys: ["new"], mark: 1000, floor: 900)
+        try expectEqual(try await bench.prune(at: bench.start).dedupKeys, 1, "below the floor")
+        try expectEqual(try await bench.trigger().progress.prunedBelow, 900, "what was forgotten")
+        func page(_ chunk: Int, _ completion: PageCompletion? = nil) -> PageCommit {
+            bench.page(trigger, fence, cycle: 3, page: 0, chunk: chunk, keys: ["x", "y"], mark: 50, completion: completion)
+        }
+        _ = try await bench.store.commitPage(page(0))
+        try expectEqual(try await bench.prune(at: bench.start).dedupKeys, 0, "in the middle of the cycle")
+        try expectEqual(
+            try await bench.store.commitPage(page(0)), .committed(jobs: 0, lastPosition: JobPosition(4)), "the page, read again")
+        _ = try await bench.store.commitPage(page(1, bench.end(floor: Int64.min)))
+        try expectEqual(try await bench.prune(at: bench.start).dedupKeys, 0, "while everything may come again")
+        try await bench.cycle(trigger, fence, 4, keys: [], floor: 800)
+        try expectEqual(try await bench.prune(at: bench.start).dedupKeys, 2, "once it may not")
+        try expectEqual(try await bench.trigger().progress.prunedBelow, 900, "the highest floor")
+        let changed = try await bench.store.setCursor(
+            trigger.id, generation: trigger.generation, cursor: StoreBench.bytes("1"), at: bench.start)
+        try expectEqual(changed.progress.prunedBelow, nil, "whoever sets the cursor reads again from there")
+    }
 
     private static func formerKeys(_ bench: inout StoreBench) async throws {
         let trigger = try await bench.makeTrigger()

@@ -6,6 +6,7 @@ extension StoreConformance {
     static let inboxReads: [ConformanceCase] = [
         ConformanceCase("P2_theInboxIsReadOnInItsOrder", inboxIsReadOn),
         ConformanceCase("P10_readingTheInboxIsBounded", inboxReadIsBounded),
+        ConformanceCase("P2_whatWasUnreadOfAFormerTopicIsRead", formerTopicIsRead),
         ConformanceCase("P2_nothingIsPassedOverWhileWebhooksCome", nothingIsPassedOver),
         ConformanceCase("P9_retentionSparesUnreadWebhooks", retentionSparesUnread),
         ConformanceCase("P10_unreadWebhooksAreCounted", unreadAreCounted),
@@ -43,6 +44,49 @@ extension StoreConformance {
         var none = read
         none.topics = []
         try expectEqual(try await bench.store.readInbox(none).items.count, 0, "of no topic")
+    }
+
+    /// A reader that listens to another topic from now on has still to read what came for the former one.
+    private static func formerTopicIsRead(_ bench: inout StoreBench) async throws {
+        var trigger = try await bench.makeTrigger(topicKeys: ["a"])
+        try await bench.apply([.readsInbox(trigger: trigger.name, true)])
+        let connection = try await bench.connection()
+        let a = try await bench.topic("a").id
+        func add(_ topic: TopicID) async throws -> InboxSequence {
+            try await bench.store.append(bench.webhook(connection, [topic])).sequence
+        }
+        func read(after: InboxSequence = .zero) async throws -> [InboxSequence] {
+            let trigger = try await bench.trigger()
+            return try await bench.store.readInbox(
+                InboxRead(connection: connection, topics: trigger.topics, formerTopics: trigger.formerTopics, after: after)
+            ).items.map(\.sequence)
+        }
+        let before = [try await add(a), try await add(a), try await add(a)]
+        try await bench.apply([StoreBench.trigger(trigger.name, topicKeys: ["b"])])
+        trigger = try await bench.trigger()
+        let b = try await bench.topic("b").id
+        try expectEqual(trigger.topics, [b], "what it listens to")
+        try expectEqual(trigger.formerTopics, [FormerTopic(topic: a, through: before[2])], "what it listened to")
+        let foreign = try await add(a)
+        let own = try await add(b)
+        try expectEqual(try await read(), before + [own], "what it has to read, without \(foreign)")
+        trigger = try await bench.set(trigger, .paused)
+        try expectEqual(try await bench.store.unreadWebhooks(.default, countMax: 100), [connection: 5], "unread")
+        try expectEqual(try await bench.prune(at: bench.start + .days(30)).webhooks, 0, "retention spares them")
+        try await bench.reopen()
+        try expectEqual(try await read(), before + [own], "after a restart")
+
+        // Back to the first one: all of it is its own again, and of the other one what came until then.
+        try await bench.apply([StoreBench.trigger(trigger.name, topicKeys: ["a"])])
+        try expectEqual(try await read(), before + [foreign, own], "after it went back")
+        trigger = try await bench.set(try await bench.trigger(), .running)
+        let fence = try await bench.lease()
+        var end = bench.end(own)
+        end.cursor = Array("\(own.rawValue)".utf8)
+        _ = try await bench.store.commitPage(bench.page(trigger, fence, cycle: 1, keys: [], completion: end))
+        try await bench.apply([StoreBench.trigger(trigger.name, topicKeys: ["b"])])
+        try expectEqual(try await bench.trigger().formerTopics, [], "all was read")
+        try expectEqual(try await bench.prune(at: bench.start + .days(30)).webhooks, 5, "and nobody needs it")
     }
 
     private static func inboxReadIsBounded(_ bench: inout StoreBench) async throws {

@@ -52,12 +52,41 @@ import Testing
             try await reader.cycle()
             #expect(reader.mark == t0 - 500, "the record's own time")
         }
+        // Nor is a Date that is wrong for one answer: the mark, which follows the server's clock where nothing changes, never goes back.
+        let wrong = Replies { _, number in page([record("a", t0 - 500)], at: number == 1 ? t0 + 7 * 86_400 : t0) }
+        var quiet = try Reader(items(#""retention_seconds":345600"#), wrong)
+        try await quiet.cycle()
+        #expect(quiet.mark == t0 - 500, "\(quiet.cursorText)")
+        quiet.nowSeconds = t0 + 7 * 86_400
+        try await quiet.cycle()
+        #expect(quiet.mark == t0 - 500, "\(quiet.cursorText)")
         // Only a record dated in the future lets a clock decide: the server's.
         let future = Replies { _, _ in page([record("a", t0 + 99_999)]) }
         var reader = try Reader(items(), future)
         reader.nowSeconds = t0 + 50_000
         try await reader.cycle()
         #expect(reader.mark == t0)
+    }
+
+    /// What lies below came before and is forgotten: a lookback that was made longer reaches there once the mark has moved on.
+    @Test func aLongerLookbackDoesNotReachBelowWhatIsForgotten() async throws {
+        let http = Replies { _, _ in page([record("a", t0 - 10)]) }
+        func since(_ lookback: Int64, prunedBelow: Int64?) async throws -> String? {
+            var reader = try Reader(
+                items(
+                    cursor: #"{"field":"at","parameter":"since","type":"unix_seconds","order":"none","lookback_seconds":\#(lookback)}"#),
+                http)
+            try await reader.cycle()
+            var request = try reader.request()
+            request.prunedBelow = prunedBelow
+            let before = http.requests.count
+            _ = try await reader.rules.run(request, http: http)
+            return FakeProvider.query(http.requests[before].url)["since"]
+        }
+        #expect(try await since(60, prunedBelow: nil) == String(t0 - 70))
+        #expect(try await since(60, prunedBelow: t0 - 72) == String(t0 - 70))
+        #expect(try await since(3600, prunedBelow: t0 - 72) == String(t0 - 72))
+        #expect(try await since(60, prunedBelow: t0 + 5) == String(t0 - 70), "a cursor that was set below it reads from there")
     }
 
     @Test func mistake4_theLastRecordOfAnUnorderedFeedIsNotTheCursor() async throws {

@@ -353,6 +353,7 @@ import Testing
         reader.cursor = page.cursor
         // An idle partition follows the server's clock a day behind, so that it does not hold the keys of all others for ever.
         forge.change { $0.now += 30 * 86_400 }
+        reader.nowSeconds += 30 * 86_400
         forge.add("b", 77, t0 + 30 * 86_400 - 10)
         reader.pageState = nil
         try await reader.cycle()

@@ -50,6 +50,9 @@ final class FaultyStore: Store {
         faults.withLock { $0.committed.append(commit.records.count) }
         return outcome
     }
+    func formerJobs(_ trigger: TriggerID, _ records: [FormerLookup], jobsMax: Int) async throws -> [[UInt8]: FormerJob] {
+        try await inner.formerJobs(trigger, records, jobsMax: jobsMax)
+    }
     func recordFailure(_ failure: CycleFailure) async throws -> PageOutcome {
         if let error = faults.withLock({ $0.records.popLast() }) { throw error }
         return try await inner.recordFailure(failure)
