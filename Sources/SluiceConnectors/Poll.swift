@@ -18,8 +18,8 @@ public struct PollRequest: Sendable {
     public var recordsMax: Int
     /// Only this stretch of the feed's time is wanted: a backfill. Nil: everything from the cursor on.
     public var window: BackfillWindow?
-    /// Below this mark dedup keys were forgotten: what lies there came before, and is not to be read again for a longer lookback.
-    public var prunedBelow: Int64?
+    /// Below this mark dedup keys are forgotten: what lies there came before, and is not to be read again for a longer lookback.
+    public var forgottenBelow: Int64?
     /// Descriptions by which the trigger's keys were made before: the keys by them come along in `PollPage.formerKeys` wherever
     /// `PollPage.keys` do.
     public var formerRules: [Incremental] = []

@@ -283,7 +283,7 @@ struct CycleRunner {
             triggerType: context.trigger.type, connection: context.plan.connection, input: context.plan.input, cursor: cursor,
             pageState: cycle.pageState, readBound: cycle.readBound, now: service.time.now())
         request.formerRules = context.keys.rules(context.trigger.type)
-        request.prunedBelow = context.trigger.progress.prunedBelow
+        request.forgottenBelow = context.trigger.progress.forgottenBelow
         if context.slot != nil { request.recordsMax = PollLimits.recordsPerHeldAnswerMax }
         return request
     }

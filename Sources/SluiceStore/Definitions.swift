@@ -157,6 +157,8 @@ public struct TriggerProgress: Sendable {
     public var dedupFloor: Int64?
     /// The highest floor by which keys were forgotten, since the cursor was set. The floor itself may be lower again.
     public var prunedBelow: Int64?
+    /// Below this mark dedup keys are gone, or may go at any time; nil: all are kept.
+    public var forgottenBelow: Int64? { [dedupFloor, prunedBelow].compactMap { $0 == Int64.min ? nil : $0 }.max() }
     public var coveredSequence: InboxSequence = .zero
     public var openCycle: OpenCycle?
     /// The highest number that any cycle of the trigger had.

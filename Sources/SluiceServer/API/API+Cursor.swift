@@ -68,7 +68,7 @@ struct DedupReach: Equatable {
     var cyclesCompleted: Int64
 
     init(_ progress: TriggerProgress) {
-        floor = [progress.dedupFloor, progress.prunedBelow].compactMap { $0 == Int64.min ? nil : $0 }.max()
+        floor = progress.forgottenBelow
         cyclesCompleted = progress.cyclesCompleted
     }
 

@@ -68,25 +68,48 @@ import Testing
         #expect(reader.mark == t0)
     }
 
+    /// Of what was created below the mark under which keys are forgotten, a later change is no new record; what is created above it is.
+    @Test func newRecordsAloneStayOnceTheirKeysAreForgotten() async throws {
+        @Sendable func time(_ seconds: Int64) -> String { Timestamp(seconds: seconds).description }
+        @Sendable func changed(_ id: String, _ created: Int64, _ updated: Int64) -> String {
+            #"{"id":"\#(id)","created_at":"\#(time(created))","updated_at":"\#(time(updated))"}"#
+        }
+        let http = Replies { _, number in
+            number == 1
+                ? page([changed("a", t0 - 50, t0 - 50), changed("b", t0 - 40, t0 - 20)])
+                : page([changed("a", t0 - 50, t0 + 900), changed("c", t0 + 800, t0 + 900)], at: t0 + 1000)
+        }
+        let updated = #"{"field":"updated_at","parameter":"since","type":"rfc3339"}"#
+        let dedup = #"{"id":"id","created":"created_at"}"#
+        var reader = try Reader(items(#""default_since_seconds_ago":60"#, cursor: updated, dedup: dedup), http)
+        try await reader.cycle()
+        #expect(reader.keys == ["a", "b"])
+        var request = try reader.request()
+        #expect(try await reader.rules.run(request, http: http).records.count == 2, "its key is kept, and tells")
+        request.forgottenBelow = (t0 - 20) * 1000 - 2
+        let later = try await reader.rules.run(request, http: http).records.map { String(decoding: $0.bytes, as: UTF8.self) }
+        #expect(later == [changed("c", t0 + 800, t0 + 900)])
+    }
+
     /// What lies below came before and is forgotten: a lookback that was made longer reaches there once the mark has moved on.
     @Test func aLongerLookbackDoesNotReachBelowWhatIsForgotten() async throws {
         let http = Replies { _, _ in page([record("a", t0 - 10)]) }
-        func since(_ lookback: Int64, prunedBelow: Int64?) async throws -> String? {
+        func since(_ lookback: Int64, forgottenBelow: Int64?) async throws -> String? {
             var reader = try Reader(
                 items(
                     cursor: #"{"field":"at","parameter":"since","type":"unix_seconds","order":"none","lookback_seconds":\#(lookback)}"#),
                 http)
             try await reader.cycle()
             var request = try reader.request()
-            request.prunedBelow = prunedBelow
+            request.forgottenBelow = forgottenBelow
             let before = http.requests.count
             _ = try await reader.rules.run(request, http: http)
             return FakeProvider.query(http.requests[before].url)["since"]
         }
-        #expect(try await since(60, prunedBelow: nil) == String(t0 - 70))
-        #expect(try await since(60, prunedBelow: t0 - 72) == String(t0 - 70))
-        #expect(try await since(3600, prunedBelow: t0 - 72) == String(t0 - 72))
-        #expect(try await since(60, prunedBelow: t0 + 5) == String(t0 - 70), "a cursor that was set below it reads from there")
+        #expect(try await since(60, forgottenBelow: nil) == String(t0 - 70))
+        #expect(try await since(60, forgottenBelow: t0 - 72) == String(t0 - 70))
+        #expect(try await since(3600, forgottenBelow: t0 - 72) == String(t0 - 72))
+        #expect(try await since(60, forgottenBelow: t0 + 5) == String(t0 - 70), "a cursor that was set below it reads from there")
     }
 
     @Test func mistake4_theLastRecordOfAnUnorderedFeedIsNotTheCursor() async throws {
