@@ -102,11 +102,19 @@ struct Reach: ParsableArguments {
         if !request.body.isEmpty { message.body = .bytes(ByteBuffer(bytes: request.body)) }
         do {
             let answer = try await client.execute(message, timeout: .seconds(90))
+            guard answer.headers.contains(name: APIMark.header) else {
+                throw SluiceError(
+                    .serverUnreachable,
+                    "what answers at \(base) (status \(answer.status.code)) is no Sluice API: check --api-url, which is what `sluice serve` listens on with --api"
+                )
+            }
             let body = try await answer.body.collect(upTo: 256 * 1024 * 1024)
             return APIResponse(status: Int(answer.status.code), body: Array(buffer: body))
         } catch let error as HTTPClientError {
             throw SluiceError(.serverUnreachable, "the server at \(base) does not answer (\(error.shortDescription)): is it running?")
         } catch let error as CancellationError {
+            throw error
+        } catch let error as SluiceError {
             throw error
         } catch {
             throw SluiceError(.serverUnreachable, "the server at \(base) does not answer: is it running?")

@@ -249,6 +249,20 @@ extension Live {
             }
         }
 
+        /// Something else may answer at the address that a command was given, also in JSON.
+        @Test func g_whatIsNoSluiceAPIIsNotTakenForOne() async throws {
+            try await Self.served { provider, sluice in
+                let hooks = try #require(URL(string: try await sluice.webhookURL("demo")))
+                for url in [provider.baseURL, "http://127.0.0.1:\(hooks.port ?? 0)"] {
+                    let command = Command(sluice.options.directory, environment: ["SLUICE_TOKEN": "t"])
+                    for words in [["status"], ["trigger", "list"], ["jobs", "list", "--json"]] {
+                        let answer = try await command.run(words + ["--api-url", url])
+                        #expect(answer.code == 1 && answer.text.contains("is no Sluice API: check --api-url"), "\(words): \(answer.text)")
+                    }
+                }
+            }
+        }
+
         // MARK: Keys
 
         @Test func g_aWrongMasterKeyIsNamedAndHarmsNothing() async throws {

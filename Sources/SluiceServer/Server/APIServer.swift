@@ -68,6 +68,7 @@ struct APIServer: Service {
 
     private static func response(_ answer: APIResponse, to caller: Caller? = nil, hasBody: Bool = true) -> Response {
         var headers: HTTPFields = [.contentType: "application/json", .cacheControl: "no-store"]
+        if let name = HTTPField.Name(APIMark.header) { headers[name] = APIMark.value }
         for (name, value) in answer.headers {
             if let name = HTTPField.Name(name) { headers[name] = value }
         }
@@ -97,6 +98,12 @@ struct APIServer: Service {
             if caller == nil { handover.done() }
         }
     }
+}
+
+/// By what a command tells that Sluice answers, and not something else that speaks JSON.
+public enum APIMark {
+    public static let header = "Sluice-API"
+    public static let value = "1"
 }
 
 /// One writer at a time: the stream's.
