@@ -11,7 +11,8 @@ import SluiceCore
 /// All count failures with no success between them. A connection that gets a webhook every few minutes, or one a day, is found by
 /// the slower rules; where webhooks verify, forgeries between them raise nothing.
 struct VerificationWatch: Sendable {
-    /// `clear(wasRaised:)`: whether the alarm was raised since this process started.
+    /// `clear(wasRaised:)`: whether the alarm was raised since this process started. Said once an hour: forgers must not be able to make
+    /// a connection poll.
     enum Action: Equatable { case none, raise(failures: Int), clear(wasRaised: Bool) }
 
     static let failuresMax = 5
@@ -32,6 +33,9 @@ struct VerificationWatch: Sendable {
     private var raisedAt: Timestamp?
     /// An alarm may stand from before this process started, so the first success clears as well.
     private var mayBeAlarmed = true
+
+    /// When it was last said that webhooks were refused until now.
+    private var saidAt: Timestamp?
 
     init() {}
 
@@ -57,12 +61,14 @@ struct VerificationWatch: Sendable {
     private func isLong(since time: Timestamp?, _ span: Span, _ now: Timestamp) -> Bool { time.map { now - $0 >= span } ?? true }
 
     mutating func succeeded(at now: Timestamp) -> Action {
-        let (clears, wasRaised) = (mayBeAlarmed, raisedAt != nil)
+        let (clears, says) = (mayBeAlarmed, raisedAt != nil && isLong(since: saidAt, VerificationWatch.quietSpan, now))
+        let saidAt = says ? now : saidAt
         if failures > 0 || clears {
             self = VerificationWatch()
             mayBeAlarmed = false
         }
+        self.saidAt = saidAt
         lastSuccessAt = now
-        return clears ? .clear(wasRaised: wasRaised) : .none
+        return clears ? .clear(wasRaised: says) : .none
     }
 }

@@ -350,7 +350,7 @@ struct CycleRunner {
         let jobs = try await service.store.formerJobs(
             context.trigger.id, asked.map { FormerLookup(key: $0.dedupKey, formers: $0.formerKeys) },
             jobsMax: FormerKeys.jobsLookedThroughMax)
-        return try FormerKeys.withoutStale(
+        return FormerKeys.withoutStale(
             records, jobs, epoch: page.epoch, connector: page.keys == nil ? context.plan.connector : nil,
             triggerType: context.trigger.type)
     }

@@ -90,33 +90,34 @@ enum FormerKeys {
     ///     a higher mark tells another state.
     static func withoutStale(
         _ records: [KeyedRecord], _ jobs: [[UInt8]: FormerJob], epoch: String?, connector: (any Connector)?, triggerType: String
-    ) throws -> [KeyedRecord] {
+    ) -> [KeyedRecord] {
         guard !jobs.isEmpty else { return records }
         let epoch = epoch.map { Array("\($0)/".utf8) } ?? []
-        let keys = try keysNow(jobs, connector, triggerType).mapValues { epoch + $0 }
+        let keys = keysNow(jobs, connector, triggerType).mapValues { epoch + $0 }
         return records.map { record in
             guard !record.formerKeys.isEmpty else { return record }
             var record = record
             record.formerKeys.removeAll { former in
-                if let key = keys[former] { return key != record.dedupKey }
-                guard let mark = record.mark, let before = jobs[former]?.mark else { return false }
-                return mark > before
+                let key = keys[former]
+                // What came with this mark already did not change since, however it is described now.
+                if let mark = record.mark, let before = jobs[former]?.mark { return mark > before && key != record.dedupKey }
+                return key.map { $0 != record.dedupKey } ?? false
             }
             return record
         }
     }
 
-    /// The keys, as they are made now, of what the jobs hold, by their former ones.
+    /// The keys, as they are made now, of what the jobs hold, by their former ones. None of what lacks the version, as where the provider
+    /// was not asked for it before, and none where the connector's code fails on it.
     private static func keysNow(
         _ jobs: [[UInt8]: FormerJob], _ connector: (any Connector)?, _ triggerType: String
-    ) throws -> [[UInt8]: [UInt8]] {
+    ) -> [[UInt8]: [UInt8]] {
         guard let connector else { return [:] }
         let held = jobs.compactMap { former, job in job.record.map { (former: former, record: $0) } }
-        guard !held.isEmpty else { return [:] }
-        let keys = try connector.dedupKeys(triggerType: triggerType, records: held.map(\.record))
+        guard !held.isEmpty, let keys = try? connector.dedupKeys(triggerType: triggerType, records: held.map(\.record)) else { return [:] }
         var result: [[UInt8]: [UInt8]] = [:]
         for (held, key) in zip(held, keys) {
-            if case .success(let bytes) = key { result[held.former] = bytes }
+            if case .success(let bytes) = key, !Incremental.isMadeOfContent(bytes) { result[held.former] = bytes }
         }
         return result
     }

@@ -32,6 +32,13 @@ import Testing
         #expect(!turns.leavesRecordsOut(webhooks: 1))
     }
 
+    /// Records for minutes, of which some always wait, leave no more owed than the last of them took.
+    @Test func whatIsOwedDoesNotPileUp() {
+        var turns = Turns()
+        for _ in 0..<10_000 { turns.ended(Self.records(6000)) }
+        #expect(turns.owed == 6000)
+    }
+
     /// Also where a clock is too coarse to see the transaction.
     @Test func oneTransactionAtLeastGoesBetweenTwoThatHoldUp() {
         var turns = Turns()

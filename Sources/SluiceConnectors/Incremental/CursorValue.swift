@@ -83,11 +83,24 @@ extension CursorRule {
         guard kind.hasMarks else { return value }
         let (stepped, overflow) = value.mark.subtractingReportingOverflow(overlapUnits)
         if overflow { return value }
+        let lowered = rounded(stepped)
+        return lowered == value.mark && format == nil ? value : CursorValue(mark: lowered, text: text(of: lowered))
+    }
+
+    /// What to query from so that this mark is included, to the whole second of a time.
+    func lowerBound(at mark: Int64) -> CursorValue {
+        let included = floor(mark, unitsPerSecond ?? 1) - (isExclusive ? granuleUnits : 0)
+        let lowered = rounded(included)
+        return CursorValue(mark: lowered, text: text(of: lowered))
+    }
+
+    /// Down to what the source tells apart.
+    private func rounded(_ stepped: Int64) -> Int64 {
         // Days begin at the zone's midnight.
         let phase = granuleUnits > 1 ? (zone?.offsetSeconds ?? 0) * (unitsPerSecond ?? 0) : 0
         var lowered = floor(stepped + phase, granuleUnits) - phase
-        if unitsPerSecond != nil, value.mark >= 0 { lowered = max(lowered, 0) }
-        return lowered == value.mark && format == nil ? value : CursorValue(mark: lowered, text: text(of: lowered))
+        if unitsPerSecond != nil, stepped + overlapUnits >= 0 { lowered = max(lowered, 0) }
+        return lowered
     }
 
     /// Whether `left` lies further on than `right`.

@@ -30,11 +30,9 @@ extension IncrementalPoll {
         return page
     }
 
-    /// Leaves out what was created before the trigger began and merely changed since; and so of what was created below the mark under
-    /// which keys are forgotten, since it came when it was new.
+    /// Leaves out what was created before the trigger began and merely changed since.
     func newOnly(_ page: PollPage, _ request: PollRequest, _ now: Timestamp) throws(PollFailure) -> PollPage {
-        guard let created = rules.dedup.created, let rule = rules.cursor, let began = try beginning(request, now) else { return page }
-        let beginning = rules.partitions == nil ? max(began, request.forgottenBelow ?? began) : began
+        guard let created = rules.dedup.created, let rule = rules.cursor, let beginning = try beginning(request, now) else { return page }
         let kept = page.records.map { record in
             record.bytes.withUnsafeBufferPointer { bytes in
                 guard let range = created.find(in: bytes), case .mark(let mark) = rule.read(UnsafeBufferPointer(rebasing: bytes[range]))

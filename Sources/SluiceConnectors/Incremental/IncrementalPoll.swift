@@ -99,7 +99,7 @@ public struct IncrementalPoll: Sendable {
         guard let kept = request.forgottenBelow, rules.partitions == nil, request.window == nil, rule.kind.hasMarks, lower.mark < kept,
             kept <= start.mark
         else { return lower }
-        return rule.value(of: kept)
+        return rule.lowerBound(at: kept)
     }
 
     private func endpoint(_ request: PollRequest) throws(PollFailure) -> String {

@@ -38,11 +38,11 @@ enum InboxRows {
     /// The last webhook that a reader of the inbox has read, as SQL on its `progress p`.
     static let position = "coalesce(CAST(CAST(p.cursor AS TEXT) AS INTEGER), 0)"
 
-    /// After which webhook a trigger needs those of one of its topics, as SQL on `progress p`, `trigger_topic l` and `topic o`; NULL
-    /// where it needs none. Of a topic that it listens to no more, a reader needs what it has not read.
+    /// After which webhook a trigger needs those of one of its topics, as SQL on `trigger t`, `progress p`, `trigger_topic l` and `topic o`;
+    /// NULL where it needs none. Of a topic that it listens to no more, a reader needs what it has not read.
     static let needed = """
         CASE WHEN l.through IS NULL THEN CASE WHEN o.signal_sequence > p.covered_sequence THEN p.covered_sequence END
-        WHEN l.through > \(position) THEN min(p.covered_sequence, \(position)) END
+        WHEN t.reads_inbox = 1 AND l.through > \(position) THEN min(p.covered_sequence, \(position)) END
         """
 
     /// How many numbers of the inbox one read looks at, at most, whomever they belong to.

@@ -28,7 +28,11 @@ extension Transaction {
         case .setTriggerState(let name, let from, let to):
             try setState(namespace, name, from: from, to: to)
         case .readsInbox(let trigger, let reads):
-            try run("UPDATE \"trigger\" SET reads_inbox = ? WHERE id = ?", reads ? 1 : 0, try id(of: .trigger, trigger, namespace))
+            let trigger = try id(of: .trigger, trigger, namespace)
+            try run("UPDATE \"trigger\" SET reads_inbox = ? WHERE id = ?", reads ? 1 : 0, trigger)
+            if !reads {
+                try run("DELETE FROM trigger_topic WHERE ns = ? AND trigger_id = ? AND through IS NOT NULL", namespace.rawValue, trigger)
+            }
         case .removeTrigger(let name, let discards):
             try removeTrigger(namespace, name, discardsUndelivered: discards, at: time)
         case .putDestination(let name, let kind, let settings, let sealedSecrets):

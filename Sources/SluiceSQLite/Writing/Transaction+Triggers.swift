@@ -180,6 +180,12 @@ extension Transaction {
     /// The floor goes, too: a cursor that was set back may return what lies below it.
     func setCursor(_ trigger: TriggerID, _ generation: Generation, _ cursor: [UInt8]?) throws -> StoredTrigger {
         try checkGeneration(trigger, generation)
+        // What it has read of a former topic is not its own once more.
+        try run(
+            """
+            DELETE FROM trigger_topic WHERE trigger_id = ?1 AND ns = (SELECT ns FROM "trigger" WHERE id = ?1)
+                AND through <= (SELECT \(InboxRows.position) FROM progress p WHERE p.trigger_id = ?1)
+            """, trigger.rawValue)
         let update = try prepare(
             """
             UPDATE progress SET cursor = ?, cursor_mark = NULL, dedup_floor = NULL, pruned_below = NULL, open_cycle = NULL, open_page_state = NULL,

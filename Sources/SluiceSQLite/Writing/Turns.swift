@@ -34,7 +34,8 @@ struct Turns {
     mutating func ended(_ turn: Turn, webhooksWait: Bool = false, at now: Int64 = 0) {
         if turn.hadRecords {
             recordsTook = max(1, turn.changes)
-            owed += recordsTook + turn.copy
+            // Where it was owed already no webhook waited, or records would have been left out.
+            owed = min(owed, 0) + recordsTook + turn.copy
             if webhooksWait { crowdedUntil = now + Turns.crowdedSpan }
         } else if turn.leftRecordsOut {
             // Both wait for the log: it counts for neither.

@@ -87,6 +87,12 @@ extension StoreConformance {
         try await bench.apply([StoreBench.trigger(trigger.name, topicKeys: ["b"])])
         try expectEqual(try await bench.trigger().formerTopics, [], "all was read")
         try expectEqual(try await bench.prune(at: bench.start + .days(30)).webhooks, 5, "and nobody needs it")
+        // One that polls from now on needs no webhooks: they are kept for nobody.
+        _ = try await add(b)
+        try await bench.apply([StoreBench.trigger(trigger.name, topicKeys: ["a"])])
+        try expectEqual(try await bench.trigger().formerTopics.count, 1, "unread once more")
+        try await bench.apply([.readsInbox(trigger: trigger.name, false)])
+        try expectEqual(try await bench.trigger().formerTopics, [], "of one that polls")
     }
 
     private static func inboxReadIsBounded(_ bench: inout StoreBench) async throws {

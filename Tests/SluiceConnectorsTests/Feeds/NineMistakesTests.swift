@@ -68,29 +68,6 @@ import Testing
         #expect(reader.mark == t0)
     }
 
-    /// Of what was created below the mark under which keys are forgotten, a later change is no new record; what is created above it is.
-    @Test func newRecordsAloneStayOnceTheirKeysAreForgotten() async throws {
-        @Sendable func time(_ seconds: Int64) -> String { Timestamp(seconds: seconds).description }
-        @Sendable func changed(_ id: String, _ created: Int64, _ updated: Int64) -> String {
-            #"{"id":"\#(id)","created_at":"\#(time(created))","updated_at":"\#(time(updated))"}"#
-        }
-        let http = Replies { _, number in
-            number == 1
-                ? page([changed("a", t0 - 50, t0 - 50), changed("b", t0 - 40, t0 - 20)])
-                : page([changed("a", t0 - 50, t0 + 900), changed("c", t0 + 800, t0 + 900)], at: t0 + 1000)
-        }
-        let updated = #"{"field":"updated_at","parameter":"since","type":"rfc3339"}"#
-        let dedup = #"{"id":"id","created":"created_at"}"#
-        var reader = try Reader(items(#""default_since_seconds_ago":60"#, cursor: updated, dedup: dedup), http)
-        try await reader.cycle()
-        #expect(reader.keys == ["a", "b"])
-        var request = try reader.request()
-        #expect(try await reader.rules.run(request, http: http).records.count == 2, "its key is kept, and tells")
-        request.forgottenBelow = (t0 - 20) * 1000 - 2
-        let later = try await reader.rules.run(request, http: http).records.map { String(decoding: $0.bytes, as: UTF8.self) }
-        #expect(later == [changed("c", t0 + 800, t0 + 900)])
-    }
-
     /// What lies below came before and is forgotten: a lookback that was made longer reaches there once the mark has moved on.
     @Test func aLongerLookbackDoesNotReachBelowWhatIsForgotten() async throws {
         let http = Replies { _, _ in page([record("a", t0 - 10)]) }
@@ -109,6 +86,16 @@ import Testing
         #expect(try await since(60, forgottenBelow: nil) == String(t0 - 70))
         #expect(try await since(60, forgottenBelow: t0 - 72) == String(t0 - 70))
         #expect(try await since(3600, forgottenBelow: t0 - 72) == String(t0 - 72))
+        // Written as the parameter is, and to the whole second.
+        let written = #"{"field":"at","parameter":"since","type":"rfc3339","format":"unix_seconds","lookback_seconds":3600}"#
+        let stamped = Replies { _, _ in page([#"{"id":"a","at":"\#(Timestamp(seconds: t0 - 10))"}"#]) }
+        var reader = try Reader(items(cursor: written), stamped)
+        try await reader.cycle()
+        var request = try reader.request()
+        request.forgottenBelow = (t0 - 72) * 1000 - 2
+        let before = stamped.requests.count
+        _ = try await reader.rules.run(request, http: stamped)
+        #expect(FakeProvider.query(stamped.requests[before].url)["since"] == String(t0 - 73))
         #expect(try await since(60, forgottenBelow: t0 + 5) == String(t0 - 70), "a cursor that was set below it reads from there")
     }
 
