@@ -516,6 +516,11 @@ struct CycleRunner {
             let changed = try await service.store.setState(change)
             service.triggerChanged(changed)
             service.stateChanged(changed)
+            guard let reason else { return }
+            service.logger.error("a trigger has failed", metadata: ["trigger": "\(trigger.name)", "reason": "\(reason)"])
+            let message =
+                "it has failed and rests: \(reason). One poll is tried each safety interval, and at once by `sluice trigger poll \(trigger.name)`"
+            service.alarms.raise(Alarm(kind: .triggerFailing, subject: "trigger \(trigger.name)", message: message))
         } catch {
             service.logger.error("a trigger's state could not be recorded", metadata: ["trigger": "\(trigger.name)", "error": "\(error)"])
         }

@@ -44,7 +44,9 @@ import Testing
                 try await eventually("all delivered") { store.count(.delivered) == 100 }
             }
             #expect(sink.openMax == 4)
-            #expect(sink.requests.count == 104)
+            // On a busy machine an answer may take longer than the second it has: then it is asked for again as well.
+            let failures = store.state.withLock { $0.attempts.count { $0.status != 200 } }
+            #expect(failures >= 4 && sink.requests.count == 100 + failures)
         }
     }
 

@@ -186,6 +186,33 @@ import Testing
         await store.close()
     }
 
+    /// A backup was put back: the store is as it was, and its readers are further on.
+    @Test func P9_aTokenFromAfterTheBackupIsToldAndSkipsNothing() async throws {
+        let directory = try TemporaryDirectory()
+        var store = try await TemporaryDirectory.open(directory.options())
+        let (trigger, _, fence) = try await prepare(store)
+        _ = try await store.commitPage(page(trigger, fence, 1, keys: 0..<3))
+        let before = try await store.jobs(JobQuery(limit: 10)).next
+        await store.close()
+        let backup = try Data(contentsOf: URL(filePath: directory.path + "/data/sluice.db"))
+
+        store = try await TemporaryDirectory.open(directory.options())
+        let later = try await store.acquireLease(shard: 0, holder: "test", at: Self.start)
+        _ = try await store.commitPage(page(trigger, later, 2, keys: 3..<6))
+        let after = try await store.jobs(JobQuery(limit: 10)).next
+        await store.close()
+        try backup.write(to: URL(filePath: directory.path + "/data/sluice.db"))
+
+        store = try await TemporaryDirectory.open(directory.options())
+        let restored = store
+        let error = try await #require(throws: SluiceError.self) { try await restored.jobs(JobQuery(after: after, limit: 10)) }
+        #expect(error.code == .pastRetention && error.message.contains("ahead of the store"))
+        let next = try #require(error.context["next"])
+        #expect(try await store.jobs(JobQuery(after: next, limit: 10)).jobs.count == 3, "from the beginning")
+        #expect(try await store.jobs(JobQuery(after: before, limit: 10)).jobs.isEmpty, "a token from before the backup goes on")
+        await store.close()
+    }
+
     @Test func P1_theDatabaseSyncsEachCommit() async throws {
         let directory = try TemporaryDirectory()
         let store = try await TemporaryDirectory.open(directory.options())

@@ -48,7 +48,13 @@ import Testing
             #expect(error.code == .storage && error.message.contains("sluice.db is empty") && error.message.contains(trace))
             #expect(try SmallFile.read(directory + "/sluice.db") == [], "nothing was made in its place")
 
+            // Nor with what its log still holds: SQLite would throw that away.
+            try SmallFile.writePrivate(directory + "/sluice.db-wal", [1, 2, 3])
+            #expect(await failure(directory)?.message.contains("sluice.db is empty") == true)
             SmallFile.remove(directory + "/sluice.db")
+            #expect(await failure(directory)?.message.contains("sluice.db is missing, and its log") == true)
+            #expect(try SmallFile.read(directory + "/sluice.db-wal") == [1, 2, 3])
+            SmallFile.remove(directory + "/sluice.db-wal")
             let notices = try await open(directory)
             #expect(notices[0].hasPrefix("made a new database in \(directory), where \(trace)"))
         }

@@ -31,11 +31,14 @@ public enum WebhookKeys {
     }
 
     /// - Parameters:
-    ///   - signedDeliveryID: the provider's id of the delivery, if it can be trusted; otherwise the inbox number counts.
+    ///   - signedDeliveryID: the provider's id of the delivery, if it can be trusted; otherwise the inbox number and the time count.
     ///   - index: of the record within the webhook.
     ///   - count: of the webhook's records. A single one has the plain key.
-    public static func key(signedDeliveryID: String?, sequence: InboxSequence, index: Int, of count: Int) -> [UInt8] {
-        let name = signedDeliveryID.map { "delivery:" + $0 } ?? "inbox:\(sequence.rawValue)"
+    public static func key(
+        signedDeliveryID: String?, sequence: InboxSequence, receivedAt: Timestamp, index: Int, of count: Int
+    ) -> [UInt8] {
+        // The numbers of a store that was restored from a backup begin anew behind it: other webhooks get them.
+        let name = signedDeliveryID.map { "delivery:" + $0 } ?? "inbox:\(sequence.rawValue)@\(receivedAt.milliseconds)"
         return Array((count == 1 ? name : name + "#\(index)").utf8)
     }
 }

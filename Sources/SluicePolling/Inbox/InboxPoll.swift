@@ -66,7 +66,9 @@ struct InboxPoll {
         page.records += records
         page.marks += records.map { _ in item.entry.receivedAt.milliseconds }
         page.keys? += records.indices.map {
-            .success(WebhookKeys.key(signedDeliveryID: id, sequence: item.sequence, index: $0, of: records.count))
+            .success(
+                WebhookKeys.key(
+                    signedDeliveryID: id, sequence: item.sequence, receivedAt: item.entry.receivedAt, index: $0, of: records.count))
         }
         page.cursorMark = item.entry.receivedAt.milliseconds
     }

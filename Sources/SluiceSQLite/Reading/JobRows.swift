@@ -10,6 +10,7 @@ enum JobRows {
         if let after, !query.newestFirst, try hasRemoved(db, query.namespace, query.trigger, behind: after) {
             throw try gone(db, query, after, removals)
         }
+        if let after, !query.newestFirst, try after.sequence > last(db) { throw ahead(query.namespace, removals) }
         let limit = max(1, query.limit)
         let statement = try prepare(db, query, after: after)
         statement.bind(5, limit + 1)
@@ -142,6 +143,16 @@ enum JobRows {
         ).with("next", known.text)
         if let oldest { error = error.with("oldest_position", oldest.position.description).with("oldest_at", oldest.createdAt.description) }
         return error
+    }
+
+    /// No job had this number yet: the token was given by a store that had more, before a backup was restored. What came since would be
+    /// passed over until the numbers are as high again.
+    private static func ahead(_ namespace: NamespaceID, _ removals: Int64) -> SluiceError {
+        SluiceError(
+            .pastRetention,
+            "this `after` token is ahead of the store, as after a backup was restored: jobs that came since may lie before it. "
+                + "Go on with a token from before the backup, or with `next`, the beginning; ids tell what you have"
+        ).with("next", JobToken.start(namespace, removals: removals).text)
     }
 
     /// The newest job's number.

@@ -123,7 +123,8 @@ extension API {
         // As the trigger's own polls make them.
         let id = item.signedDeliveryID(connector)
         return records.enumerated().map { index, record in
-            let bytes = WebhookKeys.key(signedDeliveryID: id, sequence: item.sequence, index: index, of: records.count)
+            let bytes = WebhookKeys.key(
+                signedDeliveryID: id, sequence: item.sequence, receivedAt: item.entry.receivedAt, index: index, of: records.count)
             return KeyedRecord(record: record, dedupKey: bytes, mark: item.entry.receivedAt.milliseconds)
         }
     }

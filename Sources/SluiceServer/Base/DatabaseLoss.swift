@@ -6,20 +6,27 @@ enum DatabaseLoss {
     /// What a start leaves beside the database.
     private static let traces = ["master.key", "local.token"]
 
-    /// What to tell whoever starts a server on this directory, or nil. Throws `.storage` where the database is there and empty: a copy
-    /// that broke off leaves such a file, and a start does not, since it makes the tables before the master key.
+    /// What to tell whoever starts a server on this directory, or nil. Throws `.storage` where the database is there and empty, as a copy
+    /// leaves it that broke off, or where its log is there without it: SQLite would remove the log. A start leaves neither, since it makes
+    /// the tables before the master key.
     static func find(in directory: String) throws(SluiceError) -> String? {
         guard let trace = traces.first(where: { access("\(directory)/\($0)", F_OK) == 0 }) else { return nil }
         let path = directory + "/sluice.db"
-        guard let bytes = size(path) else {
+        switch size(path) {
+        case nil where size(path + "-wal") ?? 0 > 0:
+            throw SluiceError(
+                .storage, "\(path) is missing, and its log sluice.db-wal is there: put it back, or restore a backup into another directory"
+            ).with("file", path)
+        case nil:
             return
                 "made a new database in \(directory), where \(trace) was there before: if this directory had data, stop and restore sluice.db"
+        case 0:
+            throw SluiceError(
+                .storage,
+                "\(path) is empty, and \(trace) shows that this directory was in use: restore a backup, or remove the empty file to begin anew"
+            ).with("file", path)
+        default: return nil
         }
-        guard bytes == 0, (size(path + "-wal") ?? 0) == 0 else { return nil }
-        throw SluiceError(
-            .storage,
-            "\(path) is empty, and \(trace) shows that this directory was in use: restore a backup, or remove the empty file to begin anew"
-        ).with("file", path)
     }
 
     private static func size(_ path: String) -> Int? {

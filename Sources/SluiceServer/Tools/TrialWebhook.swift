@@ -88,11 +88,11 @@ extension Trial {
         let page = PollPage(records: records, more: false)
         let keys: [Result<[UInt8], SluiceError>]
         if type.countsByDelivery {
-            let number = InboxSequence(0)
+            let (number, time) = (InboxSequence(0), Timestamp(milliseconds: 0))
             keys = records.indices.map {
-                .success(WebhookKeys.key(signedDeliveryID: nil, sequence: number, index: $0, of: records.count))
+                .success(WebhookKeys.key(signedDeliveryID: nil, sequence: number, receivedAt: time, index: $0, of: records.count))
             }
-            notes.append("each delivery counts by itself: its id, where it is signed, or else its number in the inbox is the dedup key")
+            notes.append("each delivery counts by itself: its id, where it is signed, or else its number in the inbox is in the dedup key")
         } else {
             keys = try connector.dedupKeys(triggerType: type.name, records: records)
         }
