@@ -49,11 +49,7 @@ extension Incremental {
     }
 
     /// Whether a key is made of a whole record, which lacked its version. An `@` of the record's own is escaped.
-    public static func isMadeOfContent(_ key: [UInt8]) -> Bool {
-        let mark = Array("@content:".utf8)
-        guard key.count >= mark.count else { return false }
-        return (0...key.count - mark.count).contains { key[$0] == mark[0] && key[$0...].starts(with: mark) }
-    }
+    public static func isMadeOfContent(_ key: [UInt8]) -> Bool { key.contains("@content:".utf8) }
 
     /// Appends a string's text or a number's literal; false for anything else.
     private static func append(_ record: UnsafeBufferPointer<UInt8>, _ range: Range<Int>, to key: inout [UInt8]) -> Bool {

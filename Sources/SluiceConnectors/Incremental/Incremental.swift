@@ -92,10 +92,10 @@ public struct Incremental: Sendable {
         get { storage.rules.dedup }
         set { change { $0.dedup = newValue } }
     }
-    /// Nil: the description reads one list.
     /// How much further than its mark a record's dedup key is kept, in the mark's unit. Of records that count once for ever each change
     /// comes again: their keys are kept for a year after the last one.
     public var keysKeptLonger: Int64 { dedup.created == nil ? 0 : 365 * 86_400 * (cursor?.unitsPerSecond ?? 0) }
+    /// Nil: the description reads one list.
     public var partitions: Partitions? {
         get { storage.rules.partitions }
         set { change { $0.partitions = newValue } }

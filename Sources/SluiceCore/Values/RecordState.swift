@@ -19,9 +19,7 @@ public struct RecordState: Sendable, Equatable {
 
     /// The record's dedup key, given that of a job: of one that is not the first of its version, without the state.
     public static func dedupKey(ofJob key: [UInt8]) -> [UInt8] {
-        guard key.count >= mark.count else { return key }
-        let last = (0...key.count - mark.count).last { key[$0] == mark[0] && key[$0...].starts(with: mark) }
-        return last.map { Array(key[..<$0]) } ?? key
+        key.ranges(of: mark).last.map { Array(key[..<$0.lowerBound]) } ?? key
     }
 }
 
