@@ -54,10 +54,11 @@ final class DeafClient: Sendable {
         return 0
     }
 
-    func readSome() {
-        var chunk = [UInt8](repeating: 0, count: 1 << 20)
-        let count = read(socket, &chunk, chunk.count)
-        guard count > 0 else { return }
+    /// Returns whether there was anything to read.
+    @discardableResult func readSome() -> Bool {
+        var chunk = [UInt8](repeating: 0, count: 1 << 16)
+        let count = Glibc.read(socket, &chunk, chunk.count)
+        guard count > 0 else { return false }
         let mark = Array("HTTP/1.1 404".utf8)
         state.withLock { state in
             let all = state.tail + chunk[..<count]
@@ -70,6 +71,13 @@ final class DeafClient: Sendable {
             state.answers += found
             state.tail = Array(all[max(index, all.count - mark.count + 1)...])
         }
+        return true
+    }
+
+    /// Reads until so many answers have come, for at most `seconds`. Blocks.
+    func read(answers count: Int, seconds: Int) {
+        let end = ContinuousClock.now + .seconds(seconds)
+        while answers < count, ContinuousClock.now < end { if !readSome() { usleep(1000) } }
     }
 
     func close() { _ = Glibc.close(socket) }
