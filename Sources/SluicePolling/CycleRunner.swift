@@ -327,9 +327,7 @@ struct CycleRunner {
             }
             (chunk, first) = (chunk + 1, end)
         } while first < records.count
-        if !quarantined.isEmpty {
-            warn(.quarantined, context, "\(quarantined.count) records could not be keyed and were set aside: \(quarantined[0].reason)")
-        }
+        if !quarantined.isEmpty { await service.tellOfQuarantine(context.trigger) }
         let scrubber = page.warnings.isEmpty ? nil : service.scrubber(of: start.connection)
         for warning in page.warnings.prefix(5).map({ scrubber?.scrubbed($0) ?? $0 }) {
             service.logger.warning("\(warning)", metadata: ["trigger": "\(context.trigger.name)"])
@@ -350,9 +348,12 @@ struct CycleRunner {
         let jobs = try await service.store.formerJobs(
             context.trigger.id, asked.map { FormerLookup(key: $0.dedupKey, formers: $0.formerKeys) },
             jobsMax: FormerKeys.jobsLookedThroughMax)
-        return FormerKeys.withoutStale(
-            records, jobs, epoch: page.epoch, connector: page.keys == nil ? context.plan.connector : nil,
-            triggerType: context.trigger.type)
+        let epoch = page.epoch.map { Array("\($0)/".utf8) } ?? []
+        return FormerKeys.withoutStale(records, jobs) { held in
+            guard page.keys == nil, let keys = try? context.plan.connector.dedupKeys(triggerType: context.trigger.type, records: held)
+            else { return [] }
+            return Incremental.telling(keys).map { $0.map { epoch + $0 } }
+        }
     }
 
     private func completion(_ page: PollPage, after: OpenCycle, _ context: Context) -> PageCompletion {
@@ -441,8 +442,12 @@ struct CycleRunner {
         if failure.kind == .rateLimited, let wait = failure.retryAfter {
             service.state.withLock { $0.schedule.block(start.connection, until: now + wait) }
         }
-        let message = "poll \(failures) in a row failed, the next try is at \(now + delay): \(failure.error.message)"
-        service.alarms.raise(Alarm(kind: .triggerFailing, subject: "trigger \(standing.trigger.name)", message: message))
+        // One that has failed is not tried again before its next probe.
+        let isProbe = standing.trigger.state == .failed
+        service.alarms.raise(
+            isProbe
+                ? TriggerAlarms.failed(standing.trigger, reason: failure.error.message)
+                : TriggerAlarms.failing(standing.trigger, failures: failures, retryAt: now + delay, failure.error))
         await consequences(of: failure, streak: streak, standing, connectionName: connectionName, at: now)
         return .failed(openCycle: kept, delay: delay)
     }
@@ -518,9 +523,7 @@ struct CycleRunner {
             service.stateChanged(changed)
             guard let reason else { return }
             service.logger.error("a trigger has failed", metadata: ["trigger": "\(trigger.name)", "reason": "\(reason)"])
-            let message =
-                "it has failed and rests: \(reason). One poll is tried each safety interval, and at once by `sluice trigger poll \(trigger.name)`"
-            service.alarms.raise(Alarm(kind: .triggerFailing, subject: "trigger \(trigger.name)", message: message))
+            service.alarms.raise(TriggerAlarms.failed(trigger, reason: reason))
         } catch {
             service.logger.error("a trigger's state could not be recorded", metadata: ["trigger": "\(trigger.name)", "error": "\(error)"])
         }

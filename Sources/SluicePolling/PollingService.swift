@@ -167,9 +167,14 @@ public final class PollingService: StoreObserver, Sendable {
             for topic in definitions.topics {
                 state.schedule.restoreTopic(topic.id, sequence: topic.signalSequence, at: min(topic.signalledAt, now))
             }
-            for trigger in definitions.triggers { _ = put(trigger, in: &state, at: now) }
+            for trigger in definitions.triggers {
+                _ = put(trigger, in: &state, at: now)
+                // Whatever was mended while nobody was here: one that has failed is tried once.
+                if trigger.state == .failed { state.schedule.probe(trigger.id, at: now) }
+            }
         }
         webhooksMissed(connection: nil, at: now)
+        await raiseStanding(definitions)
     }
 
     /// A connection was made or changed. What was blocked or refused gets another chance.

@@ -54,6 +54,7 @@ public enum Fault: String, Sendable, CaseIterable {
     case crash, crashBeforeSignal, crashBeforeCommit, crashBetweenChunks, crashBeforeFinish
     case leaseLost, leaseLostInCycle
     case paused, pausedInCycle, stopped, definitionChanged, polledByHand
+    case lookbackChanged, dedupChanged, changeIgnored
     case keysPruned, commitRepeated, storeFailed, storeFailedBetweenChunks, cycleYielded, budgetWaited
 }
 
@@ -71,4 +72,10 @@ public enum Mutant: String, Sendable, CaseIterable {
     case debounce
     /// A poll asks from the cursor itself, without stepping back over its boundary.
     case noOverlap = "no-overlap"
+    /// When a connector's `dedup` changes, nobody asks for the keys that it made before.
+    case forgetFormerKeys = "forget-former-keys"
+    /// A former key says for ever that its record is known.
+    case keepStaleFormerKeys = "keep-stale-former-keys"
+    /// A longer lookback reads again what dedup keys have forgotten.
+    case reachBelowForgotten = "reach-below-forgotten"
 }

@@ -52,6 +52,7 @@ struct Scenario {
         case crash, crashBeforeSignal, crashBeforeCommit, crashBetweenChunks, crashBeforeFinish, downtime
         case leaseLost, pause, pauseInCycle, stop, changeDefinition, pollByHand, prune
         case refuseCredentials, breakFeed, refuseWebhooks, failStore, failStoreBetweenChunks, repeatCommit
+        case changeLookback, changeDedup
     }
 
     init(seed: UInt64, stepsMin: Int, random: inout SimulationRandom) {

@@ -155,7 +155,10 @@ public struct TriggerProgress: Sendable {
     public var cursor: [UInt8]?
     public var cursorMark: Int64?
     public var dedupFloor: Int64?
-    /// The highest floor by which keys were forgotten, since the cursor was set. The floor itself may be lower again.
+    /// The highest mark that any dedup key had; nil where none had one, or none was made since this is noted.
+    public var markedThrough: Int64?
+    /// The highest floor by which keys were forgotten, or former connectors that made them let go of, since the cursor was set. The floor
+    /// itself may be lower again.
     public var prunedBelow: Int64?
     /// Below this mark dedup keys are gone, or may go at any time; nil: all are kept.
     public var forgottenBelow: Int64? { [dedupFloor, prunedBelow].compactMap { $0 == Int64.min ? nil : $0 }.max() }

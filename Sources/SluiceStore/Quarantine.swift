@@ -2,11 +2,12 @@ import SluiceCore
 
 /// Records that were set aside because they could not be read or keyed.
 public protocol QuarantineStore: Sendable {
-    /// The newest first.
+    /// The newest first, without those that were discarded.
     func quarantine(_ namespace: NamespaceID, trigger: TriggerID, limit: Int) async throws -> [QuarantinedRecord]
 
     /// Makes jobs of records that were set aside, under the keys that they have now, and takes them out of the quarantine: one
-    /// transaction, in which the generation is checked. A record that is a job already makes none. Throws `.conflict` where the
+    /// transaction, in which the generation is checked. A record that is a job already makes none. What is discarded is kept in mind:
+    /// the same bytes are not set aside again. Throws `.conflict` where the
     /// trigger has changed, `.notFound` where it is gone.
     func retryQuarantine(_ retry: QuarantineRetry) async throws -> QuarantineRetryReport
 }
@@ -16,18 +17,18 @@ public struct QuarantineRetry: Sendable {
     public var generation: Generation
     /// What has become of each part that was set aside, by its digest: one record, or those of a webhook.
     public var records: [(digest: [UInt8], keyed: [KeyedRecord])]
-    /// Those that are done with otherwise: nothing is made of them.
-    public var dropped: [[UInt8]]
+    /// The digests of those that are given up: nothing is made of them.
+    public var discarded: [[UInt8]]
     public var at: Timestamp
 
     public init(
-        trigger: TriggerID, generation: Generation, records: [(digest: [UInt8], keyed: [KeyedRecord])], dropped: [[UInt8]] = [],
+        trigger: TriggerID, generation: Generation, records: [(digest: [UInt8], keyed: [KeyedRecord])], discarded: [[UInt8]] = [],
         at: Timestamp
     ) {
         self.trigger = trigger
         self.generation = generation
         self.records = records
-        self.dropped = dropped
+        self.discarded = discarded
         self.at = at
     }
 }
@@ -35,7 +36,7 @@ public struct QuarantineRetry: Sendable {
 public struct QuarantineRetryReport: Sendable, Equatable {
     /// Jobs that were made.
     public var jobs: Int
-    /// Records that left the quarantine: those that became jobs, or were jobs already, or are done with otherwise.
+    /// Records that left the quarantine: those that became jobs, or were jobs already, or are given up.
     public var removed: Int
     public init(jobs: Int, removed: Int) {
         self.jobs = jobs

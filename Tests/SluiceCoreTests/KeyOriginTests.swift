@@ -4,7 +4,7 @@ import Testing
 /// With which connectors keys are made while a changed `dedup` overlaps with the one before.
 @Suite struct KeyOriginTests {
     private func next(_ stored: KeyOrigin?, _ connector: String, mark: Int64? = nil, floor: Int64? = nil, cycles: Int64 = 0) -> KeyOrigin {
-        KeyOrigin.next(after: stored, connector: connector, mark: mark, floor: floor, cyclesCompleted: cycles)
+        KeyOrigin.next(after: stored, connector: connector, marked: mark, floor: floor, cyclesCompleted: cycles)
     }
 
     @Test func P4_aFormerConnectorIsAskedUntilItsKeysAreForgotten() {
@@ -32,5 +32,19 @@ import Testing
         #expect(origin.connector == "1" && origin.formers.map(\.connector) == ["0", "2", "3"])
         for number in 4...20 { origin = next(origin, String(number), mark: 4, floor: 0) }
         #expect(origin.formers.map(\.connector) == ["16", "17", "18", "19"])
+    }
+
+    /// A lookback that becomes longer must not reach what was keyed by a connector that nobody asks any more.
+    @Test func P4_whatALetGoConnectorKeyedIsForgotten() {
+        let changed = next(KeyOrigin(connector: "a"), "b", mark: 100, floor: 40)
+        #expect(changed.forgottenBelow(since: KeyOrigin(connector: "a")) == nil, "it is asked still")
+        #expect(next(changed, "b", mark: 150, floor: 101).forgottenBelow(since: changed) == 101)
+        #expect(next(changed, "a", mark: 150, floor: 40).forgottenBelow(since: changed) == nil, "back again")
+        var origin = changed
+        for number in 0..<KeyOrigin.formersMax { origin = next(origin, String(number), mark: 200, floor: 40) }
+        #expect(origin.forgottenBelow(since: changed) == 101, "pushed out")
+        let last = next(KeyOrigin(connector: "a"), "b", mark: .max, floor: 40)
+        #expect(KeyOrigin(connector: "b").forgottenBelow(since: last) == .max)
+        #expect(changed.forgottenBelow(since: nil) == nil)
     }
 }

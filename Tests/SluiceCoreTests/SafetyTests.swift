@@ -107,4 +107,19 @@ import Testing
         }
         #expect(fixture.starts.map(\.start.cause) == [.probe, .probe, .probe])
     }
+
+    /// After a restart one try comes at once, and the next after the interval; whoever has not failed keeps its time.
+    @Test(arguments: [TriggerSchedule.Mode.probes, .polls, .rests]) func aProbeThatIsAskedForComesOnce(mode: TriggerSchedule.Mode) {
+        var fixture = ScheduleFixture()
+        let due = fixture.now + .minutes(50)
+        fixture.put(safetyInterval: .hours(1), stored: Stored(safetyDueAt: due, lastCycle: 1), mode: mode)
+        fixture.schedule.probe(ScheduleFixture.trigger, at: fixture.now + .minutes(10))
+        fixture.schedule.probe(ScheduleFixture.trigger, at: fixture.now + .minutes(20))
+        fixture.run(for: .minutes(11))
+        #expect(fixture.starts.map(\.start.cause) == (mode == .probes ? [.probe] : []))
+        guard mode == .probes else { return }
+        fixture.finish(.failed(openCycle: nil, delay: .seconds(2)))
+        fixture.run(for: .minutes(58))
+        #expect(fixture.starts.count == 1)
+    }
 }

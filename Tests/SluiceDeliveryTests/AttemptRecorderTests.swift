@@ -9,7 +9,8 @@ import Testing
     /// What comes in while one batch is being recorded forms the next.
     @Test func attemptsShareTransactions() async throws {
         let store = SlowStore()
-        let recorder = AttemptRecorder(store: store, logger: .init(label: "t"))
+        let recorder = AttemptRecorder(
+            store: store, trouble: StoreTrouble(alarms: TestAlarms(), subject: "deliveries"), logger: .init(label: "t"))
         let recorded = Count()
         func add(_ count: Int) {
             for id in 0..<count {

@@ -139,7 +139,8 @@ import Testing
     }
 
     @Test func recordedAttemptsSurviveOneBadEntry() async throws {
-        let recorder = AttemptRecorder(store: RefusingStore(refused: 2), logger: .init(label: "t"))
+        let recorder = AttemptRecorder(
+            store: RefusingStore(refused: 2), trouble: StoreTrouble(alarms: TestAlarms(), subject: "deliveries"), logger: .init(label: "t"))
         let results = Results()
         recorder.add(
             (Int64(1)...3).map { id in

@@ -41,6 +41,8 @@ final class FakeStore: JobStore, DeliveryStore {
         var claims = 0
         var reads = 0
         var failingRecords = 0
+        /// What fails until it is mended: `look`, `claim`.
+        var failing: Set<String> = []
         var observers: [any StoreObserver] = []
     }
     let state = Mutex(State())
@@ -94,11 +96,16 @@ final class FakeStore: JobStore, DeliveryStore {
         }
     }
 
+    func fail(_ act: String, _ fails: Bool) {
+        _ = state.withLock { fails ? $0.failing.insert(act).inserted : $0.failing.remove(act) != nil }
+    }
+
     func claimDeliveries(
         _ destination: DestinationID, limit: Int, at time: Timestamp, hiddenUntil: Timestamp
     ) async throws -> [ClaimedDelivery] {
-        state.withLock { state in
+        try state.withLock { state in
             state.claims += 1
+            if state.failing.contains("claim") { throw SluiceError(.diskFull, "the disk is full") }
             let due = state.deliveries.values.filter {
                 $0.claimed.destination == destination && $0.state == .pending && $0.dueAt <= time
             }.sorted { $0.claimed.id < $1.claimed.id }.prefix(limit)
@@ -122,8 +129,9 @@ final class FakeStore: JobStore, DeliveryStore {
     }
 
     func pendingDestinations(_ namespace: NamespaceID) async throws -> [(destination: DestinationID, dueAt: Timestamp, pending: Int)] {
-        state.withLock { state in
-            Dictionary(grouping: state.deliveries.values.filter { $0.state == .pending }, by: \.claimed.destination)
+        try state.withLock { state in
+            if state.failing.contains("look") { throw SluiceError(.storage, "a page is damaged") }
+            return Dictionary(grouping: state.deliveries.values.filter { $0.state == .pending }, by: \.claimed.destination)
                 .map { ($0.key, $0.value.map(\.dueAt).min()!, $0.value.count) }
         }
     }

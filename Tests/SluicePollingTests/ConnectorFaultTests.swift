@@ -179,6 +179,47 @@ struct ConnectorFault: Sendable, CustomTestStringConvertible {
         }
     }
 
+    /// Alarms are kept in memory. After a restart what still is wrong is told again, and whoever has failed is tried once: it may have
+    /// been mended meanwhile.
+    @Test(arguments: [false, true]) func P2_aRestartTellsAgainAndTriesOnce(isMended: Bool) async throws {
+        let time = ManualTime()
+        let server = FeedServer(clock: time)
+        server.add(3)
+        try await server.with {
+            let right = try feed(dedup: "if record.n == 2 then error('no id') end return record.id")
+            try await Bench.with([BenchConnection(connector: right, url: server.url)], time: time) { bench in
+                try await waitUntil("2 jobs") { try await bench.keys() == ["i1", "i3"] }
+                let broken = try feed(poll: "get(connection.url) error('broken')")
+                bench.catalogue.change("shop") { $0.connector = broken }
+                try await bench.pollNow()
+                try await bench.advanceUntil("it is failed") { try await bench.trigger().state == .failed }
+                try await waitUntil("it says so") {
+                    bench.alarms.message(.triggerFailing, "trigger items")?.contains("it has failed and rests") == true
+                }
+                if isMended { bench.catalogue.change("shop") { $0.connector = right } }
+                server.add(1)
+                let asked = server.requests.count
+                bench.alarms.forget()
+                try await bench.restarted { bench in
+                    #expect(bench.alarms.message(.quarantined, "trigger items")?.contains("no id") == true)
+                    if isMended {
+                        try await waitUntil("3 jobs") { try await bench.keys() == ["i1", "i3", "i4"] }
+                        try await waitUntil("it runs") { try await bench.trigger().state == .running }
+                        try await waitUntil("all is well") { bench.alarms.message(.triggerFailing, "trigger items") == nil }
+                        return
+                    }
+                    try await waitUntil("one try") { server.requests.count == asked + 1 }
+                    try await waitUntil("its failure") {
+                        bench.alarms.message(.triggerFailing, "trigger items")?.contains("it has failed and rests") == true
+                    }
+                    bench.advance(by: .hours(1))
+                    try await Task.sleep(for: .milliseconds(100))
+                    #expect(server.requests.count == asked + 1, "one try, not more")
+                }
+            }
+        }
+    }
+
     /// The connector or a secret is missing here: the trigger says so, goes on trying, and is never given up.
     @Test func P2_aConnectionThatCannotBeUsedIsNamed() async throws {
         let time = ManualTime()

@@ -119,7 +119,7 @@ import Testing
             let record = KeyedRecord(
                 record: Record(bytes: Array("{}".utf8)[...]), dedupKey: Array("a@2".utf8), mark: mark, formerKeys: [Array("a".utf8)])
             let jobs = before.map { [Array("a".utf8): $0] } ?? [Array("z".utf8): old]
-            return FormerKeys.withoutStale([record], jobs, epoch: nil, connector: nil, triggerType: "item")[0].formerKeys.count
+            return FormerKeys.withoutStale([record], jobs, keysNow: { _ in [] })[0].formerKeys.count
         }
         #expect(kept(11, old) == 0 && kept(10, old) == 1 && kept(9, old) == 1)
         #expect(kept(nil, old) == 1 && kept(11, FormerJob(mark: nil, record: nil)) == 1 && kept(11, nil) == 1)

@@ -2,6 +2,7 @@ import SluiceCore
 import SluicePolling
 import SluiceStore
 import SluiceTesting
+import Synchronization
 import Testing
 
 /// What a provider does wrong, and what the trigger's reader is told.
@@ -104,6 +105,47 @@ struct ProviderFault: Sendable, CustomTestStringConvertible {
                 try await bench.advanceUntil("9 jobs") { try await bench.keys().count >= 9 }
                 #expect(try await bench.keys() == server.keys)
                 #expect(server.requests.dropFirst(before).first?.after == 4, "no page is read again that was committed")
+            }
+        }
+    }
+
+    /// A long list whose every page fails once: each try gets further, so that none waits longer than the one before.
+    @Test func P2_whatGetsFurtherDoesNotWaitLonger() async throws {
+        let time = ManualTime()
+        let server = FeedServer(clock: time)
+        server.add(16)
+        let seen = Mutex<[Int: Int]>([:])
+        server.setFault { request in
+            let count = seen.withLock { seen in
+                seen[request.after, default: 0] += 1
+                return seen[request.after, default: 0]
+            }
+            return count == 1 ? .whole("500 Internal Server Error", "{}") : nil
+        }
+        try await server.with {
+            try await Bench.with([BenchConnection(connector: try feed(), url: server.url)], time: time) { bench in
+                // Slower than a slice yields, so that a page that was asked for ahead is seen to fail.
+                try await waitUntil("16 jobs") {
+                    bench.advance(by: .seconds(1))
+                    return try await bench.keys() == server.keys
+                }
+                let waits = bench.store.waits
+                #expect(!waits.isEmpty && waits.allSatisfy { $0 <= Backoff.delayFirst }, "\(waits)")
+            }
+        }
+    }
+
+    /// The same page again and again: each failure waits longer.
+    @Test func P2_whatGetsNoFurtherWaitsLonger() async throws {
+        let time = ManualTime()
+        let server = FeedServer(clock: time)
+        server.add(16)
+        server.setFault { $0.after >= 4 ? .whole("500 Internal Server Error", "{}") : nil }
+        try await server.with {
+            try await Bench.with([BenchConnection(connector: try feed(), url: server.url)], time: time) { bench in
+                try await bench.advanceUntil("5 failures") { bench.store.waits.count >= 5 }
+                let waits = bench.store.waits.prefix(5)
+                #expect(zip(waits.dropFirst(), waits.dropFirst(2)).allSatisfy { $1 >= $0 * 2 }, "\(waits)")
             }
         }
     }

@@ -49,6 +49,8 @@ import Testing
         ("connector: shop, fields: {site: a, api_kez: x}", "did you mean `api_key`?"),
         ("connector: shop, fields: {site: a, api_key: x, page_size: many}", "`page_size` must be a whole number"),
         ("connector: shop, fields: {site: a, api_key: x}", "needs `webhook: {secrets"),
+        ("connector: shop, fields: {site: a, api_key: \"\"}", "`api_key` is empty"),
+        ("connector: shop, fields: {site: \"\", api_key: x}", "`site` is empty"),
         ("connector: shop, fields: {site: a, api_key: x}, webhook: {scheme: strype}", "did you mean `stripe`?"),
     ])
     func connectionsAreHeldAgainstTheirConnector(_ body: String, _ part: String) throws {
@@ -106,6 +108,9 @@ import Testing
         #expect(missing.message.contains("webhook_id"), "\(missing.message)")
         let unknown = try #require(throws: SluiceError.self) { try plan("scheme: paypal, \(hook), parameters: {webhok_id: 1}") }
         #expect(unknown.message.contains("did you mean `webhook_id`?"), "\(unknown.message)")
+        let header = try #require(throws: SluiceError.self) { try plan("scheme: github, \(hook), header: X-Mine") }
+        #expect(header.message.contains("says itself which header it reads"), "\(header.message)")
+        #expect(try plan("scheme: header-token, \(hook), header: X-Mine").warnings.isEmpty)
     }
 
     @Test func applyingAgainChangesNothing() async throws {

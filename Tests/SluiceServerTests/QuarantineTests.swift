@@ -67,6 +67,7 @@ import Testing
             // One by the beginning of its digest; the alarm stands for the others.
             let one = await api.ask("POST", "/v1/triggers/orders/quarantine/retry", #"{"digests":["020202020202"]}"#)
             #expect(one.status == 200 && one.text.contains(#""jobs":1,"removed":1,"left":[]"#), "\(one)")
+            #expect(api.parts.alarms.standing().count == 1)
             let rest = await api.ask("POST", "/v1/triggers/orders/quarantine/retry")
             #expect(rest.text.contains(#""jobs":1,"removed":1"#) && rest.text.contains(#""digest":"03030303"#), "\(rest)")
             let jobs = try await store.jobs(JobQuery(trigger: try await store.orders().id)).jobs
@@ -75,6 +76,28 @@ import Testing
             #expect(try await store.deliveries(DeliveryQuery(limit: 10)).count == 2)
             #expect(try await store.orders().progress.quarantined == 1)
             #expect(await api.ask("GET", "/v1/triggers/orders/quarantine").text.contains(#""total":1"#))
+        }
+    }
+
+    /// What nobody can key is given up by name, and is not set aside again.
+    @Test func recordsAreDiscardedOnlyByNameOrAll() async throws {
+        try await Self.with("return record.id") { api, store in
+            let bodies = [#"{"name":"n1"}"#, #"{"name":"n2"}"#, #"{"name":"n3"}"#]
+            try await Self.setAside(bodies.map { ($0, "no id") }, of: try await store.orders(), store)
+            api.parts.alarms.raise(Alarm(kind: .quarantined, subject: "trigger orders", message: "3 records"))
+            let path = "/v1/triggers/orders/quarantine/discard"
+            for body in ["", "{}", #"{"all":false}"#, #"{"all":true,"digests":["020202020202"]}"#, #"{"digests":["xyz"]}"#] {
+                #expect(await api.ask("POST", path, body).status == 400, "\(body)")
+            }
+            #expect(await api.ask("POST", path, #"{"digests":["ffffffffffff"]}"#).status == 404)
+            let one = await api.ask("POST", path, #"{"digests":["020202020202"]}"#)
+            #expect(one.status == 200 && one.text.contains(#""discarded":1,"left":2"#), "\(one)")
+            #expect(api.parts.alarms.standing().count == 1)
+            #expect(await !api.ask("GET", "/v1/triggers/orders/quarantine").text.contains("n2"))
+            let rest = await api.ask("POST", path, #"{"all":true}"#)
+            #expect(rest.text.contains(#""discarded":2,"left":0"#), "\(rest)")
+            #expect(api.parts.alarms.standing().isEmpty)
+            #expect(try await store.orders().progress.lastPosition == .zero)
         }
     }
 

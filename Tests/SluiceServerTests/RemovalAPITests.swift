@@ -15,7 +15,11 @@ import Testing
             let running = await api.ask("DELETE", "/v1/triggers/orders", query: RemovalAPITests.discard)
             #expect(running.status == 409 && running.text.contains("sluice trigger stop orders"))
             #expect(await api.ask("POST", "/v1/triggers/orders/stop").status == 200)
+            for subject in ["trigger orders", "trigger orders2"] {
+                api.parts.alarms.raise(Alarm(kind: .gap, subject: subject, message: "gap: the provider keeps 7 days"))
+            }
             #expect(await api.ask("DELETE", "/v1/triggers/orders").status == 200)
+            #expect(api.parts.alarms.standing().map(\.alarm.subject) == ["trigger orders2"], "what is gone misses nothing")
             #expect(await api.ask("GET", "/v1/triggers/orders").status == 404)
             #expect(await api.ask("DELETE", "/v1/triggers/orders").status == 404)
             // The file still names it: another trigger of that name.

@@ -127,4 +127,63 @@ import Testing
             #expect(await parts.control.runtimeStatus(of: trigger)?.nextDueAt != nil)
         }
     }
+
+    /// Has the trigger wait: after a failure for a quarter of an hour, or for its safety poll.
+    private static func wait(_ parts: Parts, failures: Int) async throws {
+        let trigger = try await parts.store.orders()
+        let fence = try await parts.store.acquireLease(shard: 0, holder: "test", at: Timestamp(seconds: 1))
+        let now = Timestamp(milliseconds: 1_800_000_000_000)
+        let end = CycleEnd(cause: .start, startedAt: now, coveredSequence: .zero, safetyDueAt: now + .hours(12))
+        _ = try await parts.store.commitPage(
+            PageCommit(
+                fence: fence, trigger: trigger.id, generation: trigger.generation, cycle: 1, page: 0, chunk: 0, cause: .start, records: [],
+                completion: PageCompletion(end: end), at: now))
+        if failures > 0 {
+            let failure = CycleFailure(
+                fence: fence, trigger: trigger.id, generation: trigger.generation, cause: .safety, startedAt: now,
+                error: SluiceError(.providerStatus, "the provider answered 404"), failures: failures, retryAt: now + .minutes(15),
+                dropsOpenCycle: true, at: now)
+            let outcome = try await parts.store.recordFailure(failure)
+            #expect(outcome == .committed(jobs: 0, lastPosition: .zero))
+        }
+        _ = try await parts.store.setState(
+            StateChange(trigger: trigger.id, generation: trigger.generation, state: .running, reason: nil, at: now))
+        // Nobody runs here who would make the poll of its start.
+        parts.polling.triggerRemoved(trigger.id)
+        await parts.polling.readAgain(trigger.id)
+    }
+
+    private static let main = "main: {connector: shop, fields: {site: acme, api_key: \"${env:KEY}\"}"
+
+    /// A field of the connection may be what was wrong: those that wait after a failure poll at once, the others when they are due.
+    @Test(arguments: [0, 4]) func P2_aMendedConnectionIsNotWaitedFor(failures: Int) async throws {
+        try await Self.with { parts in
+            #expect(await parts.api.apply(SubscriptionAPITests.manifest).status == 200)
+            try await Self.wait(parts, failures: failures)
+            let before = await parts.control.runtimeStatus(of: try await parts.store.orders())
+            #expect(before?.nextCause == (failures > 0 ? .retry : .interval), "\(String(describing: before))")
+            if failures > 0 {
+                let shown = await parts.api.ask("GET", "/v1/triggers/orders")
+                #expect(shown.text.contains("its next try: 4 in a row failed") && shown.text.contains("answered 404"), "\(shown.text)")
+            }
+            let mended = SubscriptionAPITests.manifest.replacingAll("site: acme", "site: acne")
+            #expect(await parts.api.apply(mended).status == 200)
+            let after = await parts.control.runtimeStatus(of: try await parts.store.orders())
+            #expect((after?.nextCause == .manual) == (failures > 0), "\(String(describing: after))")
+        }
+    }
+
+    /// Until the secret was mended, webhooks were refused: what they spoke of is read.
+    @Test func P6_anotherWebhookSecretLetsItsTriggersPoll() async throws {
+        try await Self.with { parts in
+            #expect(await parts.api.apply(SubscriptionAPITests.manifest).status == 200)
+            try await Self.wait(parts, failures: 0)
+            let other = SubscriptionAPITests.manifest.replacingAll(
+                Self.main, Self.main.replacingAll("main: {", "main: {webhook: {secrets: [\"${env:HOOK}\"]}, "))
+            #expect(other != SubscriptionAPITests.manifest)
+            #expect(await parts.api.apply(other).status == 200)
+            let after = await parts.control.runtimeStatus(of: try await parts.store.orders())
+            #expect(after?.nextCause == .catchUp, "\(String(describing: after))")
+        }
+    }
 }

@@ -31,6 +31,9 @@ import Testing
         Caught(mutant: .cursorBeforeJobs, by: [.P3_cursorNotAheadOfJobs]),
         Caught(mutant: .skipEpochCheck, by: [.P3_onlyTheHolderCommits]),
         Caught(mutant: .debounce, by: [.P2_pollStartsInTime, .P5_startsAtMost25sApart, .P5_idleStartsAtOnce]),
+        Caught(mutant: .forgetFormerKeys, by: [.P4_noJobTwice]),
+        Caught(mutant: .keepStaleFormerKeys, by: [.P2_cycleSeesWhatWasVisible, .P3_cursorNotAheadOfJobs]),
+        Caught(mutant: .reachBelowForgotten, by: [.P4_noJobTwice]),
         Caught(mutant: .noOverlap, by: [.P3_cursorNotAheadOfJobs, .P2_cycleSeesWhatWasVisible]),
     ]
 

@@ -87,11 +87,14 @@ extension CursorRule {
         return lowered == value.mark && format == nil ? value : CursorValue(mark: lowered, text: text(of: lowered))
     }
 
-    /// What to query from so that this mark is included, to the whole second of a time.
-    func lowerBound(at mark: Int64) -> CursorValue {
-        let included = floor(mark, unitsPerSecond ?? 1) - (isExclusive ? granuleUnits : 0)
-        let lowered = rounded(included)
-        return CursorValue(mark: lowered, text: text(of: lowered))
+    /// What to query from so that nothing below `kept` is returned, but for what comes without a lookback in any case.
+    func lowerBound(from value: CursorValue, notBelow kept: Int64) -> CursorValue {
+        var rule = self
+        if overlap == nil { rule.lookback = 0 }
+        let least = rule.lowerBound(from: value)
+        // Up to what the source tells apart.
+        let lowered = rounded(kept + granuleUnits - 1) - (isExclusive ? granuleUnits : 0)
+        return lowered < least.mark ? CursorValue(mark: lowered, text: text(of: lowered)) : least
     }
 
     /// Down to what the source tells apart.

@@ -48,8 +48,14 @@ extension Incremental {
         return .success(key)
     }
 
-    /// Whether a key is made of a whole record, which lacked its version. An `@` of the record's own is escaped.
-    public static func isMadeOfContent(_ key: [UInt8]) -> Bool { key.contains("@content:".utf8) }
+    /// The keys that tell a state of their records; nil for the others: none could be made, or the record lacked its version, so that the
+    /// key is made of the whole of it. An `@` of the record's own is escaped.
+    public static func telling(_ keys: [Result<[UInt8], SluiceError>]) -> [[UInt8]?] {
+        keys.map { key in
+            guard case .success(let bytes) = key, !bytes.contains("@content:".utf8) else { return nil }
+            return bytes
+        }
+    }
 
     /// Appends a string's text or a number's literal; false for anything else.
     private static func append(_ record: UnsafeBufferPointer<UInt8>, _ range: Range<Int>, to key: inout [UInt8]) -> Bool {

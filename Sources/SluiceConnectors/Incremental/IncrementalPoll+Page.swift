@@ -115,8 +115,9 @@ extension IncrementalPoll {
         guard let retention = rules.retention, let cursor = rules.cursor, request.cursor != nil,
             let mark = try start(request, now: now)?.mark, let time = cursor.time(of: mark), now - time > retention
         else { return [] }
+        let days = retention.milliseconds / 86_400_000
         return [
-            "gap: the provider keeps \(retention.milliseconds / 86_400_000) days, and the cursor stands at \(time): what changed in between may be gone; read everything again to be sure"
+            "gap: the provider keeps \(days > 0 ? "\(days) days" : "\(retention)"), and the cursor stands at \(time): what changed in between may be gone; read everything again to be sure"
         ]
     }
 

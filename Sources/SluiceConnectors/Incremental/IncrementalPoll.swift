@@ -99,7 +99,7 @@ public struct IncrementalPoll: Sendable {
         guard let kept = request.forgottenBelow, rules.partitions == nil, request.window == nil, rule.kind.hasMarks, lower.mark < kept,
             kept <= start.mark
         else { return lower }
-        return rule.lowerBound(at: kept)
+        return rule.lowerBound(from: start, notBelow: kept)
     }
 
     private func endpoint(_ request: PollRequest) throws(PollFailure) -> String {

@@ -76,6 +76,11 @@ public struct SignatureScheme: Sendable {
         return refusal.reason != .noSecret
     }
 
+    /// Whether a connection says which header it reads (`SchemeOptions.headerName`).
+    public var leavesHeaderOpen: Bool {
+        (recipe as? DescribedSignature)?.alternatives.contains { $0.headerDefault != nil } ?? false
+    }
+
     /// Parameters without which nothing verifies.
     public var parametersNeeded: [String] { (recipe as? DescribedSignature)?.alternatives[0].content.parameters ?? [] }
 

@@ -13,7 +13,7 @@ public struct KeyOrigin: Sendable, Equatable {
 
     public struct Former: Sendable, Equatable {
         public var connector: String
-        /// The trigger's committed mark when this one was replaced; nil where its feed has none.
+        /// The highest mark of any dedup key when this one was replaced; nil where its feed has none.
         public var mark: Int64?
         /// Completed cycles by then.
         public var cyclesCompleted: Int64
@@ -32,16 +32,27 @@ public struct KeyOrigin: Sendable, Equatable {
         self.formers = formers
     }
 
+    /// The mark below which keys are known no more because their connectors were let go of since `stored`; nil where none was. The keys
+    /// may be there still, and nobody can tell their records by them.
+    public func forgottenBelow(since stored: KeyOrigin?) -> Int64? {
+        let gone = (stored?.formers ?? []).filter { former in
+            former.connector != connector && !formers.contains { $0.connector == former.connector }
+        }
+        guard let highest = gone.compactMap(\.mark).max() else { return nil }
+        return highest == Int64.max ? highest : highest + 1
+    }
+
     /// How the keys of the next page are made.
     ///
     /// - Parameters:
     ///   - stored: how those before were made; nil for a trigger that has none, or of which it was never noted.
     ///   - connector: what makes them now.
-    ///   - mark: the committed cursor in the unit of the marks.
+    ///   - marked: the highest mark that any dedup key has. The committed cursor may lie below: what an open cycle has read, or what is
+    ///     held back because records show late, is keyed already.
     ///   - floor: below it dedup keys are forgotten.
     ///   - cyclesCompleted: as `DedupRetention` counts them.
     public static func next(
-        after stored: KeyOrigin?, connector: String, mark: Int64?, floor: Int64?, cyclesCompleted: Int64
+        after stored: KeyOrigin?, connector: String, marked: Int64?, floor: Int64?, cyclesCompleted: Int64
     ) -> KeyOrigin {
         guard var origin = stored else { return KeyOrigin(connector: connector) }
         origin.formers.removeAll { former in
@@ -51,7 +62,7 @@ public struct KeyOrigin: Sendable, Equatable {
         }
         guard origin.connector != connector else { return origin }
         origin.formers.removeAll { $0.connector == connector || $0.connector == origin.connector }
-        origin.formers.append(Former(connector: origin.connector, mark: mark, cyclesCompleted: cyclesCompleted))
+        origin.formers.append(Former(connector: origin.connector, mark: marked, cyclesCompleted: cyclesCompleted))
         origin.formers.removeFirst(max(0, origin.formers.count - formersMax))
         origin.connector = connector
         return origin

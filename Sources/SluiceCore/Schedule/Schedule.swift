@@ -255,6 +255,13 @@ public struct Schedule: Sendable {
         refresh(index, at: now)
     }
 
+    /// One that has failed is tried at `time`, if it would be later.
+    public mutating func probe(_ trigger: TriggerID, at time: Timestamp) {
+        guard let index = slotOf[trigger] else { return }
+        slots[Int(index)].schedule.probe(at: time)
+        refresh(index, at: time)
+    }
+
     /// The provider asked this connection to wait (429, Retry-After, rate headers).
     public mutating func block(_ connection: ConnectionID, until time: Timestamp) {
         let index = Int(connectionIndex(connection))

@@ -173,12 +173,18 @@ public struct TriggerSchedule: Sendable {
     public mutating func pollNow(_ cause: PollCause) {
         urgent = cause
         isHurried = true
+        fencedAnswers = 0
     }
 
     /// Webhooks may not have been accepted until `time`; the poll that makes up for it is due at `dueAt`.
     public mutating func missedWebhooks(until time: Timestamp, dueAt: Timestamp) {
         missedUntil = max(missedUntil ?? time, time)
         catchUpAt = catchUpAt ?? dueAt
+    }
+
+    /// One that has failed is tried no later than at `time`.
+    public mutating func probe(at time: Timestamp) {
+        if mode == .probes { safetyDueAt = min(safetyDueAt, time) }
     }
 
     /// The trigger's definition or state changed. What runs now will be fenced by the store.

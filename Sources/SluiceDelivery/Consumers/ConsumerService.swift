@@ -49,6 +49,7 @@ public final class ConsumerService: StoreObserver {
     let namespace: NamespaceID
     let time: any TimeSource
     private let alarms: any AlarmReporting
+    private let trouble: StoreTrouble
     let sieves: Sieves
     private let waitersMax: Int
     private let newNonce: @Sendable () -> Int64
@@ -72,6 +73,7 @@ public final class ConsumerService: StoreObserver {
         self.namespace = namespace
         self.time = time
         self.alarms = alarms
+        trouble = StoreTrouble(alarms: alarms, subject: "consumers")
         self.sieves = sieves
         self.waitersMax = waitersMax
         self.newNonce = newNonce
@@ -147,6 +149,7 @@ public final class ConsumerService: StoreObserver {
             return gone.values.flatMap(\.signals.values)
         }
         for signal in ended { signal.wake() }
+        trouble.keep { id in consumers.contains { $0.id == id } }
     }
 
     /// What triggers are called outside; reads them anew where one is not known.
@@ -226,7 +229,9 @@ public final class ConsumerService: StoreObserver {
                 ConsumerFetch(
                     consumer: consumer.id, limit: order.jobsMax, visibility: visibility, rules: consumer.settings.rules, nonce: newNonce(),
                     worker: order.worker, at: time.now()))
+            trouble.worked(.claim(consumer.id))
         } catch {
+            trouble.failed(.claim(consumer.id), "consumer \(consumer.name) cannot be handed its jobs", error)
             wake(state.withLock { $0.next(consumer.id) { $0.failed() } })
             throw error
         }

@@ -18,6 +18,7 @@ final class AttemptRecorder: Sendable {
     }
 
     private let store: any DeliveryStore
+    private let trouble: StoreTrouble
     private let logger: Logger
     private let state = Mutex(State())
     private let signal = WakeSignal()
@@ -25,8 +26,9 @@ final class AttemptRecorder: Sendable {
     static let batchMax = 1000
     static let triesMax = 6
 
-    init(store: any DeliveryStore, logger: Logger) {
+    init(store: any DeliveryStore, trouble: StoreTrouble, logger: Logger) {
         self.store = store
+        self.trouble = trouble
         self.logger = logger
     }
 
@@ -63,6 +65,7 @@ final class AttemptRecorder: Sendable {
         for attempt in 1...AttemptRecorder.triesMax {
             do {
                 try await store.recordAttempts(batch.map(\.attempt))
+                trouble.worked(.record)
                 for entry in batch { entry.done(true) }
                 return
             } catch let error as SluiceError where error.code == .notFound || error.code == .conflict {
@@ -71,6 +74,7 @@ final class AttemptRecorder: Sendable {
                 for entry in batch { await write([entry]) }
                 return
             } catch {
+                trouble.failed(.record, "what became of deliveries cannot be recorded", error)
                 logger.warning("attempts could not be recorded", metadata: ["error": "\(error)", "attempts": "\(batch.count)"])
                 if attempt == AttemptRecorder.triesMax || Task.isCancelled { break }
                 try? await Task.sleep(for: .milliseconds(wait.milliseconds))

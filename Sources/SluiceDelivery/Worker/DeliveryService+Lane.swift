@@ -51,6 +51,7 @@ extension DeliveryService {
         guard limit > 0 else { return }
         do {
             let claimed = try await store.claimDeliveries(lane.id, limit: limit, at: now, hiddenUntil: hiddenUntil)
+            trouble.worked(.claim(lane.id))
             let sifted = await sift(claimed, hiddenUntil, at: now)
             lane.work.withLock { work in
                 work.rules.endClaim(of: claimed.count)
@@ -61,6 +62,7 @@ extension DeliveryService {
             if claimed.isEmpty { wakeCoordinator() }
         } catch {
             logger.warning("deliveries could not be claimed", metadata: ["destination": "\(destination.name)", "error": "\(error)"])
+            trouble.failed(.claim(lane.id), "deliveries to \(destination.name) cannot be taken from the store", error)
             lane.work.withLock { $0.rules.failClaim(at: now) }
         }
     }

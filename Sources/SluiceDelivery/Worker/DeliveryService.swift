@@ -58,6 +58,7 @@ public final class DeliveryService: StoreObserver {
     let sieve: SieveSource
     let destinationGone: DestinationGone
     let recorder: AttemptRecorder
+    let trouble: StoreTrouble
     let state: Mutex<State>
     private let tools: CourierTools
     private let signal = WakeSignal()
@@ -82,7 +83,8 @@ public final class DeliveryService: StoreObserver {
         self.sieve = sieve
         self.destinationGone = destinationGone
         tools = CourierTools(wallTime: wallTime ?? time, options: options, logger: logger)
-        recorder = AttemptRecorder(store: store, logger: logger)
+        trouble = StoreTrouble(alarms: alarms, subject: "deliveries")
+        recorder = AttemptRecorder(store: store, trouble: trouble, logger: logger)
         state = Mutex(State(slots: DeliverySlots(sharedMax: options.callsAtOnceMax)))
     }
 
@@ -197,7 +199,10 @@ public final class DeliveryService: StoreObserver {
         state.withLock { $0.nextRoundAt = .distantFuture }
         do {
             pending = try await store.pendingDestinations(namespace)
+            trouble.worked(.look)
+            trouble.keep { id in destination(id) != nil && pending.contains { $0.destination == id } }
         } catch {
+            trouble.failed(.look, "what is to be delivered cannot be read", error)
             logger.warning("pending deliveries could not be read", metadata: ["error": "\(error)"])
             return .seconds(1)
         }

@@ -178,6 +178,7 @@ struct BackfillRunner {
             let part = Array(records[chunk * size..<min(records.count, (chunk + 1) * size)])
             let outcome = try await commit(
                 .page(part, quarantined: isLast ? quarantined : [], end: isLast ? end : nil), current, context)
+            if isLast, !quarantined.isEmpty, case .committed = outcome { await service.polling.tellOfQuarantine(context.trigger) }
             guard case .committed(let next) = outcome, !isLast else { return outcome }
             current = next
         }

@@ -38,8 +38,20 @@ enum Schema {
         migrator.registerMigration("15 digest parts") { db in try db.execute(sql: digestParts) }
         migrator.registerMigration("16 former topics") { db in try db.execute(sql: formerTopics) }
         migrator.registerMigration("17 pruned below") { db in try db.execute(sql: prunedBelow) }
+        migrator.registerMigration("18 former states") { db in try db.execute(sql: formerStates) }
         return migrator
     }
+
+    /// `is_discarded`: given up by a person; the digest stays, so that the same bytes are not set aside again. And of a page under way
+    /// its records say how far it came: the chunk and the epoch of the last commit were read by nobody.
+    /// `marked_through`: the highest mark that any dedup key had. `job_key`: of a key whose record became a job under a former one, that one.
+    private static let formerStates = """
+        ALTER TABLE progress ADD COLUMN marked_through INTEGER;
+        ALTER TABLE dedup ADD COLUMN job_key BLOB;
+        ALTER TABLE quarantine ADD COLUMN is_discarded INTEGER NOT NULL DEFAULT 0;
+        ALTER TABLE progress DROP COLUMN at_chunk;
+        ALTER TABLE progress DROP COLUMN at_epoch;
+        """
 
     /// Refresh tokens that a provider rotates, sealed. One row a connection; `version` grows with every change.
     private static let credentials = """
@@ -126,7 +138,7 @@ enum Schema {
 
     /// A trigger's dedup keys lie in its `dedup_space`; a reset gives it a new one and leaves the old one to be removed
     /// later. `dedup.last_cycle` counts completed cycles.
-    /// `progress` is what commits change; `at_*` is the last (cycle, page, chunk) committed, and under which epoch.
+    /// `progress` is what commits change; `at_*` is the last (cycle, page) committed.
     private static let polls = """
         CREATE TABLE lease (
             shard INTEGER PRIMARY KEY, epoch INTEGER NOT NULL, holder TEXT NOT NULL, acquired_at INTEGER NOT NULL);

@@ -75,7 +75,7 @@ enum TriggerRow {
             SELECT t.id, t.uid, t.name, t.connection_id, t.type, t.input, t.settings, t.state, t.state_reason, t.generation, t.created_at,
                 p.cursor, p.cursor_mark, p.dedup_floor, p.covered_sequence, p.open_cycle, p.open_page_state, p.at_cycle,
                 p.cycles_completed, p.last_start_at, p.last_success_at, p.safety_due_at, p.failures, p.retry_at, p.last_error,
-                p.last_position, p.polls_by_cause, p.quarantined, p.key_origin, t.reads_inbox, p.pruned_below
+                p.last_position, p.polls_by_cause, p.quarantined, p.key_origin, t.reads_inbox, p.pruned_below, p.marked_through
             FROM "trigger" t JOIN progress p ON p.trigger_id = t.id WHERE \(condition) ORDER BY t.name
             """)
         bind(query)
@@ -134,6 +134,7 @@ enum TriggerRow {
         progress.pollsByCause = PollCounts.decode(row.bytes(26))
         progress.quarantined = row.int(27)
         progress.prunedBelow = row.optionalInt(30)
+        progress.markedThrough = row.optionalInt(31)
         progress.keyOrigin = try row.optionalBytes(28).map { try KeyOriginColumn.decode($0) }
         return progress
     }

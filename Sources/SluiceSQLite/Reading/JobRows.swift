@@ -177,7 +177,10 @@ enum JobRows {
 
     static func quarantine(_ db: Database, _ namespace: NamespaceID, _ trigger: TriggerID, limit: Int) throws -> [QuarantinedRecord] {
         let query = try Prepared(
-            db, "SELECT bytes, reason, digest FROM quarantine WHERE ns = ? AND trigger_id = ? ORDER BY id DESC LIMIT ?")
+            db,
+            """
+            SELECT bytes, reason, digest FROM quarantine WHERE ns = ? AND trigger_id = ? AND is_discarded = 0 ORDER BY id DESC LIMIT ?
+            """)
         query.bind(1, namespace)
         query.bind(2, trigger)
         query.bind(3, limit)

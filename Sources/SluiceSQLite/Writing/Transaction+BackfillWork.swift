@@ -234,12 +234,17 @@ extension Transaction {
         var after = standing
         var records = missing
         if commit.hasOwnMarks { for index in records.indices { records[index].mark = nil } }
+        after.noteMarks(records)
         try insertJobs(page(commit, records), &after)
         let made = after.position - standing.position
         guard made == Int64(missing.count) else {
             throw SluiceError(.storage, "the database is damaged: \(missing.count) dedup keys were absent, and \(made) could be made")
         }
-        try run("UPDATE progress SET last_position = ? WHERE trigger_id = ?", after.position, commit.trigger.rawValue)
+        let save = try prepare("UPDATE progress SET last_position = ?, marked_through = ? WHERE trigger_id = ?")
+        save.bind(1, after.position)
+        save.bind(2, after.markedThrough)
+        save.bind(3, commit.trigger)
+        try save.run()
         effects.committed(commit.trigger, at: commit.at)
         return made
     }

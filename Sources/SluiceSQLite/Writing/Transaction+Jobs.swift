@@ -42,7 +42,9 @@ extension Transaction {
                 }
                 try noteOpen(keyed, standing, cycle: cycle)
                 // From now on it is known by its new key as well.
-                if !keyed.formerKeys.isEmpty, try isKnown(keyed.formerKeys, but: keyed.dedupKey, standing) { return }
+                if !keyed.formerKeys.isEmpty, let former = try jobKey(keyed.formerKeys, but: keyed.dedupKey, standing) {
+                    return try noteJobKey(former, of: keyed.dedupKey, standing)
+                }
                 standing.position += 1
                 try makeJob(of: keyed.record, key: key, at: standing.position, &making)
             }
@@ -140,16 +142,26 @@ extension Transaction {
         try insert.run()
     }
 
-    /// Whether a record became a job under one of its former keys.
-    private func isKnown(_ keys: [[UInt8]], but own: [UInt8], _ standing: Standing) throws -> Bool {
-        let query = try prepare("SELECT 1 FROM dedup WHERE ns = ? AND space = ? AND key = ?")
+    /// Under which key a record became a job that is known by a former one of its keys; nil where none is.
+    private func jobKey(_ keys: [[UInt8]], but own: [UInt8], _ standing: Standing) throws -> [UInt8]? {
+        let query = try prepare("SELECT job_key FROM dedup WHERE ns = ? AND space = ? AND key = ?")
         for key in keys where key != own {
             query.bind(1, standing.namespace)
             query.bind(2, standing.space)
             query.bind(3, key)
-            if try query.first({ $0.int(0) }) != nil { return true }
+            if let known = try query.first({ $0.optionalBytes(0) }) { return known ?? key }
         }
-        return false
+        return nil
+    }
+
+    /// Should the record be keyed in yet another way: what became of it is found under this key.
+    private func noteJobKey(_ jobKey: [UInt8], of key: [UInt8], _ standing: Standing) throws {
+        let update = try prepare("UPDATE dedup SET job_key = ? WHERE ns = ? AND space = ? AND key = ?")
+        update.bind(1, jobKey)
+        update.bind(2, standing.namespace)
+        update.bind(3, standing.space)
+        update.bind(4, key)
+        try update.run()
     }
 
     /// A key that came again stays as long as it may come once more: by its highest mark, or by when it was last returned.

@@ -32,6 +32,12 @@ extension Transaction {
         var cycleJobs: Int
         /// Below it dedup keys are forgotten.
         var floor: Int64?
+        /// The highest mark that any dedup key had.
+        var markedThrough: Int64?
+
+        mutating func noteMarks(_ records: [KeyedRecord]) {
+            for case let mark? in records.lazy.map(\.mark) where mark > markedThrough ?? Int64.min { markedThrough = mark }
+        }
 
         /// Whether this page was committed whole before. One that was only begun is read anew after a crash, a failure or a
         /// change of its trigger, and what its chunks hold may differ then: a chunk of it never counts as repeated, and the
@@ -51,7 +57,7 @@ extension Transaction {
         let query = try prepare(
             """
             SELECT t.generation, p.ns, p.dedup_space, p.last_position, p.cycles_completed, p.at_cycle, p.at_page, p.at_complete,
-                p.cycle_jobs, p.dedup_floor
+                p.cycle_jobs, p.dedup_floor, p.marked_through
             FROM "trigger" t JOIN progress p ON p.trigger_id = t.id WHERE t.id = ?
             """)
         query.bind(1, trigger)
@@ -61,7 +67,7 @@ extension Transaction {
                 standing: Standing(
                     namespace: row.id(1), space: row.int(2), position: row.int(3), cyclesCompleted: row.int(4), cycle: row.int(5),
                     page: row.int(6), isComplete: row.int(7) != 0, cycleJobs: Int(row.int(8)),
-                    floor: row.optionalInt(9))
+                    floor: row.optionalInt(9), markedThrough: row.optionalInt(10))
             )
         }
         guard let found else { return .failure(FenceRefusal(reason: .triggerGone)) }
@@ -79,6 +85,7 @@ extension Transaction {
         }
         if standing.hasCommitted(commit) { return .repeated }
         let before = standing.position
+        standing.noteMarks(commit.records)
         try insertJobs(commit, &standing)
         let jobs = Int(standing.position - before)
         let quarantined = try insertQuarantine(commit, standing.namespace)
@@ -101,18 +108,17 @@ extension Transaction {
     private func saveStanding(_ commit: PageCommit, _ standing: Standing, quarantined: Int) throws {
         let save = try prepare(
             """
-            UPDATE progress SET last_position = ?, at_cycle = ?, at_page = ?, at_chunk = ?, at_complete = ?, at_epoch = ?,
-                cycle_jobs = ?, quarantined = quarantined + ? WHERE trigger_id = ?
+            UPDATE progress SET last_position = ?, at_cycle = ?, at_page = ?, at_complete = ?, cycle_jobs = ?,
+                quarantined = quarantined + ?, marked_through = ? WHERE trigger_id = ?
             """)
         save.bind(1, standing.position)
         save.bind(2, commit.cycle)
         save.bind(3, commit.page)
-        save.bind(4, commit.chunk)
-        save.bind(5, commit.completion == nil ? 0 : 1)
-        save.bind(6, commit.fence.epoch)
-        save.bind(7, standing.cycleJobs)
-        save.bind(8, quarantined)
-        save.bind(9, commit.trigger)
+        save.bind(4, commit.completion == nil ? 0 : 1)
+        save.bind(5, standing.cycleJobs)
+        save.bind(6, quarantined)
+        save.bind(7, standing.markedThrough)
+        save.bind(8, commit.trigger)
         try save.run()
     }
 
@@ -163,8 +169,7 @@ extension Transaction {
         case .failure(let refusal): return .fenced(refusal.reason)
         case .success(let found): standing = found
         }
-        // The page in hand is read again, so none of its chunks counts as committed.
-        try set("failures = ?, retry_at = ?, last_error = ?, last_start_at = ?, at_chunk = -1, polls_by_cause = ?", failure.trigger) {
+        try set("failures = ?, retry_at = ?, last_error = ?, last_start_at = ?, polls_by_cause = ?", failure.trigger) {
             $0.bind(1, failure.failures)
             $0.bind(2, failure.retryAt)
             $0.bind(3, failure.error.description)

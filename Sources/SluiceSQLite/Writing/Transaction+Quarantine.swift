@@ -5,24 +5,24 @@ import SluiceStore
 extension Transaction {
     func retryQuarantine(_ retry: QuarantineRetry) throws -> QuarantineRetryReport {
         var standing = try standing(of: retry)
-        let remove = try prepare("DELETE FROM quarantine WHERE ns = ? AND trigger_id = ? AND digest = ?")
-        func isTaken(_ digest: [UInt8]) throws -> Bool {
-            remove.bind(1, standing.namespace)
-            remove.bind(2, retry.trigger)
-            remove.bind(3, digest)
-            try remove.run()
-            return remove.changes > 0
+        let which = "WHERE ns = ? AND trigger_id = ? AND digest = ? AND is_discarded = 0"
+        let remove = try prepare("DELETE FROM quarantine \(which)")
+        let discard = try prepare("UPDATE quarantine SET is_discarded = 1, bytes = x'' \(which)")
+        func isDone(_ statement: Prepared, _ digest: [UInt8]) throws -> Bool {
+            statement.bind(1, standing.namespace)
+            statement.bind(2, retry.trigger)
+            statement.bind(3, digest)
+            try statement.run()
+            return statement.changes > 0
         }
         var removed = 0
         var records: [KeyedRecord] = []
         for part in retry.records {
-            guard try isTaken(part.digest) else { continue }
+            guard try isDone(remove, part.digest) else { continue }
             removed += 1
             records += part.keyed
         }
-        for digest in retry.dropped {
-            if try isTaken(digest) { removed += 1 }
-        }
+        for digest in retry.discarded where try isDone(discard, digest) { removed += 1 }
         let before = standing.position
         // Only the records and the time of a commit count here: nothing of a cycle is touched.
         let commit = PageCommit(

@@ -118,8 +118,8 @@ extension Transaction {
         try discardKeys(namespace, trigger)
         try run(
             """
-            UPDATE progress SET cursor = NULL, cursor_mark = NULL, dedup_floor = NULL, pruned_below = NULL, open_cycle = NULL, open_page_state = NULL,
-                at_chunk = -1, safety_due_at = NULL, failures = 0, retry_at = NULL, last_error = NULL, dedup_space = ? WHERE trigger_id = ?
+            UPDATE progress SET cursor = NULL, cursor_mark = NULL, dedup_floor = NULL, pruned_below = NULL, marked_through = NULL, open_cycle = NULL, open_page_state = NULL,
+                safety_due_at = NULL, failures = 0, retry_at = NULL, last_error = NULL, dedup_space = ? WHERE trigger_id = ?
             """, try allocate(.space), trigger.rawValue)
     }
 
@@ -188,8 +188,8 @@ extension Transaction {
             """, trigger.rawValue)
         let update = try prepare(
             """
-            UPDATE progress SET cursor = ?, cursor_mark = NULL, dedup_floor = NULL, pruned_below = NULL, open_cycle = NULL, open_page_state = NULL,
-                at_chunk = -1 WHERE trigger_id = ?
+            UPDATE progress SET cursor = ?, cursor_mark = NULL, dedup_floor = NULL, pruned_below = NULL, open_cycle = NULL, open_page_state = NULL
+            WHERE trigger_id = ?
             """)
         update.bind(1, cursor)
         update.bind(2, trigger)

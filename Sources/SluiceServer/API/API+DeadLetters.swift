@@ -187,7 +187,7 @@ extension API {
     }
 
     private func answer(_ done: DeadLetterBatch, _ order: Order, _ word: String) async throws -> APIResponse {
-        if done.changed > 0 { try await clearDeadLetterAlarms() }
+        if done.changed > 0 { try await DeadLetterWatch(store: parts.store, alarms: parts.alarms).clear() }
         var refused: [StoredDelivery] = []
         for number in done.refused.prefix(100) {
             if let detail = try await parts.store.deliveryDetail(.default, number, attemptsMax: 0) { refused.append(detail.delivery) }
@@ -220,17 +220,6 @@ extension API {
             "delivery \(delivery.id) stays dead: \(trigger) no longer delivers to \(destination), so there is no filter to say what of it may "
                 + "go there. Attach it again and replay, or discard it",
             context: ["delivery": String(delivery.id), "trigger": trigger, "destination": destination])
-    }
-
-    /// The alarm stands for as long as a destination has dead letters; those that die again raise it again.
-    private func clearDeadLetterAlarms() async throws {
-        let standing = Set(parts.alarms.standing().filter { $0.alarm.kind == .deadLetters }.map(\.alarm.subject))
-        for destination in try await definitions().destinations where standing.contains("destination \(destination.name)") {
-            let query = DeadLetterQuery(DeadLetterSelection(destination: destination.id), limit: 1)
-            if try await parts.store.deadLetters(query).letters.isEmpty {
-                parts.alarms.clear(.deadLetters, subject: "destination \(destination.name)")
-            }
-        }
     }
 
     // MARK: Words

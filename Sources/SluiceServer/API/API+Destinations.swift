@@ -31,6 +31,8 @@ extension API {
             if let secrets { describe(secrets, to: &writer) }
             writer.member("pending", Int64(backlog.pending))
             writer.member("dead_letters", Int64(backlog.dead))
+            let isCounted = max(backlog.pending, backlog.dead) < DeliveryBacklog.countMax
+            writer.member("counted_up_to", isCounted ? nil : Int64(DeliveryBacklog.countMax))
             writer.member("filtered", Int64(backlog.filtered))
             let rest = parts.delivery?.status(of: stored.id)?.restsUntil
             writer.member("next_attempt_at", API.nextAttempt(dueAt: backlog.nextAttemptAt, restsUntil: rest, stored.state))

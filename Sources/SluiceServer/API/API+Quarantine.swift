@@ -27,15 +27,9 @@ extension API {
         let trigger = try await trigger(call.parameter("name"))
         let (connector, type) = try await retrying(trigger)
         let wanted = try API.digests(call)
-        let all = try await parts.store.quarantine(.default, trigger: trigger.id, limit: API.retriedMax)
-        if let unknown = wanted?.first(where: { digest in !all.contains { $0.digest.starts(with: digest) } }) {
-            throw SluiceError(
-                .notFound,
-                "nothing with the digest \(Hex.text(unknown)) is set aside: `sluice trigger quarantine \(trigger.name)` lists them")
-        }
         var retry = QuarantineRetry(trigger: trigger.id, generation: trigger.generation, records: [], at: parts.clock.now())
         var left: [(digest: [UInt8], reason: String)] = []
-        for part in all where wanted?.contains(where: { part.digest.starts(with: $0) }) ?? true {
+        for part in try await setAside(trigger, wanted) {
             do {
                 let keyed = try await keyed(part, trigger, connector, type)
                 retry.records.append((digest: part.digest, keyed: keyed))
@@ -44,7 +38,7 @@ extension API {
             }
         }
         let report = try await parts.store.retryQuarantine(retry)
-        if left.isEmpty { parts.alarms.clear(.quarantined, subject: "trigger \(trigger.name)") }
+        try await clearQuarantineAlarm(trigger)
         return APIResponse.object { writer in
             writer.member("trigger", trigger.name)
             writer.member("jobs", Int64(report.jobs))
@@ -54,6 +48,44 @@ extension API {
                 writer.member("reason", part.reason)
             }
         }
+    }
+
+    /// `POST /v1/triggers/:name/quarantine/discard`. Takes `{"digests": [...]}`, or `{"all": true}` for the latest thousand.
+    func discardQuarantine(_ call: APICall) async throws -> APIResponse {
+        let trigger = try await trigger(call.parameter("name"))
+        let wanted = try API.digests(call)
+        guard (wanted != nil) != (try call.object()["all"]?.bool ?? false) else {
+            throw SluiceError(.invalid, "say which records are given up: `digests`, or `all`: true")
+        }
+        let parts = try await setAside(trigger, wanted)
+        let report = try await self.parts.store.retryQuarantine(
+            QuarantineRetry(
+                trigger: trigger.id, generation: trigger.generation, records: [], discarded: parts.map(\.digest),
+                at: self.parts.clock.now()))
+        try await clearQuarantineAlarm(trigger)
+        let left = try await self.trigger(trigger.name).progress.quarantined
+        return APIResponse.object { writer in
+            writer.member("trigger", trigger.name)
+            writer.member("discarded", Int64(report.removed))
+            writer.member("left", left)
+        }
+    }
+
+    /// Those with digests that begin so; nil: the latest. Throws `.notFound` for a digest of which there is none.
+    private func setAside(_ trigger: StoredTrigger, _ wanted: [[UInt8]]?) async throws -> [QuarantinedRecord] {
+        let all = try await parts.store.quarantine(.default, trigger: trigger.id, limit: API.retriedMax)
+        guard let wanted else { return all }
+        if let unknown = wanted.first(where: { digest in !all.contains { $0.digest.starts(with: digest) } }) {
+            throw SluiceError(
+                .notFound,
+                "nothing with the digest \(Hex.text(unknown)) is set aside: `sluice trigger quarantine \(trigger.name)` lists them")
+        }
+        return all.filter { part in wanted.contains { part.digest.starts(with: $0) } }
+    }
+
+    private func clearQuarantineAlarm(_ trigger: StoredTrigger) async throws {
+        guard try await parts.store.quarantine(.default, trigger: trigger.id, limit: 1).isEmpty else { return }
+        parts.alarms.clear(.quarantined, subject: "trigger \(trigger.name)")
     }
 
     private static func digests(_ call: APICall) throws -> [[UInt8]]? {
@@ -77,7 +109,8 @@ extension API {
             throw SluiceError(
                 .conflict,
                 "the records of \(trigger.name) get their keys from what they stand in (a partition, a list inside, a second request), "
-                    + "which is not set aside with them: have them read again, `sluice backfill start \(trigger.name)`")
+                    + "which is not set aside with them: have them read again, `sluice backfill start \(trigger.name)`, and "
+                    + "then discard what is set aside, `sluice trigger quarantine \(trigger.name) --discard --all`")
         }
         if type.kind == .webhook, type.subscription != nil {
             throw SluiceError(

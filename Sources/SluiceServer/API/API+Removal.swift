@@ -21,25 +21,26 @@ extension API {
                 .conflict, "the trigger \(name) is \(trigger.state.rawValue): stop it first with `sluice trigger stop \(name)`"
             ).with("trigger", name)
         }
-        return try await remove(.removeTrigger(name: name, discardsUndelivered: call.discardsUndelivered), name)
+        return try await remove(.removeTrigger(name: name, discardsUndelivered: call.discardsUndelivered), "trigger", name)
     }
 
     func removeDestination(_ call: APICall) async throws -> APIResponse {
         let name = call.parameter("name")
         _ = try API.destination(named: name, try await definitions())
-        return try await remove(.removeDestination(name: name, discardsUndelivered: call.discardsUndelivered), name)
+        return try await remove(.removeDestination(name: name, discardsUndelivered: call.discardsUndelivered), "destination", name)
     }
 
     func removeConnection(_ call: APICall) async throws -> APIResponse {
         let name = call.parameter("name")
         _ = try API.connection(name, try await definitions())
-        return try await remove(.removeConnection(name: name, discardsUndelivered: call.discardsUndelivered), name)
+        return try await remove(.removeConnection(name: name, discardsUndelivered: call.discardsUndelivered), "connection", name)
     }
 
-    private func remove(_ change: DefinitionChange, _ name: String) async throws -> APIResponse {
+    private func remove(_ change: DefinitionChange, _ kind: String, _ name: String) async throws -> APIResponse {
         try await changes.run {
             try await self.parts.store.apply([change], namespace: .default, at: self.parts.clock.now())
             try await self.parts.control.definitionsChanged()
+            self.parts.alarms.forget(subject: "\(kind) \(name)")
             return APIResponse.object { $0.member("removed", name) }
         }
     }

@@ -121,6 +121,11 @@ extension API {
             status.nextCause = progress.retryAt != nil ? .retry : progress.safetyDueAt != nil ? .safety : nil
         }
         if status.waitsFor == nil { status.waitsFor = standingStill(trigger) }
+        if status.waitsFor == nil, progress.failures > 0, trigger.state.polls, !status.isPolling {
+            status.waitsFor =
+                "its next try: \(progress.failures) in a row failed, the last with \(progress.lastError ?? "an unknown error")"
+            status.waitsUntil = status.nextDueAt
+        }
         let hasNews = known.signal(trigger) > progress.coveredSequence
         if status.waitsFor == nil, hasNews, trigger.state.polls {
             status.waitsFor = status.isPolling ? "the poll that runs now" : waitForNews(trigger, known)

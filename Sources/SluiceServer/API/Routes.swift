@@ -58,6 +58,7 @@ extension API {
         Route("DELETE", "/v1/triggers/:name/cursor") { try await $0.resetCursor($1) },
         Route("GET", "/v1/triggers/:name/quarantine") { try await $0.listQuarantine($1) },
         Route("POST", "/v1/triggers/:name/quarantine/retry") { try await $0.retryQuarantine($1) },
+        Route("POST", "/v1/triggers/:name/quarantine/discard") { try await $0.discardQuarantine($1) },
         Route("POST", "/v1/triggers/:name/:command") { try await $0.commandTrigger($1) },
         Route("GET", "/v1/subscriptions") { try await $0.listSubscriptions($1) },
         Route("POST", "/v1/subscriptions/check") { try await $0.checkSubscriptions($1) },

@@ -192,6 +192,9 @@ public struct ApplyPlanner {
         if name == "header-token", spec.settings.header == nil {
             issue(spec.line, "\(what) needs `webhook: {header: NAME}` for the scheme `header-token`")
         }
+        if spec.settings.header != nil, !WebhookSchemes.leavesHeaderOpen(name) {
+            issue(spec.line, "\(what): webhook: the scheme `\(name)` says itself which header it reads: leave `header` out")
+        }
         for problem in WebhookSchemes.problems(name, spec.settings.schemeParameters) { issue(spec.line, "\(what): webhook: \(problem)") }
         if !spec.webhookSecrets.isEmpty, !spec.webhookSecrets.contains(where: { WebhookSchemes.takes(name, secret: $0) }) {
             plan.warnings.append(
@@ -219,7 +222,12 @@ public struct ApplyPlanner {
                 continue
             }
             switch FieldValues.json(value.value, for: field) {
-            case .success(let json): result.append((field, json))
+            case .success(let json):
+                // As when the variable that it comes from is there and empty.
+                if json.elementsEqual(#""""#.utf8), field.isSecret || !field.isOptional {
+                    issue(value.line, "\(what): `\(field.name)` is empty" + (field.hint.map { ": \($0)" } ?? ""))
+                }
+                result.append((field, json))
             case .failure(let problem): issue(value.line, "\(what): `\(field.name)` must be \(problem.expected)")
             }
         }

@@ -8,6 +8,9 @@ enum WebhookSchemes {
             ? "there is no scheme `\(name)`: \(Words.hint(name, among: SignatureScheme.all.map(\.name)))" : nil
     }
 
+    /// Whether it is for the user to say which header is read.
+    static func leavesHeaderOpen(_ name: String) -> Bool { SignatureScheme.named(name)?.leavesHeaderOpen ?? true }
+
     /// What is wrong with the parameters that are given for a scheme.
     static func problems(_ name: String, _ parameters: [String: String]) -> [String] {
         guard let scheme = SignatureScheme.named(name) else { return [] }

@@ -58,6 +58,11 @@ public final class AlarmBoard: AlarmReporting {
         log(.info, "alarm cleared", line, kind, subject, nil)
     }
 
+    /// What it was about was removed: nothing of it stands any more.
+    func forget(subject: String) {
+        for kind in state.withLock({ $0.standing.keys.filter { $0.subject == subject }.map(\.kind) }) { clear(kind, subject: subject) }
+    }
+
     /// Oldest first.
     public func standing() -> [Standing] {
         state.withLock { $0.standing.values.sorted { ($0.since, $0.alarm.subject) < ($1.since, $1.alarm.subject) } }

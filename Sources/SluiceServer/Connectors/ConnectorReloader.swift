@@ -146,10 +146,6 @@ public final class ConnectorReloader: Sendable {
         for problem in changes.problems { logger.warning("\(problem)") }
         if !changes.definitions.isEmpty { try await store.apply(changes.definitions, namespace: .default, at: clock.now()) }
         try await control.connectorsChanged(names)
-        let connections = Set(definitions.connections.filter { names.contains($0.connector) }.map(\.id))
-        for trigger in definitions.triggers where connections.contains(trigger.connection) {
-            alarms.clear(.quarantined, subject: "trigger \(trigger.name)")
-        }
     }
 }
 

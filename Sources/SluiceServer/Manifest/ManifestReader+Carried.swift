@@ -42,12 +42,13 @@ extension ManifestReader {
         owners["url"] = ["push", "nats"]
         owners["allow_private"] = ["push", "nats"]
         owners["headers"] = ["push", "nats"]
+        owners["allow_networks"] = ["push", "nats"]
         owners["secret"] = ["push"]
+        owners["secrets"] = ["push"]
         owners["concurrency"] = ["push", "command"]
+        for key in ["timeout", "retries", "rate"] { owners[key] = ["push", "command", "file", "nats"] }
         for (key, value) in keys.sorted(by: { $0.value.line < $1.value.line }) {
             guard let owner = owners[key], !owner.contains(kind) else { continue }
-            // Files have said these of pull destinations from the beginning.
-            if kind == "pull", ["url", "allow_private", "headers", "secret", "concurrency"].contains(key) { continue }
             issue(value.line, "\(what) has no `\(key)`: only destinations of the kind \(owner.joined(separator: ", ")) do")
         }
     }

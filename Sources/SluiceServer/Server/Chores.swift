@@ -43,7 +43,7 @@ struct Chores: Service {
     var second = Duration.seconds(1)
     let tellRefusals: @Sendable () -> Void
     let countUnread: @Sendable () async -> Void
-    /// Tells of the dead letters that died since.
+    /// Tells of the dead letters that died since, and of none where none is left.
     let tellLetters: @Sendable (_ since: Timestamp) async throws -> Void
 
     func run() async throws {

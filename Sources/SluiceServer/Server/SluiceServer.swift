@@ -214,11 +214,14 @@ public struct SluiceServer: Sendable {
     private func chores() -> Chores {
         let unread = UnreadWatch(
             store: opened.store, gateway: gateway, alarms: alarms, unreadMax: options.unreadWebhooksMax, logger: logger)
-        let expired = ExpiredLetters(store: opened.store, alarms: alarms)
+        let letters = DeadLetterWatch(store: opened.store, alarms: alarms)
         return Chores(
             store: opened.store, clock: opened.clock, retention: options.retention, logger: logger,
             tellRefusals: { [refusals, polling] in refusals.tell(polling) }, countUnread: { await unread.look() },
-            tellLetters: { try await expired.tell(since: $0) })
+            tellLetters: { since in
+                try await letters.tell(since: since)
+                try await letters.clear()
+            })
     }
 
     private func serve(_ announce: @escaping @Sendable (String) -> Void) async throws {

@@ -25,6 +25,8 @@ public struct Trial: Sendable {
         public var webhookFile: String?
         /// Secrets to verify it with. Nil: it is not verified.
         public var webhookSecretFile: String?
+        /// The header of its signature, where the connector's scheme leaves that to the connection.
+        public var webhookHeader: String?
         public init(file: String) { self.file = file }
     }
 
@@ -74,7 +76,8 @@ public struct Trial: Sendable {
         let now = recording?.now ?? clock.now()
         var trial = Trial(connector: definition.name, type: type.name, cursorBefore: cursor, cursorAfter: cursor)
         if let file = order.webhookFile {
-            let webhook = try TrialWebhook.Given(file, secretFile: order.webhookSecretFile)
+            let webhook = try TrialWebhook.Given(
+                order, file: file, scheme: definition.webhook.flatMap { SignatureScheme.named($0.scheme) })
             trial.read(webhook, by: connector, type, connection, input, now, scrubber)
             return trial
         }

@@ -17,8 +17,16 @@ public struct TrialWebhook: Sendable {
     struct Given {
         var raw: RawRequest
         var secrets: SecretFile?
+        /// Where the signature stands, if its scheme leaves that open.
+        var header: String?
 
-        init(_ file: String, secretFile: String?) throws {
+        /// `scheme`: by which its secrets are read. Throws `.invalid`, `.notFound`.
+        init(_ order: Trial.Order, file: String, scheme: SignatureScheme?) throws {
+            if let header = order.webhookHeader, let scheme, !scheme.leavesHeaderOpen {
+                throw SluiceError(
+                    .invalid, "the scheme `\(scheme.name)` says itself which header it reads: leave --webhook-header \(header) out")
+            }
+            header = order.webhookHeader
             guard let bytes = try SmallFile.read(file, bytesMax: RawRequest.bytesMax) else {
                 throw SluiceError(.notFound, "there is no file \(file)").with("file", file)
             }
@@ -27,11 +35,11 @@ public struct TrialWebhook: Sendable {
             } catch {
                 throw SluiceError(.invalid, "\(file): \(error.message)").with("file", file)
             }
-            guard let secretFile else { return }
+            guard let secretFile = order.webhookSecretFile else { return }
             guard let bytes = try SmallFile.read(secretFile), let text = String(validating: bytes, as: UTF8.self) else {
                 throw SluiceError(.notFound, "there is no file \(secretFile), or it is not UTF-8").with("file", secretFile)
             }
-            secrets = SecretFile(text)
+            secrets = SecretFile(text, parameterNames: scheme?.summary.parameters ?? [])
         }
     }
 }
@@ -76,7 +84,7 @@ extension Trial {
             return (nil, "the connector takes no webhooks")
         }
         guard let secrets = given.secrets else { return (nil, "the signature (\(name)) was not checked: give --webhook-secret-file FILE") }
-        let options = SchemeOptions(tolerance: nil, headerName: nil, parameters: secrets.parameters)
+        let options = SchemeOptions(tolerance: nil, headerName: given.header, parameters: secrets.parameters)
         return (scheme.report(given.raw.request, secrets: secrets.secrets, now: now, options: options, notes: given.raw.notes), nil)
     }
 

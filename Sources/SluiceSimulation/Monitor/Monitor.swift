@@ -10,6 +10,8 @@ struct Monitor {
     var violation: Violation?
     var stepsAtThisMoment = 0
     private var crashes: [Timestamp] = []
+    /// Resources whose records are to be a job once, whatever becomes of them.
+    private var ignoring: Set<Int> = []
     private var calmAt: Timestamp?
     /// Signals within a second share an entry of the schedule's log, and take a moment from the store to the schedule.
     private let slack: Span
@@ -42,13 +44,29 @@ struct Monitor {
     mutating func changed(_ change: Change, provider: ProviderModel, at now: Timestamp) {
         let feed = provider.resources[change.resource].feed
         for index in watches.indices where watches[index].resource == change.resource {
-            watches[index].outstanding.append(change.number)
+            if !change.isFirst, ignoring.contains(change.resource) {
+                occurred(.changeIgnored)
+            } else {
+                watches[index].outstanding.append(change.number)
+            }
             if let bound = watches[index].bound, !feed.lists(change.updatedAt, above: bound) {
                 violate(
                     .P3_cursorNotAheadOfJobs,
                     "trigger \(index): change \(change.number) was made below the committed cursor, which ran ahead of the clock",
                     at: now)
             }
+        }
+    }
+
+    /// A connector says by now what is one job. While changes are ignored they may become jobs or not.
+    mutating func described(_ resource: Int, ignoresChanges: Bool, provider: ProviderModel) {
+        guard ignoresChanges else {
+            ignoring.remove(resource)
+            return
+        }
+        ignoring.insert(resource)
+        for index in watches.indices where watches[index].resource == resource {
+            watches[index].outstanding.removeAll { !provider.changes[$0].isFirst }
         }
     }
 
@@ -86,7 +104,8 @@ struct Monitor {
 
     mutating func reloaded(_ index: Int, isRunning: Bool, store: StoreModel) {
         guard !watches[index].isAsked, !isRunning else { return }
-        watches[index].notBefore = [watches[index].notBefore, store.triggers[index].progress.retryAt].compactMap { $0 }.max()
+        // What failed later than the store knows counts.
+        watches[index].notBefore = watches[index].notBefore ?? store.triggers[index].progress.retryAt
     }
 
     mutating func missedWebhooks(until time: Timestamp, window: Span, store: StoreModel) {
@@ -162,9 +181,13 @@ struct Monitor {
 
     // MARK: Commits
 
-    mutating func committed(_ commit: PageCommit, jobs: [Int], readBound: Timestamp, isByHolder: Bool, world: World) {
+    mutating func committed(
+        _ commit: PageCommit, jobs: [Int], changes: [Int], ignoresChanges: Bool, readBound: Timestamp, isByHolder: Bool, world: World
+    ) {
         let index = Int(commit.trigger.rawValue)
         let now = world.now
+        for number in jobs { watches[index].records.insert(world.provider.changes[number].id) }
+        if ignoresChanges { noteIgnored(index, changes, world.provider) }
         if !isByHolder { violate(.P3_onlyTheHolderCommits, "trigger \(index): a process without the lease committed a page", at: now) }
         for job in jobs where !watches[index].jobs.insert(job).inserted {
             violate(.P4_noJobTwice, "trigger \(index): change \(job) became a job for the second time", at: now)
@@ -178,6 +201,17 @@ struct Monitor {
         if let end = commit.completion?.end { succeeded(index, startedAt: end.startedAt, readBound: readBound, world: world) }
         checkCovered(commit.trigger, world.store.triggers[index].progress.coveredSequence, at: now)
         if commit.completion?.cursor != nil { cursorMayHaveMoved(commit.trigger, world: world) }
+    }
+
+    /// Read by a description that ignores changes, a record is known up to its mark; what changes within the same one later is not told
+    /// apart.
+    private mutating func noteIgnored(_ index: Int, _ changes: [Int], _ provider: ProviderModel) {
+        let kind = provider.resources[watches[index].resource].feed.kind
+        guard kind.hasCursor else { return }
+        for number in changes {
+            let change = provider.changes[number]
+            watches[index].ignoredUpTo[change.id] = max(watches[index].ignoredUpTo[change.id] ?? .min, kind.granule(change.updatedAt))
+        }
     }
 
     private mutating func succeeded(_ index: Int, startedAt: Timestamp, readBound: Timestamp, world: World) {
@@ -195,7 +229,13 @@ struct Monitor {
     }
 
     private mutating func dropSuperseded(_ index: Int, provider: ProviderModel, at now: Timestamp) {
-        watches[index].outstanding.removeAll { provider.changes[$0].supersededAt <= now }
+        let watch = watches[index]
+        let kind = provider.resources[watch.resource].feed.kind
+        watches[index].outstanding.removeAll { number in
+            let change = provider.changes[number]
+            if change.supersededAt <= now { return true }
+            return !change.isFirst && watch.ignoredUpTo[change.id].map { kind.granule(change.updatedAt) <= $0 } ?? false
+        }
     }
 
     /// From the committed cursor on, a poll must return everything that is no job yet.
@@ -267,21 +307,27 @@ struct Monitor {
         for index in watches.indices {
             dropSuperseded(index, provider: provider, at: now)
             let watch = watches[index]
-            guard watch.outstanding.isEmpty, watch.pending.isEmpty, watch.obligations.isEmpty, store.triggers[index].state.polls else {
-                return false
-            }
+            guard watch.outstanding.isEmpty, watch.pending.isEmpty, watch.obligations.isEmpty, store.triggers[index].state.polls,
+                Monitor.missingRecords(watch, provider) == 0
+            else { return false }
         }
         return true
+    }
+
+    /// Each record is a job in one state at least, also where its changes are ignored.
+    private static func missingRecords(_ watch: Watch, _ provider: ProviderModel) -> Int {
+        provider.resources[watch.resource].latest.count - watch.records.count
     }
 
     mutating func violateUnsettled(provider: ProviderModel, store: StoreModel, deadline: Timestamp) {
         for index in watches.indices {
             let watch = watches[index]
             let state = store.triggers[index].state
-            if watch.outstanding.isEmpty, watch.pending.isEmpty, watch.obligations.isEmpty, state.polls { continue }
+            let missing = Monitor.missingRecords(watch, provider)
+            if watch.outstanding.isEmpty, watch.pending.isEmpty, watch.obligations.isEmpty, state.polls, missing == 0 { continue }
             let message =
                 "trigger \(index) (\(state.rawValue)) has not converged: changes \(watch.outstanding.prefix(5)) are no jobs, "
-                + "\(watch.pending.count) webhooks are not covered, \(watch.obligations.map(\.invariant.rawValue)) is owed"
+                + "no state of \(missing) records is, \(watch.pending.count) webhooks are not covered, \(watch.obligations.map(\.invariant.rawValue)) is owed"
             violate(watch.wasPaused && !watch.outstanding.isEmpty ? .P7_pauseLosesNothing : .final_converged, message, at: deadline)
         }
     }

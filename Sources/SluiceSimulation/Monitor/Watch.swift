@@ -42,6 +42,10 @@ struct Watch {
     /// Changes that are no job yet.
     var outstanding: [Int] = []
     var jobs: Set<Int> = []
+    /// Records of which a state is a job.
+    var records: Set<Int> = []
+    /// How far each record's states were read by a description that ignores changes, in the granules of the feed.
+    var ignoredUpTo: [Int: Int64] = [:]
     /// The cursor that was committed last, and what it makes the provider list.
     var bound: Int64?
 

@@ -59,6 +59,13 @@ struct RunningCycle {
     var resource: Int
     var phase = Phase.open
     var generation = Generation.first
+    /// As the connector was when the slice began.
+    var described: DescribedPoll
+    /// The descriptions by which keys were made that may come again.
+    var formers: [Incremental] = []
+    /// Set where it is not what the store has yet.
+    var keyOrigin: KeyOrigin?
+    var forgottenBelow: Int64?
     var cursor: [UInt8]?
     var storedMark: Int64?
     var slice: CycleSlice
@@ -76,8 +83,11 @@ struct RunningCycle {
     var hasCursorCommitted = false
     var budgetWaits = 0
 
-    init(start: Schedule.Start, connection: Int, resource: Int, limits: CycleSlice.Limits, at now: Timestamp) {
+    init(
+        start: Schedule.Start, connection: Int, resource: Int, described: DescribedPoll, limits: CycleSlice.Limits, at now: Timestamp
+    ) {
         self.start = start
+        self.described = described
         self.connection = connection
         self.resource = resource
         slice = CycleSlice(cycle: start.cycle, barrenPages: 0, limits: limits, at: now)

@@ -26,6 +26,7 @@ enum FeedKind: CaseIterable {
     var isExclusive: Bool { self == .offsets || self == .places || self == .textTimes }
     /// Milliseconds that the provider's comparison does not tell apart.
     var granuleMilliseconds: Int64 { self == .fineOffsets ? 1 : 1000 }
+    func granule(_ milliseconds: Int64) -> Int64 { milliseconds / granuleMilliseconds }
 }
 
 /// One kind of list with its sizes, and the rules that a connector gives Sluice for it.
@@ -48,10 +49,10 @@ struct Feed {
     var groupMax: Int { kind.pagesByOffset ? pageSize - 1 : Int.max }
 
     /// The real description that a poll runs on.
-    func incremental(overlap: Int64?, since: Int64) -> Incremental {
+    func incremental(_ description: Description, overlap: Int64?, since: Int64) -> Incremental {
         var rules = Incremental(
             baseURL: "http://provider.invalid", path: "/{input.resource}", records: JSONPath(["list"]),
-            dedup: Incremental.DedupRule(id: JSONPath(["id"]), versions: [JSONPath(["version"])]))
+            dedup: Incremental.DedupRule(id: JSONPath(["id"]), versions: description.dedup.versions))
         rules.pageSize = Incremental.PageSize(parameter: "limit", value: pageSize)
         switch kind {
         case .descending: rules.pagination = .keyset(from: JSONPath(["id"]), parameter: "after_id", hasMore: JSONPath(["has_more"]))
@@ -62,7 +63,7 @@ struct Feed {
         cursor.isExclusive = kind.isExclusive
         cursor.order = kind.isAscending ? .ascending : kind == .descending ? .descending : .none
         if isLagDeclared { cursor.visibilityLag = visibilityLag }
-        cursor.lookback = lookbackSeconds * (cursorKind == .unixSeconds ? 1 : 1000)
+        cursor.lookback = description.lookbackSeconds * (cursorKind == .unixSeconds ? 1 : 1000)
         cursor.overlap = overlap
         rules.cursor = cursor
         rules.since = "{input.since}"

@@ -11,6 +11,8 @@ struct Change {
     var updatedAt: Int64
     /// By the simulation's clock.
     var visibleAt: Timestamp
+    /// It makes the record, rather than changing it.
+    var isFirst: Bool
     /// When a later version of the record takes its place in the lists.
     var supersededAt = Timestamp.distantFuture
 
@@ -51,7 +53,7 @@ struct ProviderModel {
         }
         let makesNew = isNew || resources[index].latest.isEmpty || !resources[index].feed.kind.isMutable
         let id = makesNew ? resources[index].latest.count : random.int(0...resources[index].latest.count - 1)
-        var change = Change(number: changes.count, resource: index, id: id, updatedAt: time, visibleAt: now + hiddenFor)
+        var change = Change(number: changes.count, resource: index, id: id, updatedAt: time, visibleAt: now + hiddenFor, isFirst: makesNew)
         if makesNew {
             resources[index].latest.append(change.number)
         } else {

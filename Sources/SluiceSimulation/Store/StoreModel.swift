@@ -11,6 +11,8 @@ struct StoreModel {
     struct Key {
         var mark: Int64?
         var lastCycle: Int64
+        /// Under which key the record became a job, if under a former one.
+        var jobKey: [UInt8]?
     }
 
     struct Trigger {
@@ -24,8 +26,10 @@ struct StoreModel {
         var atCycle: Int64 = 0
         var atPage = 0
         var isPageComplete = false
-        /// By the change's number, which (id, version) determines.
-        var keys: [Int: Key] = [:]
+        /// By the dedup keys.
+        var keys: [[UInt8]: Key] = [:]
+        /// What each job holds, by the dedup key under which it was made.
+        var jobs: [[UInt8]: Record] = [:]
     }
 
     private(set) var sequence = InboxSequence.zero
@@ -83,13 +87,23 @@ struct StoreModel {
         let cycle = trigger.progress.cyclesCompleted + 1
         var jobs: [Int] = []
         for (keyed, change) in zip(commit.records, changes) {
-            if let known = trigger.keys[change] {
+            if let known = trigger.keys[keyed.dedupKey] {
                 let mark = if let before = known.mark, let mark = keyed.mark { max(before, mark) } else { keyed.mark ?? known.mark }
-                trigger.keys[change] = Key(mark: mark, lastCycle: cycle)
-            } else {
-                trigger.keys[change] = Key(mark: keyed.mark, lastCycle: cycle)
-                jobs.append(change)
+                trigger.keys[keyed.dedupKey] = Key(mark: mark, lastCycle: cycle, jobKey: known.jobKey)
+                continue
             }
+            let former = keyed.formerKeys.first { trigger.keys[$0] != nil }
+            let jobKey = former.flatMap { trigger.keys[$0]?.jobKey } ?? former
+            trigger.keys[keyed.dedupKey] = Key(mark: keyed.mark, lastCycle: cycle, jobKey: jobKey)
+            guard former == nil else { continue }
+            trigger.jobs[keyed.dedupKey] = keyed.record
+            jobs.append(change)
+        }
+        trigger.progress.markedThrough = (commit.records.compactMap(\.mark) + [trigger.progress.markedThrough].compactMap(\.self)).max()
+        if let origin = commit.keyOrigin {
+            let gone = origin.forgottenBelow(since: trigger.progress.keyOrigin)
+            trigger.progress.prunedBelow = [trigger.progress.prunedBelow, gone].compactMap(\.self).max()
+            trigger.progress.keyOrigin = origin
         }
         if let floor = trigger.progress.dedupFloor, let lowest = commit.records.lazy.compactMap(\.mark).min(), lowest < floor {
             trigger.progress.dedupFloor = lowest
@@ -139,17 +153,33 @@ struct StoreModel {
         return nil
     }
 
+    /// As `Store.formerJobs`.
+    func formerJobs(_ index: Int, _ records: [KeyedRecord]) -> [[UInt8]: FormerJob] {
+        let trigger = triggers[index]
+        var result: [[UInt8]: FormerJob] = [:]
+        for record in records where trigger.keys[record.dedupKey] == nil {
+            for former in record.formerKeys where former != record.dedupKey {
+                guard let key = trigger.keys[former] else { continue }
+                result[former] = FormerJob(mark: key.mark, record: trigger.jobs[key.jobKey ?? former])
+            }
+        }
+        return result
+    }
+
     /// Forgets the dedup keys that may be forgotten; returns how many.
     mutating func prune() -> Int {
         var count = 0
         for index in triggers.indices {
             let progress = triggers[index].progress
-            let before = triggers[index].keys.count
-            triggers[index].keys = triggers[index].keys.filter { _, key in
-                !DedupRetention.forgets(
+            let gone = triggers[index].keys.filter { _, key in
+                DedupRetention.forgets(
                     mark: key.mark, lastCycle: key.lastCycle, floor: progress.dedupFloor, cyclesCompleted: progress.cyclesCompleted)
             }
-            count += before - triggers[index].keys.count
+            for key in gone.keys { triggers[index].keys[key] = nil }
+            if let floor = progress.dedupFloor, gone.values.contains(where: { $0.mark != nil }) {
+                triggers[index].progress.prunedBelow = max(progress.prunedBelow ?? floor, floor)
+            }
+            count += gone.count
         }
         return count
     }

@@ -15,7 +15,7 @@ extension World {
         let commit = PageCommit(
             fence: node.fence, trigger: cycle.start.trigger, generation: cycle.generation, cycle: cycle.before.number,
             page: cycle.before.nextPage, chunk: chunk, cause: cycle.before.cause, records: Array(cycle.keyed[range]),
-            completion: isLast ? completion(page, cycle) : nil, at: now)
+            completion: isLast ? completion(page, cycle) : nil, at: now, keyOrigin: cycle.keyOrigin)
         if isStoreFailing {
             monitor.occurred(.storeFailed)
             if chunk > 0 { monitor.occurred(.storeFailedBetweenChunks) }
@@ -62,7 +62,8 @@ extension World {
         )
         guard case .committed = outcome else { return outcome }
         monitor.committed(
-            commit, jobs: jobs, readBound: cycle.before.readBound, isByHolder: node === holder && commit.generation == generation,
+            commit, jobs: jobs, changes: changes, ignoresChanges: cycle.described.description.dedup.ignoresChanges,
+            readBound: cycle.before.readBound, isByHolder: node === holder && commit.generation == generation,
             world: self)
         return outcome
     }
@@ -70,7 +71,7 @@ extension World {
     private func completion(_ page: PollPage, _ cycle: RunningCycle) -> PageCompletion {
         let after = cycle.slice.cycle
         guard !page.more else { return PageCompletion(cursor: page.cursor, cursorMark: page.cursorMark, openCycle: after) }
-        let floor = DedupRetention.floor(committedMark: page.cursorMark ?? cycle.storedMark, lookback: rules[cycle.resource].lookback)
+        let floor = DedupRetention.floor(committedMark: page.cursorMark ?? cycle.storedMark, lookback: cycle.described.rules.lookback)
         let end = CycleEnd(
             cause: after.cause, startedAt: after.startedAt, coveredSequence: after.notedSequence,
             safetyDueAt: after.startedAt + timing(Int(cycle.start.trigger.rawValue)).safetyInterval, dedupFloor: floor)

@@ -46,10 +46,24 @@ extension World {
         cycle.generation = trigger.generation
         cycle.cursor = trigger.progress.cursor
         cycle.storedMark = trigger.progress.cursorMark
+        readDescription(&cycle, trigger.progress)
         cycle.slice = CycleSlice(
             cycle: cycle.start.cycle, barrenPages: node.barrenPages[cycle.start.trigger] ?? 0, limits: scenario.slice, at: now)
         cycle.phase = .request
         return soon()
+    }
+
+    /// The connector as it is now, and those that made keys before it.
+    private func readDescription(_ cycle: inout RunningCycle, _ progress: TriggerProgress) {
+        cycle.described = described[cycle.resource]
+        let origin = KeyOrigin.next(
+            after: progress.keyOrigin, connector: cycle.described.description.hash, marked: progress.markedThrough,
+            floor: progress.dedupFloor,
+            cyclesCompleted: progress.cyclesCompleted)
+        cycle.keyOrigin = origin == progress.keyOrigin ? nil : origin
+        let formers = origin.formers.compactMap { descriptions[cycle.resource][$0.connector]?.rules }
+        cycle.formers = mutant == .forgetFormerKeys ? [] : formers
+        cycle.forgottenBelow = mutant == .reachBelowForgotten ? nil : progress.forgottenBelow
     }
 
     /// Whether the trigger is still as it was when the schedule decided.
@@ -61,9 +75,11 @@ extension World {
     }
 
     private func pollRequest(_ cycle: RunningCycle) -> PollRequest {
-        PollRequest(
+        var request = PollRequest(
             triggerType: "list", connection: connectionFields, input: input, cursor: cycle.cursor, pageState: cycle.slice.cycle.pageState,
             readBound: cycle.slice.cycle.readBound)
+        request.forgottenBelow = cycle.forgottenBelow
+        return request
     }
 
     private func request(_ cycle: inout RunningCycle, _ node: Node) -> Timestamp? {
@@ -109,7 +125,7 @@ extension World {
             }
         }
         do {
-            let plan = try polls[cycle.resource].nextRequest(pollRequest(cycle))
+            let plan = try cycle.described.poll.nextRequest(pollRequest(cycle))
             return provider.answer(plan.url, resource: cycle.resource, at: now)
         } catch {
             monitor.violate(.final_converged, "a request could not be made: \(error)", at: now)
@@ -122,8 +138,8 @@ extension World {
             guard let reply else { throw PollFailure(.transient, SluiceError(.providerUnreachable, "no whole answer from the provider")) }
             try check(reply, cycle, node)
             let request = pollRequest(cycle)
-            let page = try polls[cycle.resource].page(from: reply, for: request)
-            let (keyed, changes) = try key(page, rules[cycle.resource])
+            let page = try cycle.described.poll.page(from: reply, for: request)
+            let (keyed, changes) = try key(page, cycle)
             cycle.before = cycle.slice.cycle
             do {
                 try cycle.slice.read(pageState: page.pageState, more: page.more)
@@ -159,18 +175,30 @@ extension World {
         }
     }
 
-    private func key(_ page: PollPage, _ rules: Incremental) throws(PollFailure) -> ([KeyedRecord], [Int]) {
+    /// The records with their keys and those that they had before, and the number of the change that each shows.
+    private func key(_ page: PollPage, _ cycle: RunningCycle) throws(PollFailure) -> ([KeyedRecord], [Int]) {
         var keyed: [KeyedRecord] = []
         var changes: [Int] = []
-        for (index, key) in rules.dedupKeys(records: page.records).enumerated() {
-            guard case .success(let bytes) = key, let at = bytes.lastIndex(of: UInt8(ascii: "@")),
-                let change = Int(String(decoding: bytes[(at + 1)...], as: UTF8.self))
-            else { throw PollFailure(.permanent, SluiceError(.connector, "a record has no key")) }
-            keyed.append(
-                KeyedRecord(record: page.records[index], dedupKey: bytes, mark: index < page.marks.count ? page.marks[index] : nil))
+        let formers = cycle.formers.map { $0.dedupKeys(records: page.records) }
+        for (index, key) in cycle.described.rules.dedupKeys(records: page.records).enumerated() {
+            guard case .success(let bytes) = key, let change = World.change(of: page.records[index]) else {
+                throw PollFailure(.permanent, SluiceError(.connector, "a record has no key"))
+            }
+            let mark = index < page.marks.count ? page.marks[index] : nil
+            let before = formers.compactMap { try? $0[index].get() }
+            keyed.append(KeyedRecord(record: page.records[index], dedupKey: bytes, mark: mark, formerKeys: before))
             changes.append(change)
         }
-        return (keyed, changes)
+        if cycle.formers.isEmpty || mutant == .keepStaleFormerKeys { return (keyed, changes) }
+        let jobs = store.formerJobs(Int(cycle.start.trigger.rawValue), keyed)
+        let kept = FormerKeys.withoutStale(keyed, jobs) { Incremental.telling(cycle.described.rules.dedupKeys(records: $0)) }
+        return (kept, changes)
+    }
+
+    /// The provider shows it as the record's version.
+    private static func change(of record: Record) -> Int? {
+        let text = String(decoding: record.bytes, as: UTF8.self)
+        return text.split(separator: "\"version\":").last.flatMap { Int($0.prefix { $0.isNumber }) }
     }
 
     // MARK: Ends

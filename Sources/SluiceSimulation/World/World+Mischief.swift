@@ -31,6 +31,11 @@ extension World {
             queue.schedule(.takeWebhooks, at: now + .milliseconds(random.milliseconds(1000...60_000)))
         case .failStore: failStore()
         case .repeatCommit: repeatsNextCommit = true
+        case .changeLookback: changeLookback(random.int(0...scenario.feeds.count - 1))
+        case .changeDedup:
+            let resource = random.int(0...scenario.feeds.count - 1)
+            let others = Description.Dedup.allCases.filter { $0 != described[resource].description.dedup }
+            changeDedup(resource, random.pick(others))
         }
     }
 
@@ -146,6 +151,35 @@ extension World {
         triggerChanged(trigger, poll: nil)
     }
 
+    /// Where the provider lags as long as the lookback says, it is not for the connector to say something else.
+    private func changeLookback(_ resource: Int) {
+        let feed = scenario.feeds[resource].feed
+        guard feed.kind.hasCursor, feed.isLagDeclared else { return }
+        var description = described[resource].description
+        description.lookbackSeconds = random.pick([0, 5, 60, 600].filter { $0 != description.lookbackSeconds })
+        monitor.occurred(.lookbackChanged)
+        describe(resource, as: description)
+    }
+
+    private func changeDedup(_ resource: Int, _ dedup: Description.Dedup) {
+        var description = described[resource].description
+        description.dedup = dedup
+        monitor.occurred(.dedupChanged)
+        describe(resource, as: description)
+        monitor.described(resource, ignoresChanges: dedup.ignoresChanges, provider: provider)
+    }
+
+    /// Another file of the connector: slices that run go on with the former one.
+    private func describe(_ resource: Int, as description: Description) {
+        note(
+            "the connector of resource \(resource) becomes: dedup by \(description.dedup.rawValue), lookback \(description.lookbackSeconds) s"
+        )
+        let made = World.describe(description, of: scenario.feeds[resource].feed, mutant)
+        described[resource] = made
+        descriptions[resource][description.hash] = made
+        for index in store.triggers.indices where store.triggers[index].resource == resource { triggerChanged(index, poll: nil) }
+    }
+
     private func refuseCredentials() {
         let connection = random.int(0...scenario.connections.count - 1)
         guard refusedCredentials.insert(connection).inserted else { return }
@@ -188,6 +222,7 @@ extension World {
         (crashPoint, commitPoint) = (nil, nil)
         repeatsNextCommit = false
         brokenFeeds = []
+        for resource in described.indices where described[resource].description.dedup.ignoresChanges { changeDedup(resource, .version) }
         for connection in refusedCredentials.sorted() { mendCredentials(connection, tellsSluice: random.chance(0.5)) }
         for node in nodes where node !== holder { node.isAlive = false }
         if holder == nil { boot() }

@@ -20,7 +20,10 @@ extension World {
         for (index, topic) in store.topics.enumerated() {
             node.schedule.restoreTopic(TopicID(Int64(index)), sequence: topic.sequence, at: min(topic.signalledAt, now))
         }
-        for index in store.triggers.indices { put(node, index, stored: stored(index)) }
+        for index in store.triggers.indices {
+            put(node, index, stored: stored(index))
+            if store.triggers[index].state == .failed { node.schedule.probe(TriggerID(Int64(index)), at: now) }
+        }
         monitor.booted(store: store, at: now)
         webhooksMissed(node)
         pump(node)
@@ -45,7 +48,7 @@ extension World {
     func timing(_ index: Int) -> TriggerSchedule.Timing {
         let plan = scenario.triggers[index]
         return TriggerSchedule.Timing(
-            visibilityLag: rules[plan.resource].visibilityLag, safetyInterval: plan.safetyInterval,
+            visibilityLag: described[plan.resource].rules.visibilityLag, safetyInterval: plan.safetyInterval,
             intervalCause: plan.listens ? .safety : .interval)
     }
 
@@ -91,7 +94,8 @@ extension World {
         }
         let connection = Int(start.connection.rawValue)
         let cycle = RunningCycle(
-            start: start, connection: connection, resource: store.triggers[index].resource, limits: scenario.slice, at: now)
+            start: start, connection: connection, resource: store.triggers[index].resource,
+            described: described[store.triggers[index].resource], limits: scenario.slice, at: now)
         if node === holder {
             note(
                 "trigger \(index) \(start.isContinuation ? "goes on with" : "starts") cycle \(start.cycle.number), cause \(start.cause.rawValue), noted \(start.cycle.notedSequence), due \(start.dueAt)"
@@ -109,11 +113,12 @@ extension World {
     /// What the next poll from a trigger's committed cursor asks for, in the provider's milliseconds; nil for everything.
     func lowerBound(_ index: Int) -> Int64? {
         let trigger = store.triggers[index]
-        let request = PollRequest(
+        var request = PollRequest(
             triggerType: "list", connection: connectionFields, input: input, cursor: trigger.progress.cursor, pageState: nil, readBound: now
         )
+        request.forgottenBelow = trigger.progress.forgottenBelow
         let feed = scenario.feeds[trigger.resource].feed
-        guard let url = try? polls[trigger.resource].nextRequest(request).url else { return nil }
+        guard let url = try? described[trigger.resource].poll.nextRequest(request).url else { return nil }
         return ProviderModel.query(url)[feed.kind.isExclusive ? "after" : "from"].flatMap { feed.bound($0) }
     }
 }

@@ -36,8 +36,9 @@ final class World {
     let scenario: Scenario
     var provider: ProviderModel
     var store: StoreModel
-    let rules: [Incremental]
-    let polls: [IncrementalPoll]
+    /// How each list is described now, and all descriptions that there were.
+    var described: [DescribedPoll]
+    var descriptions: [[String: DescribedPoll]]
     let connectionFields: JSONDocument
     let input: JSONDocument
     var queue = EventQueue<Event>()
@@ -71,11 +72,10 @@ final class World {
         now = World.epoch
         let scenario = scenario
         provider = ProviderModel(feeds: scenario.feeds, skew: scenario.skew)
-        let since = World.epoch - .hours(1)
-        rules = scenario.feeds.map { $0.feed.incremental(overlap: mutant == .noOverlap ? 0 : nil, since: since.seconds) }
-        polls = rules.map { IncrementalPoll($0) }
+        described = scenario.feeds.map { World.describe(Description(lookbackSeconds: $0.feed.lookbackSeconds), of: $0.feed, mutant) }
+        descriptions = described.map { [$0.description.hash: $0] }
         connectionFields = World.document("{}")
-        input = World.document("{\"resource\":\"list\",\"since\":\"\(since)\"}")
+        input = World.document("{\"resource\":\"list\",\"since\":\"\(World.since)\"}")
         let triggers = scenario.triggers.map { plan in
             let connection = scenario.feeds[plan.resource].connection
             let topics = plan.listens ? [TopicID(Int64(plan.resource)), TopicID(Int64(scenario.feeds.count + connection))] : []
@@ -86,6 +86,12 @@ final class World {
         monitor = Monitor(scenario: scenario, signalDelay: scenario.signalDelay)
         trace = traces ? [] : nil
         if scenario.skew != .zero { monitor.occurred(.clockSkew) }
+    }
+
+    private static let since = World.epoch - .hours(1)
+
+    static func describe(_ description: Description, of feed: Feed, _ mutant: Mutant?) -> DescribedPoll {
+        DescribedPoll(description, of: feed, overlap: mutant == .noOverlap ? 0 : nil, since: since.seconds)
     }
 
     static func document(_ text: String) -> JSONDocument {

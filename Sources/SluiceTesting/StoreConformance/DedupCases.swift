@@ -13,6 +13,7 @@ extension StoreConformance {
         ConformanceCase("P4_aResetForgetsKeysAndKeepsPositions", reset),
         ConformanceCase("P4_aRecordKnownUnderAFormerKeyIsNoJob", formerKeys),
         ConformanceCase("P2_whatAFormerKeyBecameIsFound", formerJobs),
+        ConformanceCase("P4_theHighestMarkOfAnyKeyIsKnown", highestMark),
         ConformanceCase("P4_whatComesFromBelowTheFloorKeepsItsKeys", lowerPart),
         ConformanceCase("P4_statesThatShareAVersionAreJobsWhileItRuns", states),
         ConformanceCase("P4_statesAreToldApartInLargePagesToo", statesInLargePages),
@@ -37,6 +38,35 @@ extension StoreConformance {
         let near = try await found([("a@1", ["a"])], jobsMax: 1)
         try expect(near["a"] != nil && near["a"]?.record == nil, "known, and too far back")
         try expectEqual(try await found([]).count, 0, "of nothing")
+        // Known by a former key, and by what it is keyed by then: its job is the one that it had.
+        var renamed = bench.page(trigger, fence, cycle: 3, keys: ["a/new"], completion: bench.end())
+        renamed.records[0].formerKeys = [StoreBench.bytes("a")]
+        try expectEqual(try await bench.store.commitPage(renamed), .committed(jobs: 0, lastPosition: JobPosition(3)), "known")
+        var again = bench.page(trigger, fence, cycle: 4, keys: ["a/newer"], completion: bench.end())
+        again.records[0].formerKeys = [StoreBench.bytes("a/new")]
+        try expectEqual(try await bench.store.commitPage(again), .committed(jobs: 0, lastPosition: JobPosition(3)), "known still")
+        let through = try await found([("x", ["a/newer"]), ("y", ["a/new"])])
+        for key in ["a/newer", "a/new"] {
+            try expectEqual(through[key]?.record.map { Array($0.bytes) }, Array(StoreBench.record("a").record.bytes), "by \(key)")
+        }
+    }
+
+    /// The committed cursor may lie below what is keyed: what an open cycle has read counts as well.
+    private static func highestMark(_ bench: inout StoreBench) async throws {
+        let trigger = try await bench.makeTrigger()
+        let fence = try await bench.lease()
+        try await bench.cycle(trigger, fence, 1, keys: ["a", "b"], mark: 7)
+        try expectEqual(try await bench.trigger().progress.markedThrough, 7, "of a page")
+        var open = bench.page(trigger, fence, cycle: 2, keys: ["c", "d", "e"], completion: nil)
+        for (index, mark) in ([5, 90, nil] as [Int64?]).enumerated() { open.records[index].mark = mark }
+        _ = try await bench.store.commitPage(open)
+        try await bench.reopen()
+        try expectEqual(try await bench.trigger().progress.markedThrough, 90, "of a page that was only begun")
+        try await bench.cycle(trigger, fence, 3, keys: ["f"], mark: 20)
+        try expectEqual(try await bench.trigger().progress.markedThrough, 90, "it never falls")
+        let reset = try await bench.store.setCursor(
+            trigger.id, generation: try await bench.trigger().generation, cursor: nil, at: bench.start)
+        try expectEqual(reset.progress.markedThrough, 90, "another cursor forgets no key")
     }
 
     /// A part of the feed that is added while a cycle runs may lie below what is forgotten: its keys stay until that cycle has ended.
@@ -159,10 +189,20 @@ extension StoreConformance {
         var commit = bench.page(trigger, fence, cycle: 1, keys: ["a"], completion: bench.end())
         commit.keyOrigin = KeyOrigin(connector: "now", formers: [.init(connector: "former", mark: 1, cyclesCompleted: 0)])
         _ = try await store.commitPage(commit)
+        try expectEqual(try await bench.trigger().progress.prunedBelow, nil, "nothing is forgotten yet")
         try await keep("young", 2)
         for (hash, expected) in [("now", "text of now"), ("former", "text of former"), ("nobody's", nil), ("young", "text of young")] {
             let text = try await store.connectorText(hash: hash)
             try expectEqual(text.map { String(decoding: $0, as: UTF8.self) }, expected, "the text \(hash)")
+        }
+        // What the former one keyed is told by nobody once it is let go of.
+        for (cycle, formers) in [(2, []), (3, [KeyOrigin.Former(connector: "old", mark: 0, cyclesCompleted: 0)])]
+            as [(Int64, [KeyOrigin.Former])]
+        {
+            var without = bench.page(trigger, fence, cycle: cycle, keys: ["b"], completion: bench.end())
+            without.keyOrigin = KeyOrigin(connector: "now", formers: formers)
+            _ = try await store.commitPage(without)
+            try expectEqual(try await bench.trigger().progress.prunedBelow, 2, "what is forgotten")
         }
     }
 

@@ -8,8 +8,10 @@ extension StoreConformance {
         ConformanceCase("P3_aRetryForATriggerThatChangedMakesNothing", retryOfAChangedTrigger),
     ]
 
-    private static func setAside(_ bench: inout StoreBench, _ trigger: StoredTrigger, _ fence: Fence, _ names: [String]) async throws {
-        var commit = bench.page(trigger, fence, cycle: 1, keys: ["x"], completion: bench.end())
+    private static func setAside(
+        _ bench: inout StoreBench, _ trigger: StoredTrigger, _ fence: Fence, _ names: [String], cycle: Int64 = 1
+    ) async throws {
+        var commit = bench.page(trigger, fence, cycle: cycle, keys: ["x"], completion: bench.end())
         commit.quarantined = names.map {
             QuarantinedRecord(bytes: StoreBench.bytes("{\"n\":\"\($0)\"}"), reason: "no id", digest: Array($0.utf8))
         }
@@ -36,9 +38,10 @@ extension StoreConformance {
         let again = try await bench.store.retryQuarantine(order)
         try expectEqual(again, QuarantineRetryReport(jobs: 0, removed: 0), "the same again")
         try await bench.reopen()
-        var dropping = retry(trigger, [], at: bench.start + .seconds(31))
-        dropping.dropped = [Array("d".utf8), Array("y".utf8)]
-        try expectEqual(try await bench.store.retryQuarantine(dropping), QuarantineRetryReport(jobs: 0, removed: 1), "dropped")
+        var giving = retry(trigger, [], at: bench.start + .seconds(31))
+        giving.discarded = [Array("d".utf8), Array("y".utf8)]
+        try expectEqual(try await bench.store.retryQuarantine(giving), QuarantineRetryReport(jobs: 0, removed: 1), "discarded")
+        try expectEqual(try await bench.store.retryQuarantine(giving), QuarantineRetryReport(jobs: 0, removed: 0), "discarded again")
         let kept = try await bench.store.quarantine(.default, trigger: trigger.id, limit: 10)
         try expectEqual(kept.map(\.digest), [Array("c".utf8)], "what is left")
         let progress = try await bench.trigger().progress
@@ -50,6 +53,11 @@ extension StoreConformance {
         // The open cycle goes on as if nothing had been.
         let next = try await bench.store.commitPage(bench.page(trigger, fence, cycle: 2, keys: ["a", "e"], completion: bench.end()))
         try expectEqual(next, .committed(jobs: 1, lastPosition: JobPosition(3)), "the next page")
+        // What was given up comes with the feed's next answer, too.
+        try await setAside(&bench, trigger, fence, ["d", "c", "f"], cycle: 3)
+        let after = try await bench.store.quarantine(.default, trigger: trigger.id, limit: 10)
+        try expectEqual(after.map(\.digest), [Array("f".utf8), Array("c".utf8)], "not what was given up")
+        try expectEqual(try await bench.trigger().progress.quarantined, 2, "their number then")
     }
 
     private static func retriedWithDeliveries(_ bench: inout StoreBench) async throws {

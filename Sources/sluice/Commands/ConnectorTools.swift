@@ -194,6 +194,8 @@ extension ConnectorCommands {
         @Option(help: ArgumentHelp("A webhook as raw HTTP, read instead of polling.", valueName: "file")) var webhook: String?
         @Option(help: ArgumentHelp("Its secrets, one a line; it is not verified without.", valueName: "file"))
         var webhookSecretFile: String?
+        @Option(help: ArgumentHelp("The header of its signature, if the scheme leaves that open.", valueName: "name"))
+        var webhookHeader: String?
         @Flag(help: "Let it reach private and loopback addresses.") var allowPrivate = false
         @Flag(help: "Print the result as JSON.") var json = false
 
@@ -204,6 +206,7 @@ extension ConnectorCommands {
                 throw ValidationError("--webhook reads a file: there is nothing to record or replay")
             }
             if webhook == nil, webhookSecretFile != nil { throw ValidationError("--webhook-secret-file is for --webhook") }
+            if webhook == nil, webhookHeader != nil { throw ValidationError("--webhook-header is for --webhook") }
             if record != nil, replay != nil { throw ValidationError("give one of --record and --replay") }
             for pair in field + input where !pair.contains("=") { throw ValidationError("write name=value, not '\(pair)'") }
         }
@@ -219,7 +222,7 @@ extension ConnectorCommands {
             order.allowsPrivate = allowPrivate
             (order.recordDirectory, order.replayDirectory) = (record, replay)
             (order.tokensFile, order.holdSeconds) = (tokens, holdSeconds)
-            (order.webhookFile, order.webhookSecretFile) = (webhook, webhookSecretFile)
+            (order.webhookFile, order.webhookSecretFile, order.webhookHeader) = (webhook, webhookSecretFile, webhookHeader)
             let trial = try await Trial.run(order)
             Terminal.out(json ? String(decoding: trial.json, as: UTF8.self) : trial.text())
             if trial.failure != nil || trial.webhook?.verification?.isValid == false { throw ExitCode(1) }

@@ -50,7 +50,7 @@ struct DestinationCommands: ParsableCommand {
                     try await caller.get("/v1/destinations/\(Percent.encoded(name))"),
                     first: [
                         "name", "kind", "state", "reason", "since", "url", "breaker", "failures_in_row", "rests_until", "last_error",
-                        "blocked_by", "pending", "dead_letters", "next_attempt_at",
+                        "blocked_by", "pending", "dead_letters", "counted_up_to", "next_attempt_at",
                     ])
             }
         }

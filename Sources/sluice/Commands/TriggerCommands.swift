@@ -97,22 +97,31 @@ struct TriggerCommands: ParsableCommand {
 
     struct Quarantine: AsyncParsableCommand {
         static let configuration = CommandConfiguration(
-            abstract: "Records that could not become jobs, and why; with --retry, makes jobs of them by the connector as it is now.")
+            abstract: "Records that could not become jobs, and why; --retry makes jobs of them by the connector as it is now, --discard "
+                + "gives them up.")
         @OptionGroup var reach: Reach
         @Flag(help: "Print the API's answer as JSON.") var json = false
         @Option(parsing: .unconditional, help: "How many at most.") var limit = 50
         @Flag(help: "The connector was mended: try again. What still cannot be read or keyed stays. Exit code 1 if something does.")
         var retry = false
-        @Option(help: ArgumentHelp("With --retry: only this one; can be repeated.", valueName: "digest")) var digest: [String] = []
+        @Flag(help: "Nothing is to become of them: they are listed no more, and not set aside again. Needs --digest or --all.")
+        var discard = false
+        @Option(help: ArgumentHelp("With --retry or --discard: only this one; can be repeated.", valueName: "digest"))
+        var digest: [String] = []
+        @Flag(help: "With --discard: all of them, a thousand at a time.") var all = false
         @Argument(help: "The trigger, as `trigger list` names it.") var name: String
 
         func validate() throws {
-            if !digest.isEmpty, !retry { throw ValidationError("--digest is for --retry") }
+            if retry, discard { throw ValidationError("--retry makes jobs of records, and --discard gives them up: give one of them") }
+            if !digest.isEmpty, !retry, !discard { throw ValidationError("--digest is for --retry and --discard") }
+            if all, !discard { throw ValidationError("--all is for --discard") }
+            if discard, digest.isEmpty != all { throw ValidationError("--discard needs either --digest or --all") }
         }
 
         func run() async throws {
             try await reach.connected { caller in
                 if retry { return try await tryAgain(caller) }
+                if discard { return try await giveUp(caller) }
                 let answer = try await caller.get("/v1/triggers/\(Percent.encoded(name))/quarantine", [("limit", String(limit))])
                 if json { return Terminal.out(String(decoding: answer.bytes, as: UTF8.self)) }
                 let rows = (answer["quarantine"]?.elements ?? []).map {
@@ -125,12 +134,22 @@ struct TriggerCommands: ParsableCommand {
             }
         }
 
-        private func tryAgain(_ caller: Caller) async throws {
-            let answer = try await caller.post("/v1/triggers/\(Percent.encoded(name))/quarantine/retry") { writer in
-                guard !digest.isEmpty else { return }
-                writer.key("digests")
-                writer.array { writer in for text in digest { writer.value(text) } }
+        private func giveUp(_ caller: Caller) async throws {
+            let answer = try await caller.post("/v1/triggers/\(Percent.encoded(name))/quarantine/discard") { writer in
+                if all { writer.member("all", true) } else { which(&writer) }
             }
+            if json { return Terminal.out(String(decoding: answer.bytes, as: UTF8.self)) }
+            Terminal.out("\(name): \(Show.text(answer["discarded"])) discarded, \(Show.text(answer["left"])) still set aside")
+        }
+
+        private func which(_ writer: inout JSONWriter) {
+            guard !digest.isEmpty else { return }
+            writer.key("digests")
+            writer.array { writer in for text in digest { writer.value(text) } }
+        }
+
+        private func tryAgain(_ caller: Caller) async throws {
+            let answer = try await caller.post("/v1/triggers/\(Percent.encoded(name))/quarantine/retry") { which(&$0) }
             let left = answer["left"]?.elements ?? []
             if json {
                 Terminal.out(String(decoding: answer.bytes, as: UTF8.self))

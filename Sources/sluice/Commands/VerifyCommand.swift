@@ -56,6 +56,9 @@ struct VerifyCommand: ParsableCommand {
             let hint = near.isEmpty ? "" : " Near: \(near.joined(separator: ", "))."
             throw ValidationError("There is no scheme `\(name)`.\(hint) `sluice verify --list` names them all.")
         }
+        if let header, !found.leavesHeaderOpen {
+            throw ValidationError("The scheme `\(found.name)` says itself which header it reads: leave --header \(header) out.")
+        }
         for name in parameterNames where !found.summary.parameters.contains(name) {
             let known = found.summary.parameters
             throw ValidationError(

@@ -22,6 +22,8 @@ final class AlarmLog: AlarmReporting {
     private let standing = Mutex<[String: Alarm]>([:])
     func raise(_ alarm: Alarm) { standing.withLock { $0[alarm.kind.rawValue + " " + alarm.subject] = alarm } }
     func clear(_ kind: Alarm.Kind, subject: String) { standing.withLock { $0[kind.rawValue + " " + subject] = nil } }
+    /// As a restart does.
+    func forget() { standing.withLock { $0 = [:] } }
     /// The message of an alarm that stands.
     func message(_ kind: Alarm.Kind, _ subject: String) -> String? { standing.withLock { $0[kind.rawValue + " " + subject]?.message } }
 }

@@ -13,6 +13,7 @@ final class FaultyStore: Store {
         /// How many the commits that were made had.
         var committed: [Int] = []
         var records: [SluiceError] = []
+        var waits: [Span] = []
         var credentials: [SluiceError] = []
         var callbacks: [SluiceError] = []
         /// Called before the credentials are replaced.
@@ -54,9 +55,13 @@ final class FaultyStore: Store {
         try await inner.formerJobs(trigger, records, jobsMax: jobsMax)
     }
     func recordFailure(_ failure: CycleFailure) async throws -> PageOutcome {
+        faults.withLock { $0.waits.append(failure.retryAt - failure.at) }
         if let error = faults.withLock({ $0.records.popLast() }) { throw error }
         return try await inner.recordFailure(failure)
     }
+
+    /// How long each failed poll let the next one wait.
+    var waits: [Span] { faults.withLock { $0.waits } }
 
     func failCallbacks(_ errors: [SluiceError]) { faults.withLock { $0.callbacks = errors } }
     var callbackFaultsLeft: Int { faults.withLock { $0.callbacks.count } }

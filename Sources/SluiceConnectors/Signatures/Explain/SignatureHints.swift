@@ -259,11 +259,6 @@ enum SignatureHints {
 }
 
 extension SignatureScheme {
-    /// Whether a connection names the header itself.
-    fileprivate var leavesHeaderOpen: Bool {
-        (recipe as? DescribedSignature)?.alternatives.contains { $0.headerDefault != nil } ?? false
-    }
-
     fileprivate func isValid(_ attempt: SignatureAttempt) -> Bool {
         verify(attempt.request, secrets: attempt.secrets, now: attempt.now, options: attempt.options) == .valid
     }

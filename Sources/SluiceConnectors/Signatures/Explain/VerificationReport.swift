@@ -129,7 +129,7 @@ extension SignatureScheme {
     }
 
     private func shownHeaders(_ attempt: SignatureAttempt) -> [String] {
-        if let own = attempt.options.headerName, summary.headers.count == 1 { return [own] }
+        if let own = attempt.options.headerName, leavesHeaderOpen { return [own] }
         return summary.headers
     }
 

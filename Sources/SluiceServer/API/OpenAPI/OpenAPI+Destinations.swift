@@ -72,7 +72,9 @@ extension OpenAPI {
                 of: .object([
                     Member("signature", .words(["v1", "v1a"])), Member("public_key", .text.orNull), Member("expires_at", .time.orNull),
                 ])), isOptional: true), Member("headers", .list(of: .text), isOptional: true), Member("pending", .count),
-        Member("dead_letters", .count), Member("filtered", .count, "How many jobs its filters left out, ever."),
+        Member("dead_letters", .count),
+        Member("counted_up_to", .count.orNull, "`pending` and `dead_letters` are counted so far and no further; null: all are counted."),
+        Member("filtered", .count, "How many jobs its filters left out, ever."),
         Member("next_attempt_at", .time.orNull, "Not before `rests_until`; null while it is paused or gone."),
         Member("breaker", .words(["closed", "open", "half_open"]), isOptional: true), Member("failures_in_row", .count, isOptional: true),
         Member("rests_until", .time.orNull, isOptional: true), Member("in_flight", .count, isOptional: true),

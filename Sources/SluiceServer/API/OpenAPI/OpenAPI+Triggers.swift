@@ -69,6 +69,18 @@ extension OpenAPI {
                         ]))
                 ], errors: [404, 409]),
             Operation(
+                "POST", "/v1/triggers/:name/quarantine/discard", "discardQuarantine", "Gives up records that were set aside",
+                "Nothing is made of them, and the same bytes are not set aside again.", parameters: [triggerName],
+                body: .json([
+                    Member("digests", .list(of: .text), "These.", isOptional: true),
+                    Member("all", .flag, "The latest thousand.", isOptional: true),
+                ]),
+                answers: [
+                    Answer(
+                        "How many.",
+                        .object([Member("trigger", .name), Member("discarded", .count), Member("left", .count, "Set aside still.")]))
+                ], errors: [404, 409]),
+            Operation(
                 "POST", "/v1/triggers/:name/:command", "commandTrigger", "Starts, pauses, resumes, polls or stops a trigger",
                 parameters: [triggerName, .path("command", .words(TriggerCommand.self), "What it is to do.", example: "poll")],
                 answers: [

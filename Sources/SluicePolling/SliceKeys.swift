@@ -35,7 +35,8 @@ extension PollingService {
     /// By which connectors the keys of a trigger's records were and will be made.
     static func keyOrigin(_ progress: TriggerProgress, _ definition: ConnectorDefinition) -> KeyOrigin {
         KeyOrigin.next(
-            after: progress.keyOrigin, connector: definition.hash, mark: progress.cursorMark, floor: progress.dedupFloor,
+            after: progress.keyOrigin, connector: definition.hash, marked: progress.markedThrough ?? progress.cursorMark,
+            floor: progress.dedupFloor,
             cyclesCompleted: progress.cyclesCompleted)
     }
 
@@ -73,52 +74,5 @@ extension PollingService {
             state.formers[hash] = connector
         }
         return connector
-    }
-}
-
-/// Which former keys of a record still say that it is known.
-enum FormerKeys {
-    /// So many of a trigger's newest jobs are looked through for what became of a former key.
-    static let jobsLookedThroughMax = 100_000
-
-    /// Drops the former keys whose job held another state of the record, by the keys as they are made now. Under a former key alone,
-    /// such as an id without a version, a record that changes after its connector would be taken for known.
-    ///
-    /// - Parameters:
-    ///   - jobs: what is known of each former key, for records that are not known by their own.
-    ///   - connector: makes the keys of what the jobs hold; nil where keys are made from what the provider sent, which no job holds: then
-    ///     a higher mark tells another state.
-    static func withoutStale(
-        _ records: [KeyedRecord], _ jobs: [[UInt8]: FormerJob], epoch: String?, connector: (any Connector)?, triggerType: String
-    ) -> [KeyedRecord] {
-        guard !jobs.isEmpty else { return records }
-        let epoch = epoch.map { Array("\($0)/".utf8) } ?? []
-        let keys = keysNow(jobs, connector, triggerType).mapValues { epoch + $0 }
-        return records.map { record in
-            guard !record.formerKeys.isEmpty else { return record }
-            var record = record
-            record.formerKeys.removeAll { former in
-                let key = keys[former]
-                // What came with this mark already did not change since, however it is described now.
-                if let mark = record.mark, let before = jobs[former]?.mark { return mark > before && key != record.dedupKey }
-                return key.map { $0 != record.dedupKey } ?? false
-            }
-            return record
-        }
-    }
-
-    /// The keys, as they are made now, of what the jobs hold, by their former ones. None of what lacks the version, as where the provider
-    /// was not asked for it before, and none where the connector's code fails on it.
-    private static func keysNow(
-        _ jobs: [[UInt8]: FormerJob], _ connector: (any Connector)?, _ triggerType: String
-    ) -> [[UInt8]: [UInt8]] {
-        guard let connector else { return [:] }
-        let held = jobs.compactMap { former, job in job.record.map { (former: former, record: $0) } }
-        guard !held.isEmpty, let keys = try? connector.dedupKeys(triggerType: triggerType, records: held.map(\.record)) else { return [:] }
-        var result: [[UInt8]: [UInt8]] = [:]
-        for (held, key) in zip(held, keys) {
-            if case .success(let bytes) = key, !Incremental.isMadeOfContent(bytes) { result[held.former] = bytes }
-        }
-        return result
     }
 }
