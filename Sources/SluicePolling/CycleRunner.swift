@@ -359,9 +359,10 @@ struct CycleRunner {
     private func completion(_ page: PollPage, after: OpenCycle, _ context: Context) -> PageCompletion {
         guard !page.more else { return PageCompletion(cursor: page.cursor, cursorMark: page.cursorMark, openCycle: after) }
         let type = context.plan.triggerType
+        let lookback = type.kind == .webhook ? max(type.lookback, WebhookKeys.kept.milliseconds) : type.lookback
+        let keptLonger = context.plan.connector.incremental(triggerType: type.name)?.keysKeptLonger ?? 0
         let floor = DedupRetention.floor(
-            committedMark: page.cursorMark ?? context.trigger.progress.cursorMark,
-            lookback: type.kind == .webhook ? max(type.lookback, WebhookKeys.kept.milliseconds) : type.lookback)
+            committedMark: page.cursorMark ?? context.trigger.progress.cursorMark, lookback: max(lookback, keptLonger))
         let nextSafety = after.startedAt + context.timing.safetyInterval
         let end = CycleEnd(
             cause: after.cause, startedAt: after.startedAt, coveredSequence: after.notedSequence,

@@ -35,12 +35,11 @@ enum PageKeys {
         var quarantined = page.setAside.map { part in
             QuarantinedRecord(bytes: part.bytes, reason: part.reason, digest: Array(SHA256.hash(data: part.bytes + part.name.utf8)))
         }
-        let keptLonger = connector.incremental(triggerType: triggerType)?.keysKeptLonger ?? 0
         let epoch = page.epoch.map { Array("\($0)/".utf8) } ?? []
         for (index, key) in keys.enumerated() {
             switch key.map({ epoch + $0 }) {
             case .success(let bytes) where bytes.count > epoch.count && bytes.count <= KeyedRecord.dedupKeyBytesMax:
-                let mark = index < page.marks.count ? later(page.marks[index], by: keptLonger) : nil
+                let mark = index < page.marks.count ? page.marks[index] : nil
                 let former = formers.isEmpty ? [] : formers[index].map { epoch + $0 }
                 let state = index < page.states.count ? page.states[index] : nil
                 records.append(KeyedRecord(record: page.records[index], dedupKey: bytes, mark: mark, formerKeys: former, state: state))
@@ -53,11 +52,6 @@ enum PageKeys {
             }
         }
         return (records, quarantined)
-    }
-
-    private static func later(_ mark: Int64, by units: Int64) -> Int64 {
-        let (later, overflow) = mark.addingReportingOverflow(units)
-        return overflow ? Int64.max : later
     }
 
     private static func setAside(_ record: Record, _ reason: String) -> QuarantinedRecord {

@@ -35,7 +35,8 @@ extension PollingService {
     /// By which connectors the keys of a trigger's records were and will be made.
     static func keyOrigin(_ progress: TriggerProgress, _ definition: ConnectorDefinition) -> KeyOrigin {
         KeyOrigin.next(
-            after: progress.keyOrigin, connector: definition.hash, marked: progress.markedThrough ?? progress.cursorMark,
+            after: progress.keyOrigin, connector: definition.hash,
+            marked: [progress.markedThrough, progress.cursorMark].compactMap(\.self).max(),
             floor: progress.dedupFloor,
             cyclesCompleted: progress.cyclesCompleted)
     }

@@ -59,6 +59,7 @@ extension PollingService {
             }
         } catch {
             logger.error("a quarantine could not be read", metadata: ["trigger": "\(trigger.name)", "error": "\(error)"])
+            alarms.raise(TriggerAlarms.quarantined(trigger, reason: "it is not known, the store could not be read"))
         }
     }
 }

@@ -141,4 +141,23 @@ import Testing
             #expect(jobs.map { String(decoding: $0.dedupKey, as: UTF8.self) } == ["x", "y"])
         }
     }
+
+    /// A webhook that goes its way once more under another number is not waited for under its former one.
+    @Test func whatWasRedeliveredLeavesTheQuarantine() async throws {
+        try await Self.with("return record.id") { api, store in
+            let trigger = try #require(try await store.trigger(.default, named: "notes"))
+            try await Self.setAside(
+                [("{}", "webhook 3: it was not matched"), ("{}", "webhook 31: x"), ("{}", "no id")], of: trigger, store)
+            api.parts.alarms.raise(Alarm(kind: .quarantined, subject: "trigger notes", message: "3 records"))
+            func left() async throws -> [String] {
+                try await store.quarantine(.default, trigger: trigger.id, limit: 10).map { String($0.reason.prefix(10)) }
+            }
+            try await api.discardQuarantine(ofWebhook: 3, connection: ConnectionID(99))
+            #expect(try await left().count == 3, "of another connection")
+            try await api.discardQuarantine(ofWebhook: 3, connection: trigger.connection)
+            #expect(try await left() == ["no id", "webhook 31"] && api.parts.alarms.standing().count == 1)
+            #expect(await api.ask("POST", "/v1/triggers/notes/quarantine/discard", #"{"all":true}"#).text.contains(#""left":0"#))
+            #expect(api.parts.alarms.standing().isEmpty)
+        }
+    }
 }

@@ -1,3 +1,4 @@
+import FoundationEssentials
 import SluiceConnectors
 import SluiceCore
 import SluiceDelivery
@@ -6,12 +7,6 @@ import SluiceStore
 import Testing
 
 @testable import SluiceServer
-
-#if canImport(Glibc)
-    import Glibc
-#elseif canImport(Musl)
-    import Musl
-#endif
 
 /// A connector that never leaves the process.
 struct FakeConnector: Connector {
@@ -64,28 +59,10 @@ enum Fixture {
 
     /// A directory of its own, removed after the body.
     static func withDirectory<Value>(_ body: (String) async throws -> Value) async throws -> Value {
-        var template = Array("/tmp/sluice-test.XXXXXX".utf8CString)
-        let made = mkdtemp(&template) != nil
-        #expect(made)
-        let path = String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
-        defer {
-            for name in (try? names(in: path)) ?? [] { unlink(path + "/" + name) }
-            rmdir(path)
-        }
+        let path = "/tmp/sluice-server-\(UInt64.random(in: 0...UInt64.max))"
+        try SmallFile.makeDirectory(path)
+        defer { try? FileManager.default.removeItem(atPath: path) }
         return try await body(path)
-    }
-
-    private static func names(in path: String) throws -> [String] {
-        guard let directory = opendir(path) else { return [] }
-        defer { closedir(directory) }
-        var names: [String] = []
-        while let entry = readdir(directory) {
-            let name = withUnsafePointer(to: &entry.pointee.d_name) { pointer in
-                pointer.withMemoryRebound(to: CChar.self, capacity: 256) { String(cString: $0) }
-            }
-            if name != "." && name != ".." { names.append(name) }
-        }
-        return names
     }
 
     /// The API on a store of its own.

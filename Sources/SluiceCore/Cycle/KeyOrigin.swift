@@ -25,7 +25,7 @@ public struct KeyOrigin: Sendable, Equatable {
     }
 
     /// More often than this a `dedup` does not change within one overlap; the oldest are let go of.
-    public static let formersMax = 4
+    public static let formersMax = 8
 
     public init(connector: String, formers: [Former] = []) {
         self.connector = connector
@@ -33,13 +33,14 @@ public struct KeyOrigin: Sendable, Equatable {
     }
 
     /// The mark below which keys are known no more because their connectors were let go of since `stored`; nil where none was. The keys
-    /// may be there still, and nobody can tell their records by them.
-    public func forgottenBelow(since stored: KeyOrigin?) -> Int64? {
+    /// may be there still, and nobody can tell their records by them. One that was pushed out before its time does not count: what shows
+    /// late must not be passed over because a connector was changed often.
+    public func forgottenBelow(since stored: KeyOrigin?, floor: Int64?) -> Int64? {
+        guard let floor else { return nil }
         let gone = (stored?.formers ?? []).filter { former in
             former.connector != connector && !formers.contains { $0.connector == former.connector }
         }
-        guard let highest = gone.compactMap(\.mark).max() else { return nil }
-        return highest == Int64.max ? highest : highest + 1
+        return gone.compactMap(\.mark).filter { $0 < floor }.max().map { $0 + 1 }
     }
 
     /// How the keys of the next page are made.

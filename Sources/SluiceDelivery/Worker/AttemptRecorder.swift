@@ -70,6 +70,7 @@ final class AttemptRecorder: Sendable {
                 return
             } catch let error as SluiceError where error.code == .notFound || error.code == .conflict {
                 // Refused for good, for example because its trigger was removed: it must not hold up the others.
+                trouble.worked(.record)
                 if batch.count == 1 { break }
                 for entry in batch { await write([entry]) }
                 return

@@ -47,6 +47,7 @@ enum Schema {
     /// `marked_through`: the highest mark that any dedup key had. `job_key`: of a key whose record became a job under a former one, that one.
     private static let formerStates = """
         ALTER TABLE progress ADD COLUMN marked_through INTEGER;
+        UPDATE progress SET marked_through = (SELECT max(d.mark) FROM dedup d WHERE d.ns = progress.ns AND d.space = progress.dedup_space);
         ALTER TABLE dedup ADD COLUMN job_key BLOB;
         ALTER TABLE quarantine ADD COLUMN is_discarded INTEGER NOT NULL DEFAULT 0;
         ALTER TABLE progress DROP COLUMN at_chunk;

@@ -31,13 +31,13 @@ extension Transaction {
     }
 
     func setKeyOrigin(_ origin: KeyOrigin, _ trigger: TriggerID) throws {
-        let query = try prepare("SELECT key_origin, pruned_below FROM progress WHERE trigger_id = ?")
+        let query = try prepare("SELECT key_origin, pruned_below, dedup_floor FROM progress WHERE trigger_id = ?")
         query.bind(1, trigger)
-        let stored = try query.first { (origin: $0.optionalBytes(0), prunedBelow: $0.optionalInt(1)) }
+        let stored = try query.first { (origin: $0.optionalBytes(0), prunedBelow: $0.optionalInt(1), floor: $0.optionalInt(2)) }
         let before = try stored?.origin.map { try KeyOriginColumn.decode($0) }
         let update = try prepare("UPDATE progress SET key_origin = ?, pruned_below = ? WHERE trigger_id = ?")
         update.bind(1, KeyOriginColumn.encode(origin))
-        update.bind(2, [stored?.prunedBelow, origin.forgottenBelow(since: before)].compactMap(\.self).max())
+        update.bind(2, [stored?.prunedBelow, origin.forgottenBelow(since: before, floor: stored?.floor)].compactMap(\.self).max())
         update.bind(3, trigger)
         try update.run()
     }

@@ -49,6 +49,7 @@ extension API {
         guard let sequence = try await parts.control.redeliver(item) else {
             throw SluiceError(.conflict, "no server runs, and only a server matches webhooks: start `sluice serve`")
         }
+        try await discardQuarantine(ofWebhook: item.sequence.rawValue, connection: item.entry.connection)
         let stored = try await parts.store.inboxItem(.default, sequence)
         return APIResponse.object { writer in
             writer.member("sequence", sequence.rawValue)

@@ -83,6 +83,19 @@ extension API {
         return all.filter { part in wanted.contains { part.digest.starts(with: $0) } }
     }
 
+    /// The webhook goes its way once more under another number: what was set aside of it is done with.
+    func discardQuarantine(ofWebhook number: Int64, connection: ConnectionID) async throws {
+        for trigger in try await definitions().triggers where trigger.connection == connection && trigger.progress.quarantined > 0 {
+            let parts = try await self.parts.store.quarantine(.default, trigger: trigger.id, limit: API.retriedMax)
+            let digests = parts.filter { $0.webhookNumber == number }.map(\.digest)
+            guard !digests.isEmpty else { continue }
+            _ = try await self.parts.store.retryQuarantine(
+                QuarantineRetry(
+                    trigger: trigger.id, generation: trigger.generation, records: [], discarded: digests, at: self.parts.clock.now()))
+            try await clearQuarantineAlarm(trigger)
+        }
+    }
+
     private func clearQuarantineAlarm(_ trigger: StoredTrigger) async throws {
         guard try await parts.store.quarantine(.default, trigger: trigger.id, limit: 1).isEmpty else { return }
         parts.alarms.clear(.quarantined, subject: "trigger \(trigger.name)")
@@ -165,7 +178,7 @@ extension API {
 
 extension QuarantinedRecord {
     /// The number of the webhook that this is; nil for a record.
-    fileprivate var webhookNumber: Int64? {
+    var webhookNumber: Int64? {
         guard reason.hasPrefix("webhook ") else { return nil }
         return Int64(reason.dropFirst("webhook ".count).prefix { $0 != ":" })
     }

@@ -19,15 +19,18 @@ struct DeadLetterWatch {
                         + "`sluice dead-letter list --destination \(destination.name)`, mend what keeps them, then replay them."))
         }
     }
-    /// Clears the alarm of each destination that has no dead letters any more.
+    /// Clears the alarm of each destination that has no dead letters any more, or is gone.
     func clear() async throws {
         let standing = Set(alarms.standing().filter { $0.alarm.kind == .deadLetters }.map(\.alarm.subject))
         guard !standing.isEmpty else { return }
-        for destination in try await store.definitions(.default).destinations where standing.contains("destination \(destination.name)") {
-            let query = DeadLetterQuery(DeadLetterSelection(destination: destination.id), limit: 1)
-            if try await store.deadLetters(query).letters.isEmpty {
-                alarms.clear(.deadLetters, subject: "destination \(destination.name)")
+        let destinations = try await store.definitions(.default).destinations
+        for subject in standing {
+            let destination = destinations.first { subject == "destination \($0.name)" }
+            if let destination {
+                let query = DeadLetterQuery(DeadLetterSelection(destination: destination.id), limit: 1)
+                guard try await store.deadLetters(query).letters.isEmpty else { continue }
             }
+            alarms.clear(.deadLetters, subject: subject)
         }
     }
 }

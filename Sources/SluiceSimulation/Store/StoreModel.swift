@@ -101,7 +101,7 @@ struct StoreModel {
         }
         trigger.progress.markedThrough = (commit.records.compactMap(\.mark) + [trigger.progress.markedThrough].compactMap(\.self)).max()
         if let origin = commit.keyOrigin {
-            let gone = origin.forgottenBelow(since: trigger.progress.keyOrigin)
+            let gone = origin.forgottenBelow(since: trigger.progress.keyOrigin, floor: trigger.progress.dedupFloor)
             trigger.progress.prunedBelow = [trigger.progress.prunedBelow, gone].compactMap(\.self).max()
             trigger.progress.keyOrigin = origin
         }

@@ -71,7 +71,9 @@ extension World {
     private func completion(_ page: PollPage, _ cycle: RunningCycle) -> PageCompletion {
         let after = cycle.slice.cycle
         guard !page.more else { return PageCompletion(cursor: page.cursor, cursorMark: page.cursorMark, openCycle: after) }
-        let floor = DedupRetention.floor(committedMark: page.cursorMark ?? cycle.storedMark, lookback: cycle.described.rules.lookback)
+        let floor = DedupRetention.floor(
+            committedMark: page.cursorMark ?? cycle.storedMark,
+            lookback: max(cycle.described.rules.lookback, cycle.described.rules.keysKeptLonger))
         let end = CycleEnd(
             cause: after.cause, startedAt: after.startedAt, coveredSequence: after.notedSequence,
             safetyDueAt: after.startedAt + timing(Int(cycle.start.trigger.rawValue)).safetyInterval, dedupFloor: floor)

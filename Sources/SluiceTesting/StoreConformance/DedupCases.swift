@@ -195,15 +195,17 @@ extension StoreConformance {
             let text = try await store.connectorText(hash: hash)
             try expectEqual(text.map { String(decoding: $0, as: UTF8.self) }, expected, "the text \(hash)")
         }
-        // What the former one keyed is told by nobody once it is let go of.
-        for (cycle, formers) in [(2, []), (3, [KeyOrigin.Former(connector: "old", mark: 0, cyclesCompleted: 0)])]
-            as [(Int64, [KeyOrigin.Former])]
-        {
-            var without = bench.page(trigger, fence, cycle: cycle, keys: ["b"], completion: bench.end())
-            without.keyOrigin = KeyOrigin(connector: "now", formers: formers)
+        // What the former one keyed is told by nobody once it is let go of below the floor, but not where it was pushed out.
+        func keyed(_ cycle: Int64, _ formers: [(String, Int64)], floor: Int64?) async throws -> Int64? {
+            var without = bench.page(trigger, fence, cycle: cycle, keys: ["b"], completion: bench.end(floor: floor))
+            without.keyOrigin = KeyOrigin(connector: "now", formers: formers.map { .init(connector: $0, mark: $1, cyclesCompleted: 0) })
             _ = try await store.commitPage(without)
-            try expectEqual(try await bench.trigger().progress.prunedBelow, 2, "what is forgotten")
+            return try await bench.trigger().progress.prunedBelow
         }
+        try expectEqual(try await keyed(2, [("later", 9)], floor: 5), nil, "pushed out while there was no floor")
+        try expectEqual(try await keyed(3, [("old", 1)], floor: 5), nil, "pushed out above the floor")
+        try expectEqual(try await keyed(4, [], floor: 5), 2, "let go of below the floor")
+        try expectEqual(try await keyed(5, [], floor: 4), 2, "for good")
     }
 
     private static func oneJob(_ bench: inout StoreBench) async throws {
