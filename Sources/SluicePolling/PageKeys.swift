@@ -40,7 +40,8 @@ enum PageKeys {
             switch key.map({ epoch + $0 }) {
             case .success(let bytes) where bytes.count > epoch.count && bytes.count <= KeyedRecord.dedupKeyBytesMax:
                 let mark = index < page.marks.count ? page.marks[index] : nil
-                let former = formers.isEmpty ? [] : formers[index].map { epoch + $0 }
+                // One that is the same, as when a comment was edited, says nothing that the key itself does not.
+                let former = formers.isEmpty ? [] : formers[index].map { epoch + $0 }.filter { $0 != bytes }
                 let state = index < page.states.count ? page.states[index] : nil
                 records.append(KeyedRecord(record: page.records[index], dedupKey: bytes, mark: mark, formerKeys: former, state: state))
             case .success(let bytes):

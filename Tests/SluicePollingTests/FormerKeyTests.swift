@@ -1,3 +1,4 @@
+import SluiceConnectors
 import SluiceCore
 import SluiceLua
 import SluiceStore
@@ -110,6 +111,17 @@ import Testing
                 #expect(try await bench.keys() == ["a", "b", "c@1"])
             }
         }
+    }
+
+    /// A comment was edited: nothing is looked for twice.
+    @Test func aFormerKeyThatIsTheSameIsNone() throws {
+        let record = Record(bytes: Array("{\"id\":\"a\",\"n\":1}".utf8)[...])
+        let page = PollPage(records: [record, record], more: false, epoch: "7")
+        let connector = try feed(poll: Self.whole, dedup: Self.byVersion)
+        let keys = try connector.dedupKeys(triggerType: "item", records: [record]).map { try $0.get() }
+        let formers = [[keys[0], Array("a".utf8)], [keys[0]]]
+        let keyed = try PageKeys.keyed(page, triggerType: "item", connector, formers: formers).0
+        #expect(keyed.map(\.formerKeys) == [[Array("7/a".utf8)], []])
     }
 
     /// Where keys are made from what the provider sent, a higher mark tells another state from the one that became a job.

@@ -25,6 +25,17 @@ import Testing
         #expect(await failure(directory.options()) == nil)
     }
 
+    /// Somebody tidies up: the next server would lock another file of that name.
+    @Test func aDeletedLockFileLetsNobodyIn() async throws {
+        let directory = try TemporaryDirectory()
+        let first = try await TemporaryDirectory.open(directory.options())
+        try FileManager.default.removeItem(atPath: directory.path + "/data/sluice.lock")
+        let refusal = try #require(await failure(directory.options()))
+        #expect(refusal.code == .locked && refusal.message.contains("deleted"), "\(refusal)")
+        await first.close()
+        #expect(await failure(directory.options()) == nil)
+    }
+
     @Test func theDirectoryIsMadeForItsOwnerOnly() async throws {
         let directory = try TemporaryDirectory()
         await (try TemporaryDirectory.open(directory.options())).close()

@@ -57,11 +57,10 @@ extension API {
         guard (wanted != nil) != (try call.object()["all"]?.bool ?? false) else {
             throw SluiceError(.invalid, "say which records are given up: `digests`, or `all`: true")
         }
-        let parts = try await setAside(trigger, wanted)
-        let report = try await self.parts.store.retryQuarantine(
+        let records = try await setAside(trigger, wanted)
+        let report = try await parts.store.retryQuarantine(
             QuarantineRetry(
-                trigger: trigger.id, generation: trigger.generation, records: [], discarded: parts.map(\.digest),
-                at: self.parts.clock.now()))
+                trigger: trigger.id, generation: trigger.generation, records: [], discarded: records.map(\.digest), at: parts.clock.now()))
         try await clearQuarantineAlarm(trigger)
         let left = try await self.trigger(trigger.name).progress.quarantined
         return APIResponse.object { writer in
@@ -86,13 +85,18 @@ extension API {
     /// The webhook goes its way once more under another number: what was set aside of it is done with.
     func discardQuarantine(ofWebhook number: Int64, connection: ConnectionID) async throws {
         for trigger in try await definitions().triggers where trigger.connection == connection && trigger.progress.quarantined > 0 {
-            let parts = try await self.parts.store.quarantine(.default, trigger: trigger.id, limit: API.retriedMax)
-            let digests = parts.filter { $0.webhookNumber == number }.map(\.digest)
+            let records = try await parts.store.quarantine(.default, trigger: trigger.id, limit: API.retriedMax)
+            let digests = records.filter { $0.webhookNumber == number }.map(\.digest)
             guard !digests.isEmpty else { continue }
-            _ = try await self.parts.store.retryQuarantine(
-                QuarantineRetry(
-                    trigger: trigger.id, generation: trigger.generation, records: [], discarded: digests, at: self.parts.clock.now()))
-            try await clearQuarantineAlarm(trigger)
+            let order = QuarantineRetry(
+                trigger: trigger.id, generation: trigger.generation, records: [], discarded: digests, at: parts.clock.now())
+            do {
+                _ = try await parts.store.retryQuarantine(order)
+                try await clearQuarantineAlarm(trigger)
+            } catch let error as SluiceError where error.code == .conflict || error.code == .notFound {
+                // It was changed meanwhile, and keeps its quarantine: the webhook has gone its way all the same.
+                continue
+            }
         }
     }
 

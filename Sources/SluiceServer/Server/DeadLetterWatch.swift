@@ -19,6 +19,7 @@ struct DeadLetterWatch {
                         + "`sluice dead-letter list --destination \(destination.name)`, mend what keeps them, then replay them."))
         }
     }
+
     /// Clears the alarm of each destination that has no dead letters any more, or is gone.
     func clear() async throws {
         let standing = Set(alarms.standing().filter { $0.alarm.kind == .deadLetters }.map(\.alarm.subject))

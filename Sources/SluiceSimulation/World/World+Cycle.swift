@@ -185,7 +185,7 @@ extension World {
                 throw PollFailure(.permanent, SluiceError(.connector, "a record has no key"))
             }
             let mark = index < page.marks.count ? page.marks[index] : nil
-            let before = formers.compactMap { try? $0[index].get() }
+            let before = formers.compactMap { try? $0[index].get() }.filter { $0 != bytes }
             keyed.append(KeyedRecord(record: page.records[index], dedupKey: bytes, mark: mark, formerKeys: before))
             changes.append(change)
         }
