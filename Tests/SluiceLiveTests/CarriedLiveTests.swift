@@ -32,7 +32,7 @@ extension Live {
                         defer { sluice.kill9() }
                         try await sluice.start()
                         try await Self.killWhileJobsAreCarried(provider, sluice, sinks)
-                        try await Self.settle(sluice, sinks)
+                        try await Self.settle(provider, sluice, sinks)
                     }
                 }
             }
@@ -56,10 +56,11 @@ extension Live {
             }
         }
 
-        /// Waits until every job is everywhere, and holds what arrived against the jobs.
-        static func settle(_ sluice: SluiceProcess, _ sinks: CarriedSinks) async throws {
-            // No change is made any more; two polls later every one is a job.
-            try await Task.sleep(for: .seconds(4))
+        /// Waits until every change is a job and every job is everywhere, and holds what arrived against the jobs.
+        static func settle(_ provider: StandInProvider, _ sluice: SluiceProcess, _ sinks: CarriedSinks) async throws {
+            // No change is made any more, and none that the provider shows late is left: from here on the jobs are what they are.
+            let verdict = try await Chargebee.settled(provider, sluice, seconds: 60)
+            #expect(verdict.isClean, "\(verdict)")
             let ids = Set(try await sluice.jobs().map(\.id))
             #expect(ids.count >= kills * 5, "the load was real: \(ids.count) jobs")
             for name in CarriedSinks.names {
