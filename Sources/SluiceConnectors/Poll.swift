@@ -50,6 +50,8 @@ public struct PollPage: Sendable {
     /// The dedup key of each record, in the same order, where the poll has made them from what the provider sent; nil: ask
     /// `Connector.dedupKeys`.
     public var keys: [Result<[UInt8], SluiceError>]?
+    /// What stands before the keys by the description of this page's records, where that is all that `keys` add; nil: they are made of more.
+    public var keyPrefix: [UInt8]?
     /// With `keys`: those of each record by `PollRequest.formerRules`.
     public var formerKeys: [[[UInt8]]] = []
     /// The state of each record whose version is too coarse to tell its states apart, in the same order; empty where none is.

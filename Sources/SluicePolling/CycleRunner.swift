@@ -348,11 +348,12 @@ struct CycleRunner {
         let jobs = try await service.store.formerJobs(
             context.trigger.id, asked.map { FormerLookup(key: $0.dedupKey, formers: $0.formerKeys) },
             jobsMax: FormerKeys.jobsLookedThroughMax)
-        let epoch = page.epoch.map { Array("\($0)/".utf8) } ?? []
+        let prefix = (page.epoch.map { Array("\($0)/".utf8) } ?? []) + (page.keyPrefix ?? [])
         return FormerKeys.withoutStale(records, jobs) { held in
-            guard page.keys == nil, let keys = try? context.plan.connector.dedupKeys(triggerType: context.trigger.type, records: held)
+            guard page.keys == nil || page.keyPrefix != nil,
+                let keys = try? context.plan.connector.dedupKeys(triggerType: context.trigger.type, records: held)
             else { return [] }
-            return Incremental.telling(keys).map { $0.map { epoch + $0 } }
+            return Incremental.telling(keys).map { $0.map { prefix + $0 } }
         }
     }
 

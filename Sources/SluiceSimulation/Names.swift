@@ -55,6 +55,7 @@ public enum Fault: String, Sendable, CaseIterable {
     case leaseLost, leaseLostInCycle
     case paused, pausedInCycle, stopped, definitionChanged, polledByHand
     case lookbackChanged, dedupChanged, changeIgnored
+    case partitionFound, partitionGone, partitionBackLate, partitionRefused, partitionFailing, feedSplit
     case keysPruned, commitRepeated, storeFailed, storeFailedBetweenChunks, cycleYielded, budgetWaited
 }
 
@@ -78,4 +79,8 @@ public enum Mutant: String, Sendable, CaseIterable {
     case keepStaleFormerKeys = "keep-stale-former-keys"
     /// A longer lookback reads again what dedup keys have forgotten.
     case reachBelowForgotten = "reach-below-forgotten"
+    /// A partition that is found later begins with what is new then.
+    case laterPartitionFromNow = "later-partition-from-now"
+    /// A partition that fails is left out as one that is refused.
+    case leaveOutFailing = "leave-out-failing"
 }

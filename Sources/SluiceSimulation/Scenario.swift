@@ -53,6 +53,11 @@ struct Scenario {
         case leaseLost, pause, pauseInCycle, stop, changeDefinition, pollByHand, prune
         case refuseCredentials, breakFeed, refuseWebhooks, failStore, failStoreBetweenChunks, repeatCommit
         case changeLookback, changeDedup
+        case addPartition, unlistPartition, refusePartition, failPartition, splitFeed
+
+        static let ofPartitions: [Mischief] = [
+            .addPartition, .unlistPartition, .unlistPartition, .refusePartition, .failPartition, .prune,
+        ]
     }
 
     init(seed: UInt64, stepsMin: Int, random: inout SimulationRandom) {
@@ -72,6 +77,9 @@ struct Scenario {
         rates.unreadable = random.pick([0, 0.1])
         webhookRates = rates
         mischiefs = Mischief.allCases.filter { _ in random.chance(0.5) }
+        // What goes wrong with partitions takes several of their faults to meet.
+        let isOfPartitions = random.chance(0.2)
+        if isOfPartitions { mischiefs = Mischief.ofPartitions + mischiefs.filter { _ in random.chance(0.3) } }
         recordsPerCommitMax = random.int(1...4)
         changesRecordsPerCommit = random.chance(0.5)
         let rests = random.chance(0.5)
@@ -83,10 +91,10 @@ struct Scenario {
         cyclesAtOnceMax = random.pick([1, 2, 64])
         signalDelay = .milliseconds(random.milliseconds(0...40))
         if random.chance(0.5) { skew = .milliseconds(random.milliseconds(-90_000...90_000)) }
-        drawDefinitions(&random)
+        drawDefinitions(isOfPartitions ? [.first] : [.none, .none, .first, .later], &random)
     }
 
-    private mutating func drawDefinitions(_ random: inout SimulationRandom) {
+    private mutating func drawDefinitions(_ partitioning: [Feed.Partitioning], _ random: inout SimulationRandom) {
         for index in 0..<random.int(1...2) {
             connections.append(Connection(runningMax: random.int(1...3), requestsPerSecond: random.pick([nil, nil, 1, 5])))
             for _ in 0..<random.int(1...2) {
@@ -95,7 +103,7 @@ struct Scenario {
                 let lag = kind == .whole ? Span.zero : Span.milliseconds(random.pick([0, 0, 1500, 5000, 12_000, 24_000]))
                 let feed = Feed(
                     kind: kind, pageSize: random.int(kind.pagesByOffset ? 4...8 : 2...8), visibilityLag: lag,
-                    lookbackSeconds: random.pick([0, 0, 5, 60]))
+                    lookbackSeconds: random.pick([0, 0, 5, 60]), partitioning: random.pick(partitioning))
                 feeds.append((feed, index))
             }
         }

@@ -14,7 +14,7 @@ public struct SimulationSummary: Sendable {
 
     public static let violationsKept = 20
     /// Each fault is to occur in at least this share of the seeds.
-    public static let faultShareMin = 0.05
+    public static let faultShareMin = 0.03
 
     public init() {}
 

@@ -15,6 +15,11 @@ import Testing
             items.withLock { $0[partition, default: []].append((id, Lists.start + seconds)) }
         }
 
+        func change(_ partition: String, _ id: String, to seconds: Int64) {
+            items.withLock { items in items[partition]?.removeAll { $0.id == id } }
+            add(partition, id, at: seconds)
+        }
+
         func answer(_ target: String) -> FeedServer.Answer {
             func value(_ name: String) -> String {
                 target.split(separator: "\(name)=").dropFirst().first.map { String($0.prefix { $0 != "&" }) } ?? ""
@@ -31,7 +36,9 @@ import Testing
 
     private static let lookback: Int64 = 600
 
-    private static func described(_ dedup: String, partitions: String? = "a,b") throws -> LuaConnector {
+    private static func described(
+        _ dedup: String, partitions: String? = "a,b", cursor: String = "unix_seconds", lookback: String = "lookback_seconds"
+    ) throws -> LuaConnector {
         let split = partitions.map { values in
             let list = values.split(separator: ",").map { "\"\($0)\"" }.joined(separator: ", ")
             return "partitions = { values = { \(list) } }, query = { list = \"{partition}\" },"
@@ -40,7 +47,7 @@ import Testing
             return { name = "feed", title = "Feed", version = "1",
             connection = { fields = { { name = "url" }, { name = "api_key", secret = true } } },
             triggers = { item = { incremental = { base_url = "{connection.url}", records = "items", \(split ?? "")
-              cursor = { field = "at", parameter = "from", type = "unix_seconds", order = "asc", lookback_seconds = \(lookback) },
+              cursor = { field = "at", parameter = "from", type = "\(cursor)", order = "asc", \(lookback) = \(Self.lookback) },
               dedup = { \(dedup) } } } } }
             """
         return try LuaConnector.load(source: Array(source.utf8), name: "feed", path: "feed/connector.lua")
@@ -88,6 +95,19 @@ import Testing
                     try await Self.keys(next)
                         == ["a/i1", "a/i2", "a/i3@\(Lists.start + 30)", "b/i1", "b/i2@\(Lists.start + 20)"])
             }
+        }
+    }
+
+    /// Marks of different partitions that are no times do not compare: the job tells what was known.
+    @Test func P3_aChangeBeforeTheDedupTellsItIsNewsWithoutMarksToo() async throws {
+        func described(_ dedup: String) throws -> LuaConnector { try Self.described(dedup, cursor: "integer", lookback: "lookback") }
+        try await Self.together(try described("id = \"id\"")) { bench, lists in
+            #expect(try await Self.keys(bench) == ["a/i1", "a/i2", "b/i1"])
+            let changed = try described("id = \"id\", version = \"at\"")
+            bench.catalogue.change("shop") { $0.connector = changed }
+            lists.change("a", "i1", to: 30)
+            try await Self.cycle(bench)
+            #expect(try await Self.keys(bench) == ["a/i1", "a/i1@\(Lists.start + 30)", "a/i2", "b/i1"])
         }
     }
 

@@ -242,6 +242,8 @@ public struct Incremental: Sendable {
     private func runVariant(_ request: PollRequest, _ http: any HTTPSending) async throws -> PollPage {
         guard let chosen = try shape.variants?.rules(for: request) else { return try await readShaped(request, from: nil, http: http) }
         var page = try await chosen.run(request, http: http)
+        // Whoever has the record alone does not know which variant made its key.
+        page.keyPrefix = nil
         if page.keys == nil {
             page.keys = chosen.dedupKeys(records: page.records)
             page.formerKeys = Incremental.formerKeys(page.records, request)
@@ -251,10 +253,9 @@ public struct Incremental: Sendable {
 
     @inline(never)
     private func runPartitions(_ request: PollRequest, _ http: any HTTPSending) async throws -> PollPage {
-        guard let partitions else { return try await readShaped(request, from: nil, http: http) }
         // The list of partitions is signed as well; a page is signed again, to the same effect.
         let signed = shape.signing.map { SigningHTTP(inner: http, signing: $0, request: request) as any HTTPSending } ?? http
-        return try await PartitionedPoll(rules: self, partitions: partitions).run(request, http: signed) { request, origin, http in
+        return try await PartitionedPoll(rules: self).run(request, http: signed) { request, origin, http in
             try await readShaped(request, from: origin, http: http)
         }
     }

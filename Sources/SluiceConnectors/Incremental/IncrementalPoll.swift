@@ -96,7 +96,7 @@ public struct IncrementalPoll: Sendable {
         guard let start = try guessedStart(request), let rule = rules.cursor else { return nil }
         let lower = rule.lowerBound(from: start)
         // A lookback that was made longer reaches below what is forgotten, until the mark has moved on as far.
-        guard let kept = request.forgottenBelow, rules.partitions == nil, request.window == nil, rule.kind.hasMarks, lower.mark < kept,
+        guard let kept = request.forgottenBelow, request.window == nil, rule.kind.hasMarks, lower.mark < kept,
             kept <= start.mark
         else { return lower }
         return rule.lowerBound(from: start, notBelow: kept)

@@ -49,7 +49,9 @@ struct Monitor {
             } else {
                 watches[index].outstanding.append(change.number)
             }
-            if let bound = watches[index].bound, !feed.lists(change.updatedAt, above: bound) {
+            if let bound = watches[index].bounds[Watch.all] ?? watches[index].bounds[change.partition],
+                !feed.lists(change.updatedAt, above: bound)
+            {
                 violate(
                     .P3_cursorNotAheadOfJobs,
                     "trigger \(index): change \(change.number) was made below the committed cursor, which ran ahead of the clock",
@@ -182,23 +184,31 @@ struct Monitor {
     // MARK: Commits
 
     mutating func committed(
-        _ commit: PageCommit, jobs: [Int], changes: [Int], ignoresChanges: Bool, readBound: Timestamp, isByHolder: Bool, world: World
+        _ commit: PageCommit, jobs: [Int], changes: [Int], description: Description, warnings: [String], readBound: Timestamp,
+        isByHolder: Bool, world: World
     ) {
         let index = Int(commit.trigger.rawValue)
         let now = world.now
         for number in jobs { watches[index].records.insert(world.provider.changes[number].id) }
-        if ignoresChanges { noteIgnored(index, changes, world.provider) }
+        noteUnfinished(index, jobs, of: changes, isWhole: commit.completion != nil, world.provider)
+        for warning in warnings where commit.chunk == 0 { noteWarning(index, warning, world.provider) }
+        if description.dedup.ignoresChanges { noteIgnored(index, changes, world.provider) }
         if !isByHolder { violate(.P3_onlyTheHolderCommits, "trigger \(index): a process without the lease committed a page", at: now) }
         for job in jobs where !watches[index].jobs.insert(job).inserted {
+            if watches[index].mayRepeat.remove(job) != nil {
+                watches[index].repeatedJobs += 1
+                continue
+            }
             violate(.P4_noJobTwice, "trigger \(index): change \(job) became a job for the second time", at: now)
         }
         if !jobs.isEmpty { watches[index].outstanding.removeAll { jobs.contains($0) } }
         let position = world.store.triggers[index].progress.lastPosition.rawValue
-        if position != Int64(watches[index].jobs.count) {
+        let count = watches[index].jobs.count + watches[index].repeatedJobs
+        if position != Int64(count) {
             violate(
-                .P3_positionsGapFree, "trigger \(index): \(watches[index].jobs.count) jobs, but the last position is \(position)", at: now)
+                .P3_positionsGapFree, "trigger \(index): \(count) jobs, but the last position is \(position)", at: now)
         }
-        if let end = commit.completion?.end { succeeded(index, startedAt: end.startedAt, readBound: readBound, world: world) }
+        if let end = commit.completion?.end { succeeded(index, startedAt: end.startedAt, readBound, description, world: world) }
         checkCovered(commit.trigger, world.store.triggers[index].progress.coveredSequence, at: now)
         if commit.completion?.cursor != nil { cursorMayHaveMoved(commit.trigger, world: world) }
     }
@@ -214,7 +224,32 @@ struct Monitor {
         }
     }
 
-    private mutating func succeeded(_ index: Int, startedAt: Timestamp, readBound: Timestamp, world: World) {
+    /// Where a partition was read for the first time, and its page broke off, no cursor holds on to the keys of what was committed of it.
+    private mutating func noteUnfinished(_ index: Int, _ jobs: [Int], of changes: [Int], isWhole: Bool, _ provider: ProviderModel) {
+        if !isWhole { watches[index].unfinished.formUnion(jobs) }
+        guard isWhole, let partition = changes.first.map({ provider.changes[$0].partition }) else { return }
+        watches[index].unfinished = watches[index].unfinished.filter { provider.changes[$0].partition != partition }
+    }
+
+    /// The list of partitions names one no longer. While it does not, the keys of a page that broke off may be forgotten.
+    mutating func unlisted(_ resource: Int, _ partition: Int, provider: ProviderModel) {
+        for index in watches.indices where watches[index].resource == resource {
+            watches[index].mayRepeat.formUnion(watches[index].unfinished.filter { provider.changes[$0].partition == partition })
+        }
+    }
+
+    /// A partition that was gone for so long that its keys were forgotten is back: what may be told twice is announced.
+    private mutating func noteWarning(_ index: Int, _ warning: String, _ provider: ProviderModel) {
+        if warning.contains("is listed again after its dedup keys were forgotten") { occurred(.partitionBackLate) }
+        guard warning.hasPrefix("partition p"), warning.contains("may come again"),
+            let number = Int(warning.dropFirst("partition p".count).prefix { $0.isNumber })
+        else {
+            return
+        }
+        watches[index].mayRepeat.formUnion(watches[index].jobs.filter { provider.changes[$0].partition == number })
+    }
+
+    private mutating func succeeded(_ index: Int, startedAt: Timestamp, _ readBound: Timestamp, _ description: Description, world: World) {
         let lag = watches[index].visibilityLag
         watches[index].pending.removeAll { $0.arrivedAt + lag <= readBound }
         watches[index].obligations.removeAll { $0.from <= readBound }
@@ -222,6 +257,11 @@ struct Monitor {
         watches[index].notBefore = nil
         dropSuperseded(index, provider: world.provider, at: world.now)
         for number in watches[index].outstanding where world.provider.changes[number].visibleAt <= readBound {
+            if description.isPartitioned,
+                world.provider.partition(of: world.provider.changes[number])?.isReadable(since: readBound) == false
+            {
+                continue
+            }
             let message =
                 "trigger \(index): change \(number) was visible at the read bound \(readBound) of a cycle that succeeded, and is no job"
             violate(.P2_cycleSeesWhatWasVisible, message, at: world.now)
@@ -242,10 +282,13 @@ struct Monitor {
     mutating func cursorMayHaveMoved(_ trigger: TriggerID, world: World) {
         let index = Int(trigger.rawValue)
         let feed = world.provider.resources[watches[index].resource].feed
-        guard feed.kind.hasCursor, let bound = world.lowerBound(index) else { return }
-        watches[index].bound = bound
+        guard feed.kind.hasCursor else { return }
+        watches[index].bounds = world.lowerBounds(index)
         dropSuperseded(index, provider: world.provider, at: world.now)
-        for number in watches[index].outstanding where !feed.lists(world.provider.changes[number].updatedAt, above: bound) {
+        for number in watches[index].outstanding {
+            let change = world.provider.changes[number]
+            guard let bound = watches[index].bounds[Watch.all] ?? watches[index].bounds[change.partition] else { continue }
+            if feed.lists(change.updatedAt, above: bound) { continue }
             let message = "trigger \(index): change \(number) is no job, and no poll from the committed cursor returns it"
             violate(.P3_cursorNotAheadOfJobs, message, at: world.now)
         }

@@ -46,8 +46,14 @@ struct Watch {
     var records: Set<Int> = []
     /// How far each record's states were read by a description that ignores changes, in the granules of the feed.
     var ignoredUpTo: [Int: Int64] = [:]
-    /// The cursor that was committed last, and what it makes the provider list.
-    var bound: Int64?
+    /// What the cursor that was committed last makes the provider list: of each partition, or of all as one.
+    var bounds: [Int: Int64] = [:]
+    static let all = -1
+    /// Jobs that may come once more, as a warning has said.
+    var mayRepeat: Set<Int> = []
+    var repeatedJobs = 0
+    /// Jobs of a page of which some chunks were committed, and not its cursor.
+    var unfinished: Set<Int> = []
 
     init(resource: Int, listens: Bool, visibilityLag: Span, safetyInterval: Span) {
         self.resource = resource

@@ -69,6 +69,9 @@ struct RunningCycle {
     var cursor: [UInt8]?
     var storedMark: Int64?
     var slice: CycleSlice
+    /// The page that is being asked for.
+    var polling: PagePoll?
+    var plan: HTTPRequestPlan?
     var page: PollPage?
     var keyed: [KeyedRecord] = []
     var changes: [Int] = []

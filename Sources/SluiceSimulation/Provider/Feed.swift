@@ -38,8 +38,19 @@ struct Feed {
     var lookbackSeconds: Int64
     /// The connector says what the lag is. Where only a lookback is declared, the provider lags as long as Sluice supposes.
     var isLagDeclared: Bool
+    /// The provider also lists the records of each partition by themselves, and which partitions there are.
+    var partitioning: Partitioning
 
-    init(kind: FeedKind, pageSize: Int, visibilityLag: Span, lookbackSeconds: Int64) {
+    enum Partitioning {
+        case none
+        /// From the beginning on.
+        case first
+        /// The connector is changed to read them one by one.
+        case later
+    }
+
+    init(kind: FeedKind, pageSize: Int, visibilityLag: Span, lookbackSeconds: Int64, partitioning: Partitioning = .none) {
+        self.partitioning = partitioning
         (self.kind, self.pageSize, self.lookbackSeconds) = (kind, pageSize, lookbackSeconds)
         isLagDeclared = visibilityLag > .zero || lookbackSeconds == 0 || !kind.hasCursor
         self.visibilityLag = isLagDeclared ? visibilityLag : min(.seconds(lookbackSeconds), CursorRule.signalLagDefaultMax)
@@ -54,6 +65,7 @@ struct Feed {
             baseURL: "http://provider.invalid", path: "/{input.resource}", records: JSONPath(["list"]),
             dedup: Incremental.DedupRule(id: JSONPath(["id"]), versions: description.dedup.versions))
         rules.pageSize = Incremental.PageSize(parameter: "limit", value: pageSize)
+        if description.isPartitioned { rules.partition() }
         switch kind {
         case .descending: rules.pagination = .keyset(from: JSONPath(["id"]), parameter: "after_id", hasMore: JSONPath(["has_more"]))
         default: rules.pagination = .token(from: JSONPath(["next"]), parameter: "offset", restartsFromMark: kind.pagesByOffset)
@@ -110,5 +122,18 @@ struct Feed {
         let days = Timestamp.days(year: digits[0], month: digits[1], day: digits[2])
         let seconds = days * 86_400 + digits[3] * 3600 + digits[4] * 60 + digits[5]
         return seconds * 1000 + (digits.count == 7 ? digits[6] : 0)
+    }
+}
+
+extension Incremental {
+    /// Reads each partition by itself.
+    fileprivate mutating func partition() {
+        path = "/{input.resource}/{partition}"
+        var list = PartitionList(path: "/partitions", records: JSONPath(["list"]))
+        list.pageSize = PageSize(parameter: "limit", value: 2)
+        list.pagination = .token(from: JSONPath(["next"]), parameter: "offset", restartsFromMark: false)
+        var partitions = Partitions(source: .list(list), id: JSONPath(["id"]))
+        partitions.keepRemoved = ProviderModel.keepRemoved
+        self.partitions = partitions
     }
 }

@@ -7,6 +7,9 @@ struct Change {
     var number: Int
     var resource: Int
     var id: Int
+    var partition = 0
+    /// How the provider names the record.
+    var name = ""
     /// By the provider's clock, in milliseconds.
     var updatedAt: Int64
     /// By the simulation's clock.
@@ -26,18 +29,24 @@ struct ProviderModel {
         var connection: Int
         /// The number of each record's last change.
         var latest: [Int] = []
+        var partitions: [PartitionModel] = []
         /// Changes that may still be listed, in the order in which they were made.
         var changes: [Int] = []
         var groupGranule: Int64 = -1
         var groupCount = 0
     }
-    private(set) var resources: [Resource]
+    var resources: [Resource]
     private(set) var changes: [Change] = []
     /// How far the provider's clock is ahead.
     let skew: Span
 
     init(feeds: [(feed: Feed, connection: Int)], skew: Span) {
-        resources = feeds.map { Resource(feed: $0.feed, connection: $0.connection) }
+        resources = feeds.map { plan in
+            var resource = Resource(feed: plan.feed, connection: plan.connection)
+            let isPartitioned = plan.feed.partitioning != .none
+            resource.partitions = Array(repeating: PartitionModel(listedSince: .distantPast), count: isPartitioned ? 2 : 0)
+            return resource
+        }
         self.skew = skew
     }
 
@@ -55,9 +64,12 @@ struct ProviderModel {
         let id = makesNew ? resources[index].latest.count : random.int(0...resources[index].latest.count - 1)
         var change = Change(number: changes.count, resource: index, id: id, updatedAt: time, visibleAt: now + hiddenFor, isFirst: makesNew)
         if makesNew {
+            if !resources[index].partitions.isEmpty { change.partition = random.int(0...resources[index].partitions.count - 1) }
+            change.name = name(of: change)
             resources[index].latest.append(change.number)
         } else {
             let before = resources[index].latest[id]
+            (change.partition, change.name) = (changes[before].partition, changes[before].name)
             change.visibleAt = max(change.visibleAt, changes[before].visibleAt)
             changes[before].supersededAt = change.visibleAt
             resources[index].latest[id] = change.number
@@ -67,8 +79,16 @@ struct ProviderModel {
         return change
     }
 
+    /// Where nobody reads all partitions as one, each counts its records for itself.
+    private func name(of change: Change) -> String {
+        guard resources[change.resource].feed.partitioning == .first else { return "r\(change.id)" }
+        return "r\(resources[change.resource].latest.count { changes[$0].partition == change.partition })"
+    }
+
     /// The answer to a request of a poll.
     mutating func answer(_ url: String, resource index: Int, at now: Timestamp) -> HTTPReply {
+        if ProviderModel.isPartitionList(url) { return partitionList(url, resource: index, at: now) }
+        if let refusal = refusal(url, resource: index, at: now) { return refusal }
         let query = ProviderModel.query(url)
         let feed = resources[index].feed
         guard let limit = query["limit"].flatMap({ Int($0) }) else { return reply(400, "{}", at: now) }
@@ -77,7 +97,7 @@ struct ProviderModel {
             guard let value = feed.bound(text) else { return reply(400, "{}", at: now) }
             bound = value
         }
-        let listed = list(index, above: bound, at: now)
+        let listed = list(index, ProviderModel.partition(url), above: bound, at: now)
         let start = place(in: listed, query, feed)
         let page = listed[min(start, listed.count)..<min(start + limit, listed.count)]
         let hasMore = start + limit < listed.count
@@ -85,7 +105,7 @@ struct ProviderModel {
         for (offset, number) in page.enumerated() {
             let change = changes[number]
             if offset > 0 { body += "," }
-            body += "{\"id\":\"r\(change.id)\",\"updated_at\":\(feed.literal(change.updatedAt)),\"version\":\(number)}"
+            body += "{\"id\":\"\(change.name)\",\"updated_at\":\(feed.literal(change.updatedAt)),\"version\":\(number)}"
         }
         body += "]"
         if feed.kind == .descending { body += ",\"has_more\":\(hasMore)" }
@@ -94,10 +114,14 @@ struct ProviderModel {
     }
 
     /// What a list holds now, in its order.
-    private mutating func list(_ index: Int, above bound: Int64?, at now: Timestamp) -> [Int] {
+    private mutating func list(_ index: Int, _ partition: Int?, above bound: Int64?, at now: Timestamp) -> [Int] {
         resources[index].changes.removeAll { changes[$0].supersededAt <= now }
         let feed = resources[index].feed
-        let listed = resources[index].changes.filter { changes[$0].visibleAt <= now && feed.lists(changes[$0].updatedAt, above: bound) }
+        let listed = resources[index].changes.filter {
+            let change = changes[$0]
+            return change.visibleAt <= now && change.partition == partition ?? change.partition
+                && feed.lists(change.updatedAt, above: bound)
+        }
         switch feed.kind {
         case .descending: return listed.reversed()
         case .unordered, .whole: return listed.sorted { changes[$0].id < changes[$1].id }
@@ -107,7 +131,7 @@ struct ProviderModel {
 
     private func place(in listed: [Int], _ query: [String: String], _ feed: Feed) -> Int {
         if let id = query["after_id"] {
-            return (listed.firstIndex { "r\(changes[$0].id)" == id } ?? -1) + 1
+            return (listed.firstIndex { changes[$0].name == id } ?? -1) + 1
         }
         guard let token = query["offset"].flatMap({ Int($0) }) else { return 0 }
         switch feed.kind {

@@ -62,7 +62,7 @@ extension World {
         )
         guard case .committed = outcome else { return outcome }
         monitor.committed(
-            commit, jobs: jobs, changes: changes, ignoresChanges: cycle.described.description.dedup.ignoresChanges,
+            commit, jobs: jobs, changes: changes, description: cycle.described.description, warnings: cycle.page?.warnings ?? [],
             readBound: cycle.before.readBound, isByHolder: node === holder && commit.generation == generation,
             world: self)
         return outcome

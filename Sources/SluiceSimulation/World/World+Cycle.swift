@@ -13,7 +13,7 @@ extension World {
         case .open: next = open(&cycle, node)
         case .request: next = request(&cycle, node)
         case .serve:
-            let reply = serve(cycle)
+            let reply = serve(&cycle)
             cycle.phase = .receive(reply)
             next = reply == nil ? now + World.requestSpanMax : now + .milliseconds(random.milliseconds(5...200))
         case .receive(let reply): next = received(reply, &cycle, node)
@@ -78,11 +78,18 @@ extension World {
         var request = PollRequest(
             triggerType: "list", connection: connectionFields, input: input, cursor: cycle.cursor, pageState: cycle.slice.cycle.pageState,
             readBound: cycle.slice.cycle.readBound)
+        if mutant == .laterPartitionFromNow { request.cursor = World.laterFromNow(cycle.cursor) }
         request.forgottenBelow = cycle.forgottenBelow
+        request.formerRules = cycle.formers
         return request
     }
 
     private func request(_ cycle: inout RunningCycle, _ node: Node) -> Timestamp? {
+        do throws(PollFailure) {
+            guard try ask(&cycle) else { return try read(cycle.polling?.take(nil) ?? PollPage(records: [], more: false), &cycle, node) }
+        } catch {
+            return fail(error, &cycle, node)
+        }
         if let wait = node.budgets[cycle.connection].take(at: now) {
             monitor.occurred(.budgetWaited)
             cycle.budgetWaits += 1
@@ -96,15 +103,26 @@ extension World {
         return now + .milliseconds(random.milliseconds(5...200))
     }
 
+    /// Decides on the next request of the page; whether there is one.
+    private func ask(_ cycle: inout RunningCycle) throws(PollFailure) -> Bool {
+        if cycle.plan != nil { return true }
+        if cycle.polling == nil { cycle.polling = try PagePoll(cycle.described.rules, pollRequest(cycle)) }
+        cycle.plan = try cycle.polling?.nextRequest()
+        return cycle.plan != nil
+    }
+
     /// The provider answers; nil if it never does.
-    private func serve(_ cycle: RunningCycle) -> HTTPReply? {
+    private func serve(_ cycle: inout RunningCycle) -> HTTPReply? {
+        guard let url = cycle.plan?.url else { return nil }
         if refusedCredentials.contains(cycle.connection) {
             monitor.occurred(.credentialsRefused)
             return provider.reply(401, "{}", at: now)
         }
         if brokenFeeds.contains(cycle.resource) {
             monitor.occurred(.feedBroken)
-            return provider.reply(random.chance(0.5) ? 400 : 422, "{}", at: now)
+            let reply = provider.reply(random.chance(0.5) ? 400 : 422, "{}", at: now)
+            noteRefusal(reply, of: url, cycle)
+            return reply
         }
         if !isCalm, random.chance(scenario.requestFaultShare) {
             switch random.int(0...4) {
@@ -118,49 +136,93 @@ extension World {
                 monitor.occurred(.timeout)
                 return nil
             default:
-                if cycle.slice.cycle.pageState != nil {
+                if isFurther(url, cycle) {
                     monitor.occurred(.pageTokenExpired)
                     return provider.reply(400, "{}", at: now)
                 }
             }
         }
-        do {
-            let plan = try cycle.described.poll.nextRequest(pollRequest(cycle))
-            return provider.answer(plan.url, resource: cycle.resource, at: now)
-        } catch {
-            monitor.violate(.final_converged, "a request could not be made: \(error)", at: now)
-            return nil
+        let reply = provider.answer(url, resource: cycle.resource, at: now)
+        if ProviderModel.partition(url) != nil, reply.status >= 400 {
+            monitor.occurred(reply.status < 500 ? .partitionRefused : .partitionFailing)
+            noteRefusal(reply, of: url, cycle)
+            if mutant == .leaveOutFailing { return provider.reply(404, "{}", at: now) }
         }
+        return reply
+    }
+
+    /// What the provider refuses to show is not read in this cycle.
+    private func noteRefusal(_ reply: HTTPReply, of url: String, _ cycle: RunningCycle) {
+        guard let number = ProviderModel.partition(url), (400..<500).contains(reply.status) else { return }
+        let until = now
+        provider.changePartition(cycle.resource, number) { $0.refusedUntil = max($0.refusedUntil, until) }
+    }
+
+    /// Whether a request names a place that the provider may know no more. A partition's first page does not.
+    private func isFurther(_ url: String, _ cycle: RunningCycle) -> Bool {
+        guard cycle.described.rules.partitions != nil else { return cycle.slice.cycle.pageState != nil }
+        return ["offset", "after_id"].contains { ProviderModel.query(url)[$0] != nil }
     }
 
     private func received(_ reply: HTTPReply?, _ cycle: inout RunningCycle, _ node: Node) -> Timestamp? {
+        let answer: Result<HTTPReply, PollFailure>
         do throws(PollFailure) {
             guard let reply else { throw PollFailure(.transient, SluiceError(.providerUnreachable, "no whole answer from the provider")) }
             try check(reply, cycle, node)
-            let request = pollRequest(cycle)
-            let page = try cycle.described.poll.page(from: reply, for: request)
-            let (keyed, changes) = try key(page, cycle)
-            cycle.before = cycle.slice.cycle
-            do {
-                try cycle.slice.read(pageState: page.pageState, more: page.more)
-            } catch {
-                throw PollFailure(.permanent, error)
+            answer = .success(reply)
+        } catch {
+            answer = .failure(error)
+        }
+        cycle.plan = nil
+        do throws(PollFailure) {
+            guard let page = try cycle.polling?.take(answer) else {
+                cycle.phase = .request
+                return soon()
             }
-            cycle.movedCursor = page.cursor != nil && page.cursor != cycle.cursor
-            if let cursor = page.cursor { cycle.cursor = cursor }
-            (cycle.page, cycle.keyed, cycle.changes) = (page, keyed, changes)
-            (cycle.jobsInPage, cycle.committedRecords) = (0, 0)
-            note(
-                "trigger \(cycle.start.trigger) read page \(cycle.before.nextPage): changes \(changes)\(page.more ? ", more" : ", the last")"
-            )
-            // The next page may be asked for before this one is committed.
-            if page.more, random.chance(0.5), node.budgets[cycle.connection].take(at: now) == nil { cycle.ahead = serve(cycle) }
-            cycle.phase = .commit(chunk: 0)
-            if reaches(.crashBeforeCommit, .crashBeforeCommit) { return nil }
-            return soon()
+            return try read(page, &cycle, node)
         } catch {
             return fail(error, &cycle, node)
         }
+    }
+
+    /// A page is whole.
+    private func read(_ page: PollPage, _ cycle: inout RunningCycle, _ node: Node) throws(PollFailure) -> Timestamp? {
+        cycle.polling = nil
+        let (keyed, changes) = try key(page, cycle)
+        cycle.before = cycle.slice.cycle
+        do {
+            try cycle.slice.read(pageState: page.pageState, more: page.more)
+        } catch {
+            throw PollFailure(.permanent, error)
+        }
+        cycle.movedCursor = page.cursor != nil && page.cursor != cycle.cursor
+        if let cursor = page.cursor { cycle.cursor = cursor }
+        (cycle.page, cycle.keyed, cycle.changes) = (page, keyed, changes)
+        (cycle.jobsInPage, cycle.committedRecords) = (0, 0)
+        note(
+            "trigger \(cycle.start.trigger) read page \(cycle.before.nextPage): changes \(changes)\(page.more ? ", more" : ", the last")"
+        )
+        // The next page may be asked for before this one is committed.
+        if page.more, random.chance(0.5), try ask(&cycle), node.budgets[cycle.connection].take(at: now) == nil {
+            cycle.ahead = serve(&cycle)
+        }
+        cycle.phase = .commit(chunk: 0)
+        if reaches(.crashBeforeCommit, .crashBeforeCommit) { return nil }
+        return soon()
+    }
+
+    /// A mutant's doing: the beginning of the partitions that are found later.
+    private static func laterFromNow(_ cursor: [UInt8]?) -> [UInt8]? {
+        guard let cursor, let root = try? JSONDocument(cursor).root, let positions = root["partitions"]?.members else { return cursor }
+        guard let furthest = positions.map(\.1).max(by: { ($0["mark"]?.int64 ?? 0) < ($1["mark"]?.int64 ?? 0) }) else { return cursor }
+        var writer = JSONWriter()
+        writer.object { writer in
+            for (key, value) in root.members ?? [] {
+                writer.key(key)
+                writer.raw(Array((key == "origin" ? furthest : value).bytes))
+            }
+        }
+        return writer.bytes
     }
 
     /// Statuses that mean the same everywhere.
@@ -180,18 +242,20 @@ extension World {
         var keyed: [KeyedRecord] = []
         var changes: [Int] = []
         let formers = cycle.formers.map { $0.dedupKeys(records: page.records) }
-        for (index, key) in cycle.described.rules.dedupKeys(records: page.records).enumerated() {
+        for (index, key) in (page.keys ?? cycle.described.rules.dedupKeys(records: page.records)).enumerated() {
             guard case .success(let bytes) = key, let change = World.change(of: page.records[index]) else {
                 throw PollFailure(.permanent, SluiceError(.connector, "a record has no key"))
             }
             let mark = index < page.marks.count ? page.marks[index] : nil
-            let before = formers.compactMap { try? $0[index].get() }.filter { $0 != bytes }
-            keyed.append(KeyedRecord(record: page.records[index], dedupKey: bytes, mark: mark, formerKeys: before))
+            let before = page.keys == nil || formers.isEmpty ? formers.compactMap { try? $0[index].get() } : page.formerKeys[index]
+            keyed.append(KeyedRecord(record: page.records[index], dedupKey: bytes, mark: mark, formerKeys: before.filter { $0 != bytes }))
             changes.append(change)
         }
         if cycle.formers.isEmpty || mutant == .keepStaleFormerKeys { return (keyed, changes) }
         let jobs = store.formerJobs(Int(cycle.start.trigger.rawValue), keyed)
-        let kept = FormerKeys.withoutStale(keyed, jobs) { Incremental.telling(cycle.described.rules.dedupKeys(records: $0)) }
+        let kept = FormerKeys.withoutStale(keyed, jobs) { held in
+            Incremental.telling(cycle.described.rules.dedupKeys(records: held)).map { $0.map { (page.keyPrefix ?? []) + $0 } }
+        }
         return (kept, changes)
     }
 

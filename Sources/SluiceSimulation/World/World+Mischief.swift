@@ -32,6 +32,10 @@ extension World {
         case .failStore: failStore()
         case .repeatCommit: repeatsNextCommit = true
         case .changeLookback: changeLookback(random.int(0...scenario.feeds.count - 1))
+        case .addPartition, .unlistPartition, .refusePartition, .failPartition:
+            let resources = provider.resources.indices.filter { !provider.resources[$0].partitions.isEmpty }
+            if !resources.isEmpty { troublePartition(random.pick(resources), kind) }
+        case .splitFeed: splitFeed(random.int(0...scenario.feeds.count - 1))
         case .changeDedup:
             let resource = random.int(0...scenario.feeds.count - 1)
             let others = Description.Dedup.allCases.filter { $0 != described[resource].description.dedup }
@@ -169,10 +173,80 @@ extension World {
         monitor.described(resource, ignoresChanges: dedup.ignoresChanges, provider: provider)
     }
 
+    // MARK: Partitions
+
+    private func troublePartition(_ resource: Int, _ kind: Scenario.Mischief) {
+        switch kind {
+        case .addPartition: addPartition(resource)
+        case .unlistPartition: unlistPartition(resource)
+        default: troublePartition(resource, isRefused: kind == .refusePartition)
+        }
+    }
+
+    /// A channel is made; that it is there shows a while later.
+    private func addPartition(_ resource: Int) {
+        guard let number = provider.addPartition(resource) else { return }
+        note("resource \(resource) has a partition p\(number)")
+        monitor.occurred(.partitionFound)
+        queue.schedule(.listPartition(resource: resource, partition: number), at: now + .milliseconds(random.milliseconds(0...120_000)))
+    }
+
+    func listPartition(_ resource: Int, _ number: Int) {
+        guard provider.resources[resource].partitions[number].listedSince == nil else { return }
+        note("partition p\(number) of resource \(resource) is listed")
+        let since = now
+        provider.changePartition(resource, number) { $0.listedSince = since }
+    }
+
+    /// It is archived for a while.
+    private func unlistPartition(_ resource: Int) {
+        guard let number = listedPartition(resource) else { return }
+        note("partition p\(number) of resource \(resource) is no longer listed")
+        monitor.occurred(.partitionGone)
+        monitor.unlisted(resource, number, provider: provider)
+        provider.changePartition(resource, number) { $0.listedSince = nil }
+        let keep = Int(ProviderModel.keepRemoved.milliseconds)
+        let isWatched = random.chance(0.6)
+        let gone = random.milliseconds(isWatched ? keep + 2500...keep * 5 : 2000...keep * 60)
+        queue.schedule(.listPartition(resource: resource, partition: number), at: now + .milliseconds(gone))
+        // Somebody looks while it is gone, and after that.
+        guard isWatched else { return }
+        for index in store.triggers.indices where store.triggers[index].resource == resource {
+            for delay in [1000, gone - 1000, gone + 1000] {
+                queue.schedule(.command(trigger: index, .poll), at: now + .milliseconds(delay))
+            }
+        }
+    }
+
+    private func troublePartition(_ resource: Int, isRefused: Bool) {
+        guard let number = listedPartition(resource) else { return }
+        let until = now + .milliseconds(random.milliseconds(20_000...240_000))
+        note("the provider \(isRefused ? "refuses" : "fails to show") partition p\(number) of resource \(resource) until \(until)")
+        provider.changePartition(resource, number) { partition in
+            if isRefused { partition.refusedUntil = until } else { partition.failingUntil = until }
+        }
+    }
+
+    private func listedPartition(_ resource: Int) -> Int? {
+        let listed = provider.resources[resource].partitions.indices.filter {
+            provider.resources[resource].partitions[$0].listedSince != nil
+        }
+        return listed.isEmpty ? nil : random.pick(listed)
+    }
+
+    /// The connector reads by partitions from now on.
+    private func splitFeed(_ resource: Int) {
+        var description = described[resource].description
+        guard scenario.feeds[resource].feed.partitioning == .later, !description.isPartitioned else { return }
+        description.isPartitioned = true
+        monitor.occurred(.feedSplit)
+        describe(resource, as: description)
+    }
+
     /// Another file of the connector: slices that run go on with the former one.
     private func describe(_ resource: Int, as description: Description) {
         note(
-            "the connector of resource \(resource) becomes: dedup by \(description.dedup.rawValue), lookback \(description.lookbackSeconds) s"
+            "the connector of resource \(resource) becomes: dedup by \(description.dedup.rawValue), lookback \(description.lookbackSeconds) s\(description.isPartitioned ? ", by partitions" : "")"
         )
         let made = World.describe(description, of: scenario.feeds[resource].feed, mutant)
         described[resource] = made
@@ -222,6 +296,14 @@ extension World {
         (crashPoint, commitPoint) = (nil, nil)
         repeatsNextCommit = false
         brokenFeeds = []
+        for resource in provider.resources.indices {
+            for number in provider.resources[resource].partitions.indices {
+                listPartition(resource, number)
+                provider.changePartition(resource, number) {
+                    ($0.refusedUntil, $0.failingUntil) = (min($0.refusedUntil, now), .distantPast)
+                }
+            }
+        }
         for resource in described.indices where described[resource].description.dedup.ignoresChanges { changeDedup(resource, .version) }
         for connection in refusedCredentials.sorted() { mendCredentials(connection, tellsSluice: random.chance(0.5)) }
         for node in nodes where node !== holder { node.isAlive = false }

@@ -110,15 +110,31 @@ extension World {
 }
 
 extension World {
-    /// What the next poll from a trigger's committed cursor asks for, in the provider's milliseconds; nil for everything.
-    func lowerBound(_ index: Int) -> Int64? {
+    /// What the next poll from a trigger's committed cursor asks for, in the provider's milliseconds; nil for everything. `partition`: nil
+    /// where all are read as one.
+    func lowerBound(_ index: Int, _ partition: Int?) -> Int64? {
         let trigger = store.triggers[index]
         var request = PollRequest(
-            triggerType: "list", connection: connectionFields, input: input, cursor: trigger.progress.cursor, pageState: nil, readBound: now
-        )
+            triggerType: "list", connection: connectionFields, input: input, cursor: trigger.progress.cursor,
+            pageState: partition.map { Array("{\"count\":1,\"done\":0,\"queue\":[{\"id\":\"p\($0)\"}]}".utf8) }, readBound: now)
         request.forgottenBelow = trigger.progress.forgottenBelow
         let feed = scenario.feeds[trigger.resource].feed
-        guard let url = try? described[trigger.resource].poll.nextRequest(request).url else { return nil }
+        guard var poll = try? PagePoll(described[trigger.resource].rules, request), let url = try? poll.nextRequest()?.url else {
+            return nil
+        }
         return ProviderModel.query(url)[feed.kind.isExclusive ? "after" : "from"].flatMap { feed.bound($0) }
+    }
+
+    /// What it asks for of each partition that it reads, or of all as one. What rests begins elsewhere once it is listed again.
+    func lowerBounds(_ index: Int) -> [Int: Int64] {
+        let trigger = store.triggers[index]
+        guard described[trigger.resource].description.isPartitioned else { return lowerBound(index, nil).map { [Watch.all: $0] } ?? [:] }
+        let resting = trigger.progress.cursor.flatMap { try? JSONDocument($0).root["resting"]?.members?.map(\.0) } ?? []
+        var bounds: [Int: Int64] = [:]
+        for (number, partition) in provider.resources[trigger.resource].partitions.enumerated() {
+            guard partition.listedSince != nil, !resting.contains("p\(number)") else { continue }
+            bounds[number] = lowerBound(index, number)
+        }
+        return bounds
     }
 }

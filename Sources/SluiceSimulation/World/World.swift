@@ -17,6 +17,7 @@ final class World {
         case report(trigger: Int, TriggerEvent)
         case mendCredentials(connection: Int, tellsSluice: Bool)
         case mendFeed(resource: Int)
+        case listPartition(resource: Int, partition: Int)
         case takeWebhooks
         case mendStore
     }
@@ -72,7 +73,7 @@ final class World {
         now = World.epoch
         let scenario = scenario
         provider = ProviderModel(feeds: scenario.feeds, skew: scenario.skew)
-        described = scenario.feeds.map { World.describe(Description(lookbackSeconds: $0.feed.lookbackSeconds), of: $0.feed, mutant) }
+        described = scenario.feeds.map { World.describe(Description(of: $0.feed), of: $0.feed, mutant) }
         descriptions = described.map { [$0.description.hash: $0] }
         connectionFields = World.document("{}")
         input = World.document("{\"resource\":\"list\",\"since\":\"\(World.since)\"}")
@@ -186,6 +187,7 @@ final class World {
         case .report(let trigger, let event): report(trigger, event)
         case .mendCredentials(let connection, let tellsSluice): mendCredentials(connection, tellsSluice: tellsSluice)
         case .mendFeed(let resource): brokenFeeds.remove(resource)
+        case .listPartition(let resource, let partition): listPartition(resource, partition)
         case .takeWebhooks: takeWebhooks()
         case .mendStore: mendStore()
         }

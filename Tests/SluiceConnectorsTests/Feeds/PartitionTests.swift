@@ -16,6 +16,8 @@ import Testing
             var now = Replies.now
             /// Repositories list their issues the other way round, and all of them.
             var isNewestFirst = false
+            /// How many of the provider's units a second has.
+            var unit: Int64 = 1
             var requests: [String] = []
         }
         private let state = Mutex(State())
@@ -47,10 +49,10 @@ import Testing
                 case let status: return Replies.ok("{}", status: status, at: state.now)
                 }
                 let since = Int64(query["since"] ?? "0") ?? 0
-                var listed = (state.issues[name] ?? []).filter { $0.at >= since }.sorted { ($0.at, $0.id) < ($1.at, $1.id) }
+                var listed = (state.issues[name] ?? []).filter { $0.at * state.unit >= since }.sorted { ($0.at, $0.id) < ($1.at, $1.id) }
                 if state.isNewestFirst { listed.reverse() }
                 let skip = Int(query["o"] ?? "0") ?? 0
-                let page = listed.dropFirst(skip).prefix(2).map { #"{"id":\#($0.id),"at":\#($0.at)}"# }
+                let page = listed.dropFirst(skip).prefix(2).map { #"{"id":\#($0.id),"at":\#($0.at * state.unit)}"# }
                 let next = skip + 2 < listed.count ? "\"\(skip + 2)\"" : "null"
                 return Replies.ok(#"{"items":[\#(page.joined(separator: ","))],"next":\#(next)}"#, at: state.now)
             }
@@ -151,8 +153,8 @@ import Testing
     @Test(arguments: [#""parameter":"since","order":"asc""#, #""parameter":"since","order":"none""#, #""order":"desc""#])
     func P4_aPartitionThatComesBackLateDoublesNothing(_ cursor: String) async throws {
         let forge = forge("a", "b")
-        forge.change { $0.isNewestFirst = cursor.contains("desc") }
-        let rule = #""cursor":{"field":"at","type":"unix_seconds",\#(cursor)}"#
+        forge.change { ($0.isNewestFirst, $0.unit) = (cursor.contains("desc"), 1000) }
+        let rule = #""cursor":{"field":"at","type":"unix_milliseconds",\#(cursor)}"#
         let plain = #""cursor":{"field":"at","parameter":"since","type":"unix_seconds","order":"asc"}"#
         var reader = try Reader(json().replacing(plain, with: rule), forge)
         try await reader.cycle()
@@ -171,9 +173,28 @@ import Testing
         forge.change { $0.issues["b"] = issues + [(50, t0 - 60), (51, t0 + 8 * 86_400)] }
         for _ in 0..<2 { try await reader.cycle() }
         let back = reader.keys.filter { $0.hasPrefix("acme%2Fb/") }.sorted()
-        #expect(back == ["acme%2Fb/50@\(t0 - 60)", "acme%2Fb/51@\(t0 + 8 * 86_400)"], "what is new, and nothing twice")
+        #expect(back == ["acme%2Fb/50@\(t0 - 60)000", "acme%2Fb/51@\(t0 + 8 * 86_400)000"], "what is new, and nothing twice")
         #expect(reader.warnings.contains { $0.contains("acme/b is listed again") })
         #expect(!reader.cursorText.contains("resting") && !reader.cursorText.contains("removed"))
+    }
+
+    /// Of a second that was not over when it was read, more may have come since: what was read of it comes again, with a warning.
+    @Test func P3_aPartitionThatComesBackIsReadFromItsLastSecond() async throws {
+        let forge = forge("a", "b")
+        var reader = try Reader(json(#","keep_removed_seconds":0"#), forge)
+        try await reader.cycle()
+        let issues = try #require(forge.change { $0.issues.removeValue(forKey: "b") })
+        for _ in 0..<2 {
+            forge.change { $0.now += 10 }
+            reader.nowSeconds += 10
+            try await reader.cycle()
+        }
+        reader.forgetKeys { $0.hasPrefix("acme%2Fb/") }
+        forge.change { $0.issues["b"] = issues + [(50, t0 - 88)] }
+        try await reader.cycle()
+        let back = reader.keys.filter { $0.hasPrefix("acme%2Fb/") }.sorted()
+        #expect(back == ["acme%2Fb/2@\(t0 - 88)", "acme%2Fb/50@\(t0 - 88)"])
+        #expect(reader.warnings.contains { $0.contains("acme/b is listed again") && $0.contains("some of it may come again") })
     }
 
     /// Where records may show up late, those are looked for rather than passed over.
@@ -381,6 +402,61 @@ import Testing
             http)
         try await global.cycle()
         #expect(global.keys == ["1@5"])
+    }
+
+    /// A longer lookback does not reach below what is forgotten; but a partition that was found later has all of its keys.
+    @Test func P4_aLongerLookbackReadsAgainOnlyWhatIsKnown() async throws {
+        let forge = forge("a")
+        var reader = try Reader(json(), forge)
+        try await reader.cycle()
+        let forgotten = t0 - 120
+        reader.forgottenBelow = forgotten
+        forge.change { $0.issues["b"] = [(1, t0 - 3000), (2, t0 - 50)] }
+        try await reader.cycle()
+        #expect(reader.cursorText.contains(#""below":{"acme/b":\#(forgotten)}"#), "\(reader.cursorText)")
+        let longer = json().replacing(#""order":"asc""#, with: #""order":"asc","lookback":5000"#)
+        reader.rules = try Reader(longer, forge).rules
+        // It shows late, in a partition that has its keys from below that mark on.
+        forge.add("b", 3, t0 - 3001)
+        forge.change { $0.requests = [] }
+        try await reader.cycle()
+        #expect(forge.requests.contains { $0.contains("/repos/a/") && $0.contains("since=\(forgotten)") }, "\(forge.requests)")
+        #expect(forge.requests.contains { $0.contains("/repos/b/") && $0.contains("since=\(t0 - 5050)") }, "\(forge.requests)")
+        #expect(reader.keys.contains("acme%2Fb/3@\(t0 - 3001)"))
+        // Once more is forgotten than when it was found, its keys are as well.
+        reader.forgottenBelow = forgotten + 20
+        forge.change { $0.requests = [] }
+        try await reader.cycle()
+        #expect(!reader.cursorText.contains("below"), "\(reader.cursorText)")
+        #expect(forge.requests.contains { $0.contains("/repos/b/") && $0.contains("since=\(forgotten + 20)") }, "\(forge.requests)")
+    }
+
+    /// What one feed read is known for as long as the position of a partition that is not listed would be kept.
+    @Test func P4_whatWasReadBeforeThereWerePartitionsIsKnownForAWhile() async throws {
+        let before = #"{"mark":\#(t0 - 90),"value":"\#(t0 - 90)"}"#
+        let forge = forge("a")
+        var reader = try Reader(json(#","keep_removed_seconds":600"#), forge)
+        reader.cursor = Array(before.utf8)
+        try await reader.cycle()
+        let rule = try #require(reader.rules.cursor)
+        func lowest() throws -> Int64? { try PartitionCursor(json: try #require(reader.cursor)).lowestMark(rule) }
+        forge.add("a", 9, t0 + 50)
+        forge.change { $0.now += 100 }
+        try await reader.cycle()
+        #expect(try lowest() == t0 - 90, "a partition that is found now begins there")
+        #expect(!reader.warnings.contains { $0.contains("may come again") })
+        forge.change { state in
+            state.now += 700
+            state.issues["late"] = [(1, t0 - 90), (2, t0)]
+        }
+        try await reader.cycle()
+        #expect(
+            reader.warnings.contains { $0.hasPrefix("partition acme/late is found after the dedup keys") && $0.contains("may come again") })
+        #expect(reader.keys.contains("acme%2Flate/1@\(t0 - 90)"), "nothing of it is passed over")
+        #expect(try lowest() == t0)
+        let count = reader.warnings.count
+        try await reader.cycle()
+        #expect(reader.warnings.count == count)
     }
 
     @Test func aCursorFromBeforeThereWerePartitionsIsWhereAllBegin() async throws {

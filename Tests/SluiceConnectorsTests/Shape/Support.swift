@@ -38,6 +38,7 @@ struct Reader {
     var nowSeconds = Replies.now
     var cursor: [UInt8]?
     var pageState: [UInt8]?
+    var forgottenBelow: Int64?
     private(set) var jobs: [(key: String, record: Record)] = []
     private(set) var quarantined: [(reason: String, bytes: String)] = []
     private(set) var warnings: [String] = []
@@ -54,9 +55,11 @@ struct Reader {
     var cursorText: String { cursor.map { String(decoding: $0, as: UTF8.self) } ?? "" }
 
     func request() throws -> PollRequest {
-        PollRequest(
+        var request = PollRequest(
             triggerType: "t", connection: try JSONDocument(Array(connection.utf8)), input: try JSONDocument(Array(input.utf8)),
             cursor: cursor, pageState: pageState, readBound: Timestamp(seconds: nowSeconds))
+        request.forgottenBelow = forgottenBelow
+        return request
     }
 
     /// As the store does with keys below its floor.

@@ -4,16 +4,21 @@ import SluiceCore
 ///
 /// ```
 /// {"origin":{"mark":…,"value":…},"partitions":{"octo/hello":{"mark":…,"value":…},…},"removed":{"octo/gone":1700000000000},
-///  "resting":{"octo/gone":{"mark":…,"value":…}}}
+///  "resting":{"octo/gone":{"mark":…,"value":…}},"below":{"octo/late":1700000000}}
 /// ```
 /// A partition that was begun and has no position yet holds null. `removed` says since when a partition is no longer listed;
-/// `resting`, where those were read to that have been gone for long: no dedup keys are held for them any more.
+/// `resting`, where those were read to that have been gone for long: no dedup keys are held for them any more. `below` names those that
+/// were read from below what is forgotten of the others, and that mark: until it rises, their own keys are all known. `split` stands where
+/// the origin is how far one feed was read before the connector had partitions, and says since when: what of it belongs to a partition
+/// that is found later is told from what is new by its dedup keys, until they are let go of and `split` is 0.
 struct PartitionCursor: Equatable, Sendable {
     /// Where the trigger began: where partitions begin that are found later. Nil: with everything.
     var origin: [UInt8]?
+    private(set) var splitSince: Int64?
     var positions: [String: [UInt8]] = [:]
     var removedSince: [String: Int64] = [:]
     var resting: [String: [UInt8]] = [:]
+    var readFromBelow: [String: Int64] = [:]
 
     /// So many are remembered; of more, those that have been gone longest are not.
     static let restingMax = 200
@@ -25,13 +30,15 @@ struct PartitionCursor: Equatable, Sendable {
         guard let root = try? JSONDocument(json).root else { throw PartitionCursor.fault }
         guard root.kind == .object, let members = root["partitions"]?.members else {
             guard root.kind != .object || root["value"] != nil || root["mark"] != nil else { throw PartitionCursor.fault }
-            origin = json
+            (origin, splitSince) = (json, Int64.max)
             return
         }
+        splitSince = root["split"]?.int64
         origin = root["origin"].map { Array($0.bytes) }
         for (id, value) in members { positions[id] = Array(value.bytes) }
         for (id, value) in root["removed"]?.members ?? [] { removedSince[id] = value.int64 }
         for (id, value) in root["resting"]?.members ?? [] { resting[id] = Array(value.bytes) }
+        for (id, value) in root["below"]?.members ?? [] { readFromBelow[id] = value.int64 }
     }
 
     private static let fault = PollFailure(
@@ -49,15 +56,20 @@ struct PartitionCursor: Equatable, Sendable {
                 writer.key("origin")
                 writer.raw(origin)
             }
+            if let splitSince { writer.member("split", splitSince) }
             writer.key("partitions")
             PartitionCursor.write(positions, to: &writer)
             if !removedSince.isEmpty {
                 writer.key("removed")
                 writer.object { writer in for id in removedSince.keys.sorted() { writer.member(id, removedSince[id]) } }
             }
-            guard !resting.isEmpty else { return }
-            writer.key("resting")
-            PartitionCursor.write(resting, to: &writer)
+            if !resting.isEmpty {
+                writer.key("resting")
+                PartitionCursor.write(resting, to: &writer)
+            }
+            guard !readFromBelow.isEmpty else { return }
+            writer.key("below")
+            writer.object { writer in for id in readFromBelow.keys.sorted() { writer.member(id, readFromBelow[id]) } }
         }
         return writer.bytes
     }
@@ -82,10 +94,33 @@ struct PartitionCursor: Equatable, Sendable {
     /// Whether a partition was begun, so that dedup keys of its records may be kept.
     func hasBegun(_ id: String) -> Bool { positions[id] != nil }
 
+    /// Below which mark keys of this partition are forgotten, where they are of the trigger below `mark`; nil: nowhere.
+    func forgottenBelow(_ id: String, of mark: Int64?) -> Int64? {
+        guard let mark, let since = readFromBelow[id], mark <= since else { return mark }
+        return nil
+    }
+
+    /// A partition was read from `start` on, nil: from the first there is, while keys of the trigger were forgotten below `mark`.
+    mutating func noteRead(_ id: String, from start: Int64?, forgottenBelow mark: Int64?) {
+        guard let mark else { return }
+        if start ?? .min < mark { readFromBelow[id] = mark }
+        readFromBelow = readFromBelow.filter { $0.value >= mark && hasBegun($0.key) }
+    }
+
     /// Takes over which partitions there are now. What has been gone for longer than `keep` comes to rest; what is listed again
     /// after that goes on behind what was read, since the dedup keys may be forgotten. Returns what people should know.
     mutating func meet(_ listed: Set<String>, at now: Timestamp, keep: Span, _ rule: CursorRule?) -> [String] {
         var news: [String] = []
+        if let since = splitSince, since > 0 {
+            splitSince = since != Int64.max && PartitionCursor.isPast(since, now, keep) ? 0 : min(since, now.milliseconds)
+        }
+        if splitSince == 0 {
+            for id in listed.sorted() where !hasBegun(id) && resting[id] == nil {
+                news.append(
+                    "partition \(id) is found after the dedup keys were forgotten of what was read before there were partitions: "
+                        + "some of it may come again")
+            }
+        }
         for id in positions.keys.sorted() {
             guard !listed.contains(id) else {
                 removedSince[id] = nil
@@ -93,9 +128,7 @@ struct PartitionCursor: Equatable, Sendable {
             }
             let since = removedSince[id] ?? now.milliseconds
             removedSince[id] = since
-            // A time that no clock shows is one that has long passed.
-            let (gone, overflow) = now.milliseconds.subtractingReportingOverflow(since)
-            guard overflow || gone > keep.milliseconds else { continue }
+            guard PartitionCursor.isPast(since, now, keep) else { continue }
             if rule != nil, let position = self[id] { resting[id] = position } else { removedSince[id] = nil }
             positions[id] = nil
         }
@@ -112,6 +145,12 @@ struct PartitionCursor: Equatable, Sendable {
         return news
     }
 
+    /// A time that no clock shows is one that has long passed.
+    private static func isPast(_ since: Int64, _ now: Timestamp, _ keep: Span) -> Bool {
+        let (gone, overflow) = now.milliseconds.subtractingReportingOverflow(since)
+        return overflow || gone > keep.milliseconds
+    }
+
     /// Forgets the one that has been gone longest; what people should know. Nothing if none rests.
     mutating func forgetOne() -> [String] {
         let oldest = resting.keys.min { (removedSince[$0] ?? 0, $0) < (removedSince[$1] ?? 0, $1) }
@@ -124,7 +163,8 @@ struct PartitionCursor: Equatable, Sendable {
     /// nothing is forgotten; nil without partitions.
     func lowestMark(_ rule: CursorRule) -> Int64? {
         var lowest: Int64?
-        for json in positions.values {
+        let known = splitSince.map { $0 > 0 } == true ? [origin].compactMap(\.self) : []
+        for json in known + positions.values {
             guard let mark = (try? CursorValue(json: json, rule: rule))?.mark else { return Int64.min }
             lowest = min(lowest ?? mark, mark)
         }
