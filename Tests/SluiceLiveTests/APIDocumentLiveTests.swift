@@ -33,7 +33,7 @@ extension Live {
                 #expect(document.status == 200)
                 try Data(document.body).write(to: URL(filePath: directory + "/openapi.json"))
                 let script = LocalStripe.scriptsDirectory + "/validate_openapi.py"
-                let verdict = try await Self.run(Self.home + "/python", [script, "openapi.json"], directory, seconds: 60)
+                let verdict = try await Self.run(Self.home + "/python", [script, "openapi.json"], directory, seconds: 180)
                 #expect(verdict.exit == .code(0) && verdict.text.contains(" 0 errors"), "\(verdict.text)")
             }
         }
@@ -71,7 +71,7 @@ extension Live {
                         [
                             "--config-file", LocalStripe.scriptsDirectory + "/schemathesis.toml", "run", sluice.apiURL + "/openapi.json",
                             "--max-time", String(seconds), "--seed", variables["SLUICE_API_SEED"] ?? "20260101",
-                        ], directory, token: token.filter { !$0.isWhitespace }, seconds: Double(seconds) * 5)
+                        ], directory, token: token.filter { !$0.isWhitespace }, seconds: max(600, Double(seconds) * 5))
                     // Failures come before warnings and the summary, each with the request that shows it.
                     let text = verdict.text
                     let failures = text.range(of: " FAILURES ").map { text[$0.lowerBound...] } ?? text.suffix(12_000)

@@ -87,7 +87,7 @@ extension Live {
                             environment: Chargebee.environment))
                     defer { sluice.kill9() }
                     try await sluice.start()
-                    try await waitUntil("all of the past is jobs", seconds: 120, everyMilliseconds: 200) {
+                    try await waitUntil("all of the past is jobs", seconds: 180, everyMilliseconds: 200) {
                         (try? await sluice.trigger("subscriptions")["jobs"]?.int64) ?? 0 >= Int64(count)
                     }
                     try await body(Scene(provider: provider, sluice: sluice, from: from, to: to))
@@ -103,7 +103,7 @@ extension Live {
             return try #require(try answer.json()["id"]?.int64)
         }
 
-        static func ended(_ scene: Scene, _ id: Int64, seconds: Double = 120) async throws -> JSONView {
+        static func ended(_ scene: Scene, _ id: Int64, seconds: Double = 180) async throws -> JSONView {
             try await waitUntil("the backfill's end", seconds: seconds, everyMilliseconds: 100) {
                 ["done", "failed", "cancelled"].contains(try await scene.sluice.send("GET", "/v1/backfills/\(id)").json()["state"]?.string)
             }

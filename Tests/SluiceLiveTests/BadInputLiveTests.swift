@@ -77,7 +77,7 @@ extension Live {
                 }
                 provider.makeChanges(6)
                 _ = try await Hook.post(url, Self.accepted[0].body + [0x20], [Hook.basic(Chargebee.password)])
-                try await waitUntil("the alarm is gone", seconds: 10) {
+                try await waitUntil("the alarm is gone", seconds: 60) {
                     try await !sluice.send("GET", "/v1/alarms").text.contains("connection demo")
                 }
                 try await Self.noSecret(command, sluice)
@@ -188,13 +188,13 @@ extension Live {
             #expect(full.status == 503 && full.retryAfter != nil && full.text.contains("send it again"), "\(full)")
             provider.setWebhookTarget(.init(url: url, user: Chargebee.user, password: Chargebee.password))
             provider.makeChanges(12)
-            try await waitUntil("the provider's webhooks are refused", seconds: 20) { provider.counts.realSent >= 12 }
+            try await waitUntil("the provider's webhooks are refused", seconds: 60) { provider.counts.realSent >= 12 }
             let alarms = try await sluice.send("GET", "/v1/alarms").text
             #expect(alarms.contains("make room"), "\(alarms)")
             let status = try await Command(sluice).run(["status"])
             #expect(status.code == 1 && status.text.contains("make room"), "\(status.text)")
             try await offPool { try SmallDisk.free(sluice.dataDirectory) }
-            try await waitUntil("webhooks are accepted again", seconds: 10) {
+            try await waitUntil("webhooks are accepted again", seconds: 60) {
                 try await webhook(url, 100_000).1.status == 200
             }
             accepted.insert("ev_full-100000")

@@ -31,7 +31,7 @@ struct Command: Sendable {
         let child = try ChildProcess(
             .init(SluiceProcess.binary, arguments, environment: environment, workingDirectory: directory, outputFile: file))
         defer { child.kill9() }
-        let exit = try? await child.waitForExit(seconds: 30)
+        let exit = try? await child.waitForExit(seconds: 90)
         let text = try await child.output()
         if case .code(let code) = exit { return (code, text) }
         return (-1, text)

@@ -55,7 +55,7 @@ extension Live {
                 defer { sluice.kill9() }
                 try await sluice.start()
                 try await waitUntil("3 jobs", seconds: 20) { try await sluice.jobs().count == 3 }
-                try await waitUntil("a cursor", seconds: 10) { try await Self.cursor(command) == #"{"n":3}"# }
+                try await waitUntil("a cursor", seconds: 60) { try await Self.cursor(command) == #"{"n":3}"# }
                 let before = try await sluice.trigger("t")["generation"]?.int64
                 let refused = try await Self.apply(command, Self.manifest(type: type, connection: connection))
                 #expect(refused.code == 1, "\(refused.text)")

@@ -45,7 +45,7 @@ extension Live {
                     "/usr/bin/python3",
                     [
                         SluiceProcess.root + "/examples/payment/pay.py", "--sluice", sluice.apiURL, "--token-file",
-                        sluice.dataDirectory + "/local.token", "--psp", psp, "--payments", String(payments), "--seconds", "90",
+                        sluice.dataDirectory + "/local.token", "--psp", psp, "--payments", String(payments), "--seconds", "240",
                     ], environment: ["PSP_KEY": "psp-key-canary"], workingDirectory: directory, outputFile: directory + "/pay.log"))
         }
 
@@ -62,7 +62,7 @@ extension Live {
                     sluice.kill9()
                     try await sluice.start()
                 }
-                let exit = try await paying.waitForExit(seconds: 100)
+                let exit = try await paying.waitForExit(seconds: 260)
                 let table = try await paying.output()
                 #expect(exit == .code(0), "\(table)")
                 #expect(
@@ -127,7 +127,7 @@ extension Live {
                     #expect(payment == 200)
                 }
                 for (example, child) in zip(examples, children) {
-                    let exit = try await child.waitForExit(seconds: 90)
+                    let exit = try await child.waitForExit(seconds: 180)
                     let output = try await child.output()
                     #expect(exit == .code(0), "\(example.name): \(output)")
                     let words = output.split(separator: "\n").last?.split(separator: " ", maxSplits: 2).map(String.init) ?? []

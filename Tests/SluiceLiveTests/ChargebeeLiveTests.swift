@@ -53,9 +53,14 @@ extension Live {
                     defer { sluice.kill9() }
                     try await sluice.start()
                     try await Task.sleep(for: .seconds(15))
+                    let kinds = [ProviderChange.Kind.created, .updated, .deleted]
+                    try await waitUntil("more than ten changes of each kind", seconds: 60) {
+                        let changes = provider.changes
+                        return kinds.allSatisfy { kind in changes.count { $0.kind == kind } > 10 }
+                    }
                     provider.setPaused(true)
                     let changes = provider.changes
-                    for kind in [ProviderChange.Kind.created, .updated, .deleted] {
+                    for kind in kinds {
                         #expect(changes.count { $0.kind == kind } > 10, "\(kind)")
                     }
                     // Versions that are replaced before a poll sees them may differ from form to form; the last ones may not.

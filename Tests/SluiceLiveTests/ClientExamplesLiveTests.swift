@@ -96,11 +96,11 @@ extension Live {
         static func everyoneHas(
             _ sluice: SluiceProcess, _ provider: StandInProvider, _ children: [ChildProcess], _ examples: [Example]
         ) async throws {
-            try await Chargebee.settled(provider, sluice, seconds: 40)
+            try await Chargebee.settled(provider, sluice, seconds: 120)
             let wanted = Set(try await sluice.jobs().map(\.id))
             #expect(wanted.count >= 20)
             for (child, example) in zip(children, examples) {
-                try? await waitUntil("\(example.name) has every job", seconds: 70, everyMilliseconds: 100) {
+                try? await waitUntil("\(example.name) has every job", seconds: 150, everyMilliseconds: 100) {
                     wanted.isSubset(of: try await ids(child))
                 }
                 let missing = wanted.subtracting(try await ids(child))

@@ -112,9 +112,10 @@ extension Live {
                     provider.makeChanges(20, resource: "customer")
                     try await Task.sleep(for: .milliseconds(500))
                 }
-                // No change is made any more; two polls later every one is a job.
-                try await Task.sleep(for: .seconds(4))
-                try await waitUntil("every job is settled", seconds: 60) {
+                // No change is made any more, and none that the provider shows late is left: from here on the jobs are what they are.
+                let verdict = try await Chargebee.settled(provider, sluice, seconds: 120)
+                #expect(verdict.isClean, "\(verdict)")
+                try await waitUntil("every job is settled", seconds: 120) {
                     try await sluice.send("GET", "/v1/destinations/batches").json()["pending"]?.int64 == 0
                 }
                 let jobs = try await sluice.jobs().map(\.id)

@@ -33,10 +33,20 @@ extension Live {
                     let workers = try (1...3).map { try worker($0, sluice, directory) }
                     defer { for worker in workers { worker.kill9() } }
                     var killed = workers[0]
+                    let file = directory + "/w1.jsonl"
+                    var written = 0
                     for round in 0..<24 {
                         provider.makeChanges(12)
                         try await Task.sleep(for: .milliseconds(Int64.random(in: 200...600)))
+                        if round % 3 == 0 {
+                            // The others may have taken all there is: then this one is killed with nothing in hand.
+                            let before = written
+                            try? await waitUntil("a job in hand", seconds: 5, everyMilliseconds: 2) {
+                                Self.hasJobInHand(file, beyond: before)
+                            }
+                        }
                         killed.kill9()
+                        written = FileManager.default.contents(atPath: file)?.count ?? 0
                         if round % 8 == 7 {
                             sluice.kill9()
                             try await sluice.start()
@@ -78,8 +88,14 @@ extension Live {
             }
         }
 
+        /// Whether the last line of a worker's file is the start of a job, and was written after the first so many bytes.
+        static func hasJobInHand(_ path: String, beyond bytes: Int) -> Bool {
+            guard let data = FileManager.default.contents(atPath: path), data.count > bytes else { return false }
+            return String(decoding: data, as: UTF8.self).split(separator: "\n").last?.hasPrefix(#"{"step": "start""#) == true
+        }
+
         /// Beyond the visibility: the server is restarted in between, and the machine is busy.
-        private static let stuckMillisecondsMax: Int64 = 10_000
+        private static let stuckMillisecondsMax: Int64 = 30_000
 
         /// What the workers wrote down, held against what is promised.
         static func judge(_ jobs: Set<String>, _ steps: [Step]) throws {
@@ -167,7 +183,7 @@ extension Live {
                 try await waitUntil("\(events) events", seconds: 40) {
                     try await curl.output().components(separatedBy: "\nevent: job\n").count > events
                 }
-                try await waitUntil("the last event whole", seconds: 5) { try await curl.output().hasSuffix("\n\n") }
+                try await waitUntil("the last event whole", seconds: 30) { try await curl.output().hasSuffix("\n\n") }
                 var found: [(id: String, job: String)] = []
                 var id = ""
                 for line in try await curl.output().split(separator: "\n") {

@@ -104,11 +104,14 @@ extension Live {
                         let jobs = try await Self.values(sluice)
                         #expect(Set(jobs) == expected, "life \(life): missing \(expected.subtracting(jobs).sorted())")
                         #expect(jobs.count == expected.count, "life \(life): none twice")
+                        try? await waitUntil("the alarm of a life that is not the first", seconds: 60, everyMilliseconds: 300) {
+                            try await Self.alarms(sluice).contains { $0.contains("begun anew") } == (life > 0)
+                        }
                         #expect(try await Self.alarms(sluice).contains { $0.contains("begun anew") } == (life > 0))
                         // The watch goes on in the new life.
                         _ = try await etcd.put("app/later", "later in life \(life)")
-                        try? await waitUntil("what comes later", seconds: 30, everyMilliseconds: 300) {
-                            try await Self.values(sluice).contains("later in life \(life)")
+                        try? await waitUntil("what comes later", seconds: 60, everyMilliseconds: 300) {
+                            (try? await Self.values(sluice))?.contains("later in life \(life)") ?? false
                         }
                         #expect(try await Self.values(sluice).count == expected.count + 1)
                     }

@@ -46,7 +46,7 @@ extension Live {
                 let begun = ContinuousClock.now
                 let exit = try #require(await sluice.terminate())
                 #expect(exit == .code(0))
-                #expect(begun.duration(to: .now) < .seconds(12))
+                #expect(begun.duration(to: .now) < .seconds(40))
                 #expect(Self.lines(directory, "done").count == Self.lines(directory, "begun").count, "it was let finish")
                 let before = Set(Self.lines(directory, "done"))
                 try await sluice.start()
@@ -59,15 +59,17 @@ extension Live {
 
         @Test func whatTakesTooLongIsBrokenOffAndRunAgainAtOnce() async throws {
             try await Self.withSluice("[ -e \"$(dirname \"$0\")/quick\" ] || sleep 55") { sluice, _, directory in
+                let begun = ContinuousClock.now
                 let exit = try #require(await sluice.terminate())
                 #expect(exit == .code(0))
+                #expect(begun.duration(to: .now) < .seconds(40))
                 #expect(Self.lines(directory, "done").isEmpty)
                 let first = Self.lines(directory, "begun")[0]
                 _ = FileManager.default.createFile(atPath: directory + "/commands/quick", contents: nil)
                 try await sluice.start()
                 // Its claim would have held for more than five minutes.
-                try await waitUntil("it is run again", seconds: 20) { Self.lines(directory, "begun").filter { $0 == first }.count == 2 }
-                try await waitUntil("and done", seconds: 20) {
+                try await waitUntil("it is run again", seconds: 60) { Self.lines(directory, "begun").filter { $0 == first }.count == 2 }
+                try await waitUntil("and done", seconds: 60) {
                     Self.lines(directory, "done").contains(first.replacing("begun", with: "done"))
                 }
             }

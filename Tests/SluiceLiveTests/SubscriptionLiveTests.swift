@@ -9,12 +9,13 @@ extension Live {
         @Test(arguments: [Hooks.Form.data, .lambdas])
         func e_aSubscriptionIsMadeRefreshedCheckedAndRemoved(form: Hooks.Form) async throws {
             try await withTemporaryDirectory { directory in
-                try await SubscriptionProvider.with(lifetime: .seconds(20)) { provider in
+                try await SubscriptionProvider.with(lifetime: .seconds(30)) { provider in
                     let sluice = try Hooks.server(directory, provider, form)
                     defer { sluice.kill9() }
                     try await sluice.start()
                     try await Hooks.waitForOne(provider, sluice, "after the start")
                     try await waitUntil("the trigger runs") { try await Hooks.state(sluice) == "running" }
+                    try await Hooks.waitForStartPoll(sluice)
                     #expect(await provider.makeRecord() == [200], "its webhooks are verified with the subscription's own secret")
                     try await waitUntil("the record's job", seconds: 60) { try await sluice.jobs().count == 1 }
                     #expect(try await sluice.trigger("records")["polls_by_cause"]?["webhook"]?.int64 ?? 0 >= 1)
@@ -84,7 +85,7 @@ extension Live {
 
         @Test func e_aFailedRefreshRaisesTheAlarmBeforeTheEndAndAnotherOneIsMadeAfterIt() async throws {
             try await withTemporaryDirectory { directory in
-                try await SubscriptionProvider.with(lifetime: .seconds(25)) { provider in
+                try await SubscriptionProvider.with(lifetime: .seconds(40)) { provider in
                     let sluice = try Hooks.server(directory, provider, .data)
                     defer { sluice.kill9() }
                     try await sluice.start()

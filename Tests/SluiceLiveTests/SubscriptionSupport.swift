@@ -140,6 +140,14 @@ enum Hooks {
 
     static func state(_ sluice: SluiceProcess) async throws -> String { try await sluice.trigger("records")["state"]?.string ?? "" }
 
+    /// Waits until the poll that a start causes has succeeded: records made from then on are found by others.
+    static func waitForStartPoll(_ sluice: SluiceProcess) async throws {
+        try await waitUntil("the poll on start has succeeded", seconds: 60) {
+            let trigger = try await sluice.trigger("records")
+            return trigger["cycles_completed"]?.int64 ?? 0 >= 1 && trigger["polling_now"]?.bool == false
+        }
+    }
+
     /// Waits until one subscription is active here and is the only one at the provider.
     static func waitForOne(_ provider: SubscriptionProvider, _ sluice: SluiceProcess, _ what: String) async throws {
         try await waitUntil("exactly one subscription \(what)", seconds: 90, everyMilliseconds: 200) {

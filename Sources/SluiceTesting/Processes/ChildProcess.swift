@@ -87,7 +87,7 @@ public final class ChildProcess: Sendable {
     }
 
     /// Waits for its end.
-    public func waitForExit(seconds: Double = 20) async throws -> Exit {
+    public func waitForExit(seconds: Double = 60) async throws -> Exit {
         try await waitUntil("the end of \(options.executable), process \(pid)", seconds: seconds) { self.exit != nil }
         return exit ?? .code(-1)
     }

@@ -57,7 +57,7 @@ public final class SluiceProcess: Sendable {
     deinit { child.withLock { $0?.kill9() } }
 
     /// Starts the server and waits until both listeners answer. Throws with the end of its log if it does not.
-    public func start(seconds: Double = 30) async throws {
+    public func start(seconds: Double = 90) async throws {
         let arguments = [
             "serve", "--data", dataDirectory, "--listen", "127.0.0.1:\(hooksPort)", "--api", "127.0.0.1:\(apiPort)", "--connectors",
             options.connectors ?? SluiceProcess.root + "/connectors", "--config", options.directory + "/sluice.yaml",
@@ -89,7 +89,7 @@ public final class SluiceProcess: Sendable {
     /// SIGTERM; nil if it had to be killed.
     public func terminate() async -> ChildProcess.Exit? {
         guard let process else { return nil }
-        return await process.terminate(graceSeconds: 15)
+        return await process.terminate(graceSeconds: 60)
     }
 
     public func log() throws -> String { try String(contentsOfFile: logFile, encoding: .utf8) }

@@ -69,7 +69,7 @@ public enum LocalPort {
     }
 
     /// Waits until something accepts connections on 127.0.0.1:`port`.
-    public static func waitForListener(_ port: Int, seconds: Double = 20) async throws {
+    public static func waitForListener(_ port: Int, seconds: Double = 60) async throws {
         try await waitUntil("a listener on port \(port)", seconds: seconds, everyMilliseconds: 50) { await accepts(port) }
     }
 

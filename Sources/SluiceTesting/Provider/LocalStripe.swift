@@ -47,7 +47,7 @@ public struct LocalStripe: Sendable {
             environment: ["TMPDIR": directory, "PYTHONUNBUFFERED": "1", "PYTHONDONTWRITEBYTECODE": "1"], workingDirectory: directory,
             outputFile: directory + "/localstripe.log")
         return try await ChildProcess.with(options) { process in
-            _ = try await process.waitForLine(containing: "Running on", seconds: 30)
+            _ = try await process.waitForLine(containing: "Running on", seconds: 90)
             return try await body(LocalStripe(port: port, process: process))
         }
     }

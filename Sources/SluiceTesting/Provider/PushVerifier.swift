@@ -46,7 +46,7 @@ public struct PushVerifier: Sendable {
             LocalStripe.python, arguments, environment: ["PUSH_SECRET": secret, "PYTHONDONTWRITEBYTECODE": "1"],
             workingDirectory: directory, outputFile: directory + "/verify_push.log")
         return try await ChildProcess.with(options) { process in
-            let line = try await process.waitForLine(containing: "listening on 127.0.0.1:", seconds: 30)
+            let line = try await process.waitForLine(containing: "listening on 127.0.0.1:", seconds: 90)
             guard let port = line.split(separator: ":").last.flatMap({ Int($0) }) else {
                 throw SluiceError(.internalError, "verify_push.py did not say its port.")
             }

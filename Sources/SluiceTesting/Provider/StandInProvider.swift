@@ -207,15 +207,15 @@ public final class StandInProvider: Sendable {
     @discardableResult
     public func makeChanges(_ count: Int = 1, resource: String? = nil) -> [ProviderChange] {
         let now = settings.now()
-        return state.withLock { state in
-            (0..<count).map { _ in
-                let change = state.world.makeChange(at: now, resource: resource, using: &state.random)
-                for webhook in state.mischief.plan(change, at: now, using: &state.random) where !state.queue.insert(webhook) {
-                    state.counts.statuses[webhook.kind, default: [:]]["overflow", default: 0] += 1
-                }
-                return change
-            }
+        return state.withLock { state in (0..<count).map { _ in Self.makeChange(&state, at: now, resource: resource) } }
+    }
+
+    private static func makeChange(_ state: inout State, at now: Timestamp, resource: String?) -> ProviderChange {
+        let change = state.world.makeChange(at: now, resource: resource, using: &state.random)
+        for webhook in state.mischief.plan(change, at: now, using: &state.random) where !state.queue.insert(webhook) {
+            state.counts.statuses[webhook.kind, default: [:]]["overflow", default: 0] += 1
         }
+        return change
     }
 
     private func keepChanging() async throws {
@@ -224,7 +224,12 @@ public final class StandInProvider: Sendable {
         while true {
             let step = settings.changesPerSecond > 0 ? rhythm.next(using: &random) : (waitMilliseconds: 1000, changes: 0)
             try await Task.sleep(for: .milliseconds(step.waitMilliseconds))
-            if !state.withLock({ $0.isPaused }) { makeChanges(step.changes) }
+            let now = settings.now()
+            // In one go: whoever has paused it sees no further change.
+            state.withLock { state in
+                if state.isPaused { return }
+                for _ in 0..<step.changes { _ = Self.makeChange(&state, at: now, resource: nil) }
+            }
         }
     }
 }
