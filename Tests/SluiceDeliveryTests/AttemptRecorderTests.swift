@@ -5,7 +5,7 @@ import Testing
 
 @testable import SluiceDelivery
 
-@Suite(.timeLimit(.minutes(1))) struct AttemptRecorderTests {
+@Suite(.timeLimit(.minutes(10))) struct AttemptRecorderTests {
     /// What comes in while one batch is being recorded forms the next.
     @Test func attemptsShareTransactions() async throws {
         let store = SlowStore()

@@ -7,7 +7,7 @@ import Testing
 @testable import SluiceDelivery
 
 /// Whoever watches the log alone hears of a destination that fails: once, and not for each job.
-@Suite(.timeLimit(.minutes(3))) struct DeliveryLogTests {
+@Suite(.timeLimit(.minutes(10))) struct DeliveryLogTests {
     private let store = FakeStore()
     private let clock = TestClock()
     private let first = DestinationID(1)

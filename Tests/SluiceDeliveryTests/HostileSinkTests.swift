@@ -14,7 +14,7 @@ final class StandingClock: TimeSource {
 }
 
 /// Show a: a sink that fails, hangs, resets, redirects and asks for rest, and the service between it and the store.
-@Suite(.timeLimit(.minutes(3))) struct HostileSinkTests {
+@Suite(.timeLimit(.minutes(10))) struct HostileSinkTests {
     let store = FakeStore()
     let clock = StandingClock()
 

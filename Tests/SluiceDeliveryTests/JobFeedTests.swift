@@ -5,7 +5,7 @@ import Testing
 
 @testable import SluiceDelivery
 
-@Suite(.timeLimit(.minutes(2))) struct JobFeedTests {
+@Suite(.timeLimit(.minutes(10))) struct JobFeedTests {
     let store = FakeStore()
     let clock = TestClock()
 

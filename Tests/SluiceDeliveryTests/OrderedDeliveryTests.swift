@@ -10,7 +10,7 @@ import Testing
 @testable import SluiceDelivery
 
 /// `ordered: true` with the real store between.
-@Suite(.timeLimit(.minutes(2))) struct OrderedDeliveryTests {
+@Suite(.timeLimit(.minutes(10))) struct OrderedDeliveryTests {
     @Test func P9_inOrderWhateverFails() async throws {
         try await withTemporaryDirectory("sluice-ordered") { directory in
             let store = try SQLiteStore.open(SQLiteOptions(directory: directory, synchronous: .off))

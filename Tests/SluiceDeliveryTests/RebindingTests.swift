@@ -8,7 +8,7 @@ import Testing
 
 /// A name that answers with a good address when it is checked and with a bad one later, or alternates (DNS rebinding). 127.0.0.1 is
 /// allowed here and stands for a public address; 127.0.0.2 stands for what is inside, and somebody listens there, too.
-@Suite(.timeLimit(.minutes(2))) struct RebindingTests {
+@Suite(.timeLimit(.minutes(10))) struct RebindingTests {
     /// A name service that answers as the test says: one answer after the other, the last one from then on.
     final class Names: Sendable {
         private let answers: Mutex<[[String]]>

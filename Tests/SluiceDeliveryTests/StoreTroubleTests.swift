@@ -5,7 +5,7 @@ import Testing
 @testable import SluiceDelivery
 
 /// Where the store keeps jobs from being delivered, people are told, for as long as it does.
-@Suite(.timeLimit(.minutes(2))) struct StoreTroubleTests {
+@Suite(.timeLimit(.minutes(10))) struct StoreTroubleTests {
     private let store = FakeStore()
     private let clock = TestClock()
     private let first = DestinationID(1)

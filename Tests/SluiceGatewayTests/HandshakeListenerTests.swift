@@ -7,7 +7,7 @@ import Testing
 @testable import SluiceGateway
 
 /// Handshakes on the real listener.
-@Suite(.timeLimit(.minutes(2)))
+@Suite(.timeLimit(.minutes(10)))
 struct HandshakeListenerTests {
     /// What was asked of it; `learn` fails while `isBroken`.
     final class Acts: HandshakeActing {

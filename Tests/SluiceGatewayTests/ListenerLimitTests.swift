@@ -5,7 +5,7 @@ import Testing
 @testable import SluiceGateway
 
 /// P10: what the listener does with requests that are too large, too slow, cut off or no HTTP at all. None is stored.
-@Suite(.timeLimit(.minutes(2)))
+@Suite(.timeLimit(.minutes(10)))
 struct ListenerLimitTests {
     static let post = "POST \(Bench.path) HTTP/1.1\r\nHost: h\r\n"
 
@@ -37,7 +37,8 @@ struct ListenerLimitTests {
         let bench = Bench { $0.bodyBytesMax = 1000 }
         try await expectRefusal(bench, status: 413, reason: "body_too_large") { client in
             try await client.send(Self.post + "Transfer-Encoding: chunked\r\n\r\n")
-            for _ in 0..<11 { try await client.send("64\r\n\(String(repeating: "x", count: 100))\r\n") }
+            // It may be refused, and the connection closed, before the last of it has left.
+            for _ in 0..<11 { try? await client.send("64\r\n\(String(repeating: "x", count: 100))\r\n") }
         }
     }
 
@@ -107,7 +108,7 @@ struct ListenerLimitTests {
 
     /// Whoever asks and asks and never reads is read no further than its answers go, and closed after a while.
     @Test func P10_whoReadsNoAnswersIsReadNoFurther() async throws {
-        let bench = Bench { $0.bodyDeadlineSeconds = 20 }
+        let bench = Bench { $0.bodyDeadlineSeconds = 60 }
         try await bench.serving { port in
             let deaf = try DeafClient(port: port)
             defer { deaf.close() }
@@ -115,14 +116,14 @@ struct ListenerLimitTests {
             // The buffers of both systems take some MB; what is beyond must stay with the client, for two seconds at least.
             try await offPool {
                 let begun = ContinuousClock.now
-                while !deaf.isFull, !deaf.isClosed, begun.duration(to: .now) < .seconds(17) { _ = deaf.send(requests) }
+                while !deaf.isFull, !deaf.isClosed, begun.duration(to: .now) < .seconds(55) { _ = deaf.send(requests) }
             }
             #expect(deaf.isFull, "it was read on and on, with no answer taken")
             // Others are served all the while.
             let other = try await RawClient(port: port)
             #expect(try await other.answer(to: bench.httpRequest("{}")).status == 200)
             await other.close()
-            try await offPool { for _ in 0..<30 where !deaf.isClosed { _ = deaf.send(requests) } }
+            try await offPool { for _ in 0..<60 where !deaf.isClosed { _ = deaf.send(requests) } }
             #expect(deaf.isClosed)
         }
     }
@@ -173,7 +174,7 @@ struct ListenerLimitTests {
     }
 
     @Test func P10_slowHeadersOfALaterRequestAreEnded() async throws {
-        let bench = Bench { $0.headerDeadlineSeconds = 2 }
+        let bench = Bench { $0.headerDeadlineSeconds = 10 }
         try await bench.serving { port in
             let client = try await RawClient(port: port)
             #expect(try await client.answer(to: bench.httpRequest("{}")).status == 200)

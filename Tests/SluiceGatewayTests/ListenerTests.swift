@@ -5,7 +5,7 @@ import Testing
 @testable import SluiceGateway
 
 /// The listener on a real socket.
-@Suite(.timeLimit(.minutes(2)))
+@Suite(.timeLimit(.minutes(10)))
 struct ListenerTests {
     static let body = #"{"id":"evt_1","type":"order"}"#
 

@@ -5,7 +5,7 @@ import Testing
 
 /// The shim in Tests/Shims on a real program, a small server on SQLite: it must tell the one that keeps promise P1 from
 /// those that break it.
-@Suite(.timeLimit(.minutes(2)))
+@Suite(.timeLimit(.minutes(10)))
 struct SyncWatchTests {
     static let shims = URL(filePath: #filePath).deletingLastPathComponent().deletingLastPathComponent().appending(path: "Shims")
 

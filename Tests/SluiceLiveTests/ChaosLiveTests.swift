@@ -50,7 +50,7 @@ extension Live {
 
         /// Short waits between attempts, so that a test need not last for hours; and enough of them for every kill.
         static func configuration(_ provider: StandInProvider, _ sink: KillableSink, _ nats: NATSServer) -> String {
-            let retries = "[" + Array(repeating: "1s", count: 60).joined(separator: ", ") + "]"
+            let retries = "[" + Array(repeating: "1s", count: 50).joined(separator: ", ") + "]"
             let names = "[push, program, file, broker, worker]"
             return Chargebee.configuration(
                 provider.baseURL, safety: "3s",

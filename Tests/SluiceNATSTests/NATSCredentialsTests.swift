@@ -54,6 +54,7 @@ import Testing
         let configuration = """
             operator: "\(try root.token(root, #""type":"operator""#))"
             system_account: \(system.publicKey)
+            authorization { timeout: 30 }
             resolver: MEMORY
             resolver_preload { \(accounts.joined(separator: "\n")) }
             """

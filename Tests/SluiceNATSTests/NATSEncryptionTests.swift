@@ -32,10 +32,10 @@ import Testing
             func text(_ name: String) async throws -> String {
                 try await offPool { try String(contentsOfFile: "\(directory)/\(name)", encoding: .utf8) }
             }
-            let tls = "tls { cert_file: \"\(directory)/server.pem\", key_file: \"\(directory)/server.key\""
+            let tls = "tls { timeout: 30, cert_file: \"\(directory)/server.pem\", key_file: \"\(directory)/server.key\""
             let trusted = NATSDestination.TLS(authorities: try await text("server.pem"))
             @Sendable func carry(_ url: String, _ tls: NATSDestination.TLS) async -> String {
-                let destination = NATSDestination(name: "bus", url: url, subject: "jobs", tls: tls, addresses: true, limitSeconds: 5)
+                let destination = NATSDestination(name: "bus", url: url, subject: "jobs", tls: tls, addresses: true, limitSeconds: 10)
                 return await NATSCourier(destination).carry(NATSCourierTests.parcels(0..<1))[0].error ?? ""
             }
             let wrong = NATSDestination.TLS(authorities: try await text("other.pem"))

@@ -31,7 +31,7 @@ final class ScriptedNames: Sendable {
     }
 }
 
-@Suite(.timeLimit(.minutes(1))) struct OutgoingRouteTests {
+@Suite(.timeLimit(.minutes(10))) struct OutgoingRouteTests {
     private func route(_ names: ScriptedNames, host: String = "host.example", freshFor: Duration = .seconds(3600)) -> OutgoingRoute {
         OutgoingRoute(host: host, lookUp: names.lookUp, freshFor: freshFor, configuration: HTTPClient.Configuration())
     }
@@ -184,7 +184,7 @@ final class ScriptedNames: Sendable {
     }
 }
 
-@Suite(.timeLimit(.minutes(1))) struct OutgoingRoutesTests {
+@Suite(.timeLimit(.minutes(10))) struct OutgoingRoutesTests {
     private func routes(_ names: ScriptedNames, _ configuration: HTTPClient.Configuration = .init()) -> OutgoingRoutes {
         OutgoingRoutes(lookUp: names.lookUp, freshFor: .seconds(3600), configuration: configuration)
     }

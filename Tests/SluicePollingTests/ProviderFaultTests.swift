@@ -64,7 +64,9 @@ struct ProviderFault: Sendable, CustomTestStringConvertible {
         let server = FeedServer(clock: time)
         server.add(3)
         try await server.with {
-            let connection = BenchConnection(connector: try feed(), url: server.url)
+            var connection = BenchConnection(connector: try feed(), url: server.url)
+            // Where the end of the wait is what is seen.
+            if fault.words.contains("2000 ms") { connection.settings.requestSpanMax = .seconds(2) }
             try await Bench.with([connection], time: time, limits: .init(pageBytesMax: 100_000)) { bench in
                 try await waitUntil("3 jobs") { try await bench.keys() == server.keys }
                 server.setFault(fault.answer)

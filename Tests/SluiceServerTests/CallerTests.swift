@@ -15,7 +15,7 @@ import Testing
 #endif
 
 /// Callers that hang up while they wait, on the real listener.
-@Suite(.timeLimit(.minutes(2))) struct CallerTests {
+@Suite(.timeLimit(.minutes(10))) struct CallerTests {
     enum End: CaseIterable, Sendable { case closed, reset, halfClosed }
 
     @Test(arguments: End.allCases) func P9_whoHangsUpWhileItWaitsTakesNoJobs(_ end: End) async throws {

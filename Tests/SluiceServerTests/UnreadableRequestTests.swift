@@ -4,7 +4,7 @@ import Testing
 @testable import SluiceServer
 
 /// Requests that are no HTTP, or end too early, on the real listener: their senders get JSON as well.
-@Suite(.timeLimit(.minutes(2))) struct UnreadableRequestTests {
+@Suite(.timeLimit(.minutes(10))) struct UnreadableRequestTests {
     @Test(arguments: [
         "GET /v1/health HTTP/1.1\r\nHost: localhost\r\nno header\r\n\r\n",
         "GET /v1/health HTTP/1.1\r\nHost: localhost\r\nX-Long: \(String(repeating: "x", count: 100_000))\r\n\r\n",

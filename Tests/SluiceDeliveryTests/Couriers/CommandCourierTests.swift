@@ -177,7 +177,7 @@ import Testing
         }
     }
 
-    @Test(.timeLimit(.minutes(2))) func aStopIsSoonOver() async throws {
+    @Test(.timeLimit(.minutes(10))) func aStopIsSoonOver() async throws {
         try await withTemporaryDirectory { directory in
             let program = try await script(directory, "long", "echo $$ >\"$1/$SLUICE_ATTEMPT\"; exec sleep 1000")
             let courier = courier(program) { $0.arguments = [directory] }

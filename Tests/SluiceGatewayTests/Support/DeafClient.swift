@@ -74,10 +74,12 @@ final class DeafClient: Sendable {
         return true
     }
 
-    /// Reads until so many answers have come, for at most `seconds`. Blocks.
+    /// Reads until so many answers have come, or nothing has for `seconds`. Blocks.
     func read(answers count: Int, seconds: Int) {
-        let end = ContinuousClock.now + .seconds(seconds)
-        while answers < count, ContinuousClock.now < end { if !readSome() { usleep(1000) } }
+        var end = ContinuousClock.now + .seconds(seconds)
+        while answers < count, ContinuousClock.now < end {
+            if readSome() { end = ContinuousClock.now + .seconds(seconds) } else { usleep(1000) }
+        }
     }
 
     func close() { _ = Glibc.close(socket) }

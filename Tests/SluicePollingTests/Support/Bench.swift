@@ -35,7 +35,7 @@ struct BenchConnection: Sendable {
     var connector: any Connector
     var url: String
     var triggers = ["items"]
-    var settings = ConnectionPollSettings(allowsPrivate: true, requestSpanMax: .seconds(2))
+    var settings = ConnectionPollSettings(allowsPrivate: true, requestSpanMax: .seconds(30))
     /// Why it cannot be used, or nil.
     var problem: SluiceError?
     /// Further fields.
