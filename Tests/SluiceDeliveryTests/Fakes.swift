@@ -19,8 +19,15 @@ final class TestClock: TimeSource {
 
 final class TestAlarms: AlarmReporting {
     private let raised = Mutex<[Alarm]>([])
+    private let history = Mutex<[Alarm]>([])
+    /// Those that stand.
     var all: [Alarm] { raised.withLock { $0 } }
-    func raise(_ alarm: Alarm) { raised.withLock { $0.append(alarm) } }
+    /// Those that were raised, whether or not they stand still.
+    var ever: [Alarm] { history.withLock { $0 } }
+    func raise(_ alarm: Alarm) {
+        history.withLock { $0.append(alarm) }
+        raised.withLock { $0.append(alarm) }
+    }
     func clear(_ kind: Alarm.Kind, subject: String) { raised.withLock { $0.removeAll { $0.kind == kind && $0.subject == subject } } }
 }
 

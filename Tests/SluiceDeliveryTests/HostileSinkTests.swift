@@ -138,7 +138,7 @@ final class StandingClock: TimeSource {
                 }
                 let alarms = TestAlarms()
                 let plans = [
-                    CarriedDestination(id: hostile, name: "hostile", plan: pushDestination(1, url: sink.url, timeoutSeconds: 1)),
+                    CarriedDestination(id: hostile, name: "hostile", plan: pushDestination(1, url: sink.url, timeoutSeconds: 5)),
                     CarriedDestination(id: gone, name: "gone", plan: pushDestination(2, url: ending.url), callsAtOnceMax: 1),
                 ]
                 try await withService(plans, alarms) { service in

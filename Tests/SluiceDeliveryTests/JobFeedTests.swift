@@ -52,7 +52,7 @@ import Testing
             var woken = 0
             for try await count in group { woken += count }
             #expect(woken == 1000)
-            #expect(begun.duration(to: .now) < .seconds(20))
+            #expect(begun.duration(to: .now) < .seconds(50))
         }
         #expect(feed.waiting == 0)
         #expect(store.state.withLock(\.reads) == 2000)
@@ -91,7 +91,7 @@ import Testing
         store.afterRead.withLock { $0 = { [store, clock] in store.commit("a", at: clock.now()) } }
         let begun = ContinuousClock.now
         #expect(try await feed.read(JobQuery(), waitSeconds: 60).jobs.count == 1)
-        #expect(begun.duration(to: .now) < .seconds(30))
+        #expect(begun.duration(to: .now) < .seconds(50))
     }
 
     @Test func otherTriggersDoNotWake() async throws {
@@ -143,7 +143,7 @@ import Testing
         signal.wake()
         let begun = ContinuousClock.now
         await signal.wait(atMost: .seconds(60))
-        #expect(begun.duration(to: .now) < .seconds(30))
+        #expect(begun.duration(to: .now) < .seconds(50))
         await signal.wait(atMost: .milliseconds(20))
         #expect(begun.duration(to: .now) >= .milliseconds(20))
     }

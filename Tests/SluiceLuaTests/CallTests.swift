@@ -113,7 +113,11 @@ final class Recorder<Value: Sendable>: Sendable {
             if record.id == 7 then return "" end
             return record.id
             """
-        let lua = try connector(dedup: dedup)
+        // The count of instructions is to end the endless one, not the time of the page.
+        var limits = LuaLimits()
+        limits.callMillisecondsMax = 600_000
+        limits.dedupPageMillisecondsMax = 600_000
+        let lua = try connector(dedup: dedup, limits: limits)
         let texts = [
             "{\"id\":1}", "{\"id\":\"a\"}", "{}", "7", "{\"id\":3}", "{\"id\":4}", "{\"id\":5}", "{\"id\":6}", "{\"id\":7}",
             "{\"id\":18446744073709551615}", "{\"id\":8}",

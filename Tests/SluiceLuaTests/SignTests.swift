@@ -16,7 +16,11 @@ import Testing
               base_url = "https://api.test", path = "/x", method = "POST", records = "items", query = { b = "x y" },
               body = { json = { n = 1 } }, dedup = { id = "id" }, \(incremental) } } } }
             """
-        return try LuaConnector.load(source: Array(source.utf8), name: "s", path: "s/connector.lua")
+        // Where the count of instructions ends it, the time must not come first.
+        var limits = LuaLimits()
+        limits.callMillisecondsMax = 600_000
+        limits.pollMillisecondsMax = 600_000
+        return try LuaConnector.load(source: Array(source.utf8), name: "s", path: "s/connector.lua", limits: limits)
     }
 
     private func poll(_ connector: LuaConnector) async throws -> [HTTPRequestPlan] {

@@ -15,7 +15,7 @@ import Testing
         _ feed: WindowFeed, _ time: ManualTime, _ body: @Sendable (Bench) async throws -> Void
     ) async throws {
         try await Bench.with([BenchConnection(connector: feed, url: "http://feed.test")], time: time) { bench in
-            try await waitUntil("the live poll", seconds: 30) { try await bench.trigger().progress.lastSuccessAt != nil }
+            try await waitUntil("the live poll", seconds: 180) { try await bench.trigger().progress.lastSuccessAt != nil }
             try await body(bench)
         }
     }
@@ -49,7 +49,7 @@ import Testing
             let service = BackfillService(polling: bench.service, limits: limits())
             try await withThrowingTaskGroup(of: Void.self) { group in
                 group.addTask { await service.run() }
-                try await waitUntil("the backfill \(id)", seconds: 60, everyMilliseconds: 2) {
+                try await waitUntil("the backfill \(id)", seconds: 180, everyMilliseconds: 2) {
                     let stored = try await bench.store.backfill(.default, id)
                     if stored?.state.hasEnded != false || !lives() { return true }
                     if stored?.retryAt != nil, time {
@@ -195,7 +195,7 @@ import Testing
             let ended = try await Self.run(bench, id)
             bench.store.faultBackfills(nil)
             bench.service.pollNow(trigger)
-            try await waitUntil("the live changes", seconds: 30) { try await Self.keys(bench).count >= feed.items.count }
+            try await waitUntil("the live changes", seconds: 180) { try await Self.keys(bench).count >= feed.items.count }
             let keys = try await Self.keys(bench)
             #expect(keys.sorted() == feed.items.map(Self.key).sorted(), "each once")
             #expect(ended.counts[.provider] == ended.counts[.kept] + ended.counts[.keyOnly])
@@ -237,7 +237,7 @@ import Testing
             #expect(statement.contains("the provider had 59 records, Sluice has 59 of them, 0 repaired. Nothing is missing."))
             #expect(statement.contains("1 more jobs of this time that the provider no longer lists"), "\(statement)")
             bench.service.pollNow(trigger)
-            try await waitUntil("the changes are jobs", seconds: 30) { try await Self.keys(bench).count == 62 }
+            try await waitUntil("the changes are jobs", seconds: 180) { try await Self.keys(bench).count == 62 }
             #expect(Set(try await Self.keys(bench)).count == 62, "none is doubled")
         }
     }
@@ -253,7 +253,7 @@ import Testing
             feed.put([WindowFeed.Item(id: "new", at: time.now().seconds - 5)])
             bench.service.lookAgain()
             bench.service.pollNow(try await bench.trigger())
-            try await waitUntil("the new one", seconds: 30) { try await Self.keys(bench).contains { $0.hasPrefix("new@") } }
+            try await waitUntil("the new one", seconds: 180) { try await Self.keys(bench).contains { $0.hasPrefix("new@") } }
             _ = try await bench.store.prune(RetentionPolicy(), at: time.now())
             #expect(try await Self.keys(bench).count == 1, "jobs older than their time are gone")
             let id = try await Self.begin(
@@ -324,7 +324,7 @@ import Testing
             let service = BackfillService(polling: bench.service, limits: Self.limits())
             try await withThrowingTaskGroup(of: Void.self) { group in
                 group.addTask { await service.run() }
-                try await waitUntil("it waits", seconds: 30) { try await bench.store.backfill(.default, id)?.retryAt != nil }
+                try await waitUntil("it waits", seconds: 180) { try await bench.store.backfill(.default, id)?.retryAt != nil }
                 let waiting = try #require(try await bench.store.backfill(.default, id))
                 #expect(service.waitsFor(waiting)?.reason.contains("refuses the connection's credentials") == true)
                 #expect(waiting.state == .running)
@@ -332,7 +332,7 @@ import Testing
                 // Who resumes it wants it tried now.
                 _ = try await bench.store.commandBackfill(.default, id, .resume, at: time.now())
                 service.lookAgain()
-                try await waitUntil("it is done", seconds: 30) { try await bench.store.backfill(.default, id)?.state == .done }
+                try await waitUntil("it is done", seconds: 180) { try await bench.store.backfill(.default, id)?.state == .done }
                 group.cancelAll()
             }
         }

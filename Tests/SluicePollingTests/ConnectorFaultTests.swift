@@ -147,6 +147,7 @@ struct ConnectorFault: Sendable, CustomTestStringConvertible {
                 let failed = try await bench.trigger()
                 #expect(failed.progress.failures == faults + 5)
                 #expect(failed.stateReason?.contains("broken") == true)
+                try await waitUntil("no cycle runs any more") { bench.service.cyclesRunning == 0 }
                 let requests = server.requests.count
                 bench.advance(by: .hours(1))
                 try await Task.sleep(for: .milliseconds(100))

@@ -78,7 +78,7 @@ private final class CodeFeed: Connector {
 
     private static func with(_ feed: CodeFeed, _ time: ManualTime, _ body: @Sendable (Bench) async throws -> Void) async throws {
         try await Bench.with([BenchConnection(connector: feed, url: "http://feed.test")], time: time) { bench in
-            try await waitUntil("the live poll", seconds: 30) { try await bench.trigger().progress.lastSuccessAt != nil }
+            try await waitUntil("the live poll", seconds: 180) { try await bench.trigger().progress.lastSuccessAt != nil }
             try await body(bench)
         }
     }
@@ -104,11 +104,11 @@ private final class CodeFeed: Connector {
         let id = try await service.start(wanted).id
         try await withThrowingTaskGroup(of: Void.self) { group in
             group.addTask { await service.run() }
-            try await waitUntil("the backfill \(id)", seconds: 60, everyMilliseconds: 2) {
+            try await waitUntil("the backfill \(id)", seconds: 180, everyMilliseconds: 2) {
                 try await bench.store.backfill(.default, id)?.state.hasEnded != false
             }
             // Whoever hears of its end has its alarm, too.
-            try await waitUntil("the alarm is as it is to be", seconds: 30, everyMilliseconds: 2) {
+            try await waitUntil("the alarm is as it is to be", seconds: 180, everyMilliseconds: 2) {
                 let state = try await bench.store.backfill(.default, id)?.state
                 return (bench.alarms.message(.backfillFailed, "trigger items") != nil) == (state == .failed)
             }
@@ -187,7 +187,7 @@ private final class CodeFeed: Connector {
         let timed = try WindowFeed(time: time)
         timed.put(Self.items(5))
         try await Bench.with([BenchConnection(connector: timed, url: "http://feed.test")], time: time) { bench in
-            try await waitUntil("the live poll", seconds: 30) { try await bench.trigger().progress.lastSuccessAt != nil }
+            try await waitUntil("the live poll", seconds: 180) { try await bench.trigger().progress.lastSuccessAt != nil }
             let request = try await Self.wanted(bench, from: Self.start - 100, to: nil, cursor: "1")
             let error = await #expect(throws: SluiceError.self) { try await Self.run(bench, request) }
             #expect(error?.message.contains("leave `cursor` out") == true)
@@ -195,7 +195,7 @@ private final class CodeFeed: Connector {
         let numbered = try WindowFeed(time: time, cursor: #"{"field":"at","parameter":"since","type":"integer","order":"asc"}"#)
         numbered.put(Self.items(30))
         try await Bench.with([BenchConnection(connector: numbered, url: "http://feed.test")], time: time) { bench in
-            try await waitUntil("the live poll", seconds: 30) { try await bench.trigger().progress.lastSuccessAt != nil }
+            try await waitUntil("the live poll", seconds: 180) { try await bench.trigger().progress.lastSuccessAt != nil }
             numbered.put([WindowFeed.Item(id: "late", at: Self.start - 95)])
             let known = try #require(try await bench.trigger().progress.cursor)
             let cursor = String(decoding: known, as: UTF8.self).replacing("\(Self.start - 10)", with: "\(Self.start - 100)")
@@ -226,7 +226,7 @@ private final class CodeFeed: Connector {
             let service = BackfillService(polling: bench.service, limits: Self.limits())
             try await withThrowingTaskGroup(of: Void.self) { group in
                 group.addTask { await service.run() }
-                try await waitUntil("the alarm stands again", seconds: 30) {
+                try await waitUntil("the alarm stands again", seconds: 180) {
                     bench.alarms.message(.backfillFailed, "trigger items") != nil
                 }
                 group.cancelAll()

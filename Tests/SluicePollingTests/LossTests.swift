@@ -91,13 +91,13 @@ import Testing
         server.setFault { $0.after == 4 ? .silence : nil }
         try await server.with {
             var connection = BenchConnection(connector: try feed(), url: server.url)
-            connection.settings.requestSpanMax = .seconds(5)
+            connection.settings.requestSpanMax = .seconds(20)
             try await Bench.with([connection], time: time) { bench in
                 try await waitUntil("the third page is asked for") { server.requests.contains { $0.after == 4 } }
                 try await waitUntil("4 jobs") { try await bench.keys().count == 4 }
                 try await bench.command(.pause)
                 server.setFault(nil)
-                try await waitUntil("the cycle ended") { bench.service.cyclesRunning == 0 }
+                try await waitUntil("the cycle ended", seconds: 60) { bench.service.cyclesRunning == 0 }
                 let asked = server.requests.count
                 bench.advance(by: .hours(24))
                 try await Task.sleep(for: .milliseconds(100))

@@ -70,6 +70,18 @@ import Testing
         #expect(turns.records(upTo: 1000, at: 100_100) == 1000)
     }
 
+    /// The same numbers each time (SplitMix64).
+    private struct Seeded: RandomNumberGenerator {
+        var state: UInt64 = 1
+        mutating func next() -> UInt64 {
+            state &+= 0x9E37_79B9_7F4A_7C15
+            var word = state
+            word = (word ^ (word >> 30)) &* 0xBF58_476D_1CE4_E5B9
+            word = (word ^ (word >> 27)) &* 0x94D0_49BB_1331_11EB
+            return word ^ (word >> 31)
+        }
+    }
+
     /// What each has beside webhooks without end, whose transactions take so long; after so many transactions the log is to be copied. A
     /// record takes 10 microseconds, a sync 500.
     private struct Shares {
@@ -82,8 +94,9 @@ import Testing
         init(webhooks took: ClosedRange<Int64>, copyAfter: Int) {
             var turns = Turns()
             var log = 0
+            var generator = Seeded()
             for _ in 1...10_000 {
-                var turn = Turns.Turn(webhooks: Int64.random(in: took), changes: 500)
+                var turn = Turns.Turn(webhooks: Int64.random(in: took, using: &generator), changes: 500)
                 if turns.leavesRecordsOut(webhooks: 64) {
                     turn.leftRecordsOut = true
                     forWebhooks += turn.webhooks + turn.changes

@@ -38,7 +38,7 @@ import Testing
             let record = { (key: String) in "{\"n\":\(key),\"secret\":1}" }
             func fetch() async throws -> [String] {
                 // It waits: one that does not reads on past what is left out for two seconds only, which a busy machine may need.
-                let fetched = try await ConsumerTests.fetch(api, #"{"max":1,"wait":60}"#)
+                let fetched = try await ConsumerTests.fetch(api, #"{"max":1,"wait":60,"visibility":600}"#)
                 return fetched.jobs.map { $0["record"].map { String(decoding: $0.bytes, as: UTF8.self) } ?? "" }
             }
             let filtered = #"{name: billing, filter: "job.trigger == 'orders' and record.n > 1", fields: [n]}"#

@@ -52,7 +52,7 @@ import Testing
     @Test func P9_aWorkerFetchesAndAcks() async throws {
         try await Self.withConsumers { api, store in
             try await Self.commit(store, cycle: 1, keys: ["a", "b", "c"]) { "{ \"id\" : \"\($0)\",\n \"n\": 1.500 }" }
-            let (lease, jobs) = try await Self.fetch(api, #"{"max":2,"worker":"w1","visibility":5}"#)
+            let (lease, jobs) = try await Self.fetch(api, #"{"max":2,"worker":"w1","visibility":600}"#)
             #expect(jobs.count == 2 && jobs.allSatisfy { $0["attempt"]?.int64 == 1 })
             #expect(jobs[0]["record"].map { String(decoding: $0.bytes, as: UTF8.self) } == "{ \"id\" : \"a\",\n \"n\": 1.500 }")
             let id = try #require(jobs[0]["id"]?.string)
@@ -66,7 +66,7 @@ import Testing
             let nacked = await api.ask(
                 "POST", "/v1/consumers/billing/nack", #"{"lease":"\#(lease)","jobs":["\#(token)"],"delay":0,"reason":"no stock"}"#)
             #expect(nacked.text.contains(#""in_hand":0"#), "\(nacked.text)")
-            let again = try await Self.fetch(api, #"{"max":10}"#)
+            let again = try await Self.fetch(api, #"{"max":10,"visibility":600}"#)
             #expect(again.jobs.map { $0["attempt"]?.int64 } == [2, 1], "what was nacked comes before what is new")
             let extended = await api.ask("POST", "/v1/consumers/billing/extend", #"{"lease":"\#(again.lease)","visibility":600}"#)
             #expect(extended.text.contains(#""in_hand":2"#), "\(extended.text)")
@@ -282,7 +282,7 @@ import Testing
     @Test func P9_aWaitingWorkerGetsTheNextCommit() async throws {
         try await Self.withConsumers { api, store in
             async let waiting = Self.fetch(api, #"{"wait":60}"#)
-            while api.parts.consumers.waiting == 0 { await Task.yield() }
+            try await Self.until { api.parts.consumers.waiting > 0 }
             try await Self.commit(store, cycle: 1, keys: ["a"])
             #expect(try await waiting.jobs.count == 1)
         }
@@ -310,15 +310,15 @@ import Testing
                         if !fetched.jobs.isEmpty { served.value.withLock { $0 += 1 } }
                     }
                 }
-                while consumers.waiting < count { try await Task.sleep(for: .milliseconds(5)) }
+                try await Self.until { consumers.waiting >= count }
                 let before = consumers.woken
                 try await Self.commit(store, cycle: 1, keys: ["a"])
-                while served.value.withLock({ $0 }) < 1 { try await Task.sleep(for: .milliseconds(5)) }
+                try await Self.until { served.value.withLock { $0 } >= 1 }
                 #expect(consumers.woken - before <= 3, "\(consumers.woken - before) were woken for one job")
                 try await Self.commit(store, cycle: 2, keys: (0..<50).map { "k\($0)" })
-                while served.value.withLock({ $0 }) < 51 { try await Task.sleep(for: .milliseconds(5)) }
+                try await Self.until { served.value.withLock { $0 } >= 51 }
                 #expect(consumers.woken - before <= 51 + 20, "\(consumers.woken - before) were woken for 51 jobs")
-                while consumers.waiting != count - 51 { try await Task.sleep(for: .milliseconds(5)) }
+                try await Self.until { consumers.waiting == count - 51 }
                 consumers.stopWaiting()
                 try await group.waitForAll()
             }
@@ -329,12 +329,14 @@ import Testing
     @Test func P9_aWaitThatIsBrokenOffPassesTheNewsOn() async throws {
         try await Self.withConsumers { api, store in
             let consumers = api.parts.consumers
+            // No job of an earlier round comes again while a later one runs.
+            let order = FetchOrder(waitSeconds: 60, visibility: .minutes(10))
             for round in 1...20 {
                 try await withThrowingTaskGroup(of: Int.self) { group in
-                    group.addTask { try await consumers.fetch("billing", FetchOrder(waitSeconds: 60)).jobs.count }
+                    group.addTask { try await consumers.fetch("billing", order).jobs.count }
                     try await Self.until { consumers.waiting >= 1 }
                     try await withThrowingTaskGroup(of: Void.self) { others in
-                        for _ in 0..<8 { others.addTask { _ = try? await consumers.fetch("billing", FetchOrder(waitSeconds: 60)) } }
+                        for _ in 0..<8 { others.addTask { _ = try? await consumers.fetch("billing", order) } }
                         try await Self.until { consumers.waiting >= 9 }
                         async let committed: Void = Self.commit(store, cycle: Int64(round), keys: ["k\(round)"])
                         others.cancelAll()
@@ -345,7 +347,7 @@ import Testing
                     if shown.unacked < round { #expect(try await group.next() == 1) } else { group.cancelAll() }
                 }
                 // Whoever was cancelled while it read what it had been given gave it back: that is nobody's news in the next round.
-                while try await !consumers.fetch("billing", FetchOrder(waitSeconds: 0)).jobs.isEmpty {}
+                while try await !consumers.fetch("billing", FetchOrder(visibility: .minutes(10))).jobs.isEmpty {}
             }
         }
     }
@@ -373,7 +375,7 @@ import Testing
             let stream = try #require(answer.stream)
             try await withThrowingTaskGroup(of: Void.self) { group in
                 group.addTask { try await stream { _ in } }
-                while api.parts.jobs.waiting == 0 { await Task.yield() }
+                try await Self.until { api.parts.jobs.waiting > 0 }
                 api.parts.jobs.stopWaiting()
                 try await group.waitForAll()
             }

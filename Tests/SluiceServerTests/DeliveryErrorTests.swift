@@ -51,8 +51,8 @@ import Testing
     @Test func f_acksOfOthersJobsSayWhatToDo() async throws {
         try await ConsumerTests.withConsumers { api, store in
             try await ConsumerTests.commit(store, cycle: 1, keys: ["a", "b"])
-            let mine = try await ConsumerTests.fetch(api, #"{"max":1}"#)
-            let other = try await ConsumerTests.fetch(api, #"{"max":1}"#)
+            let mine = try await ConsumerTests.fetch(api, #"{"max":1,"visibility":600}"#)
+            let other = try await ConsumerTests.fetch(api, #"{"max":1,"visibility":600}"#)
             let (own, id) = (try #require(mine.jobs[0]["id"]?.string), try #require(other.jobs[0]["id"]?.string))
             let token = try #require(other.jobs[0]["seq_token"]?.string)
             for word in ["ack", "nack"] {

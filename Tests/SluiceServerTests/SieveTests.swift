@@ -113,7 +113,7 @@ import Testing
 
     /// What a filter does to itself stays with the job: a dead letter that names its line, and the next job is asked.
     @Test(arguments: [
-        ("while true do end", "instructions"), ("local s = 'x' while true do s = s .. s end", "filter:2"), ("error({})", "filter:2"),
+        ("while true do end", "filter:2: stopped"), ("local s = 'x' while true do s = s .. s end", "filter:2"), ("error({})", "filter:2"),
         ("return 1", "returned a number"), ("return 'false'", "returned a string"), ("return {}", "returned a table"),
         ("return coroutine", "`coroutine`"), ("string.rep('x', 1 << 30) return true", "filter:2"),
     ])

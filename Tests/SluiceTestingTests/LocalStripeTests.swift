@@ -15,8 +15,13 @@ struct LocalStripeTests {
                 #expect(Set(events.compactMap { $0["id"]?.string }).count == 30)
                 let types = events.prefix(3).compactMap { $0["type"]?.string }
                 #expect(types == ["customer.created", "product.created", "plan.created"], "oldest first")
-                let seconds = events.compactMap { $0["created"]?.int64 }
-                #expect(seconds == seconds.sorted() && Set(seconds).count < 30, "some share a second")
+                var seconds = events.compactMap { $0["created"]?.int64 }
+                // A machine that is busy may make one a second for a while.
+                for _ in 0..<20 where Set(seconds).count == seconds.count {
+                    try await stripe.createEvents(30)
+                    seconds = try await stripe.events().compactMap { $0["created"]?.int64 }
+                }
+                #expect(seconds == seconds.sorted() && Set(seconds).count < seconds.count, "some share a second")
             }
         }
     }

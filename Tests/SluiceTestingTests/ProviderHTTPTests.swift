@@ -115,7 +115,7 @@ struct ProviderHTTPTests {
             let rest = try await ProviderHTTPTests.call("\(provider.baseURL)/_log?after=37", user: nil)
             #expect(try ProviderLog.parse(rest.body).map(\.sequence) == [38, 39, 40])
             // Without a URL every webhook ends as unconfigured; once none is due any more the counts stand still.
-            try await waitUntil("all webhooks", seconds: 15) { provider.counts.pending == 0 }
+            try await waitUntil("all webhooks", seconds: 60) { provider.counts.pending == 0 }
             let counts = try await ProviderHTTPTests.call("\(provider.baseURL)/_counts", user: nil)
             #expect(try ProviderCounts(json: counts.body) == provider.counts)
             #expect(provider.counts.statuses[.real]?["unconfigured"] == provider.counts.planned.real)
@@ -136,10 +136,10 @@ struct ProviderHTTPTests {
         // One provider's webhooks go to another one's control page, which answers 404 to a POST: enough to be counted.
         try await StandInProvider.with { receiver in
             let rates = WebhookMischief.Rates(dropped: 0, doubled: 1, late: 0, forged: 0.5, spoofed: 0.2)
-            try await StandInProvider.with(.init(rates: rates)) { provider in
+            try await StandInProvider.with(.init(rates: rates, webhookTimeoutSeconds: 60)) { provider in
                 provider.setWebhookTarget(.init(url: receiver.baseURL + "/_nowhere", user: "hook", password: "secret"))
                 provider.makeChanges(100)
-                try await waitUntil("all webhooks", seconds: 20) { provider.counts.pending == 0 }
+                try await waitUntil("all webhooks", seconds: 60) { provider.counts.pending == 0 }
                 let counts = provider.counts
                 #expect(counts.planned.real == 200 && counts.planned.doubled == 100)
                 #expect(counts.statuses[.real] == ["404": 200])
@@ -176,7 +176,7 @@ struct ProviderHTTPTests {
         try await StandInProvider.with { provider in
             provider.setWebhookTarget(.init(url: "http://127.0.0.1:\(port)/"))
             provider.makeChanges(3)
-            try await waitUntil("all webhooks", seconds: 20) { provider.counts.pending == 0 }
+            try await waitUntil("all webhooks", seconds: 60) { provider.counts.pending == 0 }
             #expect(provider.counts.statuses[.real] == ["failed": 3])
         }
     }
@@ -184,8 +184,10 @@ struct ProviderHTTPTests {
     @Test func endsWithItsBodyEvenWhileItHangs() async throws {
         struct Stop: Error {}
         let base = Mutex("")
+        // One that nobody else is given meanwhile: it is asked again once nobody is there.
+        let port = try LocalPort.free()
         await #expect(throws: Stop.self) {
-            try await StandInProvider.with(.init(faults: .always(.hang))) { provider in
+            try await StandInProvider.with(.init(port: port, faults: .always(.hang))) { provider in
                 base.withLock { $0 = provider.baseURL }
                 let answer = try? await ProviderHTTPTests.call("\(provider.baseURL)/api/v2/invoices", seconds: 1)
                 if answer == nil { throw Stop() }

@@ -95,13 +95,13 @@ import Testing
                 """
             let program = try await script(directory, "hang", lines)
             let run = CommandRun(
-                program: program, arguments: [directory], environment: ["PATH": "/usr/bin:/bin"], timeoutSeconds: 2, graceSeconds: 1,
+                program: program, arguments: [directory], environment: ["PATH": "/usr/bin:/bin"], timeoutSeconds: 10, graceSeconds: 1,
                 outputBytesKept: 4096)
             let ending = await run.run([], variables: [:], unless: ClosedSignal())
             #expect(ending.how == .outOfTime && ending.output == Array("begun\n".utf8))
             for name in ["own", "child"] {
                 let pid = try await text("\(directory)/\(name)").filter(\.isNumber)
-                try await waitUntil("the end of \(name)", seconds: 10) { !Self.isAlive(pid) }
+                try await waitUntil("the end of \(name)", seconds: 30) { !Self.isAlive(pid) }
             }
         }
     }
@@ -110,11 +110,13 @@ import Testing
         try await withTemporaryDirectory { directory in
             let program = try await script(directory, "leave", "sleep 1000 & echo $! >\"$1/child\"; echo done; exit 0")
             let begun = ContinuousClock.now
-            let answer = await courier(program) { $0.arguments = [directory] }.carry([Parcels.make("a")])[0]
+            let answer = await courier(program) {
+                $0.arguments = [directory]; $0.limitSeconds = 300
+            }.carry([Parcels.make("a")])[0]
             #expect(answer.result == .delivered && answer.response == Array("done\n".utf8))
-            #expect(begun.duration(to: .now) < .seconds(50), "its pipe was still open, and nobody waited for it")
+            #expect(begun.duration(to: .now) < .seconds(250), "its pipe was still open, and nobody waited for it")
             let pid = try await text(directory + "/child").filter(\.isNumber)
-            try await waitUntil("the end of the child", seconds: 10) { !Self.isAlive(pid) }
+            try await waitUntil("the end of the child", seconds: 30) { !Self.isAlive(pid) }
         }
     }
 
@@ -196,7 +198,7 @@ import Testing
             #expect(await courier.carry([Parcels.make("a", attempt: 3)])[0].result == .failed, "nothing is carried after")
             for attempt in 1...2 {
                 let pid = try await text("\(directory)/\(attempt)").filter(\.isNumber)
-                try await waitUntil("the end of \(pid)", seconds: 10) { !Self.isAlive(pid) }
+                try await waitUntil("the end of \(pid)", seconds: 30) { !Self.isAlive(pid) }
             }
         }
     }

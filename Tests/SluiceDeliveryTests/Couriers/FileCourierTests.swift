@@ -262,16 +262,22 @@ import Testing
                     while held.withLock({ $0 }) { usleep(5000) }
                     return JobFile.Calls.system.write(descriptor, bytes, count)
                 }, sync: JobFile.Calls.system.sync, lockTries: 1)
-            let destination = FileDestination(name: "a", path: directory + "/a.jsonl", root: directory, timeoutSeconds: 1)
+            let destination = FileDestination(name: "a", path: directory + "/a.jsonl", root: directory, timeoutSeconds: 5)
             let courier = FileCourier(destination, wallTime: SystemClock(), calls: calls)
             let answer = await courier.carry(Parcels.make(0..<1))[0]
             #expect(answer.result == .failed && answer.error?.contains("not answered") == true)
             // While the call is late nothing is put behind it.
+            try await waitUntil("the call hangs") { gate.withLock { $0 } == 1 }
             for _ in 0..<3 { #expect(await courier.carry(Parcels.make(1..<2))[0].result == .failed) }
             #expect(gate.withLock { $0 } == 1)
             held.withLock { $0 = false }
             try await waitUntil("it goes on", seconds: 20) { await courier.carry(Parcels.make(2..<3))[0].result == .delivered }
-            #expect(try await read(directory + "/a.jsonl") == lines([Parcels.make("k0"), Parcels.make("k2")]))
+            // What was carried again because its answer came late stands there once more.
+            let second = lines([Parcels.make("k2")])
+            let text = try await read(directory + "/a.jsonl")
+            let first = lines([Parcels.make("k0")])
+            #expect(text.hasPrefix(first + second), "\(text)")
+            #expect(text.dropFirst(first.count).replacing(second, with: "").isEmpty, "\(text)")
         }
     }
 
