@@ -537,8 +537,8 @@ struct CycleRunner {
 }
 
 extension PollFailure {
-    /// What passes by itself: the store's troubles, and a host that cannot be looked up.
-    private static let passing: Set<SluiceError.Code> = [.storage, .diskFull, .overloaded, .providerUnreachable]
+    /// What passes by itself, or once somebody has made room: the store's troubles, and a host that cannot be looked up.
+    private static let passing: Set<SluiceError.Code> = [.storage, .diskFull, .overloaded, .quarantineFull, .providerUnreachable]
 
     /// Any error of a poll, in the kinds that call for different answers.
     package static func classify(_ error: any Error) -> PollFailure {

@@ -12,6 +12,19 @@ public protocol QuarantineStore: Sendable {
     func retryQuarantine(_ retry: QuarantineRetry) async throws -> QuarantineRetryReport
 }
 
+/// How much of one trigger may be set aside (P10): a provider that sends nothing but what nobody can key must not fill the disk. A commit
+/// that would set more aside throws `.quarantineFull` and stores nothing, so that the cursor stays before it.
+public enum QuarantineLimits {
+    public static let recordsMax = 10_000
+    public static let bytesMax = 128 << 20
+
+    public static let full = SluiceError(
+        .quarantineFull,
+        "as much of this trigger is set aside as may be (\(recordsMax) records, \(bytesMax >> 20) MiB), so nothing is read on, and nothing is "
+            + "lost: see why with `sluice trigger quarantine NAME`, mend the connector and make jobs of them with --retry, or give them up "
+            + "with --discard")
+}
+
 public struct QuarantineRetry: Sendable {
     public var trigger: TriggerID
     public var generation: Generation

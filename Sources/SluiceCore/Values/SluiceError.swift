@@ -47,6 +47,8 @@ extension SluiceError.Code {
     /// A poll asks for the same page again: it would never end.
     public static let pagingNeverEnds: Self = "paging_never_ends"
     public static let filter: Self = "filter"
+    /// As much of a trigger is set aside as may be: nothing is read on.
+    public static let quarantineFull: Self = "quarantine_full"
     public static let badCursor: Self = "bad_cursor"
     public static let providerStatus: Self = "provider_status"
     public static let providerUnreachable: Self = "provider_unreachable"

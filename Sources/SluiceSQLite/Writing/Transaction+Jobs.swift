@@ -223,7 +223,7 @@ extension Transaction {
         return try query.all { Carried(id: $0.id(0), from: $0.int(1)) }
     }
 
-    /// How many of the records were new.
+    /// How many of the records were new. Throws `.quarantineFull` where there would be too many.
     func insertQuarantine(_ commit: PageCommit, _ namespace: NamespaceID) throws -> Int {
         guard !commit.quarantined.isEmpty else { return 0 }
         let insert = try prepare(
@@ -242,6 +242,19 @@ extension Transaction {
             try insert.run()
             count += insert.changes
         }
+        if count > 0 { try checkQuarantine(commit.trigger, namespace, new: count) }
         return count
+    }
+
+    private func checkQuarantine(_ trigger: TriggerID, _ namespace: NamespaceID, new: Int) throws {
+        let before = try prepare("SELECT quarantined FROM progress WHERE trigger_id = ?")
+        before.bind(1, trigger)
+        let total = Int(try before.first { $0.int(0) } ?? 0) + new
+        guard total <= QuarantineLimits.recordsMax else { throw QuarantineLimits.full }
+        // What fits however large each of them is needs no counting.
+        let size = try prepare("SELECT coalesce(sum(length(bytes)), 0) FROM quarantine WHERE ns = ? AND trigger_id = ?")
+        size.bind(1, namespace)
+        size.bind(2, trigger)
+        guard try size.first({ $0.int(0) }) ?? 0 <= QuarantineLimits.bytesMax else { throw QuarantineLimits.full }
     }
 }

@@ -6,6 +6,7 @@ extension StoreConformance {
         ConformanceCase("P4_whatWasSetAsideBecomesAJobOnce", retriedOnce),
         ConformanceCase("P9_aRecordThatIsTriedAgainHasItsDeliveries", retriedWithDeliveries),
         ConformanceCase("P3_aRetryForATriggerThatChangedMakesNothing", retryOfAChangedTrigger),
+        ConformanceCase("P10_whatIsSetAsideIsBoundedAndTheCursorStaysBeforeIt", bounded),
     ]
 
     private static func setAside(
@@ -25,6 +26,38 @@ extension StoreConformance {
                 let record = Record(bytes: StoreBench.bytes("{\"n\":\"\(name)\"}")[...])
                 return (digest: Array(name.utf8), keyed: [KeyedRecord(record: record, dedupKey: StoreBench.bytes(key), mark: nil)])
             }, at: time)
+    }
+
+    private static func bounded(_ bench: inout StoreBench) async throws {
+        let trigger = try await bench.makeTrigger()
+        let fence = try await bench.lease()
+        var cycle: Int64 = 0
+        func setAside(_ parts: [QuarantinedRecord]) async throws {
+            cycle += 1
+            var end = bench.end()
+            end.cursor = StoreBench.bytes("\(cycle)")
+            var commit = bench.page(trigger, fence, cycle: cycle, keys: ["x\(cycle)"], completion: end)
+            commit.quarantined = parts
+            _ = try await bench.store.commitPage(commit)
+        }
+        func parts(_ numbers: Range<Int>, bytes: Int = 2) -> [QuarantinedRecord] {
+            numbers.map { QuarantinedRecord(bytes: [UInt8](repeating: 0x20, count: bytes), reason: "no id", digest: Array("\($0)".utf8)) }
+        }
+        try await setAside(parts(0..<QuarantineLimits.recordsMax - 1))
+        try await expectError(.quarantineFull, "one too many") { try await setAside(parts(20_000..<20_002)) }
+        let progress = try await bench.trigger().progress
+        try expectEqual(progress.quarantined, Int64(QuarantineLimits.recordsMax - 1), "their number")
+        try expectEqual(progress.lastPosition, JobPosition(1), "nothing of that page is stored")
+        try expectEqual(progress.cursor, StoreBench.bytes("1"), "the cursor")
+        // What is known already is not too many, and one more has room.
+        try await setAside(parts(0..<100) + parts(20_000..<20_001))
+        try await expectError(.quarantineFull, "no room") { try await setAside(parts(20_001..<20_002)) }
+        var giving = retry(trigger, [], at: bench.start + .seconds(31))
+        giving.discarded = (0..<QuarantineLimits.recordsMax - 1).map { Array("\($0)".utf8) } + [Array("20000".utf8)]
+        _ = try await bench.store.retryQuarantine(giving)
+        // Large ones are counted by their bytes.
+        for number in 0..<5 { try await setAside(parts(30_000 + number..<30_001 + number, bytes: QuarantineLimits.bytesMax / 5)) }
+        try await expectError(.quarantineFull, "too large") { try await setAside(parts(30_005..<30_006, bytes: 64)) }
     }
 
     private static func retriedOnce(_ bench: inout StoreBench) async throws {
