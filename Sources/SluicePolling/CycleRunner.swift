@@ -284,6 +284,7 @@ struct CycleRunner {
             pageState: cycle.pageState, readBound: cycle.readBound, now: service.time.now())
         request.formerRules = context.keys.rules(context.trigger.type)
         request.forgottenBelow = context.trigger.progress.forgottenBelow
+        request.dedupFloor = context.trigger.progress.dedupFloor
         if context.slot != nil { request.recordsMax = PollLimits.recordsPerHeldAnswerMax }
         return request
     }

@@ -66,6 +66,7 @@ struct RunningCycle {
     /// Set where it is not what the store has yet.
     var keyOrigin: KeyOrigin?
     var forgottenBelow: Int64?
+    var dedupFloor: Int64?
     var cursor: [UInt8]?
     var storedMark: Int64?
     var slice: CycleSlice

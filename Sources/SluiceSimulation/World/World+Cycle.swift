@@ -64,6 +64,7 @@ extension World {
         let formers = origin.formers.compactMap { descriptions[cycle.resource][$0.connector]?.rules }
         cycle.formers = mutant == .forgetFormerKeys ? [] : formers
         cycle.forgottenBelow = mutant == .reachBelowForgotten ? nil : progress.forgottenBelow
+        cycle.dedupFloor = progress.dedupFloor
     }
 
     /// Whether the trigger is still as it was when the schedule decided.
@@ -79,7 +80,7 @@ extension World {
             triggerType: "list", connection: connectionFields, input: input, cursor: cycle.cursor, pageState: cycle.slice.cycle.pageState,
             readBound: cycle.slice.cycle.readBound)
         if mutant == .laterPartitionFromNow { request.cursor = World.laterFromNow(cycle.cursor) }
-        request.forgottenBelow = cycle.forgottenBelow
+        (request.forgottenBelow, request.dedupFloor) = (cycle.forgottenBelow, cycle.dedupFloor)
         request.formerRules = cycle.formers
         return request
     }

@@ -117,7 +117,7 @@ extension World {
         var request = PollRequest(
             triggerType: "list", connection: connectionFields, input: input, cursor: trigger.progress.cursor,
             pageState: partition.map { Array("{\"count\":1,\"done\":0,\"queue\":[{\"id\":\"p\($0)\"}]}".utf8) }, readBound: now)
-        request.forgottenBelow = trigger.progress.forgottenBelow
+        (request.forgottenBelow, request.dedupFloor) = (trigger.progress.forgottenBelow, trigger.progress.dedupFloor)
         let feed = scenario.feeds[trigger.resource].feed
         guard var poll = try? PagePoll(described[trigger.resource].rules, request), let url = try? poll.nextRequest()?.url else {
             return nil

@@ -39,6 +39,7 @@ struct Reader {
     var cursor: [UInt8]?
     var pageState: [UInt8]?
     var forgottenBelow: Int64?
+    var dedupFloor: Int64?
     private(set) var jobs: [(key: String, record: Record)] = []
     private(set) var quarantined: [(reason: String, bytes: String)] = []
     private(set) var warnings: [String] = []
@@ -58,7 +59,7 @@ struct Reader {
         var request = PollRequest(
             triggerType: "t", connection: try JSONDocument(Array(connection.utf8)), input: try JSONDocument(Array(input.utf8)),
             cursor: cursor, pageState: pageState, readBound: Timestamp(seconds: nowSeconds))
-        request.forgottenBelow = forgottenBelow
+        (request.forgottenBelow, request.dedupFloor) = (forgottenBelow, dedupFloor)
         return request
     }
 

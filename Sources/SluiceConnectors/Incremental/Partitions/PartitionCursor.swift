@@ -8,7 +8,7 @@ import SluiceCore
 /// ```
 /// A partition that was begun and has no position yet holds null. `removed` says since when a partition is no longer listed;
 /// `resting`, where those were read to that have been gone for long: no dedup keys are held for them any more. `below` names those that
-/// were read from below what is forgotten of the others, and that mark: until it rises, their own keys are all known. `split` stands where
+/// were read from below what is forgotten of the others, and that mark: until it rises, their own keys are known from the floor on. `split` stands where
 /// the origin is how far one feed was read before the connector had partitions, and says since when: what of it belongs to a partition
 /// that is found later is told from what is new by its dedup keys, until they are let go of and `split` is 0.
 struct PartitionCursor: Equatable, Sendable {
@@ -94,10 +94,11 @@ struct PartitionCursor: Equatable, Sendable {
     /// Whether a partition was begun, so that dedup keys of its records may be kept.
     func hasBegun(_ id: String) -> Bool { positions[id] != nil }
 
-    /// Below which mark keys of this partition are forgotten, where they are of the trigger below `mark`; nil: nowhere.
-    func forgottenBelow(_ id: String, of mark: Int64?) -> Int64? {
+    /// Below which mark keys of this partition are forgotten, where they are of the trigger below `mark`, and may be from now on below
+    /// `floor`; nil: nowhere.
+    func forgottenBelow(_ id: String, of mark: Int64?, floor: Int64?) -> Int64? {
         guard let mark, let since = readFromBelow[id], mark <= since else { return mark }
-        return nil
+        return floor
     }
 
     /// A partition was read from `start` on, nil: from the first there is, while keys of the trigger were forgotten below `mark`.

@@ -66,7 +66,7 @@ public struct PartitionedPage: Sendable {
         var inner = request
         let id = waiting.partition.id
         (inner.cursor, inner.pageState) = (cursor[id], state.inner)
-        inner.forgottenBelow = cursor.forgottenBelow(id, of: request.forgottenBelow)
+        inner.forgottenBelow = cursor.forgottenBelow(id, of: request.forgottenBelow, floor: request.dedupFloor)
         inner.scope.partition = JSONView(checked: waiting.partition.fields[...])
         inner.scope["partition"] = TemplateScope.Word(text: id)
         return .read(Turn(waiting: waiting, request: inner, origin: try origin()))
