@@ -108,7 +108,7 @@ struct TriggerCommands: ParsableCommand {
         var discard = false
         @Option(help: ArgumentHelp("With --retry or --discard: only this one; can be repeated.", valueName: "digest"))
         var digest: [String] = []
-        @Flag(help: "With --discard: all of them, a thousand at a time.") var all = false
+        @Flag(help: "With --discard: all of them.") var all = false
         @Argument(help: "The trigger, as `trigger list` names it.") var name: String
 
         func validate() throws {
@@ -134,12 +134,31 @@ struct TriggerCommands: ParsableCommand {
             }
         }
 
+        /// The server takes a thousand at a time.
         private func giveUp(_ caller: Caller) async throws {
-            let answer = try await caller.post("/v1/triggers/\(Percent.encoded(name))/quarantine/discard") { writer in
-                if all { writer.member("all", true) } else { which(&writer) }
+            var discarded: Int64 = 0
+            var answer: JSONView
+            var more: Bool
+            repeat {
+                answer = try await caller.post("/v1/triggers/\(Percent.encoded(name))/quarantine/discard") { writer in
+                    if all { writer.member("all", true) } else { which(&writer) }
+                }
+                let count = answer["discarded"]?.int64 ?? 0
+                discarded += count
+                more = all && count > 0 && answer["left"]?.int64 ?? 0 > 0
+                if more { Terminal.progress("\(discarded) discarded, \(Show.text(answer["left"])) still set aside") }
+            } while more
+            Terminal.progress("")
+            if json {
+                var writer = JSONWriter()
+                writer.object { writer in
+                    writer.member("trigger", name)
+                    writer.member("discarded", discarded)
+                    writer.member("left", answer["left"]?.int64 ?? 0)
+                }
+                return Terminal.out(String(decoding: writer.bytes, as: UTF8.self))
             }
-            if json { return Terminal.out(String(decoding: answer.bytes, as: UTF8.self)) }
-            Terminal.out("\(name): \(Show.text(answer["discarded"])) discarded, \(Show.text(answer["left"])) still set aside")
+            Terminal.out("\(name): \(discarded) discarded, \(Show.text(answer["left"])) still set aside")
         }
 
         private func which(_ writer: inout JSONWriter) {
