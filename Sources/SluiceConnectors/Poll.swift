@@ -20,8 +20,8 @@ public struct PollRequest: Sendable {
     public var window: BackfillWindow?
     /// Below this mark dedup keys are forgotten: what lies there came before, and is not to be read again for a longer lookback.
     public var forgottenBelow: Int64?
-    /// Below this mark they may be forgotten from now on. It is the lower of the two after a part of the feed was added that begins further
-    /// back: of that part nothing above is forgotten.
+    /// Below this mark they may be forgotten from now on: lower than that after a part of the feed was added that begins further back, or
+    /// after a longer lookback.
     public var dedupFloor: Int64?
     /// Descriptions by which the trigger's keys were made before: the keys by them come along in `PollPage.formerKeys` wherever
     /// `PollPage.keys` do.

@@ -330,8 +330,8 @@ struct CycleRunner {
         } while first < records.count
         if !quarantined.isEmpty { await service.tellOfQuarantine(context.trigger) }
         let scrubber = page.warnings.isEmpty ? nil : service.scrubber(of: start.connection)
-        for warning in page.warnings.prefix(5).map({ scrubber?.scrubbed($0) ?? $0 }) {
-            service.logger.warning("\(warning)", metadata: ["trigger": "\(context.trigger.name)"])
+        for (index, warning) in page.warnings.lazy.map({ scrubber?.scrubbed($0) ?? $0 }).enumerated() {
+            if index < 5 { service.logger.warning("\(warning)", metadata: ["trigger": "\(context.trigger.name)"]) }
             // It stands until somebody has read everything again: no later poll can find what is gone.
             if warning.hasPrefix("gap:") { warn(.gap, context, warning) }
             if warning.hasPrefix(PollPage.leftOutPrefix) { warn(.partitionsLeftOut, context, warning) }

@@ -55,7 +55,7 @@ public enum Fault: String, Sendable, CaseIterable {
     case leaseLost, leaseLostInCycle
     case paused, pausedInCycle, stopped, definitionChanged, polledByHand
     case lookbackChanged, dedupChanged, changeIgnored
-    case partitionFound, partitionGone, partitionBackLate, partitionRefused, partitionFailing, feedSplit
+    case partitionFound, partitionGone, partitionBackLate, partitionRefused, partitionLeftOut, partitionFailing, feedSplit
     case keysPruned, commitRepeated, storeFailed, storeFailedBetweenChunks, cycleYielded, budgetWaited
 }
 

@@ -13,7 +13,8 @@ public protocol QuarantineStore: Sendable {
 }
 
 /// How much of one trigger may be set aside (P10): a provider that sends nothing but what nobody can key must not fill the disk. A commit
-/// that would set more aside throws `.quarantineFull` and stores nothing, so that the cursor stays before it.
+/// that would set more aside throws `.quarantineFull` and stores nothing, so that the cursor stays before it. Where nothing is set aside yet one
+/// page is taken, whatever it holds.
 public enum QuarantineLimits {
     public static let recordsMax = 10_000
     public static let bytesMax = 128 << 20

@@ -359,6 +359,19 @@ import Testing
         }
     }
 
+    /// As long as it waits no dedup key of its trigger is forgotten.
+    @Test func P10_aFullQuarantineEndsIt() async throws {
+        let time = ManualTime()
+        let feed = try WindowFeed(time: time)
+        feed.put(Self.items(5))
+        try await Self.with(feed, time) { bench in
+            bench.store.beforeBackfill { if case .page = $0.work { throw QuarantineLimits.full } }
+            let id = try await Self.begin(bench, Self.wanted(try await bench.trigger(), Self.start - 1000, Self.start, .missingOnly))
+            let ended = try await Self.run(bench, id)
+            #expect(ended.state == .failed && ended.lastError?.contains("make jobs of them with --retry") == true)
+        }
+    }
+
     @Test func whatNobodyHearsOfIsGivenUp() async throws {
         let time = ManualTime()
         let feed = try WindowFeed(time: time)

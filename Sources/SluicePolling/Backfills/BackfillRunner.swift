@@ -194,7 +194,9 @@ struct BackfillRunner {
         // Chunks of a page were committed since: what is true is in the store.
         let stored = (try? await service.store.backfill(.default, id)) ?? backfill
         let failures = failure.isHeldBack ? stored.failures : stored.failures + 1
-        let isFinal = failure.kind == .badCursor || failure.kind == .permanent && failures >= service.limits.permanentFailuresMax
+        // While it waits no dedup key of its trigger is forgotten, and room in the quarantine is made by people only.
+        let needsPeople = failure.kind == .permanent || failure.error.code == .quarantineFull
+        let isFinal = failure.kind == .badCursor || needsPeople && failures >= service.limits.permanentFailuresMax
         if isFinal { return await service.fail(stored, failure.error.message) }
         let backoff = min(Backoff.delay(failures: max(1, failures), random: service.polling.random()), service.limits.retrySpanMax)
         let wait = max(failure.retryAfter ?? .zero, failure.isHeldBack ? .zero : backoff)

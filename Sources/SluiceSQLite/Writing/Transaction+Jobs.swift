@@ -249,10 +249,12 @@ extension Transaction {
     private func checkQuarantine(_ trigger: TriggerID, _ namespace: NamespaceID, new: Int) throws {
         let before = try prepare("SELECT quarantined FROM progress WHERE trigger_id = ?")
         before.bind(1, trigger)
-        let total = Int(try before.first { $0.int(0) } ?? 0) + new
-        guard total <= QuarantineLimits.recordsMax else { throw QuarantineLimits.full }
-        // What fits however large each of them is needs no counting.
-        let size = try prepare("SELECT coalesce(sum(length(bytes)), 0) FROM quarantine WHERE ns = ? AND trigger_id = ?")
+        let known = Int(try before.first { $0.int(0) } ?? 0)
+        // However much one page holds: with nothing to give up for it, nobody could make room.
+        guard known > 0 else { return }
+        guard known + new <= QuarantineLimits.recordsMax else { throw QuarantineLimits.full }
+        let size = try prepare(
+            "SELECT coalesce(sum(length(bytes)), 0) FROM quarantine WHERE ns = ? AND trigger_id = ? AND is_discarded = 0")
         size.bind(1, namespace)
         size.bind(2, trigger)
         guard try size.first({ $0.int(0) }) ?? 0 <= QuarantineLimits.bytesMax else { throw QuarantineLimits.full }

@@ -190,8 +190,8 @@ struct Monitor {
         let index = Int(commit.trigger.rawValue)
         let now = world.now
         for number in jobs { watches[index].records.insert(world.provider.changes[number].id) }
-        noteUnfinished(index, jobs, of: changes, isWhole: commit.completion != nil, world.provider)
-        for warning in warnings where commit.chunk == 0 { noteWarning(index, warning, world.provider) }
+        noteUnfinished(index, jobs, of: changes, isWhole: commit.completion != nil, world)
+        for warning in warnings where commit.chunk == 0 { noteWarning(index, warning, description, world.provider) }
         if description.dedup.ignoresChanges { noteIgnored(index, changes, world.provider) }
         if !isByHolder { violate(.P3_onlyTheHolderCommits, "trigger \(index): a process without the lease committed a page", at: now) }
         for job in jobs where !watches[index].jobs.insert(job).inserted {
@@ -224,11 +224,18 @@ struct Monitor {
         }
     }
 
+    // MARK: Partitions
+
+    mutating func refused(_ index: Int, partition: Int, at now: Timestamp) { watches[index].refusedAt[partition] = now }
+
     /// Where a partition was read for the first time, and its page broke off, no cursor holds on to the keys of what was committed of it.
-    private mutating func noteUnfinished(_ index: Int, _ jobs: [Int], of changes: [Int], isWhole: Bool, _ provider: ProviderModel) {
-        if !isWhole { watches[index].unfinished.formUnion(jobs) }
-        guard isWhole, let partition = changes.first.map({ provider.changes[$0].partition }) else { return }
-        watches[index].unfinished = watches[index].unfinished.filter { provider.changes[$0].partition != partition }
+    private mutating func noteUnfinished(_ index: Int, _ jobs: [Int], of changes: [Int], isWhole: Bool, _ world: World) {
+        guard let partition = changes.first.map({ world.provider.changes[$0].partition }) else { return }
+        if !isWhole, !world.hasPosition(index, partition) {
+            watches[index].unfinished.formUnion(jobs)
+        } else {
+            watches[index].unfinished = watches[index].unfinished.filter { world.provider.changes[$0].partition != partition }
+        }
     }
 
     /// The list of partitions names one no longer. While it does not, the keys of a page that broke off may be forgotten.
@@ -238,15 +245,30 @@ struct Monitor {
         }
     }
 
-    /// A partition that was gone for so long that its keys were forgotten is back: what may be told twice is announced.
-    private mutating func noteWarning(_ index: Int, _ warning: String, _ provider: ProviderModel) {
+    /// A partition is read from where keys are forgotten: what may be told twice is announced, and lies within what is always read again.
+    private mutating func noteWarning(_ index: Int, _ warning: String, _ description: Description, _ provider: ProviderModel) {
         if warning.contains("is listed again after its dedup keys were forgotten") { occurred(.partitionBackLate) }
+        if warning.hasPrefix(PollPage.leftOutPrefix) { occurred(.partitionLeftOut) }
         guard warning.hasPrefix("partition p"), warning.contains("may come again"),
             let number = Int(warning.dropFirst("partition p".count).prefix { $0.isNumber })
-        else {
-            return
-        }
-        watches[index].mayRepeat.formUnion(watches[index].jobs.filter { provider.changes[$0].partition == number })
+        else { return }
+        let mark = watches[index].restingMarks[number] ?? watches[index].restingMarks[Watch.all] ?? .max
+        let granule = provider.resources[watches[index].resource].feed.kind.granuleMilliseconds
+        let lowest = mark == .max ? mark : mark - description.lookbackSeconds * 1000 - 2 * granule
+        watches[index].mayRepeat.formUnion(
+            watches[index].jobs.filter { provider.changes[$0].partition == number && provider.changes[$0].updatedAt >= lowest })
+    }
+
+    /// A cycle has succeeded: what it read is known from here on.
+    private mutating func forgetRepeats(_ index: Int, _ readBound: Timestamp, _ provider: ProviderModel) {
+        let watch = watches[index]
+        watches[index].mayRepeat = watch.mayRepeat.filter { !wasRead(provider.changes[$0], by: watch, readBound, provider) }
+    }
+
+    /// Whether a cycle over partitions read that of a change: it was listed, and nothing of it was refused.
+    private func wasRead(_ change: Change, by watch: Watch, _ readBound: Timestamp, _ provider: ProviderModel) -> Bool {
+        guard let partition = provider.partition(of: change) else { return true }
+        return partition.isListed(since: readBound) && watch.refusedAt[change.partition] ?? .distantPast < readBound
     }
 
     private mutating func succeeded(_ index: Int, startedAt: Timestamp, _ readBound: Timestamp, _ description: Description, world: World) {
@@ -256,12 +278,10 @@ struct Monitor {
         watches[index].lastSuccessAt = startedAt
         watches[index].notBefore = nil
         dropSuperseded(index, provider: world.provider, at: world.now)
+        forgetRepeats(index, readBound, world.provider)
         for number in watches[index].outstanding where world.provider.changes[number].visibleAt <= readBound {
-            if description.isPartitioned,
-                world.provider.partition(of: world.provider.changes[number])?.isReadable(since: readBound) == false
-            {
-                continue
-            }
+            let change = world.provider.changes[number]
+            if description.isPartitioned, !wasRead(change, by: watches[index], readBound, world.provider) { continue }
             let message =
                 "trigger \(index): change \(number) was visible at the read bound \(readBound) of a cycle that succeeded, and is no job"
             violate(.P2_cycleSeesWhatWasVisible, message, at: world.now)
@@ -284,6 +304,7 @@ struct Monitor {
         let feed = world.provider.resources[watches[index].resource].feed
         guard feed.kind.hasCursor else { return }
         watches[index].bounds = world.lowerBounds(index)
+        watches[index].restingMarks = world.restingMarks(index)
         dropSuperseded(index, provider: world.provider, at: world.now)
         for number in watches[index].outstanding {
             let change = world.provider.changes[number]

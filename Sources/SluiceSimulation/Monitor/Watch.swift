@@ -52,7 +52,11 @@ struct Watch {
     /// Jobs that may come once more, as a warning has said.
     var mayRepeat: Set<Int> = []
     var repeatedJobs = 0
-    /// Jobs of a page of which some chunks were committed, and not its cursor.
+    /// How far partitions were read that rest, or all as one before there were any, in the provider's milliseconds.
+    var restingMarks: [Int: Int64] = [:]
+    /// When the provider last refused to show a partition to this trigger.
+    var refusedAt: [Int: Timestamp] = [:]
+    /// Jobs of a partition that no cursor names, of a page of which some chunks were committed, and not its cursor.
     var unfinished: Set<Int> = []
 
     init(resource: Int, listens: Bool, visibilityLag: Span, safetyInterval: Span) {

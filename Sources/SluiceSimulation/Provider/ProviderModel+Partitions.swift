@@ -10,11 +10,8 @@ struct PartitionModel {
     /// Until when it failed last.
     var failingUntil = Timestamp.distantPast
 
-    /// Whether a cycle could read it all the time since `start`.
-    func isReadable(since start: Timestamp) -> Bool {
-        guard let listedSince else { return false }
-        return listedSince <= start && refusedUntil <= start
-    }
+    /// Whether a cycle that began then knows of it.
+    func isListed(since start: Timestamp) -> Bool { listedSince.map { $0 <= start } ?? false }
 }
 
 extension ProviderModel {

@@ -152,11 +152,11 @@ extension World {
         return reply
     }
 
-    /// What the provider refuses to show is not read in this cycle.
+    /// What the provider refuses to show is not read in this cycle; a place that it knows no more is one to begin again from.
     private func noteRefusal(_ reply: HTTPReply, of url: String, _ cycle: RunningCycle) {
         guard let number = ProviderModel.partition(url), (400..<500).contains(reply.status) else { return }
-        let until = now
-        provider.changePartition(cycle.resource, number) { $0.refusedUntil = max($0.refusedUntil, until) }
+        if [400, 404, 410].contains(reply.status), isFurther(url, cycle) { return }
+        monitor.refused(Int(cycle.start.trigger.rawValue), partition: number, at: now)
     }
 
     /// Whether a request names a place that the provider may know no more. A partition's first page does not.
@@ -232,7 +232,9 @@ extension World {
         if let wait { node.budgets[cycle.connection].block(until: now + wait) }
         switch reply.status {
         case 429: throw PollFailure(.rateLimited, SluiceError(.rateLimited, "the provider limits our requests"), retryAfter: wait)
-        case 401, 403: throw PollFailure(.unauthorized, SluiceError(.providerAuth, "the provider refuses the credentials"))
+        case 401, 403:
+            throw PollFailure(
+                .unauthorized, SluiceError(.providerAuth, "the provider refuses the credentials").with("status", String(reply.status)))
         case 500...599: throw PollFailure(.transient, SluiceError(.providerStatus, "the provider fails"), retryAfter: wait)
         default: break
         }
@@ -314,6 +316,10 @@ extension World {
         let connection = ConnectionID(Int64(cycle.connection))
         let index = Int(cycle.start.trigger.rawValue)
         switch failure.kind {
+        // It may be about what one trigger reads.
+        case .unauthorized where failure.error.context["status"] == "403" && !node.schedule.isRefused(connection):
+            guard failures >= 3, node === holder else { return }
+            report(index, .failedForGood(reason: failure.error.description))
         case .unauthorized where failures >= 2 || node.schedule.isRefused(connection):
             let probeAt = now + timing(index).safetyInterval
             node.schedule.setRefused(connection, probeAt: probeAt)

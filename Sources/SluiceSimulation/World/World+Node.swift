@@ -129,12 +129,29 @@ extension World {
     func lowerBounds(_ index: Int) -> [Int: Int64] {
         let trigger = store.triggers[index]
         guard described[trigger.resource].description.isPartitioned else { return lowerBound(index, nil).map { [Watch.all: $0] } ?? [:] }
-        let resting = trigger.progress.cursor.flatMap { try? JSONDocument($0).root["resting"]?.members?.map(\.0) } ?? []
+        let resting = storedCursor(index)?["resting"]?.members?.map(\.0) ?? []
         var bounds: [Int: Int64] = [:]
         for (number, partition) in provider.resources[trigger.resource].partitions.enumerated() {
             guard partition.listedSince != nil, !resting.contains("p\(number)") else { continue }
             bounds[number] = lowerBound(index, number)
         }
         return bounds
+    }
+
+    private func storedCursor(_ index: Int) -> JSONView? { store.triggers[index].progress.cursor.flatMap { try? JSONDocument($0).root } }
+
+    /// Whether the committed cursor says how far a partition was read.
+    func hasPosition(_ index: Int, _ partition: Int) -> Bool { storedCursor(index)?["partitions"]?["p\(partition)"]?["mark"] != nil }
+
+    /// How far those partitions were read whose keys are let go of, in the provider's milliseconds; of all as one, under `Watch.all`.
+    func restingMarks(_ index: Int) -> [Int: Int64] {
+        guard let cursor = storedCursor(index) else { return [:] }
+        let unit: Int64 = [.fineOffsets, .textTimes].contains(scenario.feeds[store.triggers[index].resource].feed.kind) ? 1 : 1000
+        var marks: [Int: Int64] = [:]
+        for (name, position) in cursor["resting"]?.members ?? [] {
+            if let number = Int(name.dropFirst()), let mark = position["mark"]?.int64 { marks[number] = mark * unit }
+        }
+        if cursor["split"] != nil, let mark = cursor["origin"]?["mark"]?.int64 { marks[Watch.all] = mark * unit }
+        return marks
     }
 }

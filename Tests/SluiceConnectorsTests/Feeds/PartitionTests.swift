@@ -413,23 +413,79 @@ import Testing
         reader.forgottenBelow = forgotten
         forge.change { $0.issues["b"] = [(1, t0 - 3000), (2, t0 - 50)] }
         try await reader.cycle()
-        #expect(reader.cursorText.contains(#""below":{"acme/b":\#(forgotten)}"#), "\(reader.cursorText)")
+        #expect(reader.cursorText.contains(#""below":{"acme/b":[\#(forgotten),\#(t0 - 3600)]}"#), "\(reader.cursorText)")
         let longer = json().replacing(#""order":"asc""#, with: #""order":"asc","lookback":5000"#)
         reader.rules = try Reader(longer, forge).rules
-        reader.dedupFloor = t0 - 4000
+        func asked(_ name: String, since: Int64) async throws -> Bool {
+            forge.change { $0.requests = [] }
+            try await reader.cycle()
+            return forge.requests.contains { $0.contains("/repos/\(name)/") && $0.contains("since=\(since)") }
+        }
         // It shows late, in a partition that has its keys from below that mark on.
         forge.add("b", 3, t0 - 3001)
-        forge.change { $0.requests = [] }
-        try await reader.cycle()
-        #expect(forge.requests.contains { $0.contains("/repos/a/") && $0.contains("since=\(forgotten)") }, "\(forge.requests)")
-        #expect(forge.requests.contains { $0.contains("/repos/b/") && $0.contains("since=\(t0 - 4000)") }, "\(forge.requests)")
+        #expect(try await asked("b", since: t0 - 3600))
         #expect(reader.keys.contains("acme%2Fb/3@\(t0 - 3001)"))
+        #expect(try await asked("a", since: forgotten))
+        // What is forgotten of it meanwhile stays so when the floor falls again, as it does with a longer lookback.
+        reader.dedupFloor = t0 - 600
+        #expect(try await asked("b", since: t0 - 600))
+        reader.dedupFloor = t0 - 4000
+        #expect(try await asked("b", since: t0 - 600))
         // Once more is forgotten than when it was found, its keys are as well.
         reader.forgottenBelow = forgotten + 20
-        forge.change { $0.requests = [] }
-        try await reader.cycle()
+        #expect(try await asked("b", since: forgotten + 20))
         #expect(!reader.cursorText.contains("below"), "\(reader.cursorText)")
-        #expect(forge.requests.contains { $0.contains("/repos/b/") && $0.contains("since=\(forgotten + 20)") }, "\(forge.requests)")
+    }
+
+    /// Which partitions were read from further back is not known of a cursor that a former version kept: nothing is passed over.
+    @Test func P3_aCursorOfAFormerVersionHoldsNothingBackUntilMoreIsForgotten() async throws {
+        let forge = forge("a")
+        let longer = json().replacing(#""order":"asc""#, with: #""order":"asc","lookback":5000"#)
+        var reader = try Reader(longer, forge)
+        let position = #"{"mark":\#(t0 - 98),"value":"\#(t0 - 98)"}"#
+        reader.cursor = Array(#"{"origin":\#(position),"partitions":{"acme/a":\#(position)}}"#.utf8)
+        reader.forgottenBelow = t0 - 120
+        try await reader.cycle()
+        #expect(forge.requests.last?.contains("since=\(t0 - 5098)") == true, "\(forge.requests)")
+        reader.forgottenBelow = t0 - 110
+        try await reader.cycle()
+        #expect(forge.requests.last?.contains("since=\(t0 - 110)") == true, "\(forge.requests)")
+    }
+
+    /// The bound is met where the last partition has been read to its end, or where a page token is added to the queue: nothing is taken.
+    @Test func P10_aCursorThatGrowsTooLargeTakesNothing() async throws {
+        let forge = Forge()
+        let rules = json(#","max":400"#).replacing("{partition.key.short}", with: "{partition}")
+        var reader = try Reader(rules, forge)
+        var count = 0
+        func grow(by more: Int) async throws -> Int {
+            forge.change { state in
+                for index in count..<count + more { state.issues["n\(1000 + index)" + String(repeating: "x", count: 195)] = [] }
+            }
+            count += more
+            try await reader.cycle(pagesMax: 2000)
+            return reader.cursorText.utf8.count
+        }
+        let first = try await grow(by: 200)
+        let second = try await grow(by: 1)
+        let room = (PollLimits.cursorBytesMax - second) / (second - first)
+        let before = reader.cursor
+        let failure = await #expect(throws: PollFailure.self) { _ = try await grow(by: room + 1) }
+        #expect(
+            failure?.kind == .permanent && failure?.error.message.contains("the cursors of \(count) partitions") == true,
+            "\(failure as Any)")
+        #expect(reader.cursor != before, "those before it are read")
+
+        let names = (0..<30).map { "\"\($0)" + String(repeating: "y", count: 240) + "\"" }.joined(separator: ",")
+        let http = Replies { _, _ in
+            Replies.ok(#"{"items":[{"id":1,"at":5}],"next":"\#(String(repeating: "t", count: 30_000))"}"#)
+        }
+        let rest =
+            #""query":{"repo":"{partition}"},"pagination":{"token":{"from":"next","parameter":"o"}},"partitions":{"values":[\#(names)]}"#
+        var paged = try Reader(items(rest, cursor: #"{"field":"at","parameter":"since","type":"integer","order":"asc"}"#), http)
+        let tooMuch = await #expect(throws: PollFailure.self) { try await paged.cycle() }
+        #expect(tooMuch?.error.message.contains("the open cycle of 30 partitions") == true, "\(tooMuch as Any)")
+        #expect(paged.cursor == nil && paged.jobs.isEmpty)
     }
 
     /// What one feed read is known for as long as the position of a partition that is not listed would be kept.

@@ -3,14 +3,18 @@ import SluiceCore
 /// The cursors of all partitions as the trigger's one cursor:
 ///
 /// ```
-/// {"origin":{"mark":…,"value":…},"partitions":{"octo/hello":{"mark":…,"value":…},…},"removed":{"octo/gone":1700000000000},
-///  "resting":{"octo/gone":{"mark":…,"value":…}},"below":{"octo/late":1700000000}}
+/// {"origin":{"mark":…,"value":…},"noted":0,"partitions":{"octo/hello":{"mark":…,"value":…},…},"removed":{"octo/gone":1700000000000},
+///  "resting":{"octo/gone":{"mark":…,"value":…}},"below":{"octo/late":[1700000000,1690000000]}}
 /// ```
 /// A partition that was begun and has no position yet holds null. `removed` says since when a partition is no longer listed;
-/// `resting`, where those were read to that have been gone for long: no dedup keys are held for them any more. `below` names those that
-/// were read from below what is forgotten of the others, and that mark: until it rises, their own keys are known from the floor on. `split` stands where
-/// the origin is how far one feed was read before the connector had partitions, and says since when: what of it belongs to a partition
-/// that is found later is told from what is new by its dedup keys, until they are let go of and `split` is 0.
+/// `resting`, where those were read to that have been gone for long: no dedup keys are held for them any more.
+///
+/// `below` names those that were read from below what is forgotten of the others, with that mark and the one from which their own keys are
+/// known: until the first rises, the second holds. `noted`: up to this mark it is not known which partitions were.
+///
+/// `split` stands where the origin is how far one feed was read before the connector had partitions, and says since when; true before the
+/// first list was whole. What of it belongs to a partition that is found later is known by its dedup keys, until they are let go of and
+/// `split` is 0.
 struct PartitionCursor: Equatable, Sendable {
     /// Where the trigger began: where partitions begin that are found later. Nil: with everything.
     var origin: [UInt8]?
@@ -18,7 +22,14 @@ struct PartitionCursor: Equatable, Sendable {
     var positions: [String: [UInt8]] = [:]
     var removedSince: [String: Int64] = [:]
     var resting: [String: [UInt8]] = [:]
-    var readFromBelow: [String: Int64] = [:]
+    private var readFromBelow: [String: Known] = [:]
+    private var noted: Int64?
+
+    /// Keys of the trigger were forgotten below `since` when a partition was read from below that; its own are known from `from` on.
+    private struct Known: Equatable, Sendable {
+        var since: Int64
+        var from: Int64
+    }
 
     /// So many are remembered; of more, those that have been gone longest are not.
     static let restingMax = 200
@@ -33,12 +44,16 @@ struct PartitionCursor: Equatable, Sendable {
             (origin, splitSince) = (json, Int64.max)
             return
         }
-        splitSince = root["split"]?.int64
+        splitSince = root["split"].map { $0.bool == true ? Int64.max : $0.int64 ?? 0 }
+        noted = root["noted"]?.int64
         origin = root["origin"].map { Array($0.bytes) }
         for (id, value) in members { positions[id] = Array(value.bytes) }
         for (id, value) in root["removed"]?.members ?? [] { removedSince[id] = value.int64 }
         for (id, value) in root["resting"]?.members ?? [] { resting[id] = Array(value.bytes) }
-        for (id, value) in root["below"]?.members ?? [] { readFromBelow[id] = value.int64 }
+        for (id, value) in root["below"]?.members ?? [] {
+            guard let marks = value.elements?.map(\.int64), marks.count == 2, let since = marks[0], let from = marks[1] else { continue }
+            readFromBelow[id] = Known(since: since, from: from)
+        }
     }
 
     private static let fault = PollFailure(
@@ -56,7 +71,10 @@ struct PartitionCursor: Equatable, Sendable {
                 writer.key("origin")
                 writer.raw(origin)
             }
-            if let splitSince { writer.member("split", splitSince) }
+            if let splitSince {
+                if splitSince == Int64.max { writer.member("split", true) } else { writer.member("split", splitSince) }
+            }
+            if let noted { writer.member("noted", noted) }
             writer.key("partitions")
             PartitionCursor.write(positions, to: &writer)
             if !removedSince.isEmpty {
@@ -69,7 +87,13 @@ struct PartitionCursor: Equatable, Sendable {
             }
             guard !readFromBelow.isEmpty else { return }
             writer.key("below")
-            writer.object { writer in for id in readFromBelow.keys.sorted() { writer.member(id, readFromBelow[id]) } }
+            writer.object { writer in
+                for id in readFromBelow.keys.sorted() {
+                    guard let known = readFromBelow[id] else { continue }
+                    writer.key(id)
+                    writer.array { writer in for mark in [known.since, known.from] { writer.value(mark) } }
+                }
+            }
         }
         return writer.bytes
     }
@@ -94,18 +118,38 @@ struct PartitionCursor: Equatable, Sendable {
     /// Whether a partition was begun, so that dedup keys of its records may be kept.
     func hasBegun(_ id: String) -> Bool { positions[id] != nil }
 
-    /// Below which mark keys of this partition are forgotten, where they are of the trigger below `mark`, and may be from now on below
-    /// `floor`; nil: nowhere.
-    func forgottenBelow(_ id: String, of mark: Int64?, floor: Int64?) -> Int64? {
-        guard let mark, let since = readFromBelow[id], mark <= since else { return mark }
-        return floor
+    /// Below which mark keys of this partition are forgotten, where they are of the trigger below `mark`; nil: nowhere, or nobody knows.
+    func forgottenBelow(_ id: String, of mark: Int64?) -> Int64? {
+        guard let mark else { return nil }
+        if let known = readFromBelow[id], mark <= known.since { return known.from }
+        return noted.map { mark > $0 } ?? false ? mark : nil
+    }
+
+    /// A cycle begins: keys may have been forgotten below `floor` since the last one, and of the trigger they are below `mark`.
+    mutating func noteFloor(_ floor: Int64?, forgottenBelow mark: Int64?) {
+        noted = noted ?? mark ?? 0
+        readFromBelow = readFromBelow.filter { $0.value.since >= mark ?? .max && hasBegun($0.key) }
+        guard let floor else { return }
+        readFromBelow = readFromBelow.mapValues { Known(since: $0.since, from: max($0.from, floor)) }
     }
 
     /// A partition was read from `start` on, nil: from the first there is, while keys of the trigger were forgotten below `mark`.
     mutating func noteRead(_ id: String, from start: Int64?, forgottenBelow mark: Int64?) {
-        guard let mark else { return }
-        if start ?? .min < mark { readFromBelow[id] = mark }
-        readFromBelow = readFromBelow.filter { $0.value >= mark && hasBegun($0.key) }
+        guard let mark, start ?? .min < mark, readFromBelow[id]?.since != mark else { return }
+        readFromBelow[id] = Known(since: mark, from: start ?? .min)
+    }
+
+    /// Makes room: nothing is held back for what is not known, until more is forgotten.
+    mutating func forgetReads(_ mark: Int64?) {
+        if !readFromBelow.isEmpty { noted = [noted, mark].compactMap(\.self).max() }
+        readFromBelow = [:]
+    }
+
+    /// What people should know of a partition that begins at the origin; nil: nothing.
+    func newsOfBeginning(_ id: String) -> String? {
+        guard splitSince == 0, !hasBegun(id) else { return nil }
+        return "partition \(id) is found after the dedup keys were forgotten of what was read before there were partitions: "
+            + "some of it may come again"
     }
 
     /// Takes over which partitions there are now. What has been gone for longer than `keep` comes to rest; what is listed again
@@ -114,13 +158,6 @@ struct PartitionCursor: Equatable, Sendable {
         var news: [String] = []
         if let since = splitSince, since > 0 {
             splitSince = since != Int64.max && PartitionCursor.isPast(since, now, keep) ? 0 : min(since, now.milliseconds)
-        }
-        if splitSince == 0 {
-            for id in listed.sorted() where !hasBegun(id) && resting[id] == nil {
-                news.append(
-                    "partition \(id) is found after the dedup keys were forgotten of what was read before there were partitions: "
-                        + "some of it may come again")
-            }
         }
         for id in positions.keys.sorted() {
             guard !listed.contains(id) else {

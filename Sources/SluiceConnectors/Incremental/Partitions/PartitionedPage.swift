@@ -66,7 +66,7 @@ public struct PartitionedPage: Sendable {
         var inner = request
         let id = waiting.partition.id
         (inner.cursor, inner.pageState) = (cursor[id], state.inner)
-        inner.forgottenBelow = cursor.forgottenBelow(id, of: request.forgottenBelow, floor: request.dedupFloor)
+        inner.forgottenBelow = cursor.forgottenBelow(id, of: request.forgottenBelow)
         inner.scope.partition = JSONView(checked: waiting.partition.fields[...])
         inner.scope["partition"] = TemplateScope.Word(text: id)
         return .read(Turn(waiting: waiting, request: inner, origin: try origin()))
@@ -105,7 +105,10 @@ public struct PartitionedPage: Sendable {
         return nil
     }
 
-    private mutating func meet(at now: Timestamp) {
+    private mutating func meet(at date: Timestamp) {
+        // One wrong Date must not end what is kept for days.
+        let now = min(max(date, request.readBound - .days(1)), request.readBound + .days(1))
+        cursor.noteFloor(request.dedupFloor, forgottenBelow: request.forgottenBelow)
         warnings += cursor.meet(Set(state.queue.map(\.partition.id)), at: now, keep: partitions.keepRemoved, rules.cursor)
     }
 
@@ -157,7 +160,10 @@ public struct PartitionedPage: Sendable {
     public mutating func read(_ result: Result<PollPage, PollFailure>, of turn: Turn, now: Timestamp?) throws(PollFailure) -> PollPage {
         let page: PollPage
         switch result {
-        case .success(let read): page = try taken(read, turn, now ?? request.readBound)
+        case .success(let read):
+            do throws(PollFailure) { page = try taken(read, turn, now ?? request.readBound) } catch {
+                page = try putBack(turn.waiting, error)
+            }
         case .failure(let failure): page = try putBack(turn.waiting, failure)
         }
         return try whole(page)
@@ -166,15 +172,18 @@ public struct PartitionedPage: Sendable {
     private mutating func taken(_ page: PollPage, _ turn: Turn, _ now: Timestamp) throws(PollFailure) -> PollPage {
         let partition = turn.waiting.partition
         var page = page
+        // What can fail comes before anything is taken over.
+        let start =
+            try turn.request.cursor.map { json throws(PollFailure) in
+                try rules.cursor.map { rule throws(PollFailure) in try CursorValue(json: json, rule: rule) }
+            } ?? turn.origin
         if cursor.origin == nil, turn.request.cursor == nil {
             // Where this partition begins is where all others begin that are found later.
             cursor.origin = try IncrementalPoll(rules).start(turn.request, now: now)?.json
         }
+        if turn.request.cursor == nil, let news = cursor.newsOfBeginning(partition.id) { page.warnings.insert(news, at: 0) }
         if page.cursor != nil || !cursor.hasBegun(partition.id) { cursor[partition.id] = page.cursor ?? turn.request.cursor }
-        if let rule = rules.cursor, rule.kind.hasMarks {
-            let start = try turn.request.cursor.map { json throws(PollFailure) in try CursorValue(json: json, rule: rule) } ?? turn.origin
-            cursor.noteRead(partition.id, from: start?.mark, forgottenBelow: request.forgottenBelow)
-        }
+        if rules.cursor?.kind.hasMarks == true { cursor.noteRead(partition.id, from: start?.mark, forgottenBelow: request.forgottenBelow) }
         if page.keys == nil {
             page.formerKeys = Incremental.formerKeys(page.records, turn.request)
             page.keyPrefix = rules.dedup.isGlobal ? [] : PartitionedPage.keyPrefix(partition)
@@ -271,6 +280,10 @@ public struct PartitionedPage: Sendable {
         var json = cursor.json
         while json.count > PollLimits.cursorBytesMax, !cursor.resting.isEmpty {
             page.warnings += cursor.forgetOne()
+            json = cursor.json
+        }
+        if json.count > PollLimits.cursorBytesMax {
+            cursor.forgetReads(request.forgottenBelow)
             json = cursor.json
         }
         page.more = more

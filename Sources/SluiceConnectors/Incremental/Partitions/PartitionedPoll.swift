@@ -13,11 +13,11 @@ struct PartitionedPoll: Sendable {
         let clock = ServerClock(http)
         while case .list(let plan) = try page.next() { if let whole = try page.listed(try await clock.send(plan)) { return whole } }
         guard case .read(let turn) = try page.next() else { return try page.ended() }
-        do {
-            return try page.read(.success(try await read(turn.request, turn.origin, clock)), of: turn, now: clock.now)
-        } catch let failure as PollFailure {
-            return try page.read(.failure(failure), of: turn, now: clock.now)
+        let result: Result<PollPage, PollFailure>
+        do { result = .success(try await read(turn.request, turn.origin, clock)) } catch let failure as PollFailure {
+            result = .failure(failure)
         }
+        return try page.read(result, of: turn, now: clock.now)
     }
 }
 
