@@ -101,9 +101,10 @@ struct Scenario {
                 let kind = random.pick(FeedKind.allCases)
                 // A list that is read whole has no cursor to hold back, and declares no lag.
                 let lag = kind == .whole ? Span.zero : Span.milliseconds(random.pick([0, 0, 1500, 5000, 12_000, 24_000]))
-                let feed = Feed(
+                var feed = Feed(
                     kind: kind, pageSize: random.int(kind.pagesByOffset ? 4...8 : 2...8), visibilityLag: lag,
                     lookbackSeconds: random.pick([0, 0, 5, 60]), partitioning: random.pick(partitioning))
+                feed.hasBeginning = random.chance(0.7)
                 feeds.append((feed, index))
             }
         }

@@ -71,10 +71,11 @@ extension CursorRule {
     /// How far below the committed mark a record can be returned again.
     var rereadUnits: Int64 { kind.hasMarks ? overlapUnits + granuleUnits - 1 : 0 }
 
-    /// How far behind a record the next one can lie; nil where several may share a mark, as those of a second do, or may show up late.
+    /// How far behind a record the next one can lie; nil for times, which are capped by a clock and may be shared, and where records may
+    /// show up late.
     var exactStep: Int64? {
         let isPlain = overlapUnits == (isExclusive ? granuleUnits : 0) && visibilityLag == .zero
-        return isPlain && granuleUnits * 1000 <= unitsPerSecond ?? 1000 ? granuleUnits : nil
+        return isPlain && unitsPerSecond == nil && granuleUnits <= 1 ? granuleUnits : nil
     }
 
     /// What to query from, given where the feed was read to. Rounded down only, so that it never skips; the source's own

@@ -92,7 +92,8 @@ public struct IncrementalPoll: Sendable {
 
     /// The lower bound of the open cycle.
     func lower(_ request: PollRequest, _ state: PageState) throws(PollFailure) -> CursorValue? {
-        if let lower = state.lower { return lower }
+        // Later pages are asked for as the first was, also if that had no bound: the cursor may have moved since.
+        if state.lower != nil || state.pages > 0 { return state.lower }
         guard let start = try guessedStart(request), let rule = rules.cursor else { return nil }
         let lower = rule.lowerBound(from: start)
         // A lookback that was made longer reaches below what is forgotten, until the mark has moved on as far.

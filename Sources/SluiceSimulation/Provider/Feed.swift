@@ -40,6 +40,8 @@ struct Feed {
     var isLagDeclared: Bool
     /// The provider also lists the records of each partition by themselves, and which partitions there are.
     var partitioning: Partitioning
+    /// Only what is new since a time is wanted; otherwise everything there is.
+    var hasBeginning = true
 
     enum Partitioning {
         case none
@@ -78,7 +80,7 @@ struct Feed {
         cursor.lookback = description.lookbackSeconds * (cursorKind == .unixSeconds ? 1 : 1000)
         cursor.overlap = overlap
         rules.cursor = cursor
-        rules.since = "{input.since}"
+        if hasBeginning { rules.since = "{input.since}" }
         return rules
     }
 

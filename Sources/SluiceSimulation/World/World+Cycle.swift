@@ -201,7 +201,7 @@ extension World {
         (cycle.page, cycle.keyed, cycle.changes) = (page, keyed, changes)
         (cycle.jobsInPage, cycle.committedRecords) = (0, 0)
         note(
-            "trigger \(cycle.start.trigger) read page \(cycle.before.nextPage): changes \(changes)\(page.more ? ", more" : ", the last")"
+            "trigger \(cycle.start.trigger) read page \(cycle.before.nextPage): changes \(changes)\(page.more ? ", more" : ", the last")\(page.warnings.map { "; \($0)" }.joined())"
         )
         // The next page may be asked for before this one is committed.
         if page.more, random.chance(0.5), try ask(&cycle), node.budgets[cycle.connection].take(at: now) == nil {

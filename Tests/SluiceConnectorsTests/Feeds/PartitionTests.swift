@@ -16,8 +16,6 @@ import Testing
             var now = Replies.now
             /// Repositories list their issues the other way round, and all of them.
             var isNewestFirst = false
-            /// How many of the provider's units a second has.
-            var unit: Int64 = 1
             var requests: [String] = []
         }
         private let state = Mutex(State())
@@ -49,10 +47,10 @@ import Testing
                 case let status: return Replies.ok("{}", status: status, at: state.now)
                 }
                 let since = Int64(query["since"] ?? "0") ?? 0
-                var listed = (state.issues[name] ?? []).filter { $0.at * state.unit >= since }.sorted { ($0.at, $0.id) < ($1.at, $1.id) }
+                var listed = (state.issues[name] ?? []).filter { $0.at >= since }.sorted { ($0.at, $0.id) < ($1.at, $1.id) }
                 if state.isNewestFirst { listed.reverse() }
                 let skip = Int(query["o"] ?? "0") ?? 0
-                let page = listed.dropFirst(skip).prefix(2).map { #"{"id":\#($0.id),"at":\#($0.at * state.unit)}"# }
+                let page = listed.dropFirst(skip).prefix(2).map { #"{"id":\#($0.id),"at":\#($0.at)}"# }
                 let next = skip + 2 < listed.count ? "\"\(skip + 2)\"" : "null"
                 return Replies.ok(#"{"items":[\#(page.joined(separator: ","))],"next":\#(next)}"#, at: state.now)
             }
@@ -153,9 +151,9 @@ import Testing
     @Test(arguments: [#""parameter":"since","order":"asc""#, #""parameter":"since","order":"none""#, #""order":"desc""#])
     func P4_aPartitionThatComesBackLateDoublesNothing(_ cursor: String) async throws {
         let forge = forge("a", "b")
-        forge.change { ($0.isNewestFirst, $0.unit) = (cursor.contains("desc"), 1000) }
-        let rule = #""cursor":{"field":"at","type":"unix_milliseconds",\#(cursor)}"#
-        let plain = #""cursor":{"field":"at","parameter":"since","type":"unix_seconds","order":"asc"}"#
+        forge.change { $0.isNewestFirst = cursor.contains("desc") }
+        let rule = #""cursor":{"field":"at","type":"integer",\#(cursor)}"#
+        let plain = #""cursor":{"field":"at","parameter":"since","type":"unix_seconds","order":"asc"},"default_since_seconds_ago":3600"#
         var reader = try Reader(json().replacing(plain, with: rule), forge)
         try await reader.cycle()
         #expect(reader.keys.count == 6)
@@ -173,7 +171,7 @@ import Testing
         forge.change { $0.issues["b"] = issues + [(50, t0 - 60), (51, t0 + 8 * 86_400)] }
         for _ in 0..<2 { try await reader.cycle() }
         let back = reader.keys.filter { $0.hasPrefix("acme%2Fb/") }.sorted()
-        #expect(back == ["acme%2Fb/50@\(t0 - 60)000", "acme%2Fb/51@\(t0 + 8 * 86_400)000"], "what is new, and nothing twice")
+        #expect(back == ["acme%2Fb/50@\(t0 - 60)", "acme%2Fb/51@\(t0 + 8 * 86_400)"], "what is new, and nothing twice")
         #expect(reader.warnings.contains { $0.contains("acme/b is listed again") })
         #expect(!reader.cursorText.contains("resting") && !reader.cursorText.contains("removed"))
     }
@@ -486,6 +484,22 @@ import Testing
         let tooMuch = await #expect(throws: PollFailure.self) { try await paged.cycle() }
         #expect(tooMuch?.error.message.contains("the open cycle of 30 partitions") == true, "\(tooMuch as Any)")
         #expect(paged.cursor == nil && paged.jobs.isEmpty)
+    }
+
+    /// A feed that begins with the first record there is: its later pages are asked for as the first one was, though the cursor moves.
+    @Test(arguments: [true, false]) func P3_withoutABeginningEachPageIsAskedForAsTheFirst(_ isPartitioned: Bool) async throws {
+        let http = Replies { request, _ in
+            let query = FakeProvider.query(request.url)
+            let (since, skip) = (Int(query["since"] ?? "0") ?? 0, Int(query["o"] ?? "0") ?? 0)
+            let listed = (1...7).filter { $0 >= since }
+            let page = listed.dropFirst(skip).prefix(2).map { #"{"id":\#($0),"at":\#($0)}"# }.joined(separator: ",")
+            return Replies.ok(#"{"items":[\#(page)],"next":\#(skip + 2 < listed.count ? "\"\(skip + 2)\"" : "null")}"#)
+        }
+        let partitions = isPartitioned ? #","query":{"list":"{partition}"},"partitions":{"values":["a"]}"# : ""
+        let rule = #"{"field":"at","parameter":"since","type":"integer","order":"asc"}"#
+        var reader = try Reader(items(#""pagination":{"token":{"from":"next","parameter":"o"}}\#(partitions)"#, cursor: rule), http)
+        try await reader.cycle()
+        #expect(reader.jobs.map { String(decoding: $0.record.bytes, as: UTF8.self) } == (1...7).map { #"{"id":\#($0),"at":\#($0)}"# })
     }
 
     /// What one feed read is known for as long as the position of a partition that is not listed would be kept.

@@ -41,7 +41,8 @@ struct PartitionCursor: Equatable, Sendable {
         guard let root = try? JSONDocument(json).root else { throw PartitionCursor.fault }
         guard root.kind == .object, let members = root["partitions"]?.members else {
             guard root.kind != .object || root["value"] != nil || root["mark"] != nil else { throw PartitionCursor.fault }
-            (origin, splitSince) = (json, Int64.max)
+            // None was read from further back than that list.
+            (origin, splitSince, noted) = (json, Int64.max, 0)
             return
         }
         splitSince = root["split"].map { $0.bool == true ? Int64.max : $0.int64 ?? 0 }
@@ -133,10 +134,10 @@ struct PartitionCursor: Equatable, Sendable {
         readFromBelow = readFromBelow.mapValues { Known(since: $0.since, from: max($0.from, floor)) }
     }
 
-    /// A partition was read from `start` on, nil: from the first there is, while keys of the trigger were forgotten below `mark`.
-    mutating func noteRead(_ id: String, from start: Int64?, forgottenBelow mark: Int64?) {
-        guard let mark, start ?? .min < mark, readFromBelow[id]?.since != mark else { return }
-        readFromBelow[id] = Known(since: mark, from: start ?? .min)
+    /// A partition was read on from `start`, nil: from the first record there is, while keys of the trigger were forgotten below `mark`.
+    mutating func noteRead(_ id: String, from start: CursorValue?, _ rule: CursorRule, forgottenBelow mark: Int64?) {
+        guard let mark, start?.mark ?? .min < mark, readFromBelow[id]?.since != mark else { return }
+        readFromBelow[id] = Known(since: mark, from: start.map { rule.lowerBound(from: $0).mark } ?? .min)
     }
 
     /// Makes room: nothing is held back for what is not known, until more is forgotten.

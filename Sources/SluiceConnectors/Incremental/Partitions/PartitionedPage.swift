@@ -183,7 +183,9 @@ public struct PartitionedPage: Sendable {
         }
         if turn.request.cursor == nil, let news = cursor.newsOfBeginning(partition.id) { page.warnings.insert(news, at: 0) }
         if page.cursor != nil || !cursor.hasBegun(partition.id) { cursor[partition.id] = page.cursor ?? turn.request.cursor }
-        if rules.cursor?.kind.hasMarks == true { cursor.noteRead(partition.id, from: start?.mark, forgottenBelow: request.forgottenBelow) }
+        if let rule = rules.cursor, rule.kind.hasMarks {
+            cursor.noteRead(partition.id, from: start, rule, forgottenBelow: request.forgottenBelow)
+        }
         if page.keys == nil {
             page.formerKeys = Incremental.formerKeys(page.records, turn.request)
             page.keyPrefix = rules.dedup.isGlobal ? [] : PartitionedPage.keyPrefix(partition)
