@@ -226,7 +226,10 @@ struct Monitor {
 
     // MARK: Partitions
 
-    mutating func refused(_ index: Int, partition: Int, at now: Timestamp) { watches[index].refusedAt[partition] = now }
+    mutating func refused(_ index: Int, partition: Int, provider: ProviderModel, at now: Timestamp) {
+        watches[index].refusedAt[partition] = now
+        mayRepeatUnfinished(index, partition, provider)
+    }
 
     /// Where a partition was read for the first time, and its page broke off, no cursor holds on to the keys of what was committed of it.
     private mutating func noteUnfinished(_ index: Int, _ jobs: [Int], of changes: [Int], isWhole: Bool, _ world: World) {
@@ -240,9 +243,11 @@ struct Monitor {
 
     /// The list of partitions names one no longer. While it does not, the keys of a page that broke off may be forgotten.
     mutating func unlisted(_ resource: Int, _ partition: Int, provider: ProviderModel) {
-        for index in watches.indices where watches[index].resource == resource {
-            watches[index].mayRepeat.formUnion(watches[index].unfinished.filter { provider.changes[$0].partition == partition })
-        }
+        for index in watches.indices where watches[index].resource == resource { mayRepeatUnfinished(index, partition, provider) }
+    }
+
+    private mutating func mayRepeatUnfinished(_ index: Int, _ partition: Int, _ provider: ProviderModel) {
+        watches[index].mayRepeat.formUnion(watches[index].unfinished.filter { provider.changes[$0].partition == partition })
     }
 
     /// A partition is read from where keys are forgotten: what may be told twice is announced, and lies within what is always read again.

@@ -156,7 +156,7 @@ extension World {
     private func noteRefusal(_ reply: HTTPReply, of url: String, _ cycle: RunningCycle) {
         guard let number = ProviderModel.partition(url), (400..<500).contains(reply.status) else { return }
         if [400, 404, 410].contains(reply.status), isFurther(url, cycle) { return }
-        monitor.refused(Int(cycle.start.trigger.rawValue), partition: number, at: now)
+        monitor.refused(Int(cycle.start.trigger.rawValue), partition: number, provider: provider, at: now)
     }
 
     /// Whether a request names a place that the provider may know no more. A partition's first page does not.
