@@ -71,11 +71,11 @@ extension CursorRule {
     /// How far below the committed mark a record can be returned again.
     var rereadUnits: Int64 { kind.hasMarks ? overlapUnits + granuleUnits - 1 : 0 }
 
-    /// How far behind a record the next one can lie; nil for times, which are capped by a clock and may be shared, and where records may
-    /// show up late.
+    /// How far behind a record the next one can lie; nil where several may share a mark, as times do, which a clock caps besides, and where
+    /// records may show up late.
     var exactStep: Int64? {
         let isPlain = overlapUnits == (isExclusive ? granuleUnits : 0) && visibilityLag == .zero
-        return isPlain && unitsPerSecond == nil && granuleUnits <= 1 ? granuleUnits : nil
+        return isPlain && isUnique && unitsPerSecond == nil && granuleUnits <= 1 ? granuleUnits : nil
     }
 
     /// What to query from, given where the feed was read to. Rounded down only, so that it never skips; the source's own

@@ -152,7 +152,7 @@ import Testing
     func P4_aPartitionThatComesBackLateDoublesNothing(_ cursor: String) async throws {
         let forge = forge("a", "b")
         forge.change { $0.isNewestFirst = cursor.contains("desc") }
-        let rule = #""cursor":{"field":"at","type":"integer",\#(cursor)}"#
+        let rule = #""cursor":{"field":"at","type":"integer","unique":true,\#(cursor)}"#
         let plain = #""cursor":{"field":"at","parameter":"since","type":"unix_seconds","order":"asc"},"default_since_seconds_ago":3600"#
         var reader = try Reader(json().replacing(plain, with: rule), forge)
         try await reader.cycle()

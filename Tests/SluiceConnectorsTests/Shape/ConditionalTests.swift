@@ -49,6 +49,18 @@ import Testing
             #"{"base_url":"https://api.test","path":"/items","records":"items","dedup":{"id":"id","version":"at"},"conditional":true,"pagination":{"token":{"from":"next","parameter":"t"}},"page_size":{"parameter":"n","value":2}\#(rule)}"#
     }
 
+    /// A partition in which there is nothing yet has a validator and no position.
+    @Test func P2_aPartitionThatIsEmptyIsReadOn() async throws {
+        let listing = Listing(0)
+        let partitions = #""query":{"list":"{partition}"},"partitions":{"values":["a","b"]},"dedup""#
+        var reader = try Reader(ConditionalTests.rules().replacing(#""dedup""#, with: partitions), listing.http)
+        for _ in 0..<3 { try await reader.cycle() }
+        #expect(listing.statuses == [false, false, true, true, true, true] && reader.keys.isEmpty)
+        listing.add(1)
+        try await reader.cycle()
+        #expect(reader.keys == ["a/1@\(Replies.now - 1000)", "b/1@\(Replies.now - 1000)"])
+    }
+
     @Test func P3_a304IsNoNewsAndMovesNothing() async throws {
         let listing = Listing(1)
         var reader = try Reader(ConditionalTests.rules(), listing.http)

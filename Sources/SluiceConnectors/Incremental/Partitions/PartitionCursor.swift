@@ -40,9 +40,12 @@ struct PartitionCursor: Equatable, Sendable {
     init(json: [UInt8]) throws(PollFailure) {
         guard let root = try? JSONDocument(json).root else { throw PartitionCursor.fault }
         guard root.kind == .object, let members = root["partitions"]?.members else {
-            guard root.kind != .object || root["value"] != nil || root["mark"] != nil else { throw PartitionCursor.fault }
             // None was read from further back than that list.
-            (origin, splitSince, noted) = (json, Int64.max, 0)
+            noted = 0
+            // It was empty so far.
+            if root.kind == .object, root["value"] == nil, root["mark"] == nil, root["validator"] != nil { return }
+            guard root.kind != .object || root["value"] != nil || root["mark"] != nil else { throw PartitionCursor.fault }
+            (origin, splitSince) = (json, Int64.max)
             return
         }
         splitSince = root["split"].map { $0.bool == true ? Int64.max : $0.int64 ?? 0 }
@@ -136,7 +139,7 @@ struct PartitionCursor: Equatable, Sendable {
 
     /// A partition was read on from `start`, nil: from the first record there is, while keys of the trigger were forgotten below `mark`.
     mutating func noteRead(_ id: String, from start: CursorValue?, _ rule: CursorRule, forgottenBelow mark: Int64?) {
-        guard let mark, start?.mark ?? .min < mark, readFromBelow[id]?.since != mark else { return }
+        guard let mark, start?.mark ?? .min < mark, readFromBelow[id]?.since ?? .min < mark else { return }
         readFromBelow[id] = Known(since: mark, from: start.map { rule.lowerBound(from: $0).mark } ?? .min)
     }
 
@@ -212,9 +215,8 @@ struct PartitionCursor: Equatable, Sendable {
 }
 
 extension CursorRule {
-    /// Where a feed goes on of which everything up to a position was read, and whose dedup keys are gone: one granule further, so
-    /// that nothing comes twice. Where records may show up late, or the marks are coarse, nothing is passed over instead, and
-    /// `isExact` is false.
+    /// Where a feed goes on of which everything up to a position was read, and whose dedup keys are gone: one number further, so
+    /// that nothing comes twice. Where records may show up late, or share a mark, nothing is passed over instead, and `isExact` is false.
     fileprivate func resumed(_ position: [UInt8]) -> (position: [UInt8], isExact: Bool) {
         guard kind.hasMarks else { return (position, kind == .opaque || isExclusive) }
         guard let step = exactStep, let root = try? JSONDocument(position).root, let known = try? CursorValue(json: position, rule: self)

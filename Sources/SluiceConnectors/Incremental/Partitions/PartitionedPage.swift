@@ -172,11 +172,9 @@ public struct PartitionedPage: Sendable {
     private mutating func taken(_ page: PollPage, _ turn: Turn, _ now: Timestamp) throws(PollFailure) -> PollPage {
         let partition = turn.waiting.partition
         var page = page
-        // What can fail comes before anything is taken over.
+        // One that holds a validator alone has no position yet.
         let start =
-            try turn.request.cursor.map { json throws(PollFailure) in
-                try rules.cursor.map { rule throws(PollFailure) in try CursorValue(json: json, rule: rule) }
-            } ?? turn.origin
+            rules.cursor.flatMap { rule in turn.request.cursor.flatMap { try? CursorValue(json: $0, rule: rule) } } ?? turn.origin
         if cursor.origin == nil, turn.request.cursor == nil {
             // Where this partition begins is where all others begin that are found later.
             cursor.origin = try IncrementalPoll(rules).start(turn.request, now: now)?.json

@@ -97,12 +97,11 @@ struct ShapedPoll: Sendable {
         }
         state.upper = ShapedPoll.roundedUp(serverDate)
         state.isUpperServers = true
-        // Without records a cursor is only where the feed begins.
-        let start = page.records.isEmpty ? page : PollPage(records: [], more: true)
+        // Where nothing was listed yet the cursor is where the feed begins; a list is asked for again from its start.
+        let start = page.listedCount == nil ? page : PollPage(records: [], more: true)
         return PollPage(
             records: [], cursor: start.cursor, cursorMark: start.cursorMark,
-            pageState: state.pageState(around: page.records.isEmpty && page.more ? page.pageState : nil), more: true,
-            warnings: start.warnings)
+            pageState: state.pageState(around: start.more ? start.pageState : nil), more: true, warnings: start.warnings)
     }
 
     /// Nothing is new: no records, and the mark stays where it is.
